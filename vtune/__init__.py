@@ -1,0 +1,51 @@
+"""vtune: whole hyperparameter sweeps of Flax models as one jitted program."""
+
+from vtune import metrics, nn
+from vtune.space import Categorical, Float, Int, Ordinal
+from vtune.search import Given, Grid, Halton, Random
+from vtune.idx import read_idx
+from vtune.data import Data, holdout, split
+from vtune.types import Hparams, Rows
+from vtune.keys import member_key
+from vtune.learner import Learner
+from vtune.linen import flax_learner
+from vtune.nnx import nnx_learner
+from vtune.population import Layout
+from vtune.refine import Keep, Refinement, Refiner, Rung
+from vtune.tune import tune
+from vtune.sweep import Member, Sweep
+from vtune.files import load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Categorical",
+    "Data",
+    "Float",
+    "Given",
+    "Grid",
+    "Halton",
+    "Hparams",
+    "Int",
+    "Keep",
+    "Layout",
+    "Learner",
+    "Member",
+    "Ordinal",
+    "Random",
+    "Refinement",
+    "Refiner",
+    "Rows",
+    "Rung",
+    "Sweep",
+    "flax_learner",
+    "holdout",
+    "load",
+    "member_key",
+    "metrics",
+    "nn",
+    "nnx_learner",
+    "read_idx",
+    "split",
+    "tune",
+]

@@ -1,0 +1,157 @@
+"""What is wrong is said before anything is compiled: one member is traced with shapes only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vtune.data import Data
+from vtune.keys import member_key
+from vtune.learner import Learner
+from vtune.plan import CohortPlan, Plan
+from vtune.types import PyTree
+
+
+def check_cohort(plan: Plan, cohort: CohortPlan, data: Data | None) -> tuple[set[str], PyTree]:
+    """Traces one member of a cohort through init, step, measure, score and predict.
+
+    Args:
+      data: as shapes.
+
+    Returns:
+      The names of the hyperparameters that were read, and the shapes of what `predict` returns.
+
+    Raises:
+      TypeError, ValueError: saying what was seen and what to write instead.
+    """
+    reads: set[str] = set()
+    shapes = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
+
+    def trace(traced: dict[str, Any], concrete: dict[str, Any]) -> PyTree:
+        return jax.eval_shape(
+            lambda traced: _one_member(plan, cohort, data, {**traced, **concrete}, reads), traced
+        )
+
+    try:
+        return reads, trace(shapes, {})
+    except Exception as error:
+        culprits = _culprits(trace, shapes)
+        if not culprits:
+            raise
+        listed = ", ".join(map(repr, culprits))
+        raise TypeError(_TRACED.format(names=listed, first=culprits[0], error=_first_line(error))) from error
+
+
+_TRACED = """\
+hyperparameter {names} is traced (an array inside the program), but was used as a plain Python \
+number: in `if`, in a comparison, with float() or int(), or as a shape. Write instead
+  - a learning-rate schedule:  lambda step: h["{first}"] * schedule(step), where `schedule` has \
+peak 1 and is made without h["{first}"]
+  - a dropout rate:            vt.nn.Dropout(h["{first}"])
+  - a choice or a shape:       "{first}": vt.Categorical([...]) in the space
+(JAX said: {error})"""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _culprits(trace: Callable[..., Any], shapes: dict[str, Any]) -> list[str]:
+    """Traced hyperparameters that cannot stay traced, when all others are plain numbers.
+
+    Empty where the failure has another cause, so that the user's own error is shown.
+    """
+
+    def works(traced: list[str], number: Callable[[Any], Any]) -> bool:
+        plain = {k: number(s) for k, s in shapes.items() if k not in traced}
+        try:
+            trace({k: shapes[k] for k in traced}, plain)
+        except Exception:
+            return False
+        return True
+
+    # 1.0 where a number is meant, 1 where a size is: one of the two must trace.
+    natural = lambda s: np.dtype(s.dtype).type(1).item()
+    for number in (natural, lambda s: 1):
+        if works([], number):
+            return [name for name in shapes if not works([name], number)]
+    return []
+
+
+def _one_member(
+    plan: Plan, cohort: CohortPlan, data: Data | None, traced: dict[str, Any], reads: set[str]
+) -> PyTree:
+    learner, h = plan.learner, cohort.h(traced, reads)
+    key = member_key(np.uint32(0), 0)
+    batch = rows = None
+    weight = jnp.ones(1)
+    if data is not None and cohort.batch_size is not None and plan.eval_batch_size is not None:
+        batch = {k: jnp.zeros((cohort.batch_size, *v.shape[1:]), v.dtype) for k, v in data.arrays.items()}
+        size = plan.eval_batch_size
+        rows = {k: jnp.zeros((size, *v.shape[1:]), v.dtype) for k, v in data.arrays.items()}
+        weight = jnp.ones(size)
+    state = learner.init(key, h, batch)
+    result = learner.step(key, h, state, batch)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError("the learner's step must return (state, metrics)")
+    after, step_metrics = result
+    _check_state(state, after)
+    _check_step_metrics(step_metrics)
+    metrics = dict(learner.score(learner.measure(key, h, state, rows, weight)))
+    _check_metric(plan, metrics)
+    return None if learner.predict is None else learner.predict(h, state, rows)
+
+
+def _check_state(before: PyTree, after: PyTree) -> None:
+    a, b = jax.tree.structure(before), jax.tree.structure(after)
+    if a != b:
+        raise TypeError(
+            f"step changed the structure of the state, from {a} to {b}; return what init returns"
+        )
+    for (path, x), y in zip(jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True):
+        x, y = jnp.asarray(x), jnp.asarray(y)
+        if x.shape != y.shape or x.dtype != y.dtype:
+            raise TypeError(
+                f"step changed state{jax.tree_util.keystr(path)} from {x.dtype}{list(x.shape)} to "
+                f"{y.dtype}{list(y.shape)}; a state keeps its shapes and types"
+            )
+
+
+def _check_step_metrics(metrics: Any) -> None:
+    for name, value in dict(metrics).items():
+        if jnp.shape(value) != ():
+            raise ValueError(
+                f"the step's metric {name!r} has shape {list(jnp.shape(value))}; return a scalar, "
+                "such as its mean"
+            )
+
+
+def _check_metric(plan: Plan, metrics: dict[str, Any]) -> None:
+    if callable(plan.metric):
+        if "score" in metrics:
+            raise ValueError("metric= is a function, so the name 'score' is taken; rename yours")
+        value = plan.metric(metrics)
+    elif plan.metric not in metrics:
+        raise ValueError(
+            f"metric={plan.metric!r} is not recorded on the validation rows; choose one of "
+            f"{sorted(metrics)}"
+        )
+    else:
+        value = metrics[plan.metric]
+    if jnp.shape(value) != ():
+        raise ValueError(
+            f"metric={plan.metric!r} has shape {list(jnp.shape(value))}; members are compared by "
+            "one number: give metric=lambda metrics: ..."
+        )
+
+
+def check_labels(learner: Learner, outputs: PyTree, data: Data | None) -> None:
+    """The learner's own check of the data against what its model returns."""
+    if learner.check is not None and data is not None and outputs is not None:
+        learner.check(outputs, {k: np.asarray(v) for k, v in data.arrays.items()})
+
+

@@ -1,0 +1,202 @@
+"""Arrays held once on the device, and the row indices that say who trains and who judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vtune.keys import row_key
+from vtune.types import Array, IntArray, is_whole
+
+
+@jax.tree_util.register_pytree_node_class
+class Data:
+    """Arrays by name, each `[rows, ...]`, with the indices of training and validation rows.
+
+    Make one with `vt.holdout` or `vt.split`. It is handed to the program as an argument;
+    batches are gathered by index, so nothing is copied per member.
+
+    Attributes:
+      arrays: dict of device arrays, all with the same leading axis.
+      train: [train rows] int32, indices into the arrays.
+      valid: [validation rows] int32, none of them in `train`.
+    """
+
+    def __init__(self, arrays: dict[str, Any], train: Any, valid: Any):
+        self.arrays = arrays
+        self.train = train
+        self.valid = valid
+
+    def tree_flatten(self):
+        return (self.arrays, self.train, self.valid), None
+
+    @classmethod
+    def tree_unflatten(cls, aux, children):
+        return cls(*children)
+
+    def rows(self, seed: Any, epoch: Any, batch_size: int) -> IntArray[Array, "steps batch"]:
+        """The training rows of one epoch, batch by batch: the one rule of all training.
+
+        A fresh shuffle of the training rows; the tail that does not fill a batch is left out.
+
+        Args:
+          seed: the sweep's seed. epoch: counted from 0. batch_size: rows a step.
+
+        Returns:
+          Indices into the arrays. They depend on seed, epoch and batch size alone.
+        """
+        steps = self.train.shape[0] // batch_size
+        order = jax.random.permutation(row_key(seed, 0, epoch), self.train)
+        return order[: steps * batch_size].reshape(steps, batch_size)
+
+    def take(self, rows: Array) -> dict[str, Array]:
+        """Gathers rows of every array; the result has the leading axes of `rows`."""
+        return {k: jnp.take(v, rows, axis=0, mode="clip") for k, v in self.arrays.items()}
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that one row takes in all arrays together."""
+        return sum(
+            int(np.prod(v.shape[1:], dtype=np.int64)) * v.dtype.itemsize
+            for v in self.arrays.values()
+        )
+
+    def __repr__(self) -> str:
+        arrays = ", ".join(f"{k}: {v.dtype}{list(v.shape)}" for k, v in self.arrays.items())
+        return f"Data({arrays}; train {len(self.train)} rows, valid {len(self.valid)})"
+
+
+def holdout(
+    arrays: Mapping[str, Any], fraction: float = 0.2, seed: int = 0, stratify: str | None = None
+) -> Data:
+    """Sets a random part of the rows aside for validation.
+
+    Args:
+      arrays: name -> array `[rows, ...]`; all of the same length.
+      fraction: the part of the rows to hold out, above 0 and below 1; at least one row is
+        held out and one kept.
+      seed: of the draw.
+      stratify: the name of an entry of labels `[rows]` whose proportions both parts keep.
+
+    Raises:
+      TypeError, ValueError: on arrays that are empty, of unlike length, not numeric or not
+        finite, and on a fraction or a name that cannot be.
+
+    Example:
+      >>> import numpy as np
+      >>> holdout({"x": np.zeros((10, 3), np.float32), "y": np.zeros(10, np.int32)})
+      Data(x: float32[10, 3], y: int32[10]; train 8 rows, valid 2)
+    """
+    checked = _check_arrays("holdout", arrays)
+    if not isinstance(fraction, int | float) or not 0 < fraction < 1:
+        raise ValueError(f"holdout: fraction={fraction!r} must lie between 0 and 1, such as 0.2")
+    if not is_whole(seed) or seed < 0:
+        raise ValueError(f"holdout: seed={seed!r} must be a whole number, 0 or more")
+    rows = len(next(iter(checked.values())))
+    if rows < 2:
+        raise ValueError(f"holdout: {rows} row cannot be split; give at least 2")
+    held = min(max(round(rows * fraction), 1), rows - 1)
+    rng = np.random.default_rng(seed)
+    if stratify is None:
+        valid = rng.permutation(rows)[:held]
+    elif stratify not in checked:
+        raise ValueError(f"holdout: stratify={stratify!r} is not one of {list(checked)}")
+    else:
+        valid = _stratified(rng, checked[stratify], held)
+    train = np.setdiff1d(np.arange(rows), valid)
+    return _on_device(checked, train, np.sort(valid))
+
+
+def split(train: Mapping[str, Any], valid: Mapping[str, Any]) -> Data:
+    """Takes training and validation sets as they are given.
+
+    Args:
+      train, valid: name -> array `[rows, ...]`; the same names, types and row shapes.
+
+    Raises:
+      TypeError, ValueError: as `holdout`, and where the two do not go together.
+    """
+    a, b = _check_arrays("split: train", train), _check_arrays("split: valid", valid)
+    if a.keys() != b.keys():
+        raise ValueError(f"split: train has {sorted(a)}, valid has {sorted(b)}; give the same")
+    for name in a:
+        if a[name].shape[1:] != b[name].shape[1:] or a[name].dtype != b[name].dtype:
+            raise ValueError(
+                f"split: {name!r} is {a[name].dtype}{list(a[name].shape[1:])} a row in train "
+                f"and {b[name].dtype}{list(b[name].shape[1:])} in valid; make them alike"
+            )
+    rows = len(next(iter(a.values())))
+    both = {name: np.concatenate([a[name], b[name]]) for name in a}
+    total = len(next(iter(both.values())))
+    return _on_device(both, np.arange(rows), np.arange(rows, total))
+
+
+def check_finite(who: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raises ValueError where an array holds NaN or an infinity."""
+    for name, array in arrays.items():
+        if jnp.issubdtype(array.dtype, jnp.floating):
+            # Through float32 where NumPy cannot judge the type itself (bfloat16).
+            plain = array if array.dtype.kind == "f" else array.astype(np.float32)
+            bad = int(array.size - np.isfinite(plain).sum())
+            if bad:
+                raise ValueError(
+                    f"{who}: {name!r} holds {bad} NaN or infinite values; fill or drop those "
+                    "rows before"
+                )
+
+
+def _check_arrays(who: str, arrays: Any) -> dict[str, np.ndarray]:
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f'{who}: {type(arrays).__name__} is not a dict such as {{"x": X, "y": y}}')
+    if not arrays:
+        raise ValueError(f'{who}: the dict is empty; give arrays such as {{"x": X, "y": y}}')
+    checked = {}
+    for name, value in arrays.items():
+        array = np.asarray(value)
+        numeric = jnp.issubdtype(array.dtype, jnp.number) or array.dtype == np.bool_
+        if not isinstance(name, str) or not numeric:
+            raise TypeError(
+                f"{who}: entry {name!r} is of type {array.dtype}; entries are numeric arrays "
+                "under names that are strings (encode text or categories as numbers first)"
+            )
+        if array.ndim == 0:
+            raise ValueError(f"{who}: {name!r} is a single number; its first axis must be rows")
+        checked[name] = array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
+    lengths = {name: len(array) for name, array in checked.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"{who}: the arrays have different lengths, {lengths}")
+    if 0 in lengths.values():
+        raise ValueError(f"{who}: the arrays are empty ({lengths} rows)")
+    check_finite(who, checked)
+    return checked
+
+
+def _stratified(rng: np.random.Generator, labels: np.ndarray, held: int) -> np.ndarray:
+    """Rows held out so that every label keeps its share, by largest remainder."""
+    if labels.ndim != 1:
+        raise ValueError(f"holdout: stratify= needs labels [rows], got shape {labels.shape}")
+    classes, counts = np.unique(labels, return_counts=True)
+    if counts.min() < 2:
+        rare = classes[counts.argmin()]
+        raise ValueError(f"holdout: label {rare!r} occurs once; stratify= needs two of each")
+    share = counts * held / counts.sum()
+    take = np.floor(share).astype(int)
+    take[np.argsort(take - share, kind="stable")[: held - take.sum()]] += 1
+    picked = [
+        rng.permutation(np.flatnonzero(labels == label))[:n]
+        for label, n in zip(classes, take, strict=True)
+    ]
+    return np.concatenate(picked)
+
+
+def _on_device(arrays: dict[str, np.ndarray], train: np.ndarray, valid: np.ndarray) -> Data:
+    index = {"train": train.astype(np.int32), "valid": valid.astype(np.int32)}
+    return Data(
+        {name: jax.device_put(array) for name, array in arrays.items()},
+        jax.device_put(index["train"]),
+        jax.device_put(index["valid"]),
+    )

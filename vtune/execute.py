@@ -1,0 +1,208 @@
+"""Builds the program once per plan and runs it, segment by segment."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from vtune import run as program
+from vtune.check import check_cohort
+from vtune.plan import Plan
+from vtune.population import sharding
+from vtune.search import Cohort
+from vtune.types import PyTree
+
+SEGMENT_SECONDS = 0.5  # how often progress is shown and Ctrl-C answered
+Report = Callable[[str, int, float], None]  # (phase, rounds done, best score so far)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled plan.
+
+    Attributes:
+      call: (carry, first, stop, arguments) -> carry; the carry is donated.
+      carry: its shapes. read: names of the hyperparameters that were read, by cohort.
+      outputs: shapes of what predict returns, by cohort.
+    """
+
+    call: Callable[..., Any]
+    carry: PyTree
+    shardings: PyTree
+    read: tuple[frozenset[str], ...]
+    outputs: tuple[PyTree, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of the program left.
+
+    Attributes:
+      carry: on the device. rounds: how many were run (fewer than planned after Ctrl-C).
+      compile_seconds: 0 where the program was there already. run_seconds: the rest.
+    """
+
+    carry: PyTree
+    rounds: int
+    compile_seconds: float
+    run_seconds: float
+
+
+@functools.lru_cache(maxsize=32)
+def inspect(plan: Plan) -> tuple[tuple[frozenset[str], PyTree], ...]:
+    """By cohort what `check_cohort` found out; raises what is wrong. Compiles nothing."""
+    data = _shapes(plan).data
+    found = [check_cohort(plan, cohort, data) for cohort in plan.cohorts]
+    return tuple((frozenset(reads), outputs) for reads, outputs in found)
+
+
+@functools.lru_cache(maxsize=32)
+def build(plan: Plan) -> Program:
+    """Traces and compiles the one executable of a plan."""
+    arguments = _shapes(plan)
+    checked = inspect(plan)
+
+    def starting(arguments: program.Arguments) -> Any:
+        carries = []
+        for index, cohort in enumerate(plan.cohorts):
+            id = jax.numpy.zeros(cohort.size, "int32")
+            hparams = {k: jax.numpy.zeros(cohort.size, dtype) for k, dtype in cohort.traced}
+            carries.append(program.begin(plan, index, id, hparams, arguments))
+        return tuple(carries)
+
+    carry = jax.eval_shape(starting, arguments)
+    shardings = jax.tree.map(lambda _: None, carry)
+    options: dict[str, Any] = {}
+    if sharding(plan.layout, None) is not None:
+        shardings = tuple(
+            _carry_shardings(plan, cohort.size, own)
+            for cohort, own in zip(plan.cohorts, carry, strict=True)
+        )
+        everywhere = sharding(plan.layout, None)
+        options = {
+            "in_shardings": (shardings, everywhere, everywhere, everywhere),
+            "out_shardings": shardings,
+        }
+    call = jax.jit(functools.partial(program.run, plan), donate_argnums=0, **options)
+    number = jax.ShapeDtypeStruct((), np.int32)
+    compiled = call.lower(carry, number, number, arguments).compile()
+    return Program(
+        compiled,
+        carry,
+        shardings,
+        tuple(reads for reads, _ in checked),
+        tuple(outputs for _, outputs in checked),
+    )
+
+
+def execute(
+    plan: Plan,
+    cohorts: tuple[Cohort, ...],
+    arguments: program.Arguments,
+    report: Report | None = None,
+) -> Outcome:
+    """Runs a plan from its first round to its last.
+
+    Ctrl-C is answered between segments: the rounds done are kept and a warning says so. A
+    second Ctrl-C does what it always does.
+    """
+    report = report or (lambda phase, rounds, best: None)
+    began = time.perf_counter()
+    report("compile", 0, -np.inf)
+    missed = build.cache_info().misses
+    built = build(plan)
+    fresh = build.cache_info().misses > missed
+    compile_seconds = time.perf_counter() - began if fresh else 0.0
+
+    began = time.perf_counter()
+    carry = _blank(built, cohorts)
+    done = 0
+    segment = 1
+    with _Interrupt() as interrupt:
+        while done < plan.rounds and not interrupt.asked:
+            report("run", done, _best(carry) if done else -np.inf)
+            start = time.perf_counter()
+            stop = min(done + segment, plan.rounds)
+            carry = built.call(carry, np.int32(done), np.int32(stop), arguments)
+            jax.block_until_ready(carry)
+            seconds = time.perf_counter() - start
+            segment = max(1, round((stop - done) * SEGMENT_SECONDS / max(seconds, 1e-6)))
+            done = stop
+    if done < plan.rounds:
+        warnings.warn(
+            f"interrupted: {done} of {plan.rounds} rounds were run; the sweep holds those",
+            stacklevel=3,
+        )
+    report("done", done, _best(carry))
+    return Outcome(carry, done, compile_seconds, time.perf_counter() - began)
+
+
+class _Interrupt:
+    """Notes the first Ctrl-C instead of raising: a donated carry must not be lost half-way."""
+
+    def __enter__(self) -> _Interrupt:
+        self.asked = False
+        self._before = None
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.getsignal(signal.SIGINT)
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.asked = True
+        signal.signal(signal.SIGINT, self._before)
+
+    def __exit__(self, *_: Any) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+
+def _shapes(plan: Plan) -> program.Arguments:
+    """The program's arguments as shapes, from the plan alone."""
+    structure, leaves = plan.arguments
+    shapes = [jax.ShapeDtypeStruct(shape, np.dtype(dtype)) for shape, dtype in leaves]
+    return jax.tree.unflatten(structure, shapes)
+
+
+def _carry_shardings(plan: Plan, size: int, carry: Any) -> Any:
+    along = lambda tree: jax.tree.map(lambda _: sharding(plan.layout, size), tree)
+    everywhere = lambda tree: jax.tree.map(lambda _: sharding(plan.layout, None), tree)
+    return type(carry)(
+        along(carry.population), everywhere(carry.memory), everywhere(carry.record)
+    )
+
+
+def _blank(built: Program, cohorts: tuple[Cohort, ...]) -> PyTree:
+    """The carry that the first call takes: ids and hyperparameters set, the rest zeros.
+
+    Made on the host: a device computation would be a second program.
+    """
+
+    def zeros(leaf: Any) -> Any:
+        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            words = np.zeros((*leaf.shape, 2), np.uint32)
+            return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf.dtype))
+        return np.zeros(leaf.shape, leaf.dtype)
+
+    blank = jax.tree.map(zeros, built.carry)
+    return tuple(
+        own._replace(
+            population=own.population._replace(id=cohort.id, hparams=dict(cohort.hparams))
+        )
+        for own, cohort in zip(blank, cohorts, strict=True)
+    )
+
+
+def _best(carry: PyTree) -> float:
+    """The best score so far, higher is better."""
+    return float(max(np.max(np.asarray(own.population.score)) for own in carry))
+

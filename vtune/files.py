@@ -1,0 +1,365 @@
+"""Saving and loading a sweep: one folder, written whole or not at all.
+
+    manifest.json   settings, space, drawn values' places, checksums
+    arrays.npz      histories and drawn values
+    weights/        every member's state, by orbax
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from vtune import run as program
+from vtune.learner import Learner
+from vtune.plan import CohortPlan, Plan, jax_config
+from vtune.population import Population, resolve_layout
+from vtune.refine.base import Rung
+from vtune.search import Cohort
+from vtune.space import Categorical, Float, Int, Ordinal, Space, parse
+from vtune.sweep import Sweep, Timing
+from vtune.types import PyTree, Static
+
+FORMAT = "vtune sweep"
+VERSION = 1
+_PUBLIC = ("jax.nn", "jax.numpy", "flax.linen", "flax.nnx", "optax", "builtins")
+_DISTRIBUTIONS: dict[str, Any] = {
+    "Float": Float,
+    "Int": Int,
+    "Ordinal": Ordinal,
+    "Categorical": Categorical,
+}
+
+
+def save(sweep: Sweep, path: str | os.PathLike, overwrite: bool = False) -> None:
+    """See `Sweep.save`."""
+    target = Path(path)
+    manifest = _manifest(sweep)  # raises before anything is written
+    if target.exists():
+        ours = target.is_dir() and (not any(target.iterdir()) or _is_run(target))
+        if not ours:
+            raise _Exists(f"{target} is there and is no saved sweep; choose another folder")
+        if not overwrite and any(target.iterdir()):
+            raise _Exists(
+                f"{target} holds a saved sweep already; give overwrite=True or another folder"
+            )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        fresh = workshop / "fresh"
+        fresh.mkdir()
+        arrays = _arrays(sweep)
+        weights = _weights(sweep)
+        np.savez_compressed(fresh / "arrays.npz", **arrays)  # pyright: ignore[reportArgumentType]
+        _orbax_save((fresh / "weights").resolve(), list(weights.values()))
+        manifest["leaves"] = list(weights)
+        manifest["checksums"] = {"arrays": _checksum(arrays), "weights": _checksum(weights)}
+        (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        if target.exists():
+            target.rename(workshop / "old")
+        fresh.rename(target)
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+def load(path: str | os.PathLike, learner: Learner) -> Sweep:
+    """Reads a sweep that `Sweep.save` wrote.
+
+    Args:
+      path: the folder. learner: made like the one that was trained.
+
+    Returns:
+      The sweep, without its data: `rerun` then needs `data=`.
+
+    Raises:
+      FileNotFoundError: no such folder. ValueError: not a saved sweep, damaged, of a newer
+        version, or of another learner.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    manifest = _read_manifest(folder)
+    try:
+        with np.load(folder / "arrays.npz") as file:
+            arrays = {name: file[name] for name in file.files}
+        leaves = _orbax_load((folder / "weights").resolve())
+        weights = dict(zip(manifest["leaves"], leaves, strict=True))
+    except Exception as error:
+        raise ValueError(f"{folder}: damaged ({type(error).__name__}: {error})") from error
+    sums = manifest["checksums"]
+    for name, part in (("arrays", arrays), ("weights", weights)):
+        if _checksum(part) != sums[name]:
+            raise ValueError(f"{folder}: damaged, the {name} are not what was saved")
+    space = parse([{k: _decode(v) for k, v in part.items()} for part in manifest["space"]])
+    cohorts, plans, populations = [], [], []
+    for index, entry in enumerate(manifest["cohorts"]):
+        combination = space.combinations[entry["combination"]]
+        hparams = {k: arrays[f"cohort{index}/hparams/{k}"] for k in combination.traced}
+        cohorts.append(Cohort(combination, arrays[f"cohort{index}/id"], hparams))
+        plans.append(_cohort_plan(entry, combination.static, hparams))
+    plan = Plan(
+        learner,
+        tuple(plans),
+        manifest["rounds"],
+        manifest["metric"],
+        manifest["mode"],
+        manifest["eval_batch_size"],
+        resolve_layout(None),
+        None,
+        jax_config(),
+    )
+    spec = manifest["rows"]
+    for index, cohort in enumerate(plans):
+        shapes = _state_shapes(learner, cohort, spec)
+        populations.append(_population(folder, index, cohorts[index], shapes, weights))
+    history = {k.removeprefix("history/"): v for k, v in arrays.items() if k.startswith("history/")}
+    history = {name: history[name] for name in manifest["history"]}
+    timing = Timing(*manifest["timing"])
+    return Sweep(
+        plan,
+        space,
+        tuple(cohorts),
+        tuple(populations),
+        history,
+        manifest["seed"],
+        None,
+        timing,
+        spec,
+    )
+
+
+class _Exists(FileExistsError, ValueError):
+    """Saving would write over something."""
+
+
+def _manifest(sweep: Sweep) -> dict[str, Any]:
+    plan = sweep._plan
+    combinations = list(sweep.space.combinations)
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "space": [{k: _encode(k, v) for k, v in part.items()} for part in sweep.space.parts],
+        "cohorts": [
+            {
+                "combination": next(
+                    i for i, c in enumerate(combinations) if Static(c) == Static(own.combination)
+                ),
+                "batch_size": cohort.batch_size,
+                "steps": cohort.steps,
+                "steps_per_epoch": cohort.steps_per_epoch,
+                "rungs": [list(rung) for rung in cohort.rungs],
+            }
+            for own, cohort in zip(sweep._cohorts, plan.cohorts, strict=True)
+        ],
+        "rounds": plan.rounds,
+        "metric": sweep.metric_name,
+        "mode": sweep.mode,
+        "eval_batch_size": plan.eval_batch_size,
+        "seed": sweep.seed,
+        "rows": sweep._rows,
+        "history": list(sweep.history),
+        "timing": list(sweep.timing),
+    }
+
+
+def _arrays(sweep: Sweep) -> dict[str, np.ndarray]:
+    arrays = {f"history/{name}": values for name, values in sweep.history.items()}
+    for index, own in enumerate(sweep._cohorts):
+        arrays[f"cohort{index}/id"] = own.id
+        for name, values in own.hparams.items():
+            arrays[f"cohort{index}/hparams/{name}"] = values
+    return arrays
+
+
+def _weights(sweep: Sweep) -> dict[str, np.ndarray]:
+    """Every leaf of every population under its path, on the host."""
+    named = {}
+    for index, population in enumerate(sweep._populations):
+        for path, leaf in jax.tree.leaves_with_path(population):
+            if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+                leaf = jax.random.key_data(leaf)
+            named[_name(index, path)] = np.asarray(leaf)
+    return named
+
+
+def _population(
+    folder: Path, index: int, cohort: Cohort, state: PyTree, weights: dict[str, np.ndarray]
+) -> Population:
+    """A population of the learner's own structure, filled from the file."""
+    size = len(cohort.id)
+    full = jax.tree.map(lambda s: jax.ShapeDtypeStruct((size, *s.shape), s.dtype), state)
+    hparams = {k: jax.ShapeDtypeStruct((size,), v.dtype) for k, v in cohort.hparams.items()}
+    vector = lambda dtype: jax.ShapeDtypeStruct((size,), dtype)
+    wanted = Population(vector(np.int32), hparams, full, vector(np.float32), vector(np.int32))
+    there = {name for name in weights if name.startswith(f"{index}/")}
+    leaves = []
+    paths, structure = jax.tree.flatten_with_path(wanted)
+    for path, leaf in paths:
+        name = _name(index, path)
+        there.discard(name)
+        value = weights.get(name)
+        is_key = jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        if value is None or (not is_key and value.shape != leaf.shape):
+            seen = "nothing" if value is None else f"shape {list(value.shape)}"
+            raise ValueError(
+                f"{folder} is of another learner: {jax.tree_util.keystr(path)} needs shape "
+                f"{list(leaf.shape)}, the file has {seen}"
+            )
+        if is_key:
+            value = jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf.dtype))
+        leaves.append(jax.device_put(value))
+    if there:
+        raise ValueError(f"{folder} is of another learner: it has {sorted(there)[0]} besides")
+    return jax.tree.unflatten(structure, leaves)
+
+
+def _state_shapes(learner: Learner, cohort: CohortPlan, spec: dict | None) -> PyTree:
+    def init(traced: dict[str, Any]) -> PyTree:
+        batch = None
+        if spec is not None and cohort.batch_size is not None:
+            batch = {
+                k: jax.numpy.zeros((cohort.batch_size, *shape), dtype)
+                for k, (shape, dtype) in spec.items()
+            }
+        return learner.init(program.member_key(np.uint32(0), 0), cohort.h(traced), batch)
+
+    traced = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
+    return jax.eval_shape(init, traced)
+
+
+def _cohort_plan(
+    entry: dict[str, Any], static: dict[str, Any], hparams: dict[str, np.ndarray]
+) -> CohortPlan:
+    static = {**static, "total_steps": entry["steps"]}
+    if entry["steps_per_epoch"] is not None:
+        static["steps_per_epoch"] = entry["steps_per_epoch"]
+    rungs = tuple(Rung(*rung) for rung in entry["rungs"])
+    return CohortPlan(
+        Static(static),
+        tuple((name, str(values.dtype)) for name, values in hparams.items()),
+        rungs[0].size,
+        entry["batch_size"],
+        entry["steps"],
+        entry["steps_per_epoch"],
+        rungs,
+    )
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        return json.loads((folder / "manifest.json").read_text()).get("format") == FORMAT
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    file = folder / "manifest.json"
+    if not file.is_file():
+        raise ValueError(f"{folder} is no saved sweep: it has no manifest.json")
+    try:
+        manifest = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{folder}: damaged, manifest.json does not parse ({error})") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ValueError(f"{folder} is no saved sweep: manifest.json is of something else")
+    if manifest.get("version", 0) > VERSION:
+        raise ValueError(f"{folder} was saved by a newer vtune; upgrade to read it")
+    needed = {"space", "cohorts", "rounds", "metric", "mode", "leaves", "checksums"}
+    missing = needed - manifest.keys()
+    if missing:
+        raise ValueError(f"{folder}: damaged, manifest.json lacks {sorted(missing)}")
+    return manifest
+
+
+def _encode(name: str, value: Any) -> Any:
+    """A value of the space as JSON: plain ones as they are, the others tagged."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return _encode(name, value.item())
+    for tag, kind in _DISTRIBUTIONS.items():
+        if isinstance(value, kind):
+            fields = {k: _encode(name, v) for k, v in vars(value).items()}
+            return {"kind": tag, "fields": fields}
+    if isinstance(value, list | tuple):
+        items = [_encode(name, v) for v in value]
+        return {"kind": type(value).__name__, "items": items}
+    if isinstance(value, dict) and all(isinstance(k, str) for k in value):
+        return {"kind": "dict", "items": {k: _encode(name, v) for k, v in value.items()}}
+    own = (getattr(value, "__module__", None), getattr(value, "__qualname__", None))
+    short = getattr(value, "__name__", None)
+    for module, attribute in [*((module, short) for module in _PUBLIC), own]:
+        if module and attribute and _find(module, attribute) is value:
+            return {"kind": "import", "module": module, "name": attribute}
+    raise ValueError(
+        f"save: space[{name!r}] holds {value!r}, which no file can name; give the choices names "
+        '("relu") and look them up in the model, or define the function in a module'
+    )
+
+
+def _decode(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    kind = value["kind"]
+    if kind in _DISTRIBUTIONS:
+        return _DISTRIBUTIONS[kind](**{k: _decode(v) for k, v in value["fields"].items()})
+    if kind in ("list", "tuple"):
+        items = [_decode(v) for v in value["items"]]
+        return items if kind == "list" else tuple(items)
+    if kind == "dict":
+        return {k: _decode(v) for k, v in value["items"].items()}
+    found = _find(value["module"], value["name"])
+    if found is None:
+        raise ValueError(f"load: {value['module']}.{value['name']} is no longer there")
+    return found
+
+
+def _find(module: str, attribute: str) -> Any:
+    if module == "__main__" or "<" in attribute:
+        return None
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError):
+        return None
+    return found
+
+
+def _name(index: int, path: Any) -> str:
+    return f"{index}/{jax.tree_util.keystr(path)}"
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape};".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _orbax_save(path: Path, leaves: list[np.ndarray]) -> None:
+    import orbax.checkpoint as ocp  # slow to import, only for files
+
+    with ocp.StandardCheckpointer() as writer:
+        # Numbered: the leaves' paths hold characters that folders cannot.
+        writer.save(path, {f"{i:05d}": leaf for i, leaf in enumerate(leaves)})
+        writer.wait_until_finished()
+
+
+def _orbax_load(path: Path) -> list[np.ndarray]:
+    import orbax.checkpoint as ocp
+
+    with ocp.StandardCheckpointer() as reader:
+        tree = reader.restore(path)
+    return [np.asarray(tree[name]) for name in sorted(tree)]

@@ -1,0 +1,37 @@
+"""The key rules, public so that anyone can write the solo loop a member must equal.
+
+    member key = key(seed) folded with the member's id
+    step key   = member key folded with the global step, counted from 0
+    row key    = key(seed) folded with a tag, the fold and the epoch
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from vtune.types import Key
+
+IMPL = "threefry2x32"  # `rbg` keys give other bits under vmap than alone
+_ROWS = 0x726F7773  # "rows": no population is so large that a member's id meets it
+
+
+def member_key(seed: Any, id: Any) -> Key:
+    """The key of member `id`; its weights are initialised with it.
+
+    Args:
+      seed: the sweep's seed, 0 to 2**32 - 1.
+      id: the member's index in the first population.
+
+    Returns:
+      A typed key. `jax.random.fold_in(member_key(seed, id), step)` is what the member's
+      training step number `step` (from 0) receives.
+    """
+    return jax.random.fold_in(jax.random.key(seed, impl=IMPL), id)
+
+
+def row_key(seed: Any, fold: Any, epoch: Any) -> Key:
+    """The key that shuffles the training rows of one fold in one epoch."""
+    key = jax.random.fold_in(jax.random.key(seed, impl=IMPL), _ROWS)
+    return jax.random.fold_in(jax.random.fold_in(key, fold), epoch)

@@ -1,0 +1,75 @@
+"""Layers whose rates may be traced hyperparameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vtune.types import Array, Key
+
+
+def Dropout(rate: Any, *, rngs: nnx.Rngs | None = None, **options: Any) -> Any:  # noqa: N802
+    """Dropout whose rate may be a traced hyperparameter, for linen and nnx.
+
+    Flax's own layers test `rate == 0.0` in Python and cannot take a traced rate. For a rate
+    that both can take, the bits are the same as Flax's.
+
+    Args:
+      rate: the probability of dropping an entry, a number or a traced scalar, 0 to 1.
+      rngs: given for nnx, the layer then is an nnx module; without it a linen module.
+      deterministic: as in Flax; `broadcast_dims`, `rng_collection` as well.
+
+    Source: Srivastava et al. 2014.
+    """
+    return NnxDropout(rate, rngs=rngs, **options) if rngs is not None else LinenDropout(rate, **options)
+
+
+def drop(key: Key, rate: Any, x: Array, broadcast_dims: tuple[int, ...] = ()) -> Array:
+    """Zeroes entries of `x` with probability `rate` and scales the others by 1 / (1 - rate)."""
+    keep = 1.0 - jnp.asarray(rate, x.dtype)
+    shape = tuple(1 if d in broadcast_dims else n for d, n in enumerate(x.shape))
+    mask = jnp.broadcast_to(jax.random.bernoulli(key, keep, shape), x.shape)
+    # At rate 1 nothing is kept; dividing by 1 there keeps the gradient finite.
+    return jnp.where(mask, x / jnp.where(keep > 0, keep, 1.0), jnp.zeros_like(x))
+
+
+class LinenDropout(flax.linen.Module):
+    """The linen layer that `Dropout` makes."""
+
+    rate: Any
+    broadcast_dims: tuple[int, ...] = ()
+    deterministic: bool | None = None
+    rng_collection: str = "dropout"
+
+    @flax.linen.compact
+    def __call__(self, inputs, deterministic: bool | None = None):
+        off = flax.linen.merge_param("deterministic", self.deterministic, deterministic)
+        if off:
+            return inputs
+        return drop(self.make_rng(self.rng_collection), self.rate, inputs, self.broadcast_dims)
+
+
+class NnxDropout(nnx.Module):
+    """The nnx layer that `Dropout` makes."""
+
+    def __init__(
+        self,
+        rate: Any,
+        *,
+        rngs: nnx.Rngs,
+        broadcast_dims: tuple[int, ...] = (),
+        deterministic: bool = False,
+        rng_collection: str = "dropout",
+    ):
+        self.rate = rate
+        self.broadcast_dims = broadcast_dims
+        self.deterministic = deterministic
+        self.rngs = rngs[rng_collection].fork()
+
+    def __call__(self, inputs, *, deterministic: bool | None = None):
+        off = self.deterministic if deterministic is None else deterministic
+        return inputs if off else drop(self.rngs(), self.rate, inputs, self.broadcast_dims)

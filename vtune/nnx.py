@@ -1,0 +1,108 @@
+"""nnx_learner: a learner from a `flax.nnx` module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+
+from vtune.learner import Learner, Net, assemble, call_arguments
+from vtune.metrics import Metric
+from vtune.types import Batch, Hparams, Key, Outputs, PyTree
+
+
+def nnx_learner(
+    model: Callable[[Hparams, nnx.Rngs], nnx.Module],
+    *,
+    optimizer: Callable[[Hparams], Any],
+    loss: Callable[..., Any] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    penalty: Callable[[PyTree, Hparams], Any] | None = None,
+    batch_loss: Callable[..., Any] | None = None,
+) -> Learner:
+    """Makes a learner of an nnx module, an Optax optimizer and a loss.
+
+    Args:
+      model: (h, rngs) -> the module, made with `nnx.Rngs(member key)`. Its `nnx.Param`s are
+        trained; other variables, such as BatchNorm statistics, are carried per member. Before
+        each step its random streams are reseeded, `nnx.reseed(module, dropout=step_key)` where
+        the stream is `dropout`; of several streams the second and later ones, in alphabetical
+        order, get the step key folded with their place 1, 2, ...
+      optimizer, loss, metrics, penalty, batch_loss: as in `vt.flax_learner`. `train()` and
+        `eval()` of the module are called, and `train`, `training` or `deterministic` is passed
+        to its `__call__` where it is taken.
+
+    Returns:
+      A `Learner`. `Member.variables` goes into `nnx.update(module, variables)`.
+
+    Raises:
+      TypeError, ValueError: as `vt.flax_learner`.
+    """
+    if isinstance(model, nnx.Module) or not callable(model):
+        raise TypeError(
+            f"model={type(model).__name__} is not a function; write "
+            "lambda h, rngs: Model(width=h['width'], rngs=rngs)"
+        )
+
+    def make(key: Key, h: Hparams) -> nnx.Module:
+        made = model(h, nnx.Rngs(key))
+        if not isinstance(made, nnx.Module):
+            raise TypeError(
+                f"model(h, rngs) returned {type(made).__name__}, not a flax.nnx module; for "
+                "linen models use vt.flax_learner"
+            )
+        return made
+
+    def init(key: Key, h: Hparams, batch: Batch) -> tuple[PyTree, PyTree]:
+        _, params, _, other, _ = _split(make(key, h))
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(other)
+
+    def run(
+        key: Key | None, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool
+    ) -> tuple[Outputs, PyTree]:
+        # Made anew so that traced hyperparameters kept as attributes (a dropout rate) are the
+        # current ones; the fresh weights are never used, and the compiler drops them.
+        fresh = key if key is not None else jax.random.key(0)
+        structure, own_params, rng, own_other, arrays = _split(make(fresh, h))
+        nnx.replace_by_pure_dict(own_params, params)
+        nnx.replace_by_pure_dict(own_other, other)
+        module = nnx.merge(structure, own_params, rng, own_other, arrays)
+        tags = sorted({leaf.tag for leaf in _rng_keys(module)})
+        nnx.reseed(
+            module,
+            **{t: jax.random.fold_in(fresh, i) if i else fresh for i, t in enumerate(tags)},
+        )
+        if train:
+            module.train()
+        else:
+            module.eval()
+        positional, keywords = call_arguments(type(module).__call__, batch, train)
+        outputs = module(*positional, **keywords)
+        nnx.pop(module, nnx.Intermediate)
+        _, _, _, changed, _ = _split(module)
+        return outputs, nnx.to_pure_dict(changed)
+
+    def variables(params: PyTree, other: PyTree) -> PyTree:
+        return _merge(params, other)
+
+    net = Net(init, run, variables)
+    return assemble(net, optimizer, loss, metrics, penalty, batch_loss)
+
+
+def _split(module: nnx.Module) -> Any:
+    """(structure, parameters, random streams, other variables, plain arrays)."""
+    return nnx.split(module, nnx.Param, nnx.RngState, nnx.Variable, ...)
+
+
+def _rng_keys(module: nnx.Module) -> list[Any]:
+    is_variable = lambda leaf: isinstance(leaf, nnx.Variable)
+    return jax.tree.leaves(nnx.state(module, nnx.RngKey), is_leaf=is_variable)
+
+
+def _merge(a: PyTree, b: PyTree) -> PyTree:
+    """Two nested dicts as one; their leaves do not meet."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return {k: _merge(a.get(k, {}), b.get(k, {})) for k in {**a, **b}}
+    return a if not isinstance(a, dict) or a else b

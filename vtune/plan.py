@@ -1,0 +1,127 @@
+"""The static description of a sweep: everything that is part of the program's identity.
+
+Two sweeps with equal plans run the same executable; numbers, bounds, seeds and data of the
+same shape are its arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from vtune.data import Data
+from vtune.learner import Learner
+from vtune.population import Layout
+from vtune.refine.base import Rung
+from vtune.types import Hparams, PyTree, Static
+
+GATHER_BYTES = 16 * 2**20  # batches gathered together take about this much memory
+
+
+@dataclass(frozen=True)
+class CohortPlan:
+    """What the members of one cohort share.
+
+    Attributes:
+      static: structural choices, bare values, `total_steps` and `steps_per_epoch` by name.
+      traced: (name, dtype) of each traced hyperparameter.
+      size: members. batch_size: rows a step, None without data. steps: in all.
+      steps_per_epoch: None without data. rungs: sizes over the rounds.
+    """
+
+    static: Static
+    traced: tuple[tuple[str, str], ...]
+    size: int
+    batch_size: int | None
+    steps: int
+    steps_per_epoch: int | None
+    rungs: tuple[Rung, ...]
+
+    def h(self, traced: dict[str, Any], reads: set[str] | None = None) -> Hparams:
+        """One member's hyperparameters, from its traced values."""
+        return Hparams(traced, self.static.value, reads)
+
+    def boundaries(self, rounds: int) -> np.ndarray:
+        """[rounds + 1] the steps at which rounds begin and end, as even as can be."""
+        return (np.arange(rounds + 1, dtype=np.int64) * self.steps // rounds).astype(np.int32)
+
+    def chunk(self, rounds: int, row_bytes: int) -> tuple[int, bool]:
+        """How many steps' rows are gathered together, never across epochs or rounds.
+
+        Returns:
+          The number, and whether all chunks have exactly it (then the loop's length is static,
+          which a GPU runs without asking the host).
+        """
+        regular = self.steps % rounds == 0
+        period = self.steps // rounds
+        most = period
+        if self.steps_per_epoch is not None and self.batch_size is not None:
+            short, long = sorted((period, self.steps_per_epoch))
+            regular = regular and long % short == 0
+            period = short if regular else self.steps_per_epoch
+            most = max(1, GATHER_BYTES // max(1, row_bytes * self.batch_size))
+        if not regular:
+            return min(most, max(period, 1)), False
+        pieces = -(-period // most)
+        exact = next((n for n in range(pieces, 2 * pieces + 1) if period % n == 0), None)
+        return (period // exact, True) if exact else (-(-period // pieces), False)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The identity of a program.
+
+    Attributes:
+      learner: by the identity of its functions. cohorts: in order. rounds: scorings.
+      metric: a name or a function of the metrics. mode: "max" or "min".
+      eval_batch_size: rows scored at once, None without data. layout: as resolved.
+      arguments: structure, shapes and types of (space, refiner, data).
+      config: the settings of JAX that change what is compiled.
+    """
+
+    learner: Learner
+    cohorts: tuple[CohortPlan, ...]
+    rounds: int
+    metric: str | Callable[..., Any]
+    mode: str
+    eval_batch_size: int | None
+    layout: Layout
+    arguments: Any
+    config: tuple[Any, ...]
+
+
+def describe(tree: PyTree) -> Any:
+    """A pytree's structure, shapes and types, hashable."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple((np.shape(leaf), str(_dtype(leaf))) for leaf in leaves)
+
+
+def abstract(tree: PyTree) -> PyTree:
+    """A pytree of arrays or numbers as shapes and types."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), _dtype(leaf)), tree)
+
+
+def jax_config() -> tuple[Any, ...]:
+    """The settings of JAX that change what is compiled."""
+    config = jax.config
+    return (
+        config.jax_enable_x64,
+        config.jax_default_matmul_precision,
+        config.jax_threefry_partitionable,
+        config.jax_debug_nans,
+        str(config.jax_default_device),
+        jax.default_backend(),
+    )
+
+
+def data_rows(data: Data | None) -> tuple[int, int] | None:
+    """(training rows, validation rows)."""
+    return None if data is None else (data.train.shape[0], data.valid.shape[0])
+
+
+def _dtype(leaf: Any) -> np.dtype:
+    return np.dtype(leaf.dtype) if hasattr(leaf, "dtype") else np.asarray(leaf).dtype

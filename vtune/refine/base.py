@@ -1,0 +1,60 @@
+"""What a refiner is. It decides with indices; `population.gather` moves."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import jax.numpy as jnp
+
+from vtune.types import Array, FloatArray, IntArray, Key, PyTree
+
+
+class Refinement(NamedTuple):
+    """A decision, not a move.
+
+    Attributes:
+      parents: [next] int32, for every slot of the next population the slot it continues.
+      hparams: traced hyperparameters of the next population, leaves [next].
+    """
+
+    parents: IntArray[Array, " next"]
+    hparams: PyTree
+
+
+class Rung(NamedTuple):
+    """Consecutive rounds with one population size. Static, plain Python."""
+
+    size: int
+    rounds: int
+
+
+class Refiner(Protocol):
+    """Decides between rounds. A frozen dataclass registered as a pytree: numbers are traced
+    leaves, sizes and choices static fields. Asked before every round but the first; one whose
+    decision changes the population's size is asked only where the rung changes."""
+
+    def rungs(self, size: int, rounds: int) -> tuple[Rung, ...]:
+        """The sizes of a cohort over the rounds; validates the refiner's settings for it."""
+        ...
+
+    def init(self, space: PyTree, size: int) -> PyTree:
+        """What the refiner remembers at the start; belongs to the population, is not gathered."""
+        ...
+
+    def refine(
+        self, key: Key, round: Any, space: PyTree, hparams: PyTree, score: Array, memory: PyTree
+    ) -> tuple[Refinement, PyTree]:
+        """Decides.
+
+        Args:
+          key: of this round and cohort. round: the coming round's number.
+          space: the cohort's traced distributions by name. hparams: leaves [pop].
+          score: [pop], higher is better, -inf where a member diverged or has no score.
+          memory: as `init` or the last call left it.
+        """
+        ...
+
+
+def rank(score: FloatArray[Array, " pop"]) -> IntArray[Array, " pop"]:
+    """Slots from best to worst; ties keep their order, whatever is not finite comes last."""
+    return jnp.argsort(-jnp.where(jnp.isfinite(score), score, -jnp.inf), stable=True)

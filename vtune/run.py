@@ -1,0 +1,373 @@
+"""The program: THE only loops over steps and rounds.
+
+    run = for each cohort: initialise when first is 0, then
+          for each round in [first, stop): refine, gather, train, score, record
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from vtune.data import Data
+from vtune.keys import IMPL, member_key
+from vtune.learner import Learner
+from vtune.plan import CohortPlan, Plan
+from vtune.population import Population, Record, gather, over_members
+from vtune.types import Array, Key, PyTree, Rows, float_dtype
+
+_REFINE = 0x72666E65  # "rfne": the tag that keeps a refiner's keys apart from the members'
+
+
+class Carry(NamedTuple):
+    """One cohort between rounds: all of it is donated from call to call."""
+
+    population: Population
+    memory: PyTree
+    record: Record
+
+
+class Arguments(NamedTuple):
+    """What the program is called with beside the carry and the rounds; nothing static."""
+
+    seed: Any
+    space: tuple[PyTree, ...]  # by cohort: traced distributions by name
+    refiner: Any
+    data: Data | None
+
+
+def run(plan: Plan, carry: tuple[Carry, ...], first: Any, stop: Any, arguments: Arguments) -> Any:
+    """Rounds [first, stop) of every cohort. `first` and `stop` are traced.
+
+    With `first` 0 the carry's ids and hyperparameters are taken and everything else is made.
+    """
+    return tuple(
+        _run_cohort(plan, index, cohort, own, first, stop, arguments)
+        for index, (cohort, own) in enumerate(zip(plan.cohorts, carry, strict=True))
+    )
+
+
+def begin(
+    plan: Plan, index: int, id: Array, hparams: dict[str, Array], arguments: Arguments
+) -> Carry:
+    """A cohort before its first round."""
+    cohort, data = plan.cohorts[index], arguments.data
+    batch = None
+    if data is not None and cohort.batch_size is not None:
+        batch = data.take(data.rows(arguments.seed, 0, cohort.batch_size)[0])
+
+    def init(member: Any, shared: Any) -> PyTree:
+        own_id, traced = member
+        seed, batch = shared
+        return plan.learner.init(member_key(seed, own_id), cohort.h(traced), batch)
+
+    state = over_members(init, plan.layout)((id, hparams), (arguments.seed, batch))
+    score = jnp.full(id.shape, -jnp.inf, float_dtype())
+    died = jnp.full(id.shape, -1, jnp.int32)
+    population = Population(id, hparams, state, score, died)
+    _, means, metrics = jax.eval_shape(
+        lambda p: _train_and_score(plan, cohort, p, jnp.int32(0), arguments), population
+    )
+    everything = {**means, **metrics}
+    blank = lambda leaf: jnp.full((plan.rounds, *leaf.shape), jnp.nan, leaf.dtype)
+    record = Record(
+        parents=jnp.full((plan.rounds, *id.shape), -1, jnp.int32),
+        hparams=jax.tree.map(lambda leaf: jnp.zeros((plan.rounds, *leaf.shape), leaf.dtype), hparams),
+        metrics=jax.tree.map(blank, everything),
+    )
+    memory = arguments.refiner.init(arguments.space[index], cohort.size)
+    return Carry(population, memory, record)
+
+
+def _run_cohort(
+    plan: Plan,
+    index: int,
+    cohort: CohortPlan,
+    carry: Carry,
+    first: Any,
+    stop: Any,
+    arguments: Arguments,
+) -> Carry:
+    def one_round(number: Array, carry: Carry) -> Carry:
+        population, memory, record = carry
+        population, parents, memory = _refine(
+            plan, index, number, population, memory, arguments
+        )
+        population, means, metrics = _train_and_score(plan, cohort, population, number, arguments)
+        seen = Record(parents, population.hparams, {**means, **metrics})
+        record = jax.tree.map(lambda past, new: past.at[number].set(new), record, seen)
+        return Carry(population, memory, record)
+
+    start = carry.population
+    carry = lax.cond(
+        first == 0,
+        lambda c: begin(plan, index, start.id, start.hparams, arguments),
+        lambda c: c,
+        carry,
+    )
+    done = 0
+    for rung in cohort.rungs:
+        bounds = jnp.maximum(first, done), jnp.minimum(stop, done + rung.rounds)
+        carry = lax.fori_loop(*bounds, one_round, carry)
+        done += rung.rounds
+    return carry
+
+
+def _refine(
+    plan: Plan,
+    index: int,
+    number: Array,
+    population: Population,
+    memory: PyTree,
+    arguments: Arguments,
+) -> tuple[Population, Array, PyTree]:
+    """Asks the refiner before every round but the first, and moves."""
+
+    def ask(population: Population, memory: PyTree) -> Any:
+        key = jax.random.fold_in(jax.random.key(arguments.seed, impl=IMPL), _REFINE)
+        key = jax.random.fold_in(jax.random.fold_in(key, number), index)
+        refinement, memory = arguments.refiner.refine(
+            key, number, arguments.space[index], population.hparams, population.score, memory
+        )
+        return gather(population, refinement), refinement.parents, memory
+
+    def stay(population: Population, memory: PyTree) -> Any:
+        return population, jnp.arange(population.id.shape[0], dtype=jnp.int32), memory
+
+    return lax.cond(number > 0, ask, stay, population, memory)
+
+
+def _train_and_score(
+    plan: Plan, cohort: CohortPlan, population: Population, number: Array, arguments: Arguments
+) -> tuple[Population, dict[str, Array], dict[str, Array]]:
+    """One round's training and scoring; metrics of members that diverged are NaN."""
+    bounds = jnp.asarray(cohort.boundaries(plan.rounds))
+    start, end = bounds[number], bounds[number + 1]
+    state, died, means = _train(plan, cohort, population, start, end, arguments)
+    died = _note_broken(plan, state, died, end - 1)
+    score, metrics = _score(plan, cohort, population._replace(state=state), end, arguments)
+    alive = died < 0
+    sign = 1.0 if plan.mode == "max" else -1.0
+    score = jnp.where(alive & jnp.isfinite(score), sign * score, -jnp.inf)
+
+    def mask(values: Array) -> Array:
+        values = jnp.asarray(values, jnp.promote_types(values.dtype, jnp.float32))
+        shaped = alive.reshape(alive.shape + (1,) * (values.ndim - 1))
+        return jnp.where(shaped, values, jnp.nan)
+
+    means = {f"train/{name}": value for name, value in means.items()}
+    means, metrics = jax.tree.map(mask, (means, metrics))
+    score = score.astype(float_dtype())
+    return population._replace(state=state, score=score, died=died), means, metrics
+
+
+def _train(
+    plan: Plan,
+    cohort: CohortPlan,
+    population: Population,
+    start: Array,
+    end: Array,
+    arguments: Arguments,
+) -> tuple[PyTree, Array, dict[str, Array]]:
+    """Steps [start, end): rows of a chunk of steps are gathered once for the whole cohort.
+
+    Returns:
+      The states, the step each member died at (or -1), and the means of the step metrics.
+    """
+    data, seed = arguments.data, arguments.seed
+    length, exact = cohort.chunk(plan.rounds, 0 if data is None else data.row_bytes)
+
+    def member_steps(member: Any, shared: Any) -> Any:
+        own_id, traced, state, died, sums = member
+        seed, batches, offset, count = shared
+        key, h = member_key(seed, own_id), cohort.h(traced)
+
+        def one_step(j: Array, loop: Any) -> Any:
+            state, died, sums = loop
+            step = offset + j
+            batch = jax.tree.map(lambda a: a[j], batches)
+            state, metrics = plan.learner.step(jax.random.fold_in(key, step), h, state, batch)
+            healthy = _all_finite(metrics)
+            died = jnp.where((died < 0) & ~healthy, step, died)
+            return state, died, jax.tree.map(jnp.add, sums, _wide(metrics))
+
+        # With all chunks alike the length is static and the loop needs no test at run time.
+        return lax.fori_loop(0, length if exact else count, one_step, (state, died, sums))
+
+    advance = over_members(member_steps, plan.layout)
+
+    def chunk(offset: Array, count: Any, loop: Any) -> Any:
+        batches = _gather_steps(cohort, data, seed, offset, length)
+        shared = (seed, batches, offset, jnp.asarray(count, jnp.int32))
+        return advance((population.id, population.hparams, *loop), shared)
+
+    zeros = _zero_sums(plan.learner, cohort, population, arguments)
+    loop = (population.state, population.died, zeros)
+    if exact:
+        number = cohort.steps // plan.rounds // length
+        loop = lax.fori_loop(
+            0, number, lambda i, loop: chunk(start + i * length, length, loop), loop
+        )
+    else:
+
+        def body(where: Any) -> Any:
+            offset, loop = where
+            left = end - offset
+            if cohort.steps_per_epoch is not None:
+                left = jnp.minimum(left, cohort.steps_per_epoch - offset % cohort.steps_per_epoch)
+            count = jnp.minimum(left, length)
+            return offset + count, chunk(offset, count, loop)
+
+        _, loop = lax.while_loop(lambda where: where[0] < end, body, (start, loop))
+    state, died, sums = loop
+    return state, died, {k: v / (end - start).astype(v.dtype) for k, v in sums.items()}
+
+
+def _gather_steps(
+    cohort: CohortPlan, data: Data | None, seed: Any, offset: Array, length: int
+) -> PyTree:
+    """The batches of steps [offset, offset + length), leaves [length, batch, ...]."""
+    if data is None or cohort.batch_size is None or cohort.steps_per_epoch is None:
+        return None
+    epoch, place = offset // cohort.steps_per_epoch, offset % cohort.steps_per_epoch
+    rows = data.rows(seed, epoch, cohort.batch_size)
+    return data.take(jnp.take(rows, place + jnp.arange(length), axis=0, mode="clip"))
+
+
+def _score(
+    plan: Plan, cohort: CohortPlan, population: Population, end: Array, arguments: Arguments
+) -> tuple[Array, dict[str, Array]]:
+    """The score [pop] and all metrics of every member, on the validation rows."""
+    data, seed, learner = arguments.data, arguments.seed, plan.learner
+
+    def measure(member: Any, shared: Any) -> Any:
+        own_id, traced, state = member
+        seed, end, number, batch, weight = shared
+        key = jax.random.fold_in(jax.random.fold_in(member_key(seed, own_id), end), number)
+        totals = learner.measure(key, cohort.h(traced), state, batch, weight)
+        return _part(totals)
+
+    def finish(totals: PyTree, shared: Any) -> Any:
+        metrics = dict(learner.score(totals))
+        if callable(plan.metric):
+            metrics["score"] = plan.metric(metrics)
+        value = jnp.asarray(metrics["score" if callable(plan.metric) else plan.metric])
+        return value, metrics
+
+    members = (population.id, population.hparams, population.state)
+    over = over_members(measure, plan.layout)
+    if data is None or plan.eval_batch_size is None:
+        summed, rows = over(members, (seed, end, jnp.int32(0), None, jnp.ones(1)))
+        rows = jax.tree.map(lambda a: a[None], rows)
+    else:
+        index, weight = evaluation_batches(data.valid, plan.eval_batch_size)
+
+        def one_batch(total: PyTree, xs: Any) -> Any:
+            number, own_rows, own_weight = xs
+            shared = (seed, end, number, data.take(own_rows), own_weight)
+            part, rows = over(members, shared)
+            return jax.tree.map(jnp.add, total, part), rows
+
+        number = jnp.arange(index.shape[0], dtype=jnp.int32)
+        shapes, _ = jax.eval_shape(
+            lambda: over(members, (seed, end, number[0], data.take(index[0]), weight[0]))
+        )
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        summed, rows = lax.scan(one_batch, zeros, (number, index, weight))
+    return over_members(finish, plan.layout)(_whole(summed, rows), None)
+
+
+def evaluation_batches(valid: Array, size: int) -> tuple[Array, Array]:
+    """Validation rows [batches, size] and their weights, 0 on the last batch's padding."""
+    rows = valid.shape[0]
+    batches = -(-rows // size)
+    place = np.arange(batches * size)
+    index = jnp.take(valid, np.minimum(place, rows - 1)).reshape(batches, size)
+    return index, jnp.asarray((place < rows).reshape(batches, size), float_dtype())
+
+
+def _is_rows(leaf: Any) -> bool:
+    return isinstance(leaf, Rows)
+
+
+def _part(totals: PyTree) -> tuple[PyTree, PyTree]:
+    """Totals as (what is summed, what is kept row by row), each with None for the other."""
+    summed = jax.tree.map(lambda t: None if _is_rows(t) else _wide(t), totals, is_leaf=_is_rows)
+    rows = jax.tree.map(lambda t: t if _is_rows(t) else None, totals, is_leaf=_is_rows)
+    return summed, rows
+
+
+def _whole(summed: PyTree, rows: PyTree) -> PyTree:
+    """Puts the two parts together again; rows come as leaves [batches, pop, batch, ...]."""
+
+    def join(leaf: Array) -> Array:
+        return jnp.moveaxis(leaf, 0, 1).reshape(leaf.shape[1], -1, *leaf.shape[3:])
+
+    def pick(a: Any, b: Any) -> Any:
+        return jax.tree.map(join, b) if _is_rows(b) else a
+
+    empty = lambda leaf: leaf is None or _is_rows(leaf)
+    return jax.tree.map(pick, summed, rows, is_leaf=empty)
+
+
+def _wide(tree: PyTree) -> PyTree:
+    """Small float types widened, so that sums over many batches or steps do not drift."""
+
+    def widen(leaf: Any) -> Array:
+        leaf = jnp.asarray(leaf)
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf
+        return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+
+    return jax.tree.map(widen, tree)
+
+
+def _zero_sums(
+    learner: Learner, cohort: CohortPlan, population: Population, arguments: Arguments
+) -> dict[str, Array]:
+    """Zeros [pop] for the sums of the step metrics."""
+
+    def one(key: Key) -> Any:
+        traced, state = jax.tree.map(lambda a: a[0], (population.hparams, population.state))
+        batches = _gather_steps(cohort, arguments.data, arguments.seed, jnp.int32(0), 1)
+        batch = jax.tree.map(lambda a: a[0], batches)
+        return dict(_wide(learner.step(key, cohort.h(traced), state, batch)[1]))
+
+    shapes = jax.eval_shape(lambda: one(jax.random.key(0, impl=IMPL)))
+    size = population.id.shape[0]
+    return {k: jnp.zeros((size, *s.shape), s.dtype) for k, s in shapes.items()}
+
+
+def _all_finite(tree: PyTree) -> Array:
+    """Whether every float in a tree is finite; a scalar."""
+    return _every(jnp.isfinite, tree)
+
+
+def _every(healthy: Callable[[Array], Array], tree: PyTree) -> Array:
+    floats = [
+        leaf
+        for leaf in map(jnp.asarray, jax.tree.leaves(tree))
+        if jnp.issubdtype(leaf.dtype, jnp.inexact)
+    ]
+    return jnp.all(jnp.stack([jnp.bool_(True), *(jnp.all(healthy(leaf)) for leaf in floats)]))
+
+
+def _note_broken(plan: Plan, state: PyTree, died: Array, last: Array) -> Array:
+    """A member whose variables are not finite after the round died in its last step at the
+    latest. Optimizer states are not looked at: lbfgs starts with an infinity in good health."""
+    show = plan.learner.variables
+
+    def look(member: Any, shared: Any) -> Array:
+        state, died = member
+        if show is not None:
+            healthy = _all_finite(show(state))
+        else:  # weights and optimizer state cannot be told apart: NaN alone is a sure sign
+            healthy = _every(lambda leaf: ~jnp.isnan(leaf), state)
+        return jnp.where((died < 0) & ~healthy, shared, died)
+
+    return over_members(look, plan.layout)((state, died), last)

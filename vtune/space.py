@@ -1,0 +1,419 @@
+"""What may vary: Float, Int and Ordinal are traced, Categorical is structural.
+
+Values are drawn on the host in float64 and brought to the program's dtype with the bounds
+rounded inward, so that no value leaves its range when read in float64 (float32(0.1) > 0.1).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from vtune.types import Static, float_dtype, is_whole
+
+RESERVED = ("total_steps", "steps_per_epoch")  # filled in per cohort, for schedules
+
+
+@dataclass(frozen=True)
+class Float:
+    """A real number in [low, high], uniform, or uniform in its logarithm.
+
+    Args:
+      low, high: the range, both ends included.
+      log: draw on a logarithmic scale; needs `low > 0`.
+      step: only `low`, `low + step`, `low + 2 step`, ... up to `high`.
+
+    Raises:
+      TypeError: a bound is no number. ValueError: see the message.
+
+    Example:
+      >>> Float(1e-4, 1e-1, log=True)
+      Float(low=0.0001, high=0.1, log=True, step=None)
+    """
+
+    low: Any
+    high: Any
+    log: bool = False
+    step: Any = None
+
+    def __post_init__(self):
+        _check_range("Float", self.low, self.high, self.log)
+        if self.step is not None:
+            _check_number("Float", "step", self.step)
+            if self.step <= 0:
+                raise ValueError(f"Float: step={self.step!r} must be above 0")
+            if self.log:
+                raise ValueError("Float: log=True and step= exclude each other; drop one")
+
+    @property
+    def count(self) -> int | None:
+        """How many values there are; None for a continuum."""
+        if self.step is None:
+            return 1 if self.low == self.high else None
+        return int(math.floor((self.high - self.low) / self.step + 1e-9)) + 1
+
+    def _nth(self, k: np.ndarray) -> np.ndarray:
+        return np.minimum(self.low + k * (self.step or 0.0), self.high)
+
+    def from_unit(self, u: np.ndarray) -> np.ndarray:
+        """Maps uniform `u` in [0, 1) to values, in the program's dtype."""
+        u = np.asarray(u, np.float64)
+        if self.step is not None:
+            values = self._nth(_index(u, self.count or 1))
+        elif self.log:
+            values = np.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low)))
+        else:
+            values = self.low + u * (float(self.high) - float(self.low))
+        return self.cast(values)
+
+    def grid(self, points: int | None) -> np.ndarray:
+        """`points` values, evenly spaced on the scale, both ends included."""
+        if self.step is not None and points in (None, self.count):
+            return self.cast(self._nth(np.arange(self.count or 1)))
+        if self.step is not None:
+            raise ValueError(f"has {self.count} steps; leave its number of points out")
+        if points is None:
+            if self.low == self.high:
+                return self.cast(np.array([self.low]))
+            raise ValueError("is continuous; give it a number of points")
+        if points == 1:  # the middle, not an end
+            return self.from_unit(np.array([0.5]))
+        return self.from_unit(np.linspace(0.0, 1.0, points))
+
+    def cast(self, values: Any) -> np.ndarray:
+        """Brings values inside the range to the program's dtype, bounds rounded inward."""
+        low, high = _inward(self.low, self.high)
+        return np.clip(np.asarray(values, np.float64).astype(float_dtype()), low, high)
+
+    def contains(self, value: Any) -> bool:
+        """Whether a user's number lies in the range and on the steps."""
+        if not _is_number(value) or not self.low <= value <= self.high:
+            return False
+        if self.step is None:
+            return True
+        k = (value - self.low) / self.step
+        return abs(k - round(k)) < 1e-6
+
+    def report(self, value: Any) -> float:
+        """The value as a Python number, on the declared steps."""
+        if self.step is None:
+            return float(value)
+        return float(self._nth(np.round((float(value) - self.low) / self.step)))
+
+
+@dataclass(frozen=True)
+class Int:
+    """A whole number in [low, high], both included; traced, so not for shapes.
+
+    Args:
+      low, high: the range. log: draw on a logarithmic scale; needs `low > 0`.
+      step: only `low`, `low + step`, ... up to `high`.
+
+    Raises:
+      TypeError: a bound is not whole. ValueError: see the message.
+    """
+
+    low: Any
+    high: Any
+    log: bool = False
+    step: Any = 1
+
+    def __post_init__(self):
+        for name in ("low", "high", "step"):
+            if not is_whole(getattr(self, name)):
+                raise TypeError(
+                    f"Int: {name}={getattr(self, name)!r} must be a whole number; "
+                    "for others use vt.Float"
+                )
+        _check_range("Int", self.low, self.high, self.log)
+        if self.step < 1:
+            raise ValueError(f"Int: step={self.step} must be at least 1")
+        if self.log and self.step != 1:
+            raise ValueError("Int: log=True and step= exclude each other; drop one")
+        if not -(2**31) <= self.low <= self.high < 2**31:
+            raise ValueError(f"Int: {self.low} to {self.high} does not fit 32 bits")
+
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return (self.high - self.low) // self.step + 1
+
+    def from_unit(self, u: np.ndarray) -> np.ndarray:
+        """Maps uniform `u` in [0, 1) to values (int32)."""
+        u = np.asarray(u, np.float64)
+        if self.log:  # each whole number owns the half unit on either side
+            a, b = math.log(self.low - 0.5), math.log(self.high + 0.5)
+            return self.cast(np.clip(np.round(np.exp(a + u * (b - a))), self.low, self.high))
+        return self.cast(self.low + self.step * _index(u, self.count))
+
+    def grid(self, points: int | None) -> np.ndarray:
+        """Every value, or `points` of them, evenly spaced on the scale."""
+        if points is None or points == self.count:
+            return self.cast(self.low + self.step * np.arange(self.count))
+        if points > self.count:
+            raise ValueError(f"has only {self.count} values, {points} points asked for")
+        if points == 1:
+            return self.from_unit(np.array([0.5]))
+        if self.log:
+            values = np.round(np.geomspace(self.low, self.high, points))
+        else:
+            k = np.round(np.linspace(0, self.count - 1, points))
+            values = self.low + self.step * k
+        return np.unique(self.cast(values))
+
+    def cast(self, values: Any) -> np.ndarray:
+        """The values as int32."""
+        return np.asarray(values).astype(np.int32)
+
+    def contains(self, value: Any) -> bool:
+        """Whether a user's number is one of the values."""
+        whole = is_whole(value) or (isinstance(value, float) and value.is_integer())
+        return whole and self.low <= value <= self.high and (value - self.low) % self.step == 0
+
+    def report(self, value: Any) -> int:
+        """The value as a Python number."""
+        return int(value)
+
+
+@dataclass(frozen=True)
+class Ordinal:
+    """One of an ordered list of numbers, such as C in 0.001, 0.01, ..., 100; traced.
+
+    Raises:
+      TypeError: a value is no number. ValueError: none given, not finite, or one given twice.
+    """
+
+    values: Sequence[Any]
+
+    def __post_init__(self):
+        if isinstance(self.values, str | Mapping) or not hasattr(self.values, "__iter__"):
+            raise TypeError(f"Ordinal: {self.values!r} is not a list of numbers")
+        object.__setattr__(self, "values", tuple(self.values))
+        if not self.values:
+            raise ValueError("Ordinal: no values; give at least one number")
+        for value in self.values:
+            if not _is_number(value):
+                raise TypeError(
+                    f"Ordinal: {value!r} is not a number; for other choices use vt.Categorical"
+                )
+            if not math.isfinite(value):
+                raise ValueError(f"Ordinal: {value!r} is not finite")
+        twice = _duplicates(self.values)
+        if twice:
+            raise ValueError(f"Ordinal: {twice[0]!r} is given twice")
+
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return len(self.values)
+
+    def from_unit(self, u: np.ndarray) -> np.ndarray:
+        """Maps uniform `u` in [0, 1) to values, in the program's dtype."""
+        return self.grid(None)[_index(np.asarray(u, np.float64), self.count)]
+
+    def grid(self, points: int | None) -> np.ndarray:
+        """Every value, in the order given."""
+        if points not in (None, self.count):
+            raise ValueError(f"has {self.count} values; leave its number of points out")
+        return self.cast(self.values)
+
+    def cast(self, values: Any) -> np.ndarray:
+        """Members of the list in the program's dtype, its ends rounded inward."""
+        if all(map(is_whole, self.values)) and max(map(abs, self.values)) < 2**31:
+            return np.asarray(values).astype(np.int32)
+        low, high = _inward(min(self.values), max(self.values))
+        return np.clip(np.asarray(values, np.float64).astype(float_dtype()), low, high)
+
+    def contains(self, value: Any) -> bool:
+        """Whether a user's number is on the list."""
+        return _is_number(value) and any(value == v for v in self.values)
+
+    def report(self, value: Any) -> Any:
+        """The value as it was written in the list."""
+        return min(self.values, key=lambda v: abs(float(v) - float(value)))
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of several plain Python values: structural, each makes a cohort of its own.
+
+    Raises:
+      TypeError: not a list. ValueError: no choices, or one given twice.
+    """
+
+    choices: Sequence[Any]
+
+    def __post_init__(self):
+        if isinstance(self.choices, str | Mapping) or not hasattr(self.choices, "__iter__"):
+            raise TypeError(f"Categorical: {self.choices!r} is not a list of choices")
+        object.__setattr__(self, "choices", tuple(self.choices))
+        if not self.choices:
+            raise ValueError("Categorical: no choices; give at least one")
+        twice = _duplicates(self.choices)
+        if twice:
+            raise ValueError(f"Categorical: choice {twice[0]!r} is given twice")
+
+
+Traced = Float | Int | Ordinal
+
+
+def program_space(traced: Mapping[str, Traced]) -> dict[str, Traced]:
+    """The same distributions with their numbers as arrays of the program's dtype, rounded
+    inward: what a refiner sees. Other bounds are then other arguments of the same program."""
+    return {name: _as_arrays(distribution) for name, distribution in traced.items()}
+
+
+def _as_arrays(distribution: Traced) -> Traced:
+    if isinstance(distribution, Ordinal):
+        return _raw(Ordinal, {"values": distribution.grid(None)}, {})
+    low, high = distribution.cast([distribution.low, distribution.high])
+    step = distribution.step
+    if step is not None:
+        step = low.dtype.type(step)
+    return _raw(type(distribution), {"low": low, "high": high, "step": step}, {"log": distribution.log})
+
+
+def _raw(kind: Any, numbers: dict[str, Any], static: dict[str, Any]) -> Any:
+    """A distribution from its parts, unchecked: inside the program the numbers are traced."""
+    made = object.__new__(kind)
+    for name, value in {**numbers, **static}.items():
+        object.__setattr__(made, name, value)
+    return made
+
+
+def _register(kind: Any, numbers: tuple[str, ...], static: tuple[str, ...]) -> None:
+    jax.tree_util.register_pytree_node(
+        kind,
+        lambda d: (tuple(getattr(d, n) for n in numbers), tuple(getattr(d, n) for n in static)),
+        lambda aux, leaves: _raw(
+            kind, dict(zip(numbers, leaves, strict=True)), dict(zip(static, aux, strict=True))
+        ),
+    )
+
+
+_register(Float, ("low", "high", "step"), ("log",))
+_register(Int, ("low", "high", "step"), ("log",))
+_register(Ordinal, ("values",), ())
+
+
+class Combination(NamedTuple):
+    """One structural combination of one part of a space: what a cohort shares."""
+
+    traced: dict[str, Traced]
+    choices: dict[str, Any]  # the structural values
+    fixed: dict[str, Any]  # the bare values
+
+    @property
+    def static(self) -> dict[str, Any]:
+        """All that is part of the program: structural choices and bare values."""
+        return {**self.fixed, **self.choices}
+
+
+@dataclass(frozen=True)
+class Space:
+    """A checked space: its parts and their structural combinations, in order."""
+
+    parts: tuple[dict[str, Any], ...]
+    combinations: tuple[Combination, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every hyperparameter's name, in the order of writing."""
+        return tuple(dict.fromkeys(name for part in self.parts for name in part))
+
+
+def parse(space: Any) -> Space:
+    """Checks what the user wrote: a dict, or a list of dicts (their union).
+
+    Raises:
+      TypeError, ValueError: naming the part and what to write instead.
+    """
+    parts = list(space) if isinstance(space, list | tuple) else [space]
+    if not parts:
+        raise ValueError("space: the list is empty; give at least one dict")
+    combinations = []
+    for part in parts:
+        if not isinstance(part, Mapping):
+            raise TypeError(
+                f"space: {part!r} is not a dict of name -> vt.Float(...), vt.Int(...), "
+                "vt.Ordinal([...]), vt.Categorical([...]) or a fixed value"
+            )
+        if not part:
+            raise ValueError('space: empty; give at least one entry, such as {"lr": 1e-3}')
+        for name, value in part.items():
+            _check_entry(name, value)
+        traced = {k: v for k, v in part.items() if isinstance(v, Traced)}
+        structural = {k: v.choices for k, v in part.items() if isinstance(v, Categorical)}
+        fixed = {k: v for k, v in part.items() if k not in traced and k not in structural}
+        for choice in itertools.product(*structural.values()):
+            chosen = dict(zip(structural, choice, strict=True))
+            combinations.append(Combination(traced, chosen, fixed))
+    return Space(tuple(dict(p) for p in parts), tuple(combinations))
+
+
+def _check_entry(name: Any, value: Any) -> None:
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"space: the name {name!r} is not a non-empty string")
+    if name in RESERVED:
+        raise ValueError(f"space: {name!r} is filled in by vtune; choose another name")
+    if isinstance(value, list | range | set):
+        raise TypeError(
+            f"space[{name!r}]: {value!r} is a bare {type(value).__name__}; to try each, write "
+            f"vt.Ordinal([...]) for numbers or vt.Categorical([...]); to fix it, use a tuple"
+        )
+    if isinstance(value, type) and issubclass(value, Float | Int | Ordinal | Categorical):
+        raise TypeError(f"space[{name!r}]: {value.__name__} is the class; call it with a range")
+
+
+def _index(u: np.ndarray, count: int) -> np.ndarray:
+    return np.minimum((u * count).astype(np.int64), count - 1)
+
+
+def _inward(low: float, high: float) -> tuple[np.floating, np.floating]:
+    dtype = float_dtype().type
+    a, b = dtype(low), dtype(high)
+    if float(a) < low:
+        a = np.nextafter(a, dtype(np.inf))
+    if float(b) > high:
+        b = np.nextafter(b, dtype(-np.inf))
+    return (a, b) if a <= b else (dtype(low), dtype(low))  # nothing in between: the nearest
+
+
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, int | float | np.integer | np.floating)
+    return number and not isinstance(value, bool)
+
+
+def _duplicates(values: Sequence[Any]) -> list[Any]:
+    seen: list[Static] = []
+    twice = []
+    for value in values:
+        key = Static(float(value) if _is_number(value) else value)
+        if key in seen:
+            twice.append(value)
+        seen.append(key)
+    return twice
+
+
+def _check_number(kind: str, name: str, value: Any) -> None:
+    if not _is_number(value):
+        raise TypeError(f"{kind}: {name}={value!r} is not a number")
+    if not math.isfinite(value):
+        raise ValueError(f"{kind}: {name}={value!r} must be finite")
+
+
+def _check_range(kind: str, low: Any, high: Any, log: bool) -> None:
+    _check_number(kind, "low", low)
+    _check_number(kind, "high", high)
+    if low > high:
+        raise ValueError(f"{kind}: low={low!r} is above high={high!r}; swap them")
+    if log and low <= 0:
+        raise ValueError(f"{kind}: log=True needs low > 0, got low={low!r}")
+    if kind == "Float" and high > np.finfo(float_dtype()).max:
+        raise ValueError(f"{kind}: high={high!r} does not fit {float_dtype()}")

@@ -1,0 +1,350 @@
+"""What a sweep leaves: members, history, table. On the host."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vtune.data import Data, check_finite
+from vtune.execute import Outcome, execute
+from vtune.learner import Learner
+from vtune.plan import CohortPlan, Plan, describe
+from vtune.population import Population
+from vtune.refine.keep import Keep
+from vtune.run import Arguments
+from vtune.search import Cohort
+from vtune.space import Space, program_space
+from vtune.types import Hparams, PyTree, Static
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Timing(NamedTuple):
+    """Seconds spent compiling (0 where the program was there already) and running."""
+
+    compile: float
+    run: float
+
+
+class Member:
+    """One training of a sweep.
+
+    Attributes:
+      index: its number in the first population.
+      hparams: its hyperparameters as plain Python values.
+      score: the last value of the sweep's metric; NaN where it diverged.
+      status: "completed" or "diverged at step N", steps counted from 0.
+      history: metric by name, each [rounds, ...].
+    """
+
+    def __init__(self, sweep: Sweep, index: int):
+        self._sweep = sweep
+        self._column = index
+        self._place = sweep._places[index]
+        self.index = int(sweep._cohorts[self._place[0]].id[self._place[1]])
+
+    @property
+    def hparams(self) -> dict[str, Any]:
+        cohort, slot = self._place
+        drawn, population = self._sweep._cohorts[cohort], self._sweep._populations[cohort]
+        combination = drawn.combination
+        traced = {
+            name: distribution.report(np.asarray(population.hparams[name])[slot])
+            for name, distribution in combination.traced.items()
+        }
+        values = {**combination.static, **traced}
+        return {name: values[name] for name in self._sweep.space.names if name in values}
+
+    @property
+    def score(self) -> float:
+        name = self._sweep.metric_name
+        return float(self._sweep.history[name][-1, self._column])
+
+    @property
+    def status(self) -> str:
+        cohort, slot = self._place
+        died = int(np.asarray(self._sweep._populations[cohort].died)[slot])
+        return "completed" if died < 0 else f"diverged at step {died}"
+
+    @property
+    def history(self) -> dict[str, np.ndarray]:
+        return {name: values[:, self._column] for name, values in self._sweep.history.items()}
+
+    @property
+    def state(self) -> PyTree:
+        """The learner's whole state, optimizer state included."""
+        cohort, slot = self._place
+        return _pick(self._sweep._populations[cohort].state, slot)
+
+    @property
+    def variables(self) -> PyTree:
+        """What the model is applied with: for linen `model.apply(member.variables, x)`."""
+        show = self._sweep.learner.variables
+        return self.state if show is None else show(self.state)
+
+    def predict(self, x: Any) -> PyTree:
+        """The model's outputs `[rows, ...]` for an array (the entry `x`) or a dict of arrays."""
+        cohort, slot = self._place
+        plan, sweep = self._sweep._plan.cohorts[cohort], self._sweep
+        traced = {k: v[slot] for k, v in sweep._populations[cohort].hparams.items()}
+        return _predict(sweep.learner, plan, traced, self.state, x, sweep._plan.eval_batch_size)
+
+    def __repr__(self) -> str:
+        return (
+            f"Member({self.index}, {self._sweep.metric_name}={self.score:.4g}, {self.status}, "
+            f"{self.hparams})"
+        )
+
+
+class Sweep:
+    """A trained population, its history and its settings.
+
+    Attributes:
+      history: metric by name, `[rounds, members, ...]`; NaN from the round a member diverged
+        in. Metrics of the training steps are under `train/<name>`, the round's mean.
+      metric_name, mode: what members are compared by ("score" where `metric=` is a function).
+      space: the checked space. learner, seed, timing: as run.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        space: Space,
+        cohorts: tuple[Cohort, ...],
+        populations: tuple[Population, ...],
+        history: dict[str, np.ndarray],
+        seed: int,
+        data: Data | None,
+        timing: Timing,
+        rows: dict[str, Any] | None,
+    ):
+        self._plan = plan
+        self._cohorts = cohorts
+        self._populations = populations
+        self._places = places(cohorts)
+        self._rows = rows  # by entry of the data: [shape of a row, type], for load
+        self.space = space
+        self.history = history
+        self.seed = seed
+        self.data = data
+        self.timing = timing
+        self.learner: Learner = plan.learner
+        self.mode: str = plan.mode
+        self.metric_name: str = plan.metric if isinstance(plan.metric, str) else "score"
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Member:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"member {index} of {len(self)}")
+        return Member(self, index % len(self))
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self.members)
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Every member, in the order of the first population."""
+        return tuple(Member(self, i) for i in range(len(self)))
+
+    @property
+    def scores(self) -> np.ndarray:
+        """[members] what ranks them: higher is better, -inf where there is no finite score."""
+        scores = np.full(len(self), -np.inf)
+        for column, (cohort, slot) in enumerate(self._places):
+            scores[column] = np.asarray(self._populations[cohort].score)[slot]
+        return scores
+
+    @property
+    def ranking(self) -> np.ndarray:
+        """[members] their indices from best to worst last score, diverged ones last."""
+        return np.argsort(-self.scores, kind="stable")
+
+    @property
+    def best(self) -> Member:
+        """The member with the best last score.
+
+        Raises:
+          ValueError: every member diverged or has no finite score.
+        """
+        best = int(self.ranking[0])
+        if not np.isfinite(self.scores[best]):
+            raise ValueError(
+                f"no member has a finite {self.metric_name} (the first: {self[0].status}); "
+                "see sweep.table() and try smaller learning rates"
+            )
+        return self[best]
+
+    def predict(self, x: Any, member: int | None = None) -> PyTree:
+        """The best member's outputs, or another's; see `Member.predict`."""
+        return (self.best if member is None else self[member]).predict(x)
+
+    def table(self) -> pandas.DataFrame:
+        """A row a member: hyperparameters, last and best values, status.
+
+        For a metric `m` the columns are `m` (last), `m/best` and `m/best_round` (counted from
+        0, the row of the history). Needs the extra `plot`.
+        """
+        pandas = _import_pandas()
+        columns: dict[str, Any] = {
+            name: [member.hparams.get(name) for member in self.members]
+            for name in self.space.names
+        }
+        for name, values in self.history.items():
+            if values.ndim == 2:
+                columns[name] = values[-1]
+                columns[f"{name}/best"], columns[f"{name}/best_round"] = self._peak(name, values)
+        columns["status"] = [member.status for member in self.members]
+        return pandas.DataFrame(columns, index=pandas.RangeIndex(len(self), name="member"))
+
+    def rerun(self, index: int, data: Data | None = None) -> Member:
+        """Trains one member alone, with its own keys and rows, and returns it.
+
+        Args:
+          data: only for a loaded sweep, which does not hold its data.
+
+        Raises:
+          IndexError: no such member. ValueError: a loaded sweep without data=.
+        """
+        member = self[index]
+        data = data if data is not None else self.data
+        cohort, slot = member._place
+        own, drawn = self._plan.cohorts[cohort], self._cohorts[cohort]
+        if data is None and own.batch_size is not None:
+            raise ValueError("rerun: a loaded sweep holds no data; give rerun(i, data=...)")
+        alone = drawn._replace(
+            id=drawn.id[slot : slot + 1],
+            hparams={k: v[slot : slot + 1] for k, v in drawn.hparams.items()},
+        )
+        plan, arguments = prepare_alone(self._plan, own, drawn, self.seed, data)
+        sweep = finish(plan, self.space, (alone,), arguments, execute(plan, (alone,), arguments))
+        return Member(sweep, 0)
+
+    def save(self, path: str | os.PathLike, overwrite: bool = False) -> None:
+        """Writes the sweep to a folder: settings, history and every member's state.
+
+        The data are not written. `vt.load(path, learner)` reads it again.
+
+        Raises:
+          FileExistsError (a ValueError too): something is there and overwrite is not given.
+        """
+        from vtune.files import save
+
+        save(self, path, overwrite)
+
+    def __repr__(self) -> str:
+        last = f"best {self.metric_name} {np.max(self.scores) * (1 if self.mode == 'max' else -1):.4g}"
+        return f"Sweep({len(self)} members, {len(next(iter(self.history.values())))} rounds, {last})"
+
+    def _peak(self, name: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Best value and its round, by column; NaN and -1 where there is none."""
+        sign = 1.0 if self._mode_of(name) == "max" else -1.0
+        order = np.where(np.isnan(values), -np.inf, sign * values)
+        rounds = order.argmax(axis=0)
+        best = values[rounds, np.arange(values.shape[1])]
+        return best, np.where(np.isnan(best), -1, rounds)
+
+    def _mode_of(self, name: str) -> str:
+        if name == self.metric_name:
+            return self.mode
+        short = name.removeprefix("train/")
+        guess = "min" if short.endswith(("loss", "error")) else "max"
+        return dict(self.learner.modes).get(short, guess)
+
+
+def places(cohorts: tuple[Cohort, ...]) -> list[tuple[int, int]]:
+    """By member the cohort and the slot in it."""
+    found = {int(i): (c, s) for c, own in enumerate(cohorts) for s, i in enumerate(own.id)}
+    return [found[i] for i in sorted(found)]
+
+
+def finish(
+    plan: Plan, space: Space, cohorts: tuple[Cohort, ...], arguments: Arguments, outcome: Outcome
+) -> Sweep:
+    """Makes the result of what a run left: joins the cohorts' histories by member."""
+    place = {own: s for s, own in enumerate(sorted(int(i) for c in cohorts for i in c.id))}
+    columns = [np.array([place[int(i)] for i in cohort.id]) for cohort in cohorts]
+    records = [jax.device_get(own.record) for own in outcome.carry]
+    history: dict[str, np.ndarray] = {}
+    for own, record in zip(columns, records, strict=True):
+        for name, values in record.metrics.items():
+            shape = (outcome.rounds, len(place), *values.shape[2:])
+            joined = history.setdefault(name, np.full(shape, np.nan, values.dtype))
+            joined[:, own] = values[: outcome.rounds]
+    data = None if arguments.data is None else arguments.data.arrays
+    names = sorted(history, key=lambda name: (name.startswith("train/"), name))
+    return Sweep(
+        plan,
+        space,
+        cohorts,
+        tuple(own.population for own in outcome.carry),
+        {name: history[name] for name in names},
+        int(arguments.seed),
+        arguments.data,
+        Timing(outcome.compile_seconds, outcome.run_seconds),
+        None if data is None else {k: [list(v.shape[1:]), str(v.dtype)] for k, v in data.items()},
+    )
+
+
+def prepare_alone(
+    plan: Plan, cohort: CohortPlan, drawn: Cohort, seed: int, data: Data | None
+) -> tuple[Plan, Arguments]:
+    """The plan and arguments of one member's solo run."""
+    refiner = Keep()
+    alone = dataclasses.replace(cohort, size=1, rungs=refiner.rungs(1, plan.rounds))
+    space = (program_space(drawn.combination.traced),)
+    arguments = Arguments(np.uint32(seed), space, refiner, data)
+    plan = dataclasses.replace(plan, cohorts=(alone,), arguments=describe(arguments))
+    return plan, arguments
+
+
+@jax.jit
+def _pick(tree: PyTree, slot: Any) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[slot], tree)
+
+
+@functools.lru_cache(maxsize=32)
+def _predictor(learner: Learner, static: Static) -> Any:
+    def run(traced: dict[str, Any], state: PyTree, batch: Any) -> PyTree:
+        assert learner.predict is not None
+        return learner.predict(Hparams(traced, static.value), state, batch)
+
+    return jax.jit(run)
+
+
+def _predict(
+    learner: Learner, cohort: CohortPlan, traced: dict, state: PyTree, x: Any, size: int | None
+) -> PyTree:
+    if learner.predict is None:
+        raise ValueError("predict: this learner has no predict function; give Learner(predict=...)")
+    batch = {k: np.asarray(v) for k, v in (x if isinstance(x, dict) else {"x": x}).items()}
+    lengths = {name: len(array) if array.ndim else 0 for name, array in batch.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise ValueError(f"predict: arrays need rows, the same number each; got {lengths}")
+    check_finite("predict", batch)
+    rows = next(iter(lengths.values()))
+    size = min(size or rows, rows)
+    call = _predictor(learner, cohort.static)
+    parts = []
+    for start in range(0, rows, size):
+        # The last batch is filled up with its own last row: one shape, one compilation.
+        index = np.minimum(np.arange(start, start + size), rows - 1)
+        parts.append(call(traced, state, {k: v[index] for k, v in batch.items()}))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:rows], *parts)
+
+
+def _import_pandas() -> Any:
+    try:
+        import pandas
+    except ImportError:
+        raise ImportError("Sweep.table() needs pandas: pip install 'vtune[plot]'") from None
+    return pandas

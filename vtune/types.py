@@ -1,0 +1,181 @@
+"""The words every other file uses: keys, hyperparameters of one member, totals, static values.
+
+Axis names in shapes: `pop` (slots of a population), `rounds`, `steps`, `batch` (rows of a
+batch), `rows` (rows of a data set), `fold`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jax import Array
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool as BoolArray
+    from jaxtyping import Float as FloatArray
+    from jaxtyping import Int as IntArray
+    from jaxtyping import Shaped as ShapedArray
+else:
+    try:
+        from jaxtyping import Bool as BoolArray
+        from jaxtyping import Float as FloatArray
+        from jaxtyping import Int as IntArray
+        from jaxtyping import Shaped as ShapedArray
+    except ImportError:  # only the tests check shapes at run time
+
+        class _Unchecked:
+            def __class_getitem__(cls, item):
+                return item[0]
+
+        BoolArray = FloatArray = IntArray = ShapedArray = _Unchecked
+
+PyTree = Any
+Key = Array  # a typed key, `jax.random.key`
+Batch = Any  # dict of arrays [batch, ...], or None where a learner makes its own data
+State = PyTree  # all that one member carries from step to step
+Outputs = PyTree  # leaves [batch, ...]
+Weight = Array  # [batch], 0 on padding
+Totals = PyTree  # summed over the evaluation batches; leaves inside `Rows` are concatenated
+Metrics = Mapping[str, Any]
+
+__all__ = [
+    "Array",
+    "Batch",
+    "BoolArray",
+    "FloatArray",
+    "Hparams",
+    "IntArray",
+    "Key",
+    "Metrics",
+    "Outputs",
+    "PyTree",
+    "Rows",
+    "ShapedArray",
+    "State",
+    "Static",
+    "Totals",
+    "UnknownHyperparameterError",
+    "Weight",
+    "float_dtype",
+    "is_whole",
+]
+
+
+class UnknownHyperparameterError(KeyError, ValueError):
+    """A hyperparameter was read that the space does not hold."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Hparams(Mapping[str, Any]):
+    """The hyperparameters of ONE member, as `model`, `optimizer` and `loss` see them.
+
+    Traced ones are arrays (scalars), structural and fixed ones are plain Python values. As a
+    pytree, the traced values are its leaves and the others part of its structure.
+
+    Raises:
+      UnknownHyperparameterError (a ValueError and a KeyError): on reading an unknown name.
+    """
+
+    def __init__(self, traced: Mapping, static: Mapping, reads: set[str] | None = None):
+        self._traced = dict(traced)
+        self._static = dict(static)
+        self._reads = reads  # names read so far, where somebody wants to know
+
+    def __getitem__(self, name: str) -> Any:
+        if self._reads is not None:
+            self._reads.add(name)
+        if name in self._traced:
+            return self._traced[name]
+        if name in self._static:
+            return self._static[name]
+        known = ", ".join(sorted(map(repr, self))) or "none"
+        raise UnknownHyperparameterError(
+            f"hyperparameter {name!r} is read but not in the space (known here: {known}); "
+            f'add it, for example {{"{name}": vt.Float(low, high)}} or a fixed value'
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._traced
+        yield from self._static
+
+    def __len__(self) -> int:
+        return len(self._traced) + len(self._static)
+
+    def __repr__(self) -> str:
+        return f"Hparams({dict(self)!r})"
+
+
+jax.tree_util.register_pytree_node(
+    Hparams,
+    lambda h: (
+        tuple(h._traced[k] for k in sorted(h._traced)),
+        (tuple(sorted(h._traced)), Static(h._static)),
+    ),
+    lambda aux, leaves: Hparams(dict(zip(aux[0], leaves, strict=True)), aux[1].value),
+)
+
+
+@jax.tree_util.register_pytree_node_class
+class Rows:
+    """Marks a part of `Totals` whose leaves `[batch, ...]` are kept row by row, not summed.
+
+    `score` then finds a `Rows` whose leaves have all evaluation rows as leading axis, padding
+    included (put the weights into it as well). For metrics that need every row, such as
+    ROC-AUC.
+    """
+
+    def __init__(self, value: PyTree):
+        self.value = value
+
+    def tree_flatten(self):
+        return (self.value,), None
+
+    @classmethod
+    def tree_unflatten(cls, aux, children):
+        return cls(children[0])
+
+
+class Static:
+    """A Python value as part of a program's identity: compared by value, hashable.
+
+    Structural choices may be lists, dicts or NumPy arrays, which are not hashable themselves.
+    """
+
+    def __init__(self, value: Any):
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Static) and _same(self.value, other.value)
+
+    def __hash__(self) -> int:
+        return hash(type(self.value))
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, np.ndarray | jax.Array):
+        return a.dtype == b.dtype and np.array_equal(a, b)
+    return a is b or bool(a == b)
+
+
+def float_dtype() -> np.dtype:
+    """The program's float type: float32, or float64 where `jax_enable_x64` is set."""
+    return np.dtype(jax.dtypes.canonicalize_dtype(np.float64))
+
+
+def is_whole(value: Any) -> bool:
+    """Whether `value` is a whole number and not a bool."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
