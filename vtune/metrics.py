@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vtune.types import Array, Batch, FloatArray, Outputs, Totals, Weight
+from vtune.types import Array, Batch, FloatArray, Outputs, Totals, Weight, float_dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _correct(outputs: Outputs, batch: Batch) -> Array:
         predicted = (outputs.reshape(labels.shape) > 0).astype(labels.dtype)
     else:
         predicted = jnp.argmax(outputs, axis=-1)
-    return (predicted == labels).astype(jnp.float32)
+    return (predicted == labels).astype(float_dtype())
 
 
 def _log_loss(outputs: Outputs, batch: Batch) -> Array:

@@ -59,7 +59,7 @@ def begin(
     cohort, data = plan.cohorts[index], arguments.data
     batch = None
     if data is not None and cohort.batch_size is not None:
-        batch = data.take(data.rows(arguments.seed, 0, cohort.batch_size)[0])
+        batch = data.take(data.train[: cohort.batch_size])
 
     def init(member: Any, shared: Any) -> PyTree:
         own_id, traced = member

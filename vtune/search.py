@@ -11,7 +11,7 @@ import itertools
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class Cohort(NamedTuple):
     hparams: dict[str, np.ndarray]  # traced values, each [pop], in the program's dtype
 
 
+@runtime_checkable
 class Search(Protocol):
     """Draws the first population. Your own search is a class with this one method."""
 

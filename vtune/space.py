@@ -415,5 +415,6 @@ def _check_range(kind: str, low: Any, high: Any, log: bool) -> None:
         raise ValueError(f"{kind}: low={low!r} is above high={high!r}; swap them")
     if log and low <= 0:
         raise ValueError(f"{kind}: log=True needs low > 0, got low={low!r}")
-    if kind == "Float" and high > np.finfo(float_dtype()).max:
-        raise ValueError(f"{kind}: high={high!r} does not fit {float_dtype()}")
+    largest = float(np.finfo(float_dtype()).max)
+    if kind == "Float" and max(abs(low), abs(high)) > largest:
+        raise ValueError(f"{kind}: {low!r} to {high!r} does not fit {float_dtype()}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 
@@ -28,6 +28,7 @@ class Rung(NamedTuple):
     rounds: int
 
 
+@runtime_checkable
 class Refiner(Protocol):
     """Decides between rounds. A frozen dataclass registered as a pytree: numbers are traced
     leaves, sizes and choices static fields. Asked before every round but the first; one whose

@@ -1,0 +1,62 @@
+"""Strict everywhere: warnings are errors, ranks do not promote, shapes are checked, two devices."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Results are tested here, not speed: the quick compiler halves the time of the suite.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+import jax
+
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+from jaxtyping import install_import_hook
+
+# Where arrays are handled. The modules that users call check their arguments themselves, with
+# messages that have tests.
+install_import_hook(
+    ["vtune.keys", "vtune.metrics", "vtune.nn", "vtune.population", "vtune.refine", "vtune.run"],
+    "beartype.beartype",
+)
+
+import pytest
+from hypothesis import settings
+
+import vtune as vt
+
+settings.register_profile("vtune", deadline=None, max_examples=60, derandomize=True)
+settings.load_profile("vtune")
+
+_COMPILED: list[str] = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, seconds, **_: _COMPILED.append(event) if "backend_compile" in event else None
+)
+
+
+class Compilations:
+    """Counts what JAX itself reports as compiled inside a `with` block."""
+
+    def __enter__(self):
+        self._start = len(_COMPILED)
+        return self
+
+    def __exit__(self, *_):
+        self.count = len(_COMPILED) - self._start
+
+
+@pytest.fixture
+def compilations():
+    return Compilations
+
+
+@pytest.fixture
+def x64():
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture
+def one_device():
+    return vt.Layout(chunk=1, devices=1)

@@ -1,0 +1,172 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import vtune as vt
+from vtune.space import parse, program_space
+from vtune.types import float_dtype
+
+finite = st.floats(-1e6, 1e6, allow_nan=False)
+positive = st.floats(1e-6, 1e6)
+units = st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=20)
+
+
+@given(finite, finite, units)
+def test_float_stays_inside_read_in_float64(a, b, u):
+    low, high = min(a, b), max(a, b)
+    values = vt.Float(low, high).from_unit(np.array(u))
+    assert values.dtype == float_dtype()
+    inside = np.float64(values)
+    first = np.float32(low) if np.float32(low) >= low else np.nextafter(np.float32(low), np.float32(np.inf))
+    assume(first <= high)  # where no float32 lies in the range, the nearest must do
+    assert np.all(inside >= low)
+    assert np.all(inside <= high)
+
+
+@pytest.mark.parametrize("bounds", [(0.1, 0.3), (1e-4, 1e-1), (0.7, 0.9)])
+@pytest.mark.parametrize("log", [False, True])
+def test_float_bounds_are_rounded_inward(bounds, log):
+    """float32(0.1) is above 0.1 and float32(0.3) above 0.3."""
+    low, high = bounds
+    ends = np.float64(vt.Float(low, high, log=log).grid(2))
+    assert ends[0] >= low
+    assert ends[1] <= high
+    assert np.all(np.abs(ends - bounds) < 1e-6 * high)
+
+
+def test_log_is_uniform_in_the_logarithm():
+    u = (np.arange(1000) + 0.5) / 1000
+    values = np.log10(vt.Float(1e-4, 1e0, log=True).from_unit(u))
+    np.testing.assert_allclose(values, -4 + 4 * u, atol=1e-5)
+
+
+@given(st.integers(-1000, 1000), st.integers(0, 1000), st.integers(1, 50), units)
+def test_int_stays_on_its_steps(low, width, step, u):
+    values = vt.Int(low, low + width, step=step).from_unit(np.array(u))
+    assert values.dtype == np.int32
+    assert np.all((values >= low) & (values <= low + width))
+    assert np.all((values - low) % step == 0)
+
+
+@given(st.integers(1, 1000), st.integers(0, 1000), units)
+def test_log_int_stays_inside(low, width, u):
+    values = vt.Int(low, low + width, log=True).from_unit(np.array(u))
+    assert np.all((values >= low) & (values <= low + width))
+
+
+def test_int_reaches_both_ends_equally_often():
+    u = (np.arange(3000) + 0.5) / 3000
+    values, counts = np.unique(vt.Int(2, 4).from_unit(u), return_counts=True)
+    assert list(values) == [2, 3, 4]
+    assert list(counts) == [1000, 1000, 1000]
+
+
+@given(st.floats(-100, 100), st.floats(0.01, 10), st.integers(0, 40), units)
+def test_stepped_float_stays_on_its_steps(low, step, count, u):
+    high = low + count * step
+    assume(high > low or count == 0)
+    distribution = vt.Float(low, high, step=step)
+    for value in distribution.from_unit(np.array(u)):
+        reported = distribution.report(value)
+        k = (reported - low) / step
+        assert abs(k - round(k)) < 1e-6
+        assert low <= reported <= high
+
+
+@given(st.lists(finite, min_size=1, max_size=10, unique=True), units)
+def test_ordinal_reports_the_numbers_as_written(values, u):
+    assume(len({np.float32(v) for v in values}) == len(values))
+    distribution = vt.Ordinal(values)
+    for value in distribution.from_unit(np.array(u)):
+        assert distribution.report(value) in values
+    assert [distribution.report(v) for v in distribution.grid(None)] == values
+
+
+def test_ordinal_of_whole_numbers_stays_whole():
+    assert vt.Ordinal([1, 2, 8]).grid(None).dtype == np.int32
+    assert isinstance(vt.Ordinal([1, 2, 8]).report(np.int32(8)), int)
+    assert vt.Ordinal([0.5, 2]).grid(None).dtype == np.float32
+
+
+def test_float64_programs_draw_float64(x64):
+    value = vt.Float(0.0, 1.0).from_unit(np.array([1 / 3]))
+    assert value.dtype == np.float64
+    assert value[0] == 1 / 3
+
+
+def test_parse_makes_every_structural_combination():
+    space = parse(
+        {
+            "lr": vt.Float(0.1, 1.0),
+            "width": vt.Categorical([1, 2]),
+            "depth": vt.Categorical([3, 4, 5]),
+            "bias": True,
+        }
+    )
+    assert [c.choices for c in space.combinations] == [
+        {"width": w, "depth": d} for w in (1, 2) for d in (3, 4, 5)
+    ]
+    assert all(c.fixed == {"bias": True} for c in space.combinations)
+    assert all(list(c.traced) == ["lr"] for c in space.combinations)
+    assert space.names == ("lr", "width", "depth", "bias")
+
+
+def test_a_list_of_spaces_is_their_union():
+    space = parse([{"kind": "sgd", "lr": vt.Float(0.1, 1)}, {"kind": "adam", "b1": vt.Float(0, 1)}])
+    assert [c.fixed["kind"] for c in space.combinations] == ["sgd", "adam"]
+    assert [list(c.traced) for c in space.combinations] == [["lr"], ["b1"]]
+
+
+def test_program_space_holds_numbers_as_leaves():
+    """Other bounds are other arguments of the same program."""
+    import jax
+
+    a = program_space({"lr": vt.Float(1e-3, 0.1, log=True), "k": vt.Int(1, 4)})
+    b = program_space({"lr": vt.Float(1e-2, 0.3, log=True), "k": vt.Int(2, 9)})
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    assert [leaf.dtype for leaf in jax.tree.leaves(a)] == ["int32"] * 3 + ["float32"] * 2
+    assert jnp.asarray(jax.jit(lambda s: s["lr"].high - s["k"].low)(b)) == pytest.approx(-1.7)
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "says"),
+    [
+        (lambda: vt.Float(1.0, 0.1), ValueError, r"low=1.0 is above high=0.1"),
+        (lambda: vt.Float(0.0, 1.0, log=True), ValueError, r"log=True needs low > 0, got low=0.0"),
+        (lambda: vt.Float(-1.0, 1.0, log=True), ValueError, r"log=True needs low > 0"),
+        (lambda: vt.Float(NAN, 1.0), ValueError, r"low=nan must be finite"),
+        (lambda: vt.Float(0.0, INF), ValueError, r"high=inf must be finite"),
+        (lambda: vt.Float("a", 1.0), TypeError, r"low='a' is not a number"),
+        (lambda: vt.Float(0, 1, step=0), ValueError, r"step=0 must be above 0"),
+        (lambda: vt.Float(1, 2, step=0.1, log=True), ValueError, r"drop one"),
+        (lambda: vt.Float(0, 1e300), ValueError, r"does not fit float32"),
+        (lambda: vt.Int(5, 1), ValueError, r"low=5 is above high=1"),
+        (lambda: vt.Int(0.5, 3), TypeError, r"low=0.5 must be a whole number"),
+        (lambda: vt.Int(0, 3, log=True), ValueError, r"log=True needs low > 0"),
+        (lambda: vt.Int(1, 3, step=0), ValueError, r"step=0 must be at least 1"),
+        (lambda: vt.Int(0, 2**40), ValueError, r"does not fit 32 bits"),
+        (lambda: vt.Ordinal([]), ValueError, r"no values"),
+        (lambda: vt.Ordinal([1, 1.0]), ValueError, r"1.0 is given twice"),
+        (lambda: vt.Ordinal([1, NAN]), ValueError, r"nan is not finite"),
+        (lambda: vt.Ordinal(["a"]), TypeError, r"use vt.Categorical"),
+        (lambda: vt.Ordinal(3), TypeError, r"not a list of numbers"),
+        (lambda: vt.Categorical([]), ValueError, r"no choices"),
+        (lambda: vt.Categorical(["relu", "tanh", "relu"]), ValueError, r"'relu' is given twice"),
+        (lambda: vt.Categorical("relu"), TypeError, r"not a list of choices"),
+        (lambda: parse({}), ValueError, r"space: empty"),
+        (lambda: parse([]), ValueError, r"give at least one dict"),
+        (lambda: parse(3), TypeError, r"not a dict of name"),
+        (lambda: parse({"lr": [0.1, 0.2]}), TypeError, r"vt.Ordinal\(\[...\]\)"),
+        (lambda: parse({"lr": vt.Float}), TypeError, r"is the class; call it"),
+        (lambda: parse({3: 1.0}), TypeError, r"name 3 is not a non-empty string"),
+        (lambda: parse({"total_steps": 3}), ValueError, r"filled in by vtune"),
+    ],
+)
+def test_bad_spaces_are_named(build, error, says):
+    with pytest.raises(error, match=says):
+        build()
