@@ -19,8 +19,10 @@ def test_float_stays_inside_read_in_float64(a, b, u):
     values = vt.Float(low, high).from_unit(np.array(u))
     assert values.dtype == float_dtype()
     inside = np.float64(values)
-    first = np.float32(low) if np.float32(low) >= low else np.nextafter(np.float32(low), np.float32(np.inf))
-    assume(first <= high)  # where no float32 lies in the range, the nearest must do
+    first = np.float32(low)
+    if float(first) < low:
+        first = np.nextafter(first, np.float32(np.inf))
+    assume(float(first) <= high)  # where no float32 lies in the range, the nearest must do
     assert np.all(inside >= low)
     assert np.all(inside <= high)
 

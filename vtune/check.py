@@ -13,37 +13,51 @@ from vtune.data import Data
 from vtune.keys import member_key
 from vtune.learner import Learner
 from vtune.plan import CohortPlan, Plan
-from vtune.types import PyTree
+from vtune.types import Hparams, PyTree
 
 
-def check_cohort(plan: Plan, cohort: CohortPlan, data: Data | None) -> tuple[set[str], PyTree]:
+def outputs_of(plan: Plan, cohort: CohortPlan, data: Data | None) -> PyTree:
+    """The shapes of what a cohort's `predict` returns for an evaluation batch, None without."""
+    return _traced(_outputs, plan, cohort, data, set())
+
+
+def check_cohort(plan: Plan, cohort: CohortPlan, data: Data | None) -> frozenset[str]:
     """Traces one member of a cohort through init, step, measure, score and predict.
 
     Args:
       data: as shapes.
 
     Returns:
-      The names of the hyperparameters that were read, and the shapes of what `predict` returns.
+      The names of the hyperparameters that were read.
 
     Raises:
       TypeError, ValueError: saying what was seen and what to write instead.
     """
     reads: set[str] = set()
+    _traced(_one_member, plan, cohort, data, reads)
+    return frozenset(reads)
+
+
+def _traced(
+    run: Callable[..., Any], plan: Plan, cohort: CohortPlan, data: Data | None, reads: set[str]
+) -> PyTree:
+    """The shapes of `run(plan, cohort, data, h)`; errors from tracing are put in plain words."""
     shapes = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
 
-    def trace(traced: dict[str, Any], concrete: dict[str, Any]) -> PyTree:
-        return jax.eval_shape(
-            lambda traced: _one_member(plan, cohort, data, {**traced, **concrete}, reads), traced
-        )
+    def trace(traced: dict[str, Any], plain: dict[str, Any]) -> PyTree:
+        def member(traced: dict[str, Any]) -> PyTree:
+            return run(plan, cohort, data, cohort.h({**traced, **plain}, reads))
+
+        return jax.eval_shape(member, traced)
 
     try:
-        return reads, trace(shapes, {})
+        return trace(shapes, {})
     except Exception as error:
         culprits = _culprits(trace, shapes)
         if not culprits:
             raise
-        listed = ", ".join(map(repr, culprits))
-        raise TypeError(_TRACED.format(names=listed, first=culprits[0], error=_first_line(error))) from error
+        names, said = ", ".join(map(repr, culprits)), _first_line(error)
+        raise TypeError(_TRACED.format(names=names, first=culprits[0], error=said)) from error
 
 
 _TRACED = """\
@@ -82,18 +96,30 @@ def _culprits(trace: Callable[..., Any], shapes: dict[str, Any]) -> list[str]:
     return []
 
 
-def _one_member(
-    plan: Plan, cohort: CohortPlan, data: Data | None, traced: dict[str, Any], reads: set[str]
-) -> PyTree:
-    learner, h = plan.learner, cohort.h(traced, reads)
+def _evaluation_batch(plan: Plan, data: Data | None) -> tuple[PyTree, Any]:
+    if data is None or plan.eval_batch_size is None:
+        return None, jnp.ones(1)
+    return _zeros(data, plan.eval_batch_size), jnp.ones(plan.eval_batch_size)
+
+
+def _zeros(data: Data | None, rows: int | None) -> PyTree:
+    if data is None or rows is None:
+        return None
+    return {k: jnp.zeros((rows, *v.shape[1:]), v.dtype) for k, v in data.arrays.items()}
+
+
+def _outputs(plan: Plan, cohort: CohortPlan, data: Data | None, h: Hparams) -> PyTree:
+    learner = plan.learner
+    if learner.predict is None:
+        return None
+    state = learner.init(member_key(np.uint32(0), 0), h, _zeros(data, cohort.batch_size))
+    return learner.predict(h, state, _evaluation_batch(plan, data)[0])
+
+
+def _one_member(plan: Plan, cohort: CohortPlan, data: Data | None, h: Hparams) -> None:
+    learner = plan.learner
     key = member_key(np.uint32(0), 0)
-    batch = rows = None
-    weight = jnp.ones(1)
-    if data is not None and cohort.batch_size is not None and plan.eval_batch_size is not None:
-        batch = {k: jnp.zeros((cohort.batch_size, *v.shape[1:]), v.dtype) for k, v in data.arrays.items()}
-        size = plan.eval_batch_size
-        rows = {k: jnp.zeros((size, *v.shape[1:]), v.dtype) for k, v in data.arrays.items()}
-        weight = jnp.ones(size)
+    batch = _zeros(data, cohort.batch_size)
     state = learner.init(key, h, batch)
     result = learner.step(key, h, state, batch)
     if not isinstance(result, tuple) or len(result) != 2:
@@ -101,9 +127,10 @@ def _one_member(
     after, step_metrics = result
     _check_state(state, after)
     _check_step_metrics(step_metrics)
-    metrics = dict(learner.score(learner.measure(key, h, state, rows, weight)))
-    _check_metric(plan, metrics)
-    return None if learner.predict is None else learner.predict(h, state, rows)
+    rows, weight = _evaluation_batch(plan, data)
+    _check_metric(plan, dict(learner.score(learner.measure(key, h, state, rows, weight))))
+    if learner.predict is not None:
+        learner.predict(h, state, rows)
 
 
 def _check_state(before: PyTree, after: PyTree) -> None:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from vtune import run as program
-from vtune.check import check_cohort
+from vtune.check import check_cohort, outputs_of
 from vtune.plan import Plan
 from vtune.population import sharding
 from vtune.search import Cohort
@@ -31,15 +31,11 @@ class Program:
 
     Attributes:
       call: (carry, first, stop, arguments) -> carry; the carry is donated.
-      carry: its shapes. read: names of the hyperparameters that were read, by cohort.
-      outputs: shapes of what predict returns, by cohort.
+      carry: its shapes.
     """
 
     call: Callable[..., Any]
     carry: PyTree
-    shardings: PyTree
-    read: tuple[frozenset[str], ...]
-    outputs: tuple[PyTree, ...]
 
 
 @dataclass(frozen=True)
@@ -58,18 +54,21 @@ class Outcome:
 
 
 @functools.lru_cache(maxsize=32)
-def inspect(plan: Plan) -> tuple[tuple[frozenset[str], PyTree], ...]:
-    """By cohort what `check_cohort` found out; raises what is wrong. Compiles nothing."""
-    data = _shapes(plan).data
-    found = [check_cohort(plan, cohort, data) for cohort in plan.cohorts]
-    return tuple((frozenset(reads), outputs) for reads, outputs in found)
+def outputs(plan: Plan) -> tuple[PyTree, ...]:
+    """By cohort the shapes of what predict returns. Compiles nothing."""
+    return tuple(outputs_of(plan, cohort, _shapes(plan).data) for cohort in plan.cohorts)
+
+
+@functools.lru_cache(maxsize=32)
+def reads(plan: Plan) -> tuple[frozenset[str], ...]:
+    """By cohort the hyperparameters that are read; raises what is wrong. Compiles nothing."""
+    return tuple(check_cohort(plan, cohort, _shapes(plan).data) for cohort in plan.cohorts)
 
 
 @functools.lru_cache(maxsize=32)
 def build(plan: Plan) -> Program:
     """Traces and compiles the one executable of a plan."""
     arguments = _shapes(plan)
-    checked = inspect(plan)
 
     def starting(arguments: program.Arguments) -> Any:
         carries = []
@@ -80,7 +79,6 @@ def build(plan: Plan) -> Program:
         return tuple(carries)
 
     carry = jax.eval_shape(starting, arguments)
-    shardings = jax.tree.map(lambda _: None, carry)
     options: dict[str, Any] = {}
     if sharding(plan.layout, None) is not None:
         shardings = tuple(
@@ -95,13 +93,7 @@ def build(plan: Plan) -> Program:
     call = jax.jit(functools.partial(program.run, plan), donate_argnums=0, **options)
     number = jax.ShapeDtypeStruct((), np.int32)
     compiled = call.lower(carry, number, number, arguments).compile()
-    return Program(
-        compiled,
-        carry,
-        shardings,
-        tuple(reads for reads, _ in checked),
-        tuple(outputs for _, outputs in checked),
-    )
+    return Program(compiled, carry)
 
 
 def execute(

@@ -109,7 +109,7 @@ def assemble(
         state = NetState(params, other, transformation(h).init(params))
         # What a step returns in a wider type than it took would change the carried types:
         # under x64 Flax makes BatchNorm statistics float32 and returns float64.
-        after, _ = jax.eval_shape(step, key, h, state, batch)
+        after, _ = jax.eval_shape(lambda s: step(key, h, s, batch), state)
         return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), state, after)
 
     def step(key: Key, h: Hparams, state: NetState, batch: Batch) -> tuple[NetState, Metrics]:

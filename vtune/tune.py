@@ -10,7 +10,7 @@ import numpy as np
 
 from vtune.check import check_labels
 from vtune.data import Data
-from vtune.execute import execute, inspect
+from vtune.execute import execute, outputs, reads
 from vtune.learner import Learner
 from vtune.plan import CohortPlan, Plan, data_rows, describe, jax_config
 from vtune.population import Layout, resolve_layout
@@ -133,10 +133,9 @@ def tune(
         arguments=describe(arguments),
         config=jax_config(),
     )
-    checks = inspect(plan)
-    for _, outputs in checks:
-        check_labels(learner, outputs, data)
-    _warn_unread(checked, cohorts, [reads for reads, _ in checks], batch_size)
+    for shapes in outputs(plan):
+        check_labels(learner, shapes, data)
+    _warn_unread(checked, cohorts, reads(plan), batch_size)
     sign = 1.0 if mode == "max" else -1.0
     label = metric if isinstance(metric, str) else "score"
     with reporter(progress, rounds, sum(len(c.id) for c in cohorts), label, sign) as report:
@@ -236,8 +235,10 @@ def _cohort_plan(cohort: Cohort, length: Any, rounds: int, refiner: Refiner) -> 
     return CohortPlan(Static(static), traced, size, batch_size, steps, a_epoch, rungs)
 
 
-def _warn_unread(space: Space, cohorts: tuple[Cohort, ...], reads: Any, batch_size: Any) -> None:
-    read = set().union(*reads)
+def _warn_unread(
+    space: Space, cohorts: tuple[Cohort, ...], found: tuple[frozenset[str], ...], batch_size: Any
+) -> None:
+    read = set().union(*found)
     if callable(batch_size):
         for cohort in cohorts:
             batch_size(Hparams({}, cohort.combination.static, read))

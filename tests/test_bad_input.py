@@ -1,0 +1,304 @@
+"""Bad input gets a clear error before anything is compiled: what was seen, what to write."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import LR, MLP, blobs, quadratic
+from solo import xent
+
+import vtune as vt
+
+DATA = blobs()
+SEARCH = vt.Random(2)
+
+
+def learner(model=None, **parts):
+    defaults = {
+        "optimizer": lambda h: optax.sgd(h["lr"]),
+        "loss": xent,
+        "metrics": {"accuracy": vt.metrics.accuracy},
+    }
+    return vt.flax_learner(model or MLP(), **{**defaults, **parts})
+
+
+def tune(learned=None, space=None, data=DATA, **options):
+    options = {"search": SEARCH, "epochs": 1, "batch_size": 16, **options}
+    options = {k: v for k, v in options.items() if v is not ...}
+    return vt.tune(learned or learner(), space or LR, data, **options)
+
+
+def relabelled(y):
+    return vt.holdout({"x": np.zeros((len(y), 6)), "y": np.asarray(y)}, seed=0)
+
+
+class Shaped(nn.Module):
+    width: object
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3)(nn.Dense(self.width)(x))
+
+
+class Transposed(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3)(x).T
+
+
+class FlaxDropout(nn.Module):
+    rate: object
+
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dense(3)(nn.Dropout(self.rate, deterministic=not train)(x))
+
+
+class Misnamed(nn.Module):
+    @nn.compact
+    def __call__(self, image, mask):
+        return nn.Dense(3)(image * mask)
+
+
+def branching(h):
+    return optax.sgd(h["lr"] if h["lr"] < 1 else 1.0)
+
+
+def warm(h):
+    return optax.sgd(optax.warmup_cosine_decay_schedule(0.0, h["lr"], 2, 10))
+
+
+def decaying(h):
+    return optax.sgd(optax.exponential_decay(h["lr"], 10, h["rate"]))
+
+
+RATE = {**LR, "rate": vt.Float(0.1, 0.9)}
+WIDTH = {**LR, "width": vt.Int(4, 8)}
+ROWS = len(DATA.train)
+
+CASES = {
+    # members, epochs, rounds, batches
+    "no_length": (lambda: tune(epochs=...), ValueError, r"epochs= or steps= .* neither is"),
+    "two_lengths": (lambda: tune(steps=3), ValueError, r"epochs= or steps= .* both are"),
+    "epochs_0": (lambda: tune(epochs=0), ValueError, r"epochs=0 must be a whole number, 1 or"),
+    "epochs_half": (lambda: tune(epochs=1.5), ValueError, r"epochs=1.5 must be a whole number"),
+    "steps_negative": (lambda: tune(epochs=..., steps=-1), ValueError, r"steps=-1 must be"),
+    "rounds_many": (lambda: tune(rounds=99), ValueError, r"rounds=99 is more than the 4 steps"),
+    "rounds_0": (lambda: tune(rounds=0), ValueError, r"rounds=0 must be"),
+    "batch_0": (lambda: tune(batch_size=0), ValueError, r"batch_size=0 must be 1 or more"),
+    "batch_negative": (lambda: tune(batch_size=-4), ValueError, r"batch_size=-4 must be 1"),
+    "batch_float": (lambda: tune(batch_size=8.0), TypeError, r"batch_size=8.0 is not a whole"),
+    "batch_large": (
+        lambda: tune(batch_size=1000),
+        ValueError,
+        rf"batch_size=1000 is above the {ROWS} training rows",
+    ),
+    "batch_traced": (
+        lambda: tune(batch_size=lambda h: h["lr"]),
+        ValueError,
+        r"batch_size is a function of structural .* vt.Categorical\(\[...\]\).*'lr'",
+    ),
+    "eval_batch_0": (lambda: tune(eval_batch_size=0), ValueError, r"eval_batch_size=0 must be"),
+    "seed_negative": (lambda: tune(seed=-1), ValueError, r"seed=-1 must be"),
+    "seed_float": (lambda: tune(seed=0.5), ValueError, r"seed=0.5 must be"),
+    # what members are compared by
+    "metric_unknown": (
+        lambda: tune(metric="acuracy", mode="max"),
+        ValueError,
+        r"metric='acuracy' is not recorded .* \['accuracy', 'loss'\]",
+    ),
+    "metric_kind": (lambda: tune(metric=3), TypeError, r"metric=3 is neither a name nor"),
+    "metric_vector": (
+        lambda: tune(metric=lambda m: jnp.ones(3), mode="max"),
+        ValueError,
+        r"has shape \[3\]; members are compared by one number",
+    ),
+    "mode_unknown": (lambda: tune(mode="best"), ValueError, r"mode='best' must be \"max\""),
+    "mode_missing": (lambda: tune(metric=lambda m: m["loss"]), ValueError, r"say mode=\"max\""),
+    # parts of the wrong kind
+    "learner_kind": (lambda: tune(MLP()), TypeError, r"learner=MLP is no Learner"),
+    "data_kind": (lambda: tune(data={"x": 1}), TypeError, r"data=dict is no Data; write vt.hold"),
+    "search_class": (lambda: tune(search=vt.Halton), TypeError, r"write vt.Halton\(64\)"),
+    "refiner_class": (lambda: tune(refiner=vt.Keep), TypeError, r"write vt.Keep\(\)"),
+    "layout_unknown": (lambda: tune(layout="tiles"), TypeError, r"layout='tiles': write \"vmap\""),
+    "layout_0": (lambda: tune(layout=0), ValueError, r"chunk=0 must be a whole number, 1"),
+    "layout_devices": (
+        lambda: tune(layout=vt.Layout(devices=99)),
+        ValueError,
+        r"99 devices asked for, 2 are there",
+    ),
+    "epochs_without_data": (
+        lambda: tune(quadratic(), data=None),
+        ValueError,
+        r"epochs= needs data; without, give steps=",
+    ),
+    # labels
+    "labels_high": (
+        lambda: tune(data=relabelled([0, 1, 2, 3] * 10)),
+        ValueError,
+        r"metrics\['accuracy'\]: labels batch\['y'\] run from 0 to 3; a model with 3 classes",
+    ),
+    "labels_negative": (
+        lambda: tune(data=relabelled([0, 1, -1, 2] * 10)),
+        ValueError,
+        r"run from -1 to 2; .* needs labels 0 to 2",
+    ),
+    "labels_float": (
+        lambda: tune(
+            learner(loss=lambda o, b, h: xent(o, {"y": b["y"].astype(int)}, h)),
+            data=relabelled([0.0, 1.0, 2.0, 1.0] * 10),
+        ),
+        TypeError,
+        r"labels batch\['y'\] are of type float32; .* y.astype\('int32'\)",
+    ),
+    "targets_shape": (
+        lambda: tune(
+            learner(
+                MLP(classes=1),
+                loss=lambda o, b, h: jnp.square(o[:, 0] - b["y"]),
+                metrics={"mse": vt.metrics.mse},
+            )
+        ),
+        ValueError,
+        r"outputs are \[1\] a row and the targets batch\['y'\] \[\]; make them alike",
+    ),
+    # what the user's functions return
+    "loss_scalar": (
+        lambda: tune(learner(loss=lambda o, b, h: xent(o, b, h).mean())),
+        ValueError,
+        r"loss returned a scalar for a batch of 16 rows; .* batch_loss=",
+    ),
+    "loss_shape": (
+        lambda: tune(learner(loss=lambda o, b, h: o.T)),
+        ValueError,
+        r"loss returned shape \[3, 16\] for a batch of 16 rows",
+    ),
+    "loss_weights": (
+        lambda: tune(learner(loss=lambda o, b, h: (xent(o, b, h), jnp.ones(3)))),
+        ValueError,
+        r"values \[16\] with weights \[3\]",
+    ),
+    "batch_loss_vector": (
+        lambda: tune(learner(loss=None, batch_loss=xent)),
+        ValueError,
+        r"batch_loss returned shape \[16\], not one value .* goes into loss=",
+    ),
+    "output_axis": (
+        lambda: tune(learner(Transposed())),
+        ValueError,
+        r"model returned shape \[3, 16\] for a batch of 16 rows; the first axis",
+    ),
+    "optimizer_result": (
+        lambda: tune(learner(optimizer=lambda h: h["lr"])),
+        TypeError,
+        r"optimizer returned \w*Tracer\w*, not an optax.GradientTransformation",
+    ),
+    "arguments": (
+        lambda: tune(learner(Misnamed())),
+        ValueError,
+        r"__call__ takes \['image', 'mask'\], the data has \['x', 'y'\]",
+    ),
+    # hyperparameters
+    "not_in_space": (
+        lambda: tune(learner(optimizer=lambda h: optax.sgd(h["lr"], momentum=h["momentum"]))),
+        ValueError,
+        r"hyperparameter 'momentum' is read but not in the space \(known here: 'lr', ",
+    ),
+    "control_flow": (
+        lambda: tune(learner(optimizer=branching)),
+        TypeError,
+        r"hyperparameter 'lr' is traced .* in `if`(.|\n)*schedule\(step\)(.|\n)*vt.Categorical",
+    ),
+    "schedule": (
+        lambda: tune(learner(optimizer=warm)),
+        TypeError,
+        r"hyperparameter 'lr' is traced(.|\n)*lambda step: h\[\"lr\"\] \* schedule\(step\)",
+    ),
+    "schedule_of_two": (
+        lambda: tune(learner(optimizer=decaying), RATE),
+        TypeError,
+        r"hyperparameter 'rate' is traced",
+    ),
+    "shape": (
+        lambda: tune(learner(lambda h: Shaped(h["width"])), WIDTH),
+        TypeError,
+        r"hyperparameter 'width' is traced(.|\n)*\"width\": vt.Categorical\(\[...\]\)",
+    ),
+    "flax_dropout": (
+        lambda: tune(learner(lambda h: FlaxDropout(h["rate"])), RATE),
+        TypeError,
+        r"hyperparameter 'rate' is traced(.|\n)*vt.nn.Dropout\(h\[\"rate\"\]\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_named_before_anything_is_compiled(case, compilations):
+    call, error, says = CASES[case]
+    with compilations() as seen, pytest.raises(error, match=says):
+        call()
+    assert seen.count == 0
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "says"),
+    [
+        (lambda: learner(optimizer=optax.adam(1e-3)), TypeError, r"write optimizer=lambda h"),
+        (lambda: learner(loss=None), ValueError, r"give either loss= .* or batch_loss="),
+        (lambda: learner(batch_loss=xent), ValueError, r"give either loss="),
+        (lambda: learner(loss="mse"), TypeError, r"loss='mse' is not a function"),
+        (lambda: learner(MLP), TypeError, r"write MLP\(\) or lambda h"),
+        (lambda: learner(metrics={"a": 3}), TypeError, r"metrics\['a'\]=3 is no metric"),
+        (
+            lambda: learner(metrics={"loss": vt.metrics.mse}),
+            ValueError,
+            r"the name 'loss' is taken",
+        ),
+        (lambda: vt.nnx_learner(3, optimizer=optax.sgd), TypeError, r"model=int is not a function"),
+    ],
+)
+def test_bad_learners_are_named_when_built(build, error, says):
+    with pytest.raises(error, match=says):
+        build()
+
+
+def test_a_users_own_error_is_shown_as_it_is():
+    """A mistake that has nothing to do with tracing is not blamed on a hyperparameter."""
+
+    def broken(h):
+        return optax.sgd(h["lr"] * jnp.ones(3) @ jnp.ones(4))
+
+    with pytest.raises(TypeError, match="dot_general"):
+        tune(learner(optimizer=broken))
+
+
+def test_unread_hyperparameters_warn():
+    space = {**LR, "momentum": vt.Float(0, 1), "width": vt.Categorical([1])}
+    with pytest.warns(UserWarning, match=r"'momentum', 'width' in the space: never read"):
+        tune(space=space)
+
+
+def test_what_only_batch_size_reads_is_read(recwarn):
+    tune(space={**LR, "rows": vt.Categorical([8, 16])}, batch_size=lambda h: h["rows"])
+    assert not recwarn.list
+
+
+BAD_ARRAYS = {
+    "length": ({"x": np.zeros((5, 2)), "y": np.zeros(4)}, ValueError, r"different lengths, \{'x': 5"),
+    "empty": ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, ValueError, r"arrays are empty"),
+    "nothing": ({}, ValueError, r"the dict is empty"),
+    "kind": (np.zeros(3), TypeError, r"ndarray is not a dict such as"),
+    "nan": ({"x": np.array([[1.0], [np.nan], [np.inf]])}, ValueError, r"'x' holds 2 NaN or inf"),
+    "text": ({"x": np.array(["a", "b"])}, TypeError, r"entry 'x' is of type <U1"),
+    "scalar": ({"x": np.float32(3)}, ValueError, r"'x' is a single number"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARRAYS)
+@pytest.mark.parametrize("maker", [vt.holdout, lambda a: vt.split(a, a)], ids=["holdout", "split"])
+def test_bad_arrays_are_named(case, maker, compilations):
+    arrays, error, says = BAD_ARRAYS[case]
+    with compilations() as seen, pytest.raises(error, match=says):
+        maker(arrays)
+    assert seen.count == 0
