@@ -10,7 +10,7 @@ from vtune.keys import member_key
 from vtune.learner import Learner
 from vtune.linen import flax_learner
 from vtune.nnx import nnx_learner
-from vtune.population import Layout
+from vtune.population import Layout, use_all_cores
 from vtune.refine import Keep, Refinement, Refiner, Rung
 from vtune.tune import tune
 from vtune.sweep import Member, Sweep
@@ -48,4 +48,5 @@ __all__ = [
     "read_idx",
     "split",
     "tune",
+    "use_all_cores",
 ]

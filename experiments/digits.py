@@ -1,0 +1,89 @@
+"""256 settings of an MLP on scikit-learn's digits, trained as one program.
+
+Command:   python experiments/digits.py            (or: bash scripts/demo.sh)
+Data:      1,797 images of 8 x 8 pixels, bundled with scikit-learn; 20 % held out, stratified.
+Searched:  learning rate, weight decay, dropout, label smoothing (traced), width (structural).
+Time:      TIME_SEEN
+Result:    RESULT_SEEN
+Output:    runs/digits: the sweep (vt.load reads it), table.csv and figure.png
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+import optax
+from figures import population_figure
+from report import show_best
+from sklearn.datasets import load_digits
+
+import vtune as vt
+
+
+class MLP(nn.Module):
+    width: int
+    dropout: jnp.ndarray
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        x = x.astype(jnp.float32) / 16 - 0.5  # stays uint8 on the device
+        for _ in range(2):
+            x = nn.relu(nn.Dense(self.width)(x))
+            x = vt.nn.Dropout(self.dropout)(x, deterministic=not train)
+        return nn.Dense(10)(x)
+
+
+def loss(logits, batch, h):
+    targets = optax.smooth_labels(jnp.eye(10)[batch["y"]], h["smoothing"])
+    return optax.softmax_cross_entropy(logits, targets)
+
+
+SPACE = {
+    "lr": vt.Float(1e-4, 1e-1, log=True),
+    "weight_decay": vt.Float(1e-6, 1e-1, log=True),
+    "dropout": vt.Float(0.0, 0.6),
+    "smoothing": vt.Float(0.0, 0.2),
+    "width": vt.Categorical([64, 128]),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--members", type=int, default=256)
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--out", type=Path, default=Path("runs/digits"))
+    options = parser.parse_args()
+
+    vt.use_all_cores()
+    x, y = load_digits(return_X_y=True)
+    data = vt.holdout({"x": x.astype(np.uint8), "y": y}, fraction=0.2, seed=0, stratify="y")
+    learner = vt.flax_learner(
+        lambda h: MLP(h["width"], h["dropout"]),
+        optimizer=lambda h: optax.adamw(h["lr"], weight_decay=h["weight_decay"]),
+        loss=loss,
+        metrics={"accuracy": vt.metrics.accuracy},
+    )
+    sweep = vt.tune(
+        learner,
+        SPACE,
+        data,
+        search=vt.Halton(options.members),
+        epochs=options.epochs,
+        batch_size=64,
+        metric="accuracy",
+        mode="max",
+        progress=True,
+    )
+    show_best(sweep, 5)
+    sweep.save(options.out, overwrite=True)
+    sweep.table().to_csv(options.out / "table.csv")
+    population_figure(sweep, options.out / "figure.png")
+    print(f"results: {options.out.resolve()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""128 settings of a 784-128-128-10 MLP on MNIST or any other IDX data set, as one program.
+
+Command:   python experiments/mnist_mlp.py --data ../shared/data/mnist10k
+Data:      a folder with an images and a labels file in IDX format, gzipped or not. Seen here:
+           MNIST's 10,000 test digits, 8,000 to train on and 2,000 to validate, stratified.
+Searched:  peak learning rate of a warm-up and cosine schedule, warm-up, weight decay, dropout,
+           label smoothing.
+Time:      TIME_SEEN
+Result:    RESULT_SEEN
+Output:    runs/mnist_mlp: the sweep, table.csv and figure.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import flax.linen as nn
+import jax.numpy as jnp
+import optax
+from figures import population_figure
+from report import show_best
+
+import vtune as vt
+
+
+class MLP(nn.Module):
+    dropout: jnp.ndarray
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        x = x.reshape(x.shape[0], -1).astype(jnp.float32) / 255  # uint8 on the device
+        for _ in range(2):
+            x = nn.relu(nn.Dense(128)(x))
+            x = vt.nn.Dropout(self.dropout)(x, deterministic=not train)
+        return nn.Dense(10)(x)
+
+
+def optimizer(h):
+    """AdamW with a linear warm-up to h["lr"], then a cosine to zero; both are traced."""
+
+    def schedule(step):
+        total = h["total_steps"]
+        warm = h["warmup"] * total
+        rising = step / jnp.maximum(warm, 1.0)
+        falling = 0.5 * (1 + jnp.cos(jnp.pi * (step - warm) / (total - warm)))
+        return h["lr"] * jnp.where(step < warm, rising, falling)
+
+    return optax.adamw(schedule, weight_decay=h["weight_decay"])
+
+
+def loss(logits, batch, h):
+    targets = optax.smooth_labels(jnp.eye(10)[batch["y"]], h["smoothing"])
+    return optax.softmax_cross_entropy(logits, targets)
+
+
+SPACE = {
+    "lr": vt.Float(3e-4, 3e-2, log=True),
+    "warmup": vt.Float(0.0, 0.3),
+    "weight_decay": vt.Float(1e-5, 1e0, log=True),
+    "dropout": vt.Float(0.0, 0.5),
+    "smoothing": vt.Float(0.0, 0.2),
+}
+
+
+def read_folder(folder: Path) -> dict:
+    """The images and labels of a folder of IDX files."""
+    found = []
+    for kind in ("images", "labels"):
+        files = sorted(folder.glob(f"*{kind}*")) if folder.is_dir() else []
+        if not files:
+            sys.exit(f"no IDX file named *{kind}* in {folder}: give --data DIR or set VTUNE_DATA")
+        # Where training and test files lie side by side, take the training ones.
+        found.append(next((f for f in files if f.name.startswith("train")), files[0]))
+    images, labels = map(vt.read_idx, found)
+    return {"x": images, "y": labels.astype("int32")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    default = Path(os.environ.get("VTUNE_DATA", "../shared/data")) / "mnist10k"
+    parser.add_argument("--data", type=Path, default=default)
+    parser.add_argument("--members", type=int, default=128)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--out", type=Path, default=Path("runs/mnist_mlp"))
+    options = parser.parse_args()
+
+    vt.use_all_cores()
+    data = vt.holdout(read_folder(options.data), fraction=0.2, seed=0, stratify="y")
+    learner = vt.flax_learner(
+        lambda h: MLP(h["dropout"]),
+        optimizer=optimizer,
+        loss=loss,
+        metrics={"accuracy": vt.metrics.accuracy},
+    )
+    sweep = vt.tune(
+        learner,
+        SPACE,
+        data,
+        search=vt.Halton(options.members),
+        epochs=options.epochs,
+        batch_size=64,
+        metric="accuracy",
+        mode="max",
+        progress=True,
+    )
+    show_best(sweep, 5)
+    sweep.save(options.out, overwrite=True)
+    sweep.table().to_csv(options.out / "table.csv")
+    population_figure(sweep, options.out / "figure.png")
+    print(f"results: {options.out.resolve()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""What the experiments print."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+import vtune as vt
+
+
+def show_best(sweep: vt.Sweep, count: int) -> None:
+    """The best settings as a table: hyperparameters, last scores, status."""
+    metrics = [name for name, values in sweep.history.items() if values.ndim == 2]
+    table = Table(title=f"the {count} best of {len(sweep)} settings")
+    for name in ("member", *sweep.space.names, *metrics, "status"):
+        table.add_column(name, justify="right")
+    for index in sweep.ranking[:count]:
+        member = sweep[int(index)]
+        values = [member.hparams.get(name, "") for name in sweep.space.names]
+        values += [member.history[name][-1] for name in metrics]
+        shown = [f"{v:.4g}" if isinstance(v, float) or hasattr(v, "dtype") else str(v) for v in values]
+        table.add_row(str(member.index), *shown, member.status)
+    Console(width=max(100, 14 * len(table.columns))).print(table)
