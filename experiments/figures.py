@@ -33,8 +33,16 @@ def population_figure(sweep: vt.Sweep, path: Path) -> None:
     rounds = np.arange(1, len(curves) + 1)
     first, *others = axes.flat
     first.plot(rounds, curves, color=PALE, linewidth=0.6, alpha=0.6)
-    first.plot(rounds, curves[:, best], color=STRONG, linewidth=2, label=f"best: {curves[-1, best]:.3f}")
-    first.set(xlabel="round", ylabel=metric, title=f"{len(sweep)} learning curves", ylim=(low, high))
+    first.plot(
+        rounds,
+        curves[:, best],
+        color=STRONG,
+        linewidth=2,
+        label=f"best: {curves[-1, best]:.3f}",
+    )
+    first.set(
+        xlabel="round", ylabel=metric, title=f"{len(sweep)} learning curves", ylim=(low, high)
+    )
     first.legend(loc="lower right" if sweep.mode == "max" else "upper right", frameon=False)
     for axis, name in zip(others, names, strict=False):
         _score_against(axis, sweep, table, name)

@@ -18,6 +18,8 @@ def show_best(sweep: vt.Sweep, count: int) -> None:
         member = sweep[int(index)]
         values = [member.hparams.get(name, "") for name in sweep.space.names]
         values += [member.history[name][-1] for name in metrics]
-        shown = [f"{v:.4g}" if isinstance(v, float) or hasattr(v, "dtype") else str(v) for v in values]
+        shown = [
+            f"{v:.4g}" if isinstance(v, float) or hasattr(v, "dtype") else str(v) for v in values
+        ]
         table.add_row(str(member.index), *shown, member.status)
     Console(width=max(100, 14 * len(table.columns))).print(table)

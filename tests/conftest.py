@@ -16,7 +16,14 @@ from jaxtyping import install_import_hook
 # Where arrays are handled. The modules that users call check their arguments themselves, with
 # messages that have tests.
 install_import_hook(
-    ["vtune.keys", "vtune.metrics", "vtune.nn", "vtune.population", "vtune.refine", "vtune.run"],
+    [
+        "vtune.keys",
+        "vtune.metrics",
+        "vtune.nn",
+        "vtune.population",
+        "vtune.refine",
+        "vtune.run",
+    ],
     "beartype.beartype",
 )
 
@@ -25,7 +32,7 @@ from hypothesis import settings
 
 import vtune as vt
 
-settings.register_profile("vtune", deadline=None, max_examples=60, derandomize=True)
+settings.register_profile("vtune", deadline=None, max_examples=40, derandomize=True)
 settings.load_profile("vtune")
 
 _COMPILED: list[str] = []

@@ -59,9 +59,7 @@ def plain_loop(model, optimizer, mode=None):
 
     @jax.jit
     def step(params, other, opt_state, batch, key, h):
-        (loss, new), grads = jax.value_and_grad(loss_of, has_aux=True)(
-            params, other, batch, key, h
-        )
+        (loss, new), grads = jax.value_and_grad(loss_of, has_aux=True)(params, other, batch, key, h)
         updates, opt_state = optax.with_extra_args_support(optimizer(h)).update(
             grads,
             opt_state,

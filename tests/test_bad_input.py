@@ -118,10 +118,18 @@ CASES = {
     "mode_missing": (lambda: tune(metric=lambda m: m["loss"]), ValueError, r"say mode=\"max\""),
     # parts of the wrong kind
     "learner_kind": (lambda: tune(MLP()), TypeError, r"learner=MLP is no Learner"),
-    "data_kind": (lambda: tune(data={"x": 1}), TypeError, r"data=dict is no Data; write vt.hold"),
+    "data_kind": (
+        lambda: tune(data={"x": 1}),
+        TypeError,
+        r"data=dict is no Data; write vt.hold",
+    ),
     "search_class": (lambda: tune(search=vt.Halton), TypeError, r"write vt.Halton\(64\)"),
     "refiner_class": (lambda: tune(refiner=vt.Keep), TypeError, r"write vt.Keep\(\)"),
-    "layout_unknown": (lambda: tune(layout="tiles"), TypeError, r"layout='tiles': write \"vmap\""),
+    "layout_unknown": (
+        lambda: tune(layout="tiles"),
+        TypeError,
+        r"layout='tiles': write \"vmap\"",
+    ),
     "layout_0": (lambda: tune(layout=0), ValueError, r"chunk=0 must be a whole number, 1"),
     "layout_devices": (
         lambda: tune(layout=vt.Layout(devices=99)),
@@ -255,7 +263,11 @@ def test_bad_input_is_named_before_anything_is_compiled(case, compilations):
             ValueError,
             r"the name 'loss' is taken",
         ),
-        (lambda: vt.nnx_learner(3, optimizer=optax.sgd), TypeError, r"model=int is not a function"),
+        (
+            lambda: vt.nnx_learner(3, optimizer=optax.sgd),
+            TypeError,
+            r"model=int is not a function",
+        ),
     ],
 )
 def test_bad_learners_are_named_when_built(build, error, says):
@@ -285,11 +297,19 @@ def test_what_only_batch_size_reads_is_read(recwarn):
 
 
 BAD_ARRAYS = {
-    "length": ({"x": np.zeros((5, 2)), "y": np.zeros(4)}, ValueError, r"different lengths, \{'x': 5"),
+    "length": (
+        {"x": np.zeros((5, 2)), "y": np.zeros(4)},
+        ValueError,
+        r"different lengths, \{'x': 5",
+    ),
     "empty": ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, ValueError, r"arrays are empty"),
     "nothing": ({}, ValueError, r"the dict is empty"),
     "kind": (np.zeros(3), TypeError, r"ndarray is not a dict such as"),
-    "nan": ({"x": np.array([[1.0], [np.nan], [np.inf]])}, ValueError, r"'x' holds 2 NaN or inf"),
+    "nan": (
+        {"x": np.array([[1.0], [np.nan], [np.inf]])},
+        ValueError,
+        r"'x' holds 2 NaN or inf",
+    ),
     "text": ({"x": np.array(["a", "b"])}, TypeError, r"entry 'x' is of type <U1"),
     "scalar": ({"x": np.float32(3)}, ValueError, r"'x' is a single number"),
 }

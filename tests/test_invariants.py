@@ -103,7 +103,9 @@ def test_the_same_call_gives_the_same_bits():
 # 3. Every setting exactly once ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layout", [None, "vmap", 2, 4, vt.Layout(3, 2), vt.Layout(None, 1)], ids=str)
+@pytest.mark.parametrize(
+    "layout", [None, "vmap", 2, 4, vt.Layout(3, 2), vt.Layout(None, 1)], ids=str
+)
 @pytest.mark.parametrize("n", [1, 5])
 def test_every_setting_exactly_once(layout, n):
     rates = [0.05 * (i + 1) for i in range(n)]
@@ -135,7 +137,12 @@ def test_divergence_stays_at_home(mode):
     options = {"epochs": 3, "batch_size": 16, "mode": mode}
     metric = "accuracy" if mode == "max" else "loss"
     sweep = vt.tune(
-        learner, space, data, search=vt.Given([{"lr": r} for r in rates]), metric=metric, **options
+        learner,
+        space,
+        data,
+        search=vt.Given([{"lr": r} for r in rates]),
+        metric=metric,
+        **options,
     )
     healthy = vt.tune(
         learner,
@@ -266,8 +273,7 @@ def test_rows_are_gathered_once_and_data_are_arguments(layout):
     gathers = [
         (equation.outvars[0].aval.shape, inside)
         for equation, inside in equations(closed.jaxpr)
-        if equation.primitive.name == "gather"
-        and equation.invars[0].aval.shape == (80, features)
+        if equation.primitive.name == "gather" and equation.invars[0].aval.shape == (80, features)
     ]
     assert gathers  # training and validation rows, and the batch that init sees
     for shape, inside in gathers:
@@ -284,7 +290,9 @@ def test_the_program_holds_no_constant_of_the_data():
     data = blobs(rows=4000, features=50)
     sweep = tune(mlp_learner(), LR, data, n=2, epochs=1)
     call = execute.build(sweep._plan).call
-    assert not [line for line in call.as_text().splitlines() if "[4000,50]" in line and "constant(" in line]
+    assert not [
+        line for line in call.as_text().splitlines() if "[4000,50]" in line and "constant(" in line
+    ]
     assert call.memory_analysis().argument_size_in_bytes > 4000 * 50 * 4
 
 

@@ -87,9 +87,7 @@ def test_halton_without_traced_values():
     assert [drawn[i]["width"] for i in range(4)] == [1, 2, 1, 2]
 
 
-@given(
-    lr=st.integers(1, 7), k=st.integers(1, 5), widths=st.integers(1, 3), union=st.booleans()
-)
+@given(lr=st.integers(1, 7), k=st.integers(1, 5), widths=st.integers(1, 3), union=st.booleans())
 def test_grid_takes_every_point_exactly_once(lr, k, widths, union):
     part = {
         "lr": vt.Float(0.01, 1.0, log=True),
@@ -109,8 +107,10 @@ def test_grid_takes_every_point_exactly_once(lr, k, widths, union):
 
 
 def test_grid_takes_values_and_middle():
-    drawn = rows({"lr": vt.Float(0.01, 1.0, log=True), "k": vt.Int(1, 9)},
-                 vt.Grid({"lr": 1, "k": [2, 3]}))
+    drawn = rows(
+        {"lr": vt.Float(0.01, 1.0, log=True), "k": vt.Int(1, 9)},
+        vt.Grid({"lr": 1, "k": [2, 3]}),
+    )
     assert [s["k"] for s in drawn.values()] == [2, 3]
     assert drawn[0]["lr"] == pytest.approx(0.1)
 
@@ -158,8 +158,16 @@ GOOD = {"lr": 0.1, "k": 3, "c": 1, "width": 16, "act": "tanh"}
         (lambda: vt.Given([{"lr": 0.1}]), ValueError, r"setting 0 lacks 'k', 'c', 'width'"),
         (lambda: vt.Given([{**GOOD, "lr": 9}]), ValueError, r"lr=9, which is not in Float"),
         (lambda: vt.Given([{**GOOD, "k": 2}]), ValueError, r"k=2, which is not in Int"),
-        (lambda: vt.Given([{**GOOD, "width": 9}]), ValueError, r"width=9, which is not a choice"),
-        (lambda: vt.Given([{**GOOD, "fixed": 9}]), ValueError, r"fixed=9, which is not a choice"),
+        (
+            lambda: vt.Given([{**GOOD, "width": 9}]),
+            ValueError,
+            r"width=9, which is not a choice",
+        ),
+        (
+            lambda: vt.Given([{**GOOD, "fixed": 9}]),
+            ValueError,
+            r"fixed=9, which is not a choice",
+        ),
     ],
 )
 def test_bad_searches_are_named(build, error, says):

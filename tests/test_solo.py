@@ -120,7 +120,13 @@ def run_case(case, count, layout=None, steps=STEPS, rounds=None):
     learner = vt.flax_learner(
         model, optimizer=optimizer, loss=xent, metrics={"accuracy": vt.metrics.accuracy}
     )
-    options = {"steps": steps, "rounds": rounds, "batch_size": BATCH, "seed": 3, "layout": layout}
+    options = {
+        "steps": steps,
+        "rounds": rounds,
+        "batch_size": BATCH,
+        "seed": 3,
+        "layout": layout,
+    }
     if space == {"unused": 0}:
         with pytest.warns(UserWarning, match="never read"):
             sweep = vt.tune(learner, space, data, search=vt.Random(count), **options)

@@ -139,7 +139,11 @@ NAN, INF = float("nan"), float("inf")
     ("build", "error", "says"),
     [
         (lambda: vt.Float(1.0, 0.1), ValueError, r"low=1.0 is above high=0.1"),
-        (lambda: vt.Float(0.0, 1.0, log=True), ValueError, r"log=True needs low > 0, got low=0.0"),
+        (
+            lambda: vt.Float(0.0, 1.0, log=True),
+            ValueError,
+            r"log=True needs low > 0, got low=0.0",
+        ),
         (lambda: vt.Float(-1.0, 1.0, log=True), ValueError, r"log=True needs low > 0"),
         (lambda: vt.Float(NAN, 1.0), ValueError, r"low=nan must be finite"),
         (lambda: vt.Float(0.0, INF), ValueError, r"high=inf must be finite"),
@@ -158,7 +162,11 @@ NAN, INF = float("nan"), float("inf")
         (lambda: vt.Ordinal(["a"]), TypeError, r"use vt.Categorical"),
         (lambda: vt.Ordinal(3), TypeError, r"not a list of numbers"),
         (lambda: vt.Categorical([]), ValueError, r"no choices"),
-        (lambda: vt.Categorical(["relu", "tanh", "relu"]), ValueError, r"'relu' is given twice"),
+        (
+            lambda: vt.Categorical(["relu", "tanh", "relu"]),
+            ValueError,
+            r"'relu' is given twice",
+        ),
         (lambda: vt.Categorical("relu"), TypeError, r"not a list of choices"),
         (lambda: parse({}), ValueError, r"space: empty"),
         (lambda: parse([]), ValueError, r"give at least one dict"),

@@ -134,7 +134,8 @@ def _one_member(plan: Plan, cohort: CohortPlan, data: Data | None, h: Hparams) -
 
 
 def _check_state(before: PyTree, after: PyTree) -> None:
-    a, b = jax.tree.structure(before), jax.tree.structure(after)
+    a: Any = jax.tree.structure(before)
+    b: Any = jax.tree.structure(after)
     if a != b:
         raise TypeError(
             f"step changed the structure of the state, from {a} to {b}; return what init returns"
@@ -180,5 +181,3 @@ def check_labels(learner: Learner, outputs: PyTree, data: Data | None) -> None:
     """The learner's own check of the data against what its model returns."""
     if learner.check is not None and data is not None and outputs is not None:
         learner.check(outputs, {k: np.asarray(v) for k, v in data.arrays.items()})
-
-

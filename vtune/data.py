@@ -31,11 +31,11 @@ class Data:
         self.train = train
         self.valid = valid
 
-    def tree_flatten(self):
+    def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
         return (self.arrays, self.train, self.valid), None
 
     @classmethod
-    def tree_unflatten(cls, aux, children):
+    def tree_unflatten(cls, aux: None, children: Any) -> Data:
         return cls(*children)
 
     def rows(self, seed: Any, epoch: Any, batch_size: int) -> IntArray[Array, "steps batch"]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from vtune import run as program
 from vtune.check import check_cohort, outputs_of
+from vtune.keys import from_words, is_key
 from vtune.plan import Plan
 from vtune.population import sharding
 from vtune.search import Cohort
@@ -168,9 +169,7 @@ def _shapes(plan: Plan) -> program.Arguments:
 def _carry_shardings(plan: Plan, size: int, carry: Any) -> Any:
     along = lambda tree: jax.tree.map(lambda _: sharding(plan.layout, size), tree)
     everywhere = lambda tree: jax.tree.map(lambda _: sharding(plan.layout, None), tree)
-    return type(carry)(
-        along(carry.population), everywhere(carry.memory), everywhere(carry.record)
-    )
+    return type(carry)(along(carry.population), everywhere(carry.memory), everywhere(carry.record))
 
 
 def _blank(built: Program, cohorts: tuple[Cohort, ...]) -> PyTree:
@@ -180,16 +179,11 @@ def _blank(built: Program, cohorts: tuple[Cohort, ...]) -> PyTree:
     """
 
     def zeros(leaf: Any) -> Any:
-        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            words = np.zeros((*leaf.shape, 2), np.uint32)
-            return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf.dtype))
-        return np.zeros(leaf.shape, leaf.dtype)
+        return from_words(None, leaf) if is_key(leaf) else np.zeros(leaf.shape, leaf.dtype)
 
     blank = jax.tree.map(zeros, built.carry)
     return tuple(
-        own._replace(
-            population=own.population._replace(id=cohort.id, hparams=dict(cohort.hparams))
-        )
+        own._replace(population=own.population._replace(id=cohort.id, hparams=dict(cohort.hparams)))
         for own, cohort in zip(blank, cohorts, strict=True)
     )
 
@@ -197,4 +191,3 @@ def _blank(built: Program, cohorts: tuple[Cohort, ...]) -> PyTree:
 def _best(carry: PyTree) -> float:
     """The best score so far, higher is better."""
     return float(max(np.max(np.asarray(own.population.score)) for own in carry))
-

@@ -1,8 +1,8 @@
 """Saving and loading a sweep: one folder, written whole or not at all.
 
-    manifest.json   settings, space, drawn values' places, checksums
-    arrays.npz      histories and drawn values
-    weights/        every member's state, by orbax
+manifest.json   settings, space, drawn values' places, checksums
+arrays.npz      histories and drawn values
+weights/        every member's state, by orbax
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import jax
 import numpy as np
 
 from vtune import run as program
+from vtune.keys import from_words, is_key
 from vtune.learner import Learner
 from vtune.plan import CohortPlan, Plan, jax_config
 from vtune.population import Population, resolve_layout
 from vtune.refine.base import Rung
 from vtune.search import Cohort
-from vtune.space import Categorical, Float, Int, Ordinal, Space, parse
+from vtune.space import Categorical, Float, Int, Ordinal, parse
 from vtune.sweep import Sweep, Timing
 from vtune.types import PyTree, Static
 
@@ -59,7 +60,7 @@ def save(sweep: Sweep, path: str | os.PathLike, overwrite: bool = False) -> None
         fresh.mkdir()
         arrays = _arrays(sweep)
         weights = _weights(sweep)
-        np.savez_compressed(fresh / "arrays.npz", **arrays)  # pyright: ignore[reportArgumentType]
+        np.savez_compressed(fresh / "arrays.npz", **arrays)  # type: ignore[arg-type]
         _orbax_save((fresh / "weights").resolve(), list(weights.values()))
         manifest["leaves"] = list(weights)
         manifest["checksums"] = {"arrays": _checksum(arrays), "weights": _checksum(weights)}
@@ -89,7 +90,7 @@ def load(path: str | os.PathLike, learner: Learner) -> Sweep:
         raise FileNotFoundError(f"{folder}: no such folder")
     manifest = _read_manifest(folder)
     try:
-        with np.load(folder / "arrays.npz") as file:
+        with (folder / "arrays.npz").open("rb") as raw, np.load(raw) as file:
             arrays = {name: file[name] for name in file.files}
         leaves = _orbax_load((folder / "weights").resolve())
         weights = dict(zip(manifest["leaves"], leaves, strict=True))
@@ -185,7 +186,7 @@ def _weights(sweep: Sweep) -> dict[str, np.ndarray]:
     named = {}
     for index, population in enumerate(sweep._populations):
         for path, leaf in jax.tree.leaves_with_path(population):
-            if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            if is_key(leaf):
                 leaf = jax.random.key_data(leaf)
             named[_name(index, path)] = np.asarray(leaf)
     return named
@@ -198,7 +199,7 @@ def _population(
     size = len(cohort.id)
     full = jax.tree.map(lambda s: jax.ShapeDtypeStruct((size, *s.shape), s.dtype), state)
     hparams = {k: jax.ShapeDtypeStruct((size,), v.dtype) for k, v in cohort.hparams.items()}
-    vector = lambda dtype: jax.ShapeDtypeStruct((size,), dtype)
+    vector: Any = lambda dtype: jax.ShapeDtypeStruct((size,), dtype)
     wanted = Population(vector(np.int32), hparams, full, vector(np.float32), vector(np.int32))
     there = {name for name in weights if name.startswith(f"{index}/")}
     leaves = []
@@ -207,16 +208,13 @@ def _population(
         name = _name(index, path)
         there.discard(name)
         value = weights.get(name)
-        is_key = jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        if value is None or (not is_key and value.shape != leaf.shape):
+        if value is None or (not is_key(leaf) and value.shape != leaf.shape):
             seen = "nothing" if value is None else f"shape {list(value.shape)}"
             raise ValueError(
                 f"{folder} is of another learner: {jax.tree_util.keystr(path)} needs shape "
                 f"{list(leaf.shape)}, the file has {seen}"
             )
-        if is_key:
-            value = jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf.dtype))
-        leaves.append(jax.device_put(value))
+        leaves.append(from_words(value, leaf) if is_key(leaf) else jax.device_put(value))
     if there:
         raise ValueError(f"{folder} is of another learner: it has {sorted(there)[0]} besides")
     return jax.tree.unflatten(structure, leaves)

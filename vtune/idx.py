@@ -40,8 +40,6 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     shape = struct.unpack(f">{axes}i", raw[4:start])
     want = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     if len(raw) - start != want:
-        raise ValueError(
-            f"{path}: shape {shape} needs {want} bytes, {len(raw) - start} are there"
-        )
+        raise ValueError(f"{path}: shape {shape} needs {want} bytes, {len(raw) - start} are there")
     values = np.frombuffer(raw, dtype, offset=start).reshape(shape)
     return values.astype(dtype.newbyteorder("="))

@@ -1,8 +1,8 @@
 """The key rules, public so that anyone can write the solo loop a member must equal.
 
-    member key = key(seed) folded with the member's id
-    step key   = member key folded with the global step, counted from 0
-    row key    = key(seed) folded with a tag, the fold and the epoch
+member key = key(seed) folded with the member's id
+step key   = member key folded with the global step, counted from 0
+row key    = key(seed) folded with a tag, the fold and the epoch
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import numpy as np
 
 from vtune.types import Key
 
@@ -29,6 +30,22 @@ def member_key(seed: Any, id: Any) -> Key:
       training step number `step` (from 0) receives.
     """
     return jax.random.fold_in(jax.random.key(seed, impl=IMPL), id)
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf (an array or its shape) holds typed keys."""
+    return bool(jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key))
+
+
+def from_words(words: np.ndarray | None, like: Any) -> Key:
+    """Typed keys of the shape and kind of `like`, from their words; zeros where there are none."""
+    for impl in (IMPL, "rbg", "unsafe_rbg"):
+        one = jax.eval_shape(lambda impl=impl: jax.random.key(0, impl=impl))
+        if one.dtype == like.dtype:
+            size = jax.eval_shape(jax.random.key_data, one).shape
+            blank = np.zeros((*like.shape, *size), np.uint32) if words is None else words
+            return jax.random.wrap_key_data(jax.device_put(blank), impl=impl)
+    raise TypeError(f"keys of type {like.dtype} are not known; use jax.random.key(seed)")
 
 
 def row_key(seed: Any, fold: Any, epoch: Any) -> Key:

@@ -15,7 +15,18 @@ import jax.numpy as jnp
 import optax
 
 from vtune.metrics import Metric, expand
-from vtune.types import Array, Batch, Hparams, Key, Metrics, Outputs, PyTree, State, Totals, Weight
+from vtune.types import (
+    Array,
+    Batch,
+    Hparams,
+    Key,
+    Metrics,
+    Outputs,
+    PyTree,
+    State,
+    Totals,
+    Weight,
+)
 
 
 class Learner(NamedTuple):
@@ -88,7 +99,9 @@ def assemble(
             )
         return optax.with_extra_args_support(made)
 
-    def loss_totals(outputs, batch, h, weight) -> tuple[Array, Array]:
+    def loss_totals(
+        outputs: Outputs, batch: Batch, h: Hparams, weight: Weight
+    ) -> tuple[Array, Array]:
         """(weighted sum, weight) of the loss over the rows of a batch."""
         if batch_loss is not None:
             # Such a loss cannot leave rows out, so a batch with padding does not count.

@@ -50,13 +50,13 @@ def mean(
 ) -> Metric:
     """The weighted mean of `value(outputs, batch)`, `[batch, ...]`; its root where asked."""
 
-    def measure(outputs, batch, weight):
+    def measure(outputs: Outputs, batch: Batch, weight: Weight) -> Totals:
         values = value(outputs, batch)
         weights = expand(weight, values).astype(values.dtype)
         # where, not a product alone: padding may be NaN and must not count
         return jnp.sum(jnp.where(weights > 0, values * weights, 0.0)), jnp.sum(weights)
 
-    def score(totals):
+    def score(totals: Totals) -> Array:
         value = totals[0] / totals[1]
         return jnp.sqrt(value) if root else value
 

@@ -12,7 +12,7 @@ from flax import nnx
 from vtune.types import Array, Key
 
 
-def Dropout(rate: Any, *, rngs: nnx.Rngs | None = None, **options: Any) -> Any:  # noqa: N802
+def Dropout(rate: Any, *, rngs: nnx.Rngs | None = None, **options: Any) -> Any:
     """Dropout whose rate may be a traced hyperparameter, for linen and nnx.
 
     Flax's own layers test `rate == 0.0` in Python and cannot take a traced rate. For a rate
@@ -25,7 +25,11 @@ def Dropout(rate: Any, *, rngs: nnx.Rngs | None = None, **options: Any) -> Any: 
 
     Source: Srivastava et al. 2014.
     """
-    return NnxDropout(rate, rngs=rngs, **options) if rngs is not None else LinenDropout(rate, **options)
+    return (
+        NnxDropout(rate, rngs=rngs, **options)
+        if rngs is not None
+        else LinenDropout(rate, **options)
+    )
 
 
 def drop(key: Key, rate: Any, x: Array, broadcast_dims: tuple[int, ...] = ()) -> Array:
@@ -46,7 +50,7 @@ class LinenDropout(flax.linen.Module):
     rng_collection: str = "dropout"
 
     @flax.linen.compact
-    def __call__(self, inputs, deterministic: bool | None = None):
+    def __call__(self, inputs: Array, deterministic: bool | None = None) -> Array:
         off = flax.linen.merge_param("deterministic", self.deterministic, deterministic)
         if off:
             return inputs
@@ -70,6 +74,6 @@ class NnxDropout(nnx.Module):
         self.deterministic = deterministic
         self.rngs = rngs[rng_collection].fork()
 
-    def __call__(self, inputs, *, deterministic: bool | None = None):
+    def __call__(self, inputs: Array, *, deterministic: bool | None = None) -> Array:
         off = self.deterministic if deterministic is None else deterministic
         return inputs if off else drop(self.rngs(), self.rate, inputs, self.broadcast_dims)

@@ -107,15 +107,15 @@ def abstract(tree: PyTree) -> PyTree:
 
 def jax_config() -> tuple[Any, ...]:
     """The settings of JAX that change what is compiled."""
-    config = jax.config
-    return (
-        config.jax_enable_x64,
-        config.jax_default_matmul_precision,
-        config.jax_threefry_partitionable,
-        config.jax_debug_nans,
-        str(config.jax_default_device),
-        jax.default_backend(),
+    names = (
+        "jax_enable_x64",
+        "jax_default_matmul_precision",
+        "jax_threefry_partitionable",
+        "jax_numpy_rank_promotion",
+        "jax_debug_nans",
     )
+    device = str(getattr(jax.config, "jax_default_device"))  # noqa: B009 (unknown to the types)
+    return (*(getattr(jax.config, name) for name in names), device, jax.default_backend())
 
 
 def data_rows(data: Data | None) -> tuple[int, int] | None:

@@ -77,7 +77,7 @@ class Layout:
     chunk: int | None = None
     devices: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("chunk", "devices"):
             value = getattr(self, name)
             if value is not None and (not is_whole(value) or value < 1):

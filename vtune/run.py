@@ -1,7 +1,7 @@
 """The program: THE only loops over steps and rounds.
 
-    run = for each cohort: initialise when first is 0, then
-          for each round in [first, stop): refine, gather, train, score, record
+run = for each cohort: initialise when first is 0, then
+      for each round in [first, stop): refine, gather, train, score, record
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def begin(
     blank = lambda leaf: jnp.full((plan.rounds, *leaf.shape), jnp.nan, leaf.dtype)
     record = Record(
         parents=jnp.full((plan.rounds, *id.shape), -1, jnp.int32),
-        hparams=jax.tree.map(lambda leaf: jnp.zeros((plan.rounds, *leaf.shape), leaf.dtype), hparams),
+        hparams=jax.tree.map(
+            lambda leaf: jnp.zeros((plan.rounds, *leaf.shape), leaf.dtype), hparams
+        ),
         metrics=jax.tree.map(blank, everything),
     )
     memory = arguments.refiner.init(arguments.space[index], cohort.size)
@@ -95,9 +97,7 @@ def _run_cohort(
 ) -> Carry:
     def one_round(number: Array, carry: Carry) -> Carry:
         population, memory, record = carry
-        population, parents, memory = _refine(
-            plan, index, number, population, memory, arguments
-        )
+        population, parents, memory = _refine(plan, index, number, population, memory, arguments)
         population, means, metrics = _train_and_score(plan, cohort, population, number, arguments)
         seen = Record(parents, population.hparams, {**means, **metrics})
         record = jax.tree.map(lambda past, new: past.at[number].set(new), record, seen)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -52,7 +52,7 @@ class Grid:
 
     points: Mapping[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.points, Mapping):
             raise TypeError(
                 f'Grid: {self.points!r} is not a dict such as vt.Grid({{"lr": 16, "decay": 4}})'
@@ -81,15 +81,12 @@ class Grid:
                 raise ValueError(f"Grid: {name!r} is fixed to {values[0]!r}; leave it out")
             if any(isinstance(v, Categorical) for v in values):
                 raise ValueError(
-                    f"Grid: {name!r} is Categorical, all its choices are always taken; "
-                    "leave it out"
+                    f"Grid: {name!r} is Categorical, all its choices are always taken; leave it out"
                 )
         tables = [self._table(combination) for combination in space.combinations]
         # Deal in turn until the last combination's table is used up.
         longest = max(len(table) for table in tables)
-        turns = [
-            (c, j) for j in range(longest) for c, table in enumerate(tables) if j < len(table)
-        ]
+        turns = [(c, j) for j in range(longest) for c, table in enumerate(tables) if j < len(table)]
         ids = [[i for i, (c, _) in enumerate(turns) if c == own] for own in range(len(tables))]
         return tuple(
             Cohort(combination, np.asarray(own, np.int32), _columns(combination, table))
@@ -122,7 +119,7 @@ class Random:
     n: int
     skip: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_count("Random", self.n, self.skip)
 
     def draw(self, space: Space, seed: int) -> tuple[Cohort, ...]:
@@ -148,7 +145,7 @@ class Halton:
     n: int = 64
     skip: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_count("Halton", self.n, self.skip)
 
     def draw(self, space: Space, seed: int) -> tuple[Cohort, ...]:
@@ -177,7 +174,7 @@ class Given:
 
     settings: Sequence[Mapping[str, Any]]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.settings, Mapping) or not isinstance(self.settings, Sequence):
             raise TypeError(f"Given: {self.settings!r} is not a list of dicts")
         object.__setattr__(self, "settings", tuple(self.settings))
@@ -233,7 +230,9 @@ class Given:
         )
 
 
-def _deal(search: str, space: Space, n: int, skip: int, unit) -> tuple[Cohort, ...]:
+def _deal(
+    search: str, space: Space, n: int, skip: int, unit: Callable[..., np.ndarray]
+) -> tuple[Cohort, ...]:
     """Deals points skip .. skip + n - 1 to the combinations in turn; the p-th point of a
     combination is the p-th of that cohort's own sequence `unit(cohort, first, count, dims)`."""
     count = len(space.combinations)

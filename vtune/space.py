@@ -42,7 +42,7 @@ class Float:
     log: bool = False
     step: Any = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_range("Float", self.low, self.high, self.log)
         if self.step is not None:
             _check_number("Float", "step", self.step)
@@ -56,7 +56,7 @@ class Float:
         """How many values there are; None for a continuum."""
         if self.step is None:
             return 1 if self.low == self.high else None
-        return int(math.floor((self.high - self.low) / self.step + 1e-9)) + 1
+        return math.floor((self.high - self.low) / self.step + 1e-9) + 1
 
     def _nth(self, k: np.ndarray) -> np.ndarray:
         return np.minimum(self.low + k * (self.step or 0.0), self.high)
@@ -124,7 +124,7 @@ class Int:
     log: bool = False
     step: Any = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("low", "high", "step"):
             if not is_whole(getattr(self, name)):
                 raise TypeError(
@@ -191,7 +191,7 @@ class Ordinal:
 
     values: Sequence[Any]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.values, str | Mapping) or not hasattr(self.values, "__iter__"):
             raise TypeError(f"Ordinal: {self.values!r} is not a list of numbers")
         object.__setattr__(self, "values", tuple(self.values))
@@ -249,7 +249,7 @@ class Categorical:
 
     choices: Sequence[Any]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.choices, str | Mapping) or not hasattr(self.choices, "__iter__"):
             raise TypeError(f"Categorical: {self.choices!r} is not a list of choices")
         object.__setattr__(self, "choices", tuple(self.choices))
@@ -276,7 +276,9 @@ def _as_arrays(distribution: Traced) -> Traced:
     step = distribution.step
     if step is not None:
         step = low.dtype.type(step)
-    return _raw(type(distribution), {"low": low, "high": high, "step": step}, {"log": distribution.log})
+    return _raw(
+        type(distribution), {"low": low, "high": high, "step": step}, {"log": distribution.log}
+    )
 
 
 def _raw(kind: Any, numbers: dict[str, Any], static: dict[str, Any]) -> Any:

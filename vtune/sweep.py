@@ -196,8 +196,7 @@ class Sweep:
         """
         pandas = _import_pandas()
         columns: dict[str, Any] = {
-            name: [member.hparams.get(name) for member in self.members]
-            for name in self.space.names
+            name: [member.hparams.get(name) for member in self.members] for name in self.space.names
         }
         for name, values in self.history.items():
             if values.ndim == 2:
@@ -242,8 +241,11 @@ class Sweep:
         save(self, path, overwrite)
 
     def __repr__(self) -> str:
-        last = f"best {self.metric_name} {np.max(self.scores) * (1 if self.mode == 'max' else -1):.4g}"
-        return f"Sweep({len(self)} members, {len(next(iter(self.history.values())))} rounds, {last})"
+        best = self[int(self.ranking[0])]
+        rounds = len(next(iter(self.history.values())))
+        return (
+            f"Sweep({len(self)} members, {rounds} rounds, best {self.metric_name} {best.score:.4g})"
+        )
 
     def _peak(self, name: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Best value and its round, by column; NaN and -1 where there is none."""
@@ -268,7 +270,11 @@ def places(cohorts: tuple[Cohort, ...]) -> list[tuple[int, int]]:
 
 
 def finish(
-    plan: Plan, space: Space, cohorts: tuple[Cohort, ...], arguments: Arguments, outcome: Outcome
+    plan: Plan,
+    space: Space,
+    cohorts: tuple[Cohort, ...],
+    arguments: Arguments,
+    outcome: Outcome,
 ) -> Sweep:
     """Makes the result of what a run left: joins the cohorts' histories by member."""
     place = {own: s for s, own in enumerate(sorted(int(i) for c in cohorts for i in c.id))}

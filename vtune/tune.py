@@ -236,7 +236,10 @@ def _cohort_plan(cohort: Cohort, length: Any, rounds: int, refiner: Refiner) -> 
 
 
 def _warn_unread(
-    space: Space, cohorts: tuple[Cohort, ...], found: tuple[frozenset[str], ...], batch_size: Any
+    space: Space,
+    cohorts: tuple[Cohort, ...],
+    found: tuple[frozenset[str], ...],
+    batch_size: Any,
 ) -> None:
     read = set().union(*found)
     if callable(batch_size):

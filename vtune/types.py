@@ -132,11 +132,11 @@ class Rows:
     def __init__(self, value: PyTree):
         self.value = value
 
-    def tree_flatten(self):
+    def tree_flatten(self) -> tuple[tuple[Any], None]:
         return (self.value,), None
 
     @classmethod
-    def tree_unflatten(cls, aux, children):
+    def tree_unflatten(cls, aux: None, children: Any) -> Rows:
         return cls(children[0])
 
 
@@ -147,7 +147,7 @@ class Static:
     """
 
     def __init__(self, value: Any):
-        self.value = value
+        self.value: Any = value
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Static) and _same(self.value, other.value)

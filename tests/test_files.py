@@ -1,0 +1,206 @@
+"""Saving and loading: the same results back, or a clear error and nothing written."""
+
+import json
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import LR, MLP, blobs, mlp_learner, quadratic
+from solo import largest_difference, xent
+
+import vtune as vt
+
+DATA = blobs()
+SPACE = {
+    **LR,
+    "c": vt.Ordinal([0.001, 1.0]),
+    "act": vt.Categorical([nn.relu, jnp.tanh]),
+    "sizes": vt.Categorical([(4,), (4, 5)]),
+    "scale": 1.5,
+}
+
+
+class Deep(nn.Module):
+    act: object
+    sizes: tuple
+
+    @nn.compact
+    def __call__(self, x, train):
+        for size in self.sizes:
+            x = self.act(nn.Dense(size)(x))
+        return nn.Dense(3)(nn.BatchNorm(use_running_average=not train)(x))
+
+
+def deep_learner():
+    return vt.flax_learner(
+        lambda h: Deep(h["act"], h["sizes"]),
+        optimizer=lambda h: optax.adamw(h["lr"] * h["scale"], weight_decay=h["c"]),
+        loss=xent,
+        metrics={"accuracy": vt.metrics.accuracy},
+    )
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    return vt.tune(
+        deep_learner(),
+        SPACE,
+        DATA,
+        search=vt.Random(6),
+        epochs=2,
+        batch_size=16,
+        metric="accuracy",
+        mode="max",
+    )
+
+
+def test_a_sweep_comes_back_whole(sweep, tmp_path):
+    sweep.save(tmp_path / "deep" / "run")
+    learner = deep_learner()
+    back = vt.load(tmp_path / "deep" / "run", learner)
+    assert repr(back) == repr(sweep)
+    assert back.best.index == sweep.best.index
+    assert list(back.history) == list(sweep.history)
+    for name in sweep.history:
+        np.testing.assert_array_equal(back.history[name], sweep.history[name])
+    x = np.asarray(DATA.arrays["x"])
+    for a, b in zip(sweep, back, strict=True):
+        assert a.hparams == b.hparams
+        assert a.status == b.status
+        assert largest_difference(a.variables, b.variables) == 0
+        assert jax.tree.structure(a.state) == jax.tree.structure(b.state)
+        np.testing.assert_array_equal(a.predict(x), b.predict(x))
+    assert sweep.table().equals(back.table())
+    assert largest_difference(back.rerun(2, data=DATA).variables, sweep[2].variables) < 1e-5
+    with pytest.raises(ValueError, match=r"rerun\(i, data=...\)"):
+        back.rerun(2)
+    back.save(tmp_path / "again")
+    assert vt.load(tmp_path / "again", learner).best.hparams == sweep.best.hparams
+
+
+def test_states_with_keys_and_no_data_come_back(tmp_path):
+    learner = vt.Learner(
+        init=lambda key, h, batch: {"x": jnp.ones(2, jnp.bfloat16), "key": key},
+        step=lambda key, h, s, batch: ({"x": s["x"] * h["a"].astype(s["x"].dtype), "key": key}, {}),
+        measure=lambda key, h, s, batch, weight: s["x"].sum().astype(jnp.float32),
+        score=lambda total: {"loss": total},
+    )
+    sweep = vt.tune(learner, {"a": vt.Float(0.1, 0.9)}, search=vt.Random(3), steps=3)
+    sweep.save(tmp_path / "run")
+    back = vt.load(tmp_path / "run", learner)
+    assert back[1].state["x"].dtype == jnp.bfloat16
+    np.testing.assert_array_equal(
+        jax.random.key_data(back[1].state["key"]), jax.random.key_data(sweep[1].state["key"])
+    )
+
+
+def test_saving_over_a_run_needs_overwrite(sweep, tmp_path):
+    run = tmp_path / "run"
+    sweep.save(run)
+    before = (run / "manifest.json").read_bytes()
+    with pytest.raises(ValueError, match=r"holds a saved sweep already; give overwrite=True"):
+        sweep.save(run)
+    assert (run / "manifest.json").read_bytes() == before
+    sweep.save(run, overwrite=True)
+    assert vt.load(run, deep_learner()).best.hparams == sweep.best.hparams
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]  # no workshop left behind
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_saving_never_replaces_what_is_not_ours(sweep, tmp_path, kind):
+    target = tmp_path / "precious"
+    keep = target
+    if kind == "folder":
+        target.mkdir()
+        keep = target / "thesis.txt"
+    keep.write_text("years")
+    with pytest.raises(ValueError, match="is no saved sweep; choose another folder"):
+        sweep.save(target, overwrite=True)
+    assert keep.read_text() == "years"
+
+
+def test_choices_without_a_name_are_refused_before_writing(tmp_path):
+    space = {**LR, "act": vt.Categorical([lambda x: x])}
+    learner = vt.flax_learner(
+        lambda h: Deep(h["act"], (4,)), optimizer=lambda h: optax.sgd(h["lr"]), loss=xent
+    )
+    sweep = vt.tune(learner, space, DATA, search=vt.Random(1), epochs=1, batch_size=16)
+    with pytest.raises(ValueError, match=r"space\['act'\] holds .*lambda.*look them up"):
+        sweep.save(tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_and_foreign_folders_are_named(tmp_path):
+    learner = mlp_learner()
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        vt.load(tmp_path / "nowhere", learner)
+    with pytest.raises(ValueError, match=r"is no saved sweep: it has no manifest\.json"):
+        vt.load(tmp_path, learner)
+    (tmp_path / "manifest.json").write_text('{"name": "other"}')
+    with pytest.raises(ValueError, match=r"manifest\.json is of something else"):
+        vt.load(tmp_path, learner)
+
+
+def damage_manifest(run):
+    (run / "manifest.json").write_text("{")
+
+
+def lose_entry(run):
+    manifest = json.loads((run / "manifest.json").read_text())
+    del manifest["cohorts"]
+    (run / "manifest.json").write_text(json.dumps(manifest))
+
+
+def newer(run):
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "version": 99}))
+
+
+def cut_arrays(run):
+    raw = (run / "arrays.npz").read_bytes()
+    (run / "arrays.npz").write_bytes(raw[: len(raw) // 2])
+
+
+def change_arrays(run):
+    with np.load(run / "arrays.npz") as file:
+        arrays = dict(file)
+    arrays["history/loss"] = arrays["history/loss"] + 1
+    np.savez_compressed(run / "arrays.npz", **arrays)
+
+
+def lose_weights(run):
+    import shutil
+
+    shutil.rmtree(run / "weights")
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (damage_manifest, "damaged, manifest.json does not parse"),
+        (lose_entry, r"damaged, manifest.json lacks \['cohorts'\]"),
+        (newer, "saved by a newer vtune; upgrade"),
+        (cut_arrays, r"damaged \("),
+        (change_arrays, "damaged, the arrays are not what was saved"),
+        (lose_weights, r"damaged \("),
+    ],
+)
+def test_damaged_folders_are_named(sweep, tmp_path, damage, says):
+    run = tmp_path / "run"
+    sweep.save(run)
+    damage(run)
+    with pytest.raises(ValueError, match=says):
+        vt.load(run, deep_learner())
+
+
+def test_another_learner_is_named(tmp_path):
+    sweep = vt.tune(mlp_learner(), LR, DATA, search=vt.Random(2), epochs=1, batch_size=16)
+    sweep.save(tmp_path / "run")
+    wider = vt.flax_learner(MLP(width=9), optimizer=lambda h: optax.sgd(h["lr"]), loss=xent)
+    with pytest.raises(ValueError, match=r"is of another learner: .* needs shape \[2, "):
+        vt.load(tmp_path / "run", wider)
+    with pytest.raises(ValueError, match="is of another learner"):
+        vt.load(tmp_path / "run", quadratic())

@@ -1,0 +1,174 @@
+"""What flax_learner and nnx_learner do with their parts."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from problems import LR, MLP, blobs, mlp_learner
+from solo import batches, largest_difference, xent
+
+import vtune as vt
+from vtune.learner import call_arguments
+
+DATA = blobs()
+ONE = {"lr": vt.Float(0.05, 0.05)}
+
+
+def weights_after(learner, steps=6, **options):
+    sweep = vt.tune(learner, ONE, DATA, search=vt.Random(1), steps=steps, batch_size=16, **options)
+    return sweep[0].variables, sweep
+
+
+def reference(objective, steps=6):
+    """SGD on objective(params, batch), in a plain loop."""
+    params = MLP().init(vt.member_key(0, 0), DATA.arrays["x"][:1])["params"]
+    for batch in batches(DATA, 0, steps, 16):
+        grads = jax.grad(objective)(params, batch)
+        params = jax.tree.map(lambda p, g: p - 0.05 * g, params, grads)
+    return {"params": params}
+
+
+def logits(params, batch):
+    return MLP().apply({"params": params}, batch["x"])
+
+
+def test_penalty_is_added():
+    l2 = lambda params: sum(jnp.sum(p**2) for p in jax.tree.leaves(params))
+    got, _ = weights_after(mlp_learner(penalty=lambda params, h: h["lr"] * l2(params)))
+    plain = lambda p, b: xent(logits(p, b), b, None).mean() + 0.05 * l2(p)
+    assert largest_difference(got, reference(plain)) < 1e-6
+
+
+@pytest.mark.parametrize("shape", ["rows", "values"])
+def test_weights_make_a_weighted_mean(shape):
+    def loss(outputs, batch, h):
+        values = jnp.square(outputs - jax.nn.one_hot(batch["y"], 3))  # [batch, 3]
+        weights = 1.0 + batch["y"]
+        return values, weights if shape == "rows" else values * 0 + weights[:, None]
+
+    def plain(params, batch):
+        values, weights = loss(logits(params, batch), batch, None)
+        weights = jnp.broadcast_to(weights.reshape(len(weights), -1), values.shape)
+        return (values * weights).sum() / weights.sum()
+
+    got, sweep = weights_after(mlp_learner(loss=loss))
+    assert largest_difference(got, reference(plain)) < 1e-6
+    valid = {k: v[np.asarray(DATA.valid)] for k, v in DATA.arrays.items()}
+    expected = float(plain(got["params"], valid))
+    assert sweep.history["loss"][-1, 0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_batch_loss_takes_the_place_of_loss():
+    whole = lambda outputs, batch, h: xent(outputs, batch, None).mean() ** 2
+    learner = mlp_learner(loss=None, batch_loss=whole)
+    got, sweep = weights_after(learner, eval_batch_size=10)
+    plain = lambda p, b: whole(logits(p, b), b, None)
+    assert largest_difference(got, reference(plain)) < 1e-6
+    rows = np.asarray(DATA.valid)[:20].reshape(2, 10)  # 24 rows: two full batches count
+    parts = [plain(got["params"], {k: v[r] for k, v in DATA.arrays.items()}) for r in rows]
+    assert sweep.history["loss"][-1, 0] == pytest.approx(float(np.mean(parts)), rel=1e-5)
+
+
+def test_apply_calls_the_module_another_way():
+    class TwoWays(nn.Module):
+        def setup(self):
+            self.dense = nn.Dense(3)
+            self.norm = nn.BatchNorm()
+
+        def logits(self, image, flag):
+            return self.dense(self.norm(image, use_running_average=not flag))
+
+    def apply(model, variables, batch, *, train, rngs, mutable):
+        return model.apply(
+            variables, batch["x"], train, rngs=rngs, mutable=mutable, method="logits"
+        )
+
+    learner = vt.flax_learner(
+        TwoWays(), optimizer=lambda h: optax.sgd(h["lr"]), loss=xent, apply=apply
+    )
+    got, sweep = weights_after(learner)
+    start = TwoWays().init(vt.member_key(0, 0), DATA.arrays["x"][:1], False, method="logits")
+    assert jax.tree.structure(got) == jax.tree.structure(start)
+    moved = largest_difference(got["batch_stats"], start["batch_stats"])
+    assert moved > 0.1
+    assert sweep.predict(np.asarray(DATA.arrays["x"])[:5]).shape == (5, 3)
+
+
+def test_bf16_weights_stay_bf16():
+    """Adam with a traced rate returns float32 updates."""
+
+    class Half(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = x.astype(jnp.bfloat16)
+            return nn.Dense(3, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)(x)
+
+    learner = vt.flax_learner(Half(), optimizer=lambda h: optax.adam(h["lr"]), loss=xent)
+    got, sweep = weights_after(learner)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(got)} == {"bfloat16"}
+    assert np.isfinite(sweep.history["loss"]).all()
+    assert sweep.history["loss"].dtype == np.float32
+
+
+def test_intermediates_are_not_carried():
+    class Sowing(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            self.sow("intermediates", "seen", x)
+            return nn.Dense(3)(x)
+
+    learner = vt.flax_learner(Sowing(), optimizer=lambda h: optax.sgd(h["lr"]), loss=xent)
+    assert set(weights_after(learner)[0]) == {"params"}
+
+
+def test_nnx_layers_see_the_current_traced_attribute():
+    """A rate kept as an attribute is this member's own, and BatchNorm statistics move."""
+
+    class Net(nnx.Module):
+        def __init__(self, scale, rngs):
+            self.scale = scale
+            self.norm = nnx.BatchNorm(6, rngs=rngs)
+            self.dense = nnx.Linear(6, 3, rngs=rngs)
+
+        def __call__(self, x):
+            return self.dense(self.norm(x)) * self.scale
+
+    learner = vt.nnx_learner(
+        lambda h, rngs: Net(h["scale"], rngs), optimizer=lambda h: optax.sgd(0.05), loss=xent
+    )
+    space = {"scale": vt.Ordinal([0.0, 1.0])}
+    sweep = vt.tune(learner, space, DATA, search=vt.Grid(), epochs=2, batch_size=16)
+    assert sweep.history["loss"][-1, 0] == pytest.approx(np.log(3), abs=1e-5)
+    assert sweep.history["loss"][-1, 1] != pytest.approx(np.log(3), abs=1e-2)
+    assert float(np.abs(sweep[0].variables["norm"]["mean"]).max()) > 0.01
+
+
+def test_arguments_are_found_by_name():
+    batch = {"x": 1, "y": 2, "mask": 3}
+    cases = [
+        (lambda x: ..., ([], {"x": 1})),
+        (lambda x, train: ..., ([], {"x": 1, "train": True})),
+        (lambda inputs, *, deterministic=False: ..., ([], {"inputs": 1, "deterministic": False})),
+        (lambda x, mask=None, other=5: ..., ([], {"x": 1, "mask": 3})),
+        (lambda *args, **kwargs: ..., ([1], {})),
+        (lambda x, training=None: ..., ([], {"x": 1, "training": True})),
+    ]
+    for call, expected in cases:
+        assert call_arguments(call, batch, True) == expected
+    with pytest.raises(ValueError, match=r"takes \['x', 'length'\], the data has"):
+        call_arguments(lambda x, length: ..., batch, True)
+
+
+def test_hparams_are_a_mapping_and_a_pytree():
+    h = vt.Hparams({"lr": jnp.ones(())}, {"act": "relu", "sizes": [1, 2]})
+    assert dict(**h)["act"] == "relu"
+    assert "lr" in h
+    assert "x" not in h
+    assert h.get("x", 3) == 3
+    doubled = jax.jit(lambda h: jax.tree.map(lambda v: 2 * v, h))(h)
+    assert float(doubled["lr"]) == 2.0
+    assert doubled["sizes"] == [1, 2]
+    assert LR  # the shared space is a plain dict

@@ -1,0 +1,128 @@
+"""Refiners and how their decisions move a population."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import quadratic
+
+import vtune as vt
+from vtune.population import Population, gather
+from vtune.refine import rank
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class CopyBest:
+    """The worst slot continues the best, at a learning rate scaled by `factor`."""
+
+    factor: Any = 1.0
+
+    def rungs(self, size, rounds):
+        return (vt.Rung(size, rounds),)
+
+    def init(self, space, size):
+        return jnp.int32(0)
+
+    def refine(self, key, round, space, hparams, score, memory):
+        order = rank(score)
+        slots = jnp.arange(score.shape[0], dtype=jnp.int32)
+        parents = jnp.where(slots == order[-1], order[0], slots).astype(jnp.int32)
+        lr = hparams["lr"][parents]
+        lr = jnp.where(parents != slots, lr * self.factor, lr)
+        lr = jnp.clip(lr, space["lr"].low, space["lr"].high)
+        return vt.Refinement(parents, {"lr": lr}), memory + 1
+
+
+def test_rank_is_stable_and_puts_nonfinite_last():
+    score = jnp.array([1.0, jnp.nan, 3.0, jnp.inf, 3.0, -jnp.inf, 2.0])
+    assert list(rank(score)) == [2, 4, 6, 0, 1, 3, 5]
+
+
+def population(died=(-1, -1, 5)):
+    return Population(
+        id=jnp.arange(3, dtype=jnp.int32),
+        hparams={"lr": jnp.zeros(3)},
+        state={"w": jnp.arange(6.0).reshape(3, 2)},
+        score=jnp.array([1.0, 2.0, -jnp.inf]),
+        died=jnp.array(died, jnp.int32),
+    )
+
+
+def test_gather_moves_everything_but_the_ids():
+    refinement = vt.Refinement(jnp.array([0, 1, 1], jnp.int32), {"lr": jnp.array([1.0, 2.0, 3.0])})
+    moved = gather(population(), refinement)
+    assert list(moved.id) == [0, 1, 2]
+    np.testing.assert_array_equal(moved.state["w"], [[0, 1], [2, 3], [2, 3]])
+    assert list(moved.died) == [-1, -1, -1]  # a copy of a live parent is alive again
+    assert list(moved.hparams["lr"]) == [1, 2, 3]
+
+
+def test_a_users_refiner_moves_members_inside_the_program(compilations):
+    """x = (1 - lr)^t: the slow slot takes the fast one's x at the start of each round."""
+    space = {"lr": vt.Float(0.0, 0.5)}
+    given = vt.Given([{"lr": 0.5}, {"lr": 0.01}])
+    learner = quadratic()
+    options = {"search": given, "steps": 3, "rounds": 3}
+    with compilations() as first:
+        sweep = vt.tune(learner, space, refiner=CopyBest(1.0), **options)
+    assert first.count == 1
+    assert list(sweep.history["loss"][:, 0]) == [0.5 * 0.25**t for t in (1, 2, 3)]
+    # round 0 alone; then it goes on from the parent's x with the parent's lr
+    expected = [0.5 * 0.99**2, 0.5 * 0.25**2, 0.5 * 0.25**3]
+    np.testing.assert_allclose(sweep.history["loss"][:, 1], expected, rtol=1e-5)
+    with compilations() as second:
+        slower = vt.tune(learner, space, refiner=CopyBest(0.5), **options)
+        vt.tune(learner, {"lr": vt.Float(0.0, 0.6)}, refiner=CopyBest(0.9), **options)
+    assert second.count == 0
+    # the copy's rate is halved, once: it is no longer the worst after... it is, every round
+    assert slower.history["loss"][1, 1] == pytest.approx(0.5 * (0.5 * 0.75) ** 2)
+
+
+def test_bounds_reach_the_refiner_rounded_inward():
+    space = {"lr": vt.Float(0.1, 0.3)}
+    sweep = vt.tune(
+        quadratic(),
+        space,
+        search=vt.Given([{"lr": 0.2}, {"lr": 0.15}]),
+        refiner=CopyBest(100.0),
+        steps=2,
+        rounds=2,
+    )
+    last = np.float64(np.asarray(sweep._populations[0].hparams["lr"]))
+    assert last.max() <= 0.3
+    assert last.max() == pytest.approx(0.3)
+
+
+def test_a_diverged_slot_revives_as_a_copy():
+    sweep = vt.tune(
+        quadratic(),
+        {"lr": vt.Float(0.0, 1e30)},
+        search=vt.Given([{"lr": 0.5}, {"lr": 1e30}]),
+        refiner=CopyBest(1.0),
+        steps=8,
+        rounds=2,
+    )
+    history = sweep.history["loss"][:, 1]
+    assert np.isnan(history[0])
+    assert history[1] == pytest.approx(0.5 * 0.25**8)
+    assert sweep[1].status == "completed"
+
+
+def test_shrinking_refiners_are_refused_for_now():
+    class Shrinking(CopyBest):
+        def rungs(self, size, rounds):
+            return (vt.Rung(size, 1), vt.Rung(size - 1, rounds - 1))
+
+    with pytest.raises(ValueError, match=r"shrinking populations are not there yet"):
+        vt.tune(
+            quadratic(),
+            {"lr": vt.Float(0, 1)},
+            search=vt.Random(4),
+            refiner=Shrinking(),
+            steps=4,
+            rounds=4,
+        )

@@ -1,0 +1,237 @@
+"""Results: members, table, prediction, progress, Ctrl-C."""
+
+import contextlib
+import os
+import signal
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import LR, MLP, blobs, mlp_learner, quadratic
+from solo import xent
+
+import vtune as vt
+
+DATA = blobs()
+SPACE = {**LR, "width": vt.Categorical([4, 8]), "note": "fixed"}
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    learner = vt.flax_learner(
+        lambda h: MLP(width=h["width"] + 0 * len(h["note"])),
+        optimizer=lambda h: optax.sgd(h["lr"]),
+        loss=xent,
+        metrics={"accuracy": vt.metrics.accuracy},
+    )
+    return vt.tune(
+        learner,
+        SPACE,
+        DATA,
+        search=vt.Random(7),
+        epochs=3,
+        batch_size=16,
+        eval_batch_size=5,
+        metric="accuracy",
+        mode="max",
+    )
+
+
+def test_members_keep_their_order(sweep):
+    assert len(sweep) == 7
+    assert [m.index for m in sweep] == list(range(7))
+    assert [m.hparams["width"] for m in sweep] == [4, 8, 4, 8, 4, 8, 4]
+    assert list(sweep[0].hparams) == ["lr", "width", "note"]
+    assert isinstance(sweep[0].hparams["lr"], float)
+    assert sweep[-1].index == 6
+    with pytest.raises(IndexError, match="member 7 of 7"):
+        sweep[7]
+
+
+def test_variables_go_straight_into_apply(sweep):
+    x = np.asarray(DATA.arrays["x"])
+    for member in (sweep[0], sweep[1]):
+        logits = MLP(width=member.hparams["width"]).apply(member.variables, x)
+        np.testing.assert_allclose(member.predict(x), logits, atol=1e-6)
+
+
+def test_history_is_the_score_on_the_validation_rows(sweep):
+    valid = np.asarray(DATA.valid)
+    x, y = (np.asarray(DATA.arrays[k])[valid] for k in "xy")
+    assert list(sweep.history) == ["accuracy", "loss", "train/loss"]
+    for member in sweep:
+        logits = member.predict(x)
+        accuracy = float(np.mean(np.argmax(logits, -1) == y))
+        assert member.score == pytest.approx(accuracy, abs=1e-6)
+        loss = float(np.mean(xent(logits, {"y": y}, None)))
+        assert member.history["loss"][-1] == pytest.approx(loss, abs=1e-5)
+
+
+def test_best_has_the_best_last_score(sweep):
+    last = sweep.history["accuracy"][-1]
+    assert sweep.best.score == last.max()
+    assert sweep.best.index == int(last.argmax())
+    assert list(last[sweep.ranking]) == sorted(last, reverse=True)
+
+
+def test_predict_takes_arrays_dicts_and_members(sweep):
+    x = np.asarray(DATA.arrays["x"])[:13]
+    best = sweep.predict(x)
+    assert best.shape == (13, 3)
+    np.testing.assert_array_equal(best, sweep.predict({"x": x}))
+    np.testing.assert_array_equal(sweep.predict(x, member=3), sweep[3].predict(x))
+    one = sweep.predict(x[:1])
+    np.testing.assert_allclose(one, best[:1], atol=1e-6)
+    with pytest.raises(ValueError, match="'x' holds 1 NaN"):
+        sweep.predict(np.where(np.arange(6) == 2, np.nan, x[:1]))
+    with pytest.raises(ValueError, match="arrays need rows"):
+        sweep.predict({"x": x[:0]})
+
+
+def test_table_has_values_bests_and_status(sweep):
+    table = sweep.table()
+    assert list(table.columns) == [
+        *("lr", "width", "note"),
+        *("accuracy", "accuracy/best", "accuracy/best_round"),
+        *("loss", "loss/best", "loss/best_round"),
+        *("train/loss", "train/loss/best", "train/loss/best_round"),
+        "status",
+    ]
+    for i in range(7):
+        curve = sweep.history["loss"][:, i]
+        assert table["loss"][i] == curve[-1]
+        assert table["loss/best"][i] == curve.min()
+        assert curve[table["loss/best_round"][i]] == curve.min()
+        assert table["accuracy/best"][i] == sweep.history["accuracy"][:, i].max()
+        assert table["status"][i] == "completed"
+        assert table["lr"][i] == sweep[i].hparams["lr"]
+
+
+def test_table_without_pandas_names_the_extra(sweep, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"pip install 'vtune\[plot\]'"):
+        sweep.table()
+
+
+def test_scores_may_be_a_function_of_the_metrics():
+    sweep = vt.tune(
+        mlp_learner(),
+        LR,
+        DATA,
+        search=vt.Random(3),
+        epochs=2,
+        batch_size=16,
+        metric=lambda m: m["accuracy"] - m["loss"],
+        mode="max",
+    )
+    expected = sweep.history["accuracy"] - sweep.history["loss"]
+    np.testing.assert_allclose(sweep.history["score"], expected, rtol=1e-6)
+    assert sweep.best.score == sweep.history["score"][-1].max()
+
+
+def test_a_union_of_spaces_shares_one_table():
+    learner = vt.flax_learner(
+        MLP(),
+        optimizer=lambda h: (
+            optax.sgd(h["lr"]) if h["kind"] == "sgd" else optax.adam(0.1, b1=h["b1"])
+        ),
+        loss=xent,
+    )
+    space = [{"kind": "sgd", **LR}, {"kind": "adam", "b1": vt.Float(0.5, 0.9)}]
+    sweep = vt.tune(learner, space, DATA, search=vt.Random(4), epochs=1, batch_size=16)
+    assert [m.hparams["kind"] for m in sweep] == ["sgd", "adam", "sgd", "adam"]
+    assert list(sweep.table()["b1"].isna()) == [True, False, True, False]
+    assert "b1" not in sweep[0].hparams
+
+
+def test_members_of_unlike_batch_size_see_the_same_epochs():
+    space = {**LR, "rows": vt.Categorical([8, 16])}
+    seen = {}
+    learner = mlp_learner(
+        optimizer=lambda h: (
+            seen.setdefault(h["rows"], (h["total_steps"], h["steps_per_epoch"]))
+            and optax.sgd(h["lr"])
+        )
+    )
+    vt.tune(learner, space, DATA, search=vt.Random(2), epochs=3, batch_size=lambda h: h["rows"])
+    rows = len(DATA.train)
+    assert seen == {8: (3 * (rows // 8), rows // 8), 16: (3 * (rows // 16), rows // 16)}
+
+
+def test_rows_metrics_see_every_row_in_order():
+    """A metric that needs all rows at once: parts inside vt.Rows are concatenated."""
+
+    def measure(outputs, batch, weight):
+        return {"all": vt.Rows((outputs[:, 0], weight)), "sum": jnp.sum(outputs[:, 0] * weight)}
+
+    def score(totals):
+        values, weight = totals["all"].value
+        return jnp.stack([jnp.sum(values * weight), totals["sum"], jnp.sum(weight)])
+
+    learner = mlp_learner(metrics={"check": vt.metrics.Metric(measure, score)})
+    sweep = vt.tune(
+        learner, LR, DATA, search=vt.Random(3), epochs=2, batch_size=16, eval_batch_size=7
+    )
+    check = sweep.history["check"]
+    assert check.shape == (2, 3, 3)
+    np.testing.assert_allclose(check[..., 0], check[..., 1], rtol=1e-5)
+    assert np.all(check[..., 2] == len(DATA.valid))
+    assert "check" not in sweep.table().columns  # no scalar
+
+
+def test_eval_batch_size_changes_no_score():
+    scores = [
+        vt.tune(
+            mlp_learner(), LR, DATA, search=vt.Random(2), epochs=1, batch_size=16, eval_batch_size=n
+        ).history["loss"]
+        for n in (1, 7, 24, 1000)
+    ]
+    for other in scores[1:]:
+        np.testing.assert_allclose(other, scores[0], rtol=1e-5)
+
+
+def test_progress_shows_compile_and_run_time_apart(capsys):
+    space = {"lr": vt.Float(0, 1)}
+    vt.tune(
+        quadratic(), {"lr": vt.Float(0, 1)}, search=vt.Random(3), steps=4, rounds=4, progress=True
+    )
+    shown = capsys.readouterr().err
+    assert "3 members, 4 rounds: compiled in " in shown
+    assert " ran in " in shown
+    assert "best loss " in shown
+    vt.tune(quadratic(), space, search=vt.Random(3), steps=4, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_ctrl_c_keeps_the_rounds_done(monkeypatch):
+    from vtune import execute
+
+    monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
+    calls = []
+
+    def report(phase, done, best):
+        calls.append(done)
+        if phase == "run" and done == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    module = sys.modules["vtune.tune"]  # the function of that name hides it
+    monkeypatch.setattr(module, "reporter", lambda *_: contextlib.nullcontext(report))
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.warns(UserWarning, match="interrupted: 3 of 9 rounds were run"):
+        sweep = vt.tune(
+            quadratic(), {"lr": vt.Ordinal([0.5, 0.25])}, search=vt.Grid(), steps=9, rounds=9
+        )
+    assert signal.getsignal(signal.SIGINT) is before
+    np.testing.assert_allclose(sweep.history["loss"][:, 0], 0.5 * 0.25 ** np.arange(1, 4))
+    assert sweep.best.hparams["lr"] == 0.5
+
+
+def test_learners_without_predict_say_so():
+    sweep = vt.tune(quadratic(), {"lr": vt.Float(0, 1)}, search=vt.Random(2), steps=2)
+    with pytest.raises(ValueError, match="has no predict function"):
+        sweep.predict(np.zeros(3))
+    assert sweep[0].variables == sweep[0].state
+    assert jax.tree.leaves(sweep[0].state)[0].shape == ()
