@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,6 +20,20 @@ from vtune.refine.base import Rung
 from vtune.types import Hparams, PyTree, Static
 
 GATHER_BYTES = 16 * 2**20  # batches gathered together take about this much memory
+
+
+class Stride(NamedTuple):
+    """How the steps of a round are taken.
+
+    Attributes:
+      period: steps within one epoch and one round. chunk: steps whose rows are gathered
+        together. even: all chunks are full, so that every loop's length is static, which a GPU
+        runs without asking the host.
+    """
+
+    period: int
+    chunk: int
+    even: bool
 
 
 @dataclass(frozen=True)
@@ -49,26 +63,22 @@ class CohortPlan:
         """[rounds + 1] the steps at which rounds begin and end, as even as can be."""
         return (np.arange(rounds + 1, dtype=np.int64) * self.steps // rounds).astype(np.int32)
 
-    def chunk(self, rounds: int, row_bytes: int) -> tuple[int, bool]:
-        """How many steps' rows are gathered together, never across epochs or rounds.
-
-        Returns:
-          The number, and whether all chunks have exactly it (then the loop's length is static,
-          which a GPU runs without asking the host).
-        """
+    def stride(self, rounds: int, row_bytes: int) -> Stride:
+        """How the steps of a round are taken; chunks never cross an epoch's or a round's end."""
+        period, most = self.steps // rounds, self.steps // rounds
         regular = self.steps % rounds == 0
-        period = self.steps // rounds
-        most = period
         if self.steps_per_epoch is not None and self.batch_size is not None:
             short, long = sorted((period, self.steps_per_epoch))
             regular = regular and long % short == 0
             period = short if regular else self.steps_per_epoch
             most = max(1, GATHER_BYTES // max(1, row_bytes * self.batch_size))
         if not regular:
-            return min(most, max(period, 1)), False
+            return Stride(period, min(most, max(period, 1)), False)
         pieces = -(-period // most)
-        exact = next((n for n in range(pieces, 2 * pieces + 1) if period % n == 0), None)
-        return (period // exact, True) if exact else (-(-period // pieces), False)
+        even = [n for n in range(pieces, 8 * pieces + 1) if period % n == 0]
+        if even:
+            return Stride(period, period // even[0], True)
+        return Stride(period, -(-period // pieces), False)
 
 
 @dataclass(frozen=True)

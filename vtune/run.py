@@ -180,7 +180,7 @@ def _train(
       The states, the step each member died at (or -1), and the means of the step metrics.
     """
     data, seed = arguments.data, arguments.seed
-    length, exact = cohort.chunk(plan.rounds, 0 if data is None else data.row_bytes)
+    stride = cohort.stride(plan.rounds, 0 if data is None else data.row_bytes)
 
     def member_steps(member: Any, shared: Any) -> Any:
         own_id, traced, state, died, sums = member
@@ -196,47 +196,62 @@ def _train(
             died = jnp.where((died < 0) & ~healthy, step, died)
             return state, died, jax.tree.map(jnp.add, sums, _wide(metrics))
 
-        # With all chunks alike the length is static and the loop needs no test at run time.
-        return lax.fori_loop(0, length if exact else count, one_step, (state, died, sums))
+        length = stride.chunk if stride.even else count  # static where it can be
+        return lax.fori_loop(0, length, one_step, (state, died, sums))
 
-    advance = over_members(member_steps, plan.layout)
+    over = over_members(member_steps, plan.layout)
 
-    def chunk(offset: Array, count: Any, loop: Any) -> Any:
-        batches = _gather_steps(cohort, data, seed, offset, length)
+    def advance(offset: Array, count: Any, rows: Any, loop: Any) -> Any:
+        """`count` steps from `offset` on, in which `rows` [chunk, batch] are taken in turn."""
+        batches = None if data is None or rows is None else data.take(rows)
         shared = (seed, batches, offset, jnp.asarray(count, jnp.int32))
-        return advance((population.id, population.hparams, *loop), shared)
+        return over((population.id, population.hparams, *loop), shared)
+
+    def even_period(i: Array, loop: Any) -> Any:
+        first = start + i * stride.period
+        rows = _epoch_rows(cohort, data, seed, first)
+
+        def piece(j: Array, loop: Any) -> Any:
+            offset = first + j * stride.chunk
+            own = _rows_of(cohort, rows, offset, stride.chunk)
+            return advance(offset, stride.chunk, own, loop)
+
+        return lax.fori_loop(0, stride.period // stride.chunk, piece, loop)
+
+    def uneven_chunk(where: Any) -> Any:
+        offset, loop = where
+        left = end - offset
+        if cohort.steps_per_epoch is not None:
+            left = jnp.minimum(left, cohort.steps_per_epoch - offset % cohort.steps_per_epoch)
+        count = jnp.minimum(left, stride.chunk)
+        rows = _epoch_rows(cohort, data, seed, offset)
+        own = _rows_of(cohort, rows, offset, stride.chunk)
+        return offset + count, advance(offset, count, own, loop)
 
     zeros = _zero_sums(plan.learner, cohort, population, arguments)
     loop = (population.state, population.died, zeros)
-    if exact:
-        number = cohort.steps // plan.rounds // length
-        loop = lax.fori_loop(
-            0, number, lambda i, loop: chunk(start + i * length, length, loop), loop
-        )
+    if stride.even:
+        periods = cohort.steps // plan.rounds // stride.period
+        loop = lax.fori_loop(0, periods, even_period, loop)
     else:
-
-        def body(where: Any) -> Any:
-            offset, loop = where
-            left = end - offset
-            if cohort.steps_per_epoch is not None:
-                left = jnp.minimum(left, cohort.steps_per_epoch - offset % cohort.steps_per_epoch)
-            count = jnp.minimum(left, length)
-            return offset + count, chunk(offset, count, loop)
-
-        _, loop = lax.while_loop(lambda where: where[0] < end, body, (start, loop))
+        _, loop = lax.while_loop(lambda where: where[0] < end, uneven_chunk, (start, loop))
     state, died, sums = loop
     return state, died, {k: v / (end - start).astype(v.dtype) for k, v in sums.items()}
 
 
-def _gather_steps(
-    cohort: CohortPlan, data: Data | None, seed: Any, offset: Array, length: int
-) -> PyTree:
-    """The batches of steps [offset, offset + length), leaves [length, batch, ...]."""
+def _epoch_rows(cohort: CohortPlan, data: Data | None, seed: Any, offset: Array) -> Any:
+    """The rows [steps, batch] of the epoch that step `offset` lies in."""
     if data is None or cohort.batch_size is None or cohort.steps_per_epoch is None:
         return None
-    epoch, place = offset // cohort.steps_per_epoch, offset % cohort.steps_per_epoch
-    rows = data.rows(seed, epoch, cohort.batch_size)
-    return data.take(jnp.take(rows, place + jnp.arange(length), axis=0, mode="clip"))
+    return data.rows(seed, offset // cohort.steps_per_epoch, cohort.batch_size)
+
+
+def _rows_of(cohort: CohortPlan, rows: Any, offset: Array, length: int) -> Any:
+    """The rows [length, batch] of the steps from `offset` on, out of those of its epoch."""
+    if rows is None or cohort.steps_per_epoch is None:
+        return None
+    place = offset % cohort.steps_per_epoch + jnp.arange(length)
+    return jnp.take(rows, place, axis=0, mode="clip")
 
 
 def _score(
@@ -332,10 +347,13 @@ def _zero_sums(
 ) -> dict[str, Array]:
     """Zeros [pop] for the sums of the step metrics."""
 
+    data = arguments.data
+
     def one(key: Key) -> Any:
         traced, state = jax.tree.map(lambda a: a[0], (population.hparams, population.state))
-        batches = _gather_steps(cohort, arguments.data, arguments.seed, jnp.int32(0), 1)
-        batch = jax.tree.map(lambda a: a[0], batches)
+        batch = None
+        if data is not None and cohort.batch_size is not None:
+            batch = data.take(data.train[: cohort.batch_size])
         return dict(_wide(learner.step(key, cohort.h(traced), state, batch)[1]))
 
     shapes = jax.eval_shape(lambda: one(jax.random.key(0, impl=IMPL)))

@@ -1,0 +1,44 @@
+"""The README's Python blocks and the docstrings' examples run as printed."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import vtune
+
+ROOT = Path(__file__).parents[1]
+MODULES = [m.name for m in pkgutil.walk_packages(vtune.__path__, "vtune.")]
+
+
+def test_readme_runs_as_printed(tmp_path, monkeypatch, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) >= 2
+    assert len(blocks[0].strip().splitlines()) <= 35
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["sweep"].best.score > 0.9
+    assert "Member(" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "readme" / "manifest.json").exists()
+
+
+def test_readme_names_files_that_are_there():
+    text = (ROOT / "README.md").read_text() + (ROOT / "docs" / "design.md").read_text()
+    for path in set(re.findall(r"\b(?:experiments|scripts|docs|vtune|tests)/[\w/.]+\w", text)):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name):
+    failed, _ = doctest.testmod(importlib.import_module(name))
+    assert failed == 0
+
+
+def test_public_names_have_docstrings():
+    for name in vtune.__all__:
+        assert getattr(vtune, name).__doc__, name

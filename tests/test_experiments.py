@@ -1,0 +1,60 @@
+"""The experiments run, small; the bench script runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("VTUNE_DATA", ROOT.parent / "shared" / "data"))
+ENV = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+
+
+def run(script, *arguments):
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *map(str, arguments)],
+        cwd=ROOT,
+        env=ENV,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def check_results(done, out):
+    assert done.returncode == 0, done.stderr
+    assert f"results: {out}" in done.stdout
+    assert "the 5 best of" in done.stdout
+    assert "compiled in" in done.stderr
+    for name in ("manifest.json", "table.csv", "figure.png"):
+        assert (out / name).stat().st_size > 0
+
+
+def test_digits(tmp_path):
+    done = run("experiments/digits.py", "--members", 8, "--epochs", 2, "--out", tmp_path / "run")
+    check_results(done, tmp_path / "run")
+
+
+def test_mnist_mlp(tmp_path):
+    folder = DATA / "mnist10k"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}; set VTUNE_DATA to a folder with mnist10k")
+    out = tmp_path / "run"
+    done = run(
+        "experiments/mnist_mlp.py", "--data", folder, "--members", 6, "--epochs", 1, "--out", out
+    )
+    check_results(done, out)
+
+
+def test_mnist_mlp_says_what_data_it_wants(tmp_path):
+    done = run("experiments/mnist_mlp.py", "--data", tmp_path / "nowhere")
+    assert done.returncode == 1
+    assert "give --data DIR or set VTUNE_DATA" in done.stderr
+
+
+def test_bench_quick():
+    done = run("scripts/bench.py", "--quick")
+    assert done.returncode == 0, done.stderr
+    assert "ratio vtune / plain: median" in done.stdout
