@@ -244,14 +244,14 @@ def test_validation_rows_never_reach_training():
 
 
 def equations(jaxpr, inside=()):
-    """(equation, names of the enclosing primitives) of a jaxpr, all the way down."""
+    """(equation, lengths of the enclosing scans) of a jaxpr, all the way down."""
     for equation in jaxpr.eqns:
         yield equation, inside
         for value in equation.params.values():
             for inner in value if isinstance(value, tuple | list) else (value,):
                 inner = getattr(inner, "jaxpr", inner)
                 if hasattr(inner, "eqns"):
-                    yield from equations(inner, (*inside, equation.primitive.name))
+                    yield from equations(inner, (*inside, equation.params.get("length")))
 
 
 @pytest.mark.parametrize("layout", ["map", "vmap"])
@@ -278,8 +278,7 @@ def test_rows_are_gathered_once_and_data_are_arguments(layout):
     assert gathers  # training and validation rows, and the batch that init sees
     for shape, inside in gathers:
         assert members not in shape  # no copy a member
-        # inside no loop over members: only over rounds, chunks of steps, evaluation batches
-        assert inside.count("scan") + inside.count("while") <= 2
+        assert members not in inside  # inside no loop over members
     train = [shape for shape, _ in gathers if shape == (3, 16, features)]
     assert len(train) == 1  # 60 training rows: three steps of 16, in one gather
 
@@ -301,7 +300,7 @@ def test_the_program_holds_no_constant_of_the_data():
 
 def test_quadratics_follow_their_closed_form():
     """SGD on a x^2 / 2: x_t = (1 - lr a)^t x_0, for a whole sweep; the best lr is 1 / a."""
-    a, x0, steps = 4.0, 3.0, 25
+    a, x0, steps = 4.0, 3.0, 10
     space = {"lr": vt.Float(0.01, 0.49)}
     sweep = vt.tune(quadratic(a, x0), space, search=vt.Grid({"lr": 49}), steps=steps, rounds=5)
     for member in sweep.members:

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import sklearn.metrics as sk
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vtune as vt
@@ -25,6 +25,7 @@ sizes = st.integers(1, 12)
 seeds = st.integers(0, 10_000)
 
 
+@settings(max_examples=12)  # every new shape compiles anew
 @given(seeds, st.integers(1, 30), st.integers(2, 5), sizes)
 def test_classification_equals_sklearn(seed, rows, classes, size):
     rng = np.random.default_rng(seed)
@@ -40,6 +41,7 @@ def test_classification_equals_sklearn(seed, rows, classes, size):
 
 
 @pytest.mark.parametrize("wide", [False, True])
+@settings(max_examples=12)  # every new shape compiles anew
 @given(seed=seeds, rows=st.integers(1, 30), size=sizes)
 def test_one_logit_is_binary_classification(wide, seed, rows, size):
     rng = np.random.default_rng(seed)
@@ -53,6 +55,7 @@ def test_one_logit_is_binary_classification(wide, seed, rows, size):
     assert got == pytest.approx(sk.log_loss(y, p, labels=[0, 1]), rel=1e-4, abs=1e-5)
 
 
+@settings(max_examples=12)  # every new shape compiles anew
 @given(seeds, st.integers(1, 30), sizes)
 def test_regression_equals_sklearn(seed, rows, size):
     rng = np.random.default_rng(seed)
