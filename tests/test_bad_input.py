@@ -73,6 +73,11 @@ def decaying(h):
     return optax.sgd(optax.exponential_decay(h["lr"], 10, h["rate"]))
 
 
+def optax_hot(logits, batch, h):
+    return optax.softmax_cross_entropy(logits, batch["y"])
+
+
+HOT = np.eye(3)[np.arange(9) % 3]
 RATE = {**LR, "rate": vt.Float(0.1, 0.9)}
 WIDTH = {**LR, "width": vt.Int(4, 8)}
 ROWS = len(DATA.train)
@@ -97,7 +102,7 @@ CASES = {
     "batch_traced": (
         lambda: tune(batch_size=lambda h: h["lr"]),
         ValueError,
-        r"batch_size is a function of structural .* vt.Categorical\(\[...\]\).*'lr'",
+        r"batch_size reads 'lr', which is not structural; write vt.Categorical",
     ),
     "eval_batch_0": (lambda: tune(eval_batch_size=0), ValueError, r"eval_batch_size=0 must be"),
     "seed_negative": (lambda: tune(seed=-1), ValueError, r"seed=-1 must be"),
@@ -116,6 +121,11 @@ CASES = {
     ),
     "mode_unknown": (lambda: tune(mode="best"), ValueError, r"mode='best' must be \"max\""),
     "mode_missing": (lambda: tune(metric=lambda m: m["loss"]), ValueError, r"say mode=\"max\""),
+    "metric_typo": (
+        lambda: tune(metric="acuracy"),
+        ValueError,
+        r"metric='acuracy' does not say .* \['accuracy', 'loss'\]\); choose one of them",
+    ),
     # parts of the wrong kind
     "learner_kind": (lambda: tune(MLP()), TypeError, r"learner=MLP is no Learner"),
     "data_kind": (
@@ -142,6 +152,15 @@ CASES = {
         r"epochs= needs data; without, give steps=",
     ),
     # labels
+    "labels_one_hot": (
+        lambda: tune(
+            learner(loss=optax_hot),
+            data=vt.holdout({"x": np.zeros((9, 6)), "y": HOT}, seed=0),
+            batch_size=4,
+        ),
+        TypeError,
+        r"labels batch\['y'\] are one-hot; give the classes: y.argmax",
+    ),
     "labels_high": (
         lambda: tune(data=relabelled([0, 1, 2, 3] * 10)),
         ValueError,
@@ -186,6 +205,13 @@ CASES = {
         lambda: tune(learner(loss=lambda o, b, h: (xent(o, b, h), jnp.ones(3)))),
         ValueError,
         r"values \[16\] with weights \[3\]",
+    ),
+    "loss_pairs": (
+        lambda: tune(
+            learner(MLP(classes=1), loss=lambda o, b, h: jnp.square(o - b["y"][None]), metrics={}),
+        ),
+        ValueError,
+        r"a value for every pair of rows, \[16, 16\] .* write outputs\[:, 0\]",
     ),
     "batch_loss_vector": (
         lambda: tune(learner(loss=None, batch_loss=xent)),
@@ -257,6 +283,18 @@ def test_bad_input_is_named_before_anything_is_compiled(case, compilations):
         (lambda: learner(batch_loss=xent), ValueError, r"give either loss="),
         (lambda: learner(loss="mse"), TypeError, r"loss='mse' is not a function"),
         (lambda: learner(MLP), TypeError, r"write MLP\(\) or lambda h"),
+        (
+            lambda: learner(loss=lambda o, b: o),
+            TypeError,
+            r"loss must take .*\(outputs, batch, h\)",
+        ),
+        (lambda: learner(optimizer=lambda: 3), TypeError, r"optimizer must take .* \(h\)"),
+        (
+            lambda: vt.nnx_learner(lambda h: 3, optimizer=lambda h: 3, loss=xent),
+            TypeError,
+            r"model must take the arguments \(h, rngs\)",
+        ),
+        (lambda: learner(metrics=[vt.metrics.mse]), TypeError, r"is not a dict; write metrics="),
         (lambda: learner(metrics={"a": 3}), TypeError, r"metrics\['a'\]=3 is no metric"),
         (
             lambda: learner(metrics={"loss": vt.metrics.mse}),

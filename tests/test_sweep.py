@@ -89,6 +89,10 @@ def test_predict_takes_arrays_dicts_and_members(sweep):
         sweep.predict(np.where(np.arange(6) == 2, np.nan, x[:1]))
     with pytest.raises(ValueError, match="arrays need rows"):
         sweep.predict({"x": x[:0]})
+    with pytest.raises(ValueError, match=r"'x' has shape \[6\]; in training a row was \[6\]"):
+        sweep.predict(x[0])
+    with pytest.raises(TypeError, match=r"sweep.members\[:3\]"):
+        sweep[:3]
 
 
 def test_table_has_values_bests_and_status(sweep):

@@ -101,6 +101,11 @@ def holdout(
         raise ValueError(f"holdout: {rows} row cannot be split; give at least 2")
     held = min(max(round(rows * fraction), 1), rows - 1)
     rng = np.random.default_rng(seed)
+    if stratify is not None and not isinstance(stratify, str):
+        raise TypeError(
+            f"holdout: stratify={type(stratify).__name__} is not the name of an entry; write "
+            'stratify="y"'
+        )
     if stratify is None:
         valid = rng.permutation(rows)[:held]
     elif stratify not in checked:

@@ -48,9 +48,9 @@ def save(sweep: Sweep, path: str | os.PathLike, overwrite: bool = False) -> None
     if target.exists():
         ours = target.is_dir() and (not any(target.iterdir()) or _is_run(target))
         if not ours:
-            raise _Exists(f"{target} is there and is no saved sweep; choose another folder")
+            raise RunExistsError(f"{target} is there and is no saved sweep; choose another folder")
         if not overwrite and any(target.iterdir()):
-            raise _Exists(
+            raise RunExistsError(
                 f"{target} holds a saved sweep already; give overwrite=True or another folder"
             )
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,8 @@ def load(path: str | os.PathLike, learner: Learner) -> Sweep:
     """Reads a sweep that `Sweep.save` wrote.
 
     Args:
-      path: the folder. learner: made like the one that was trained.
+      path: the folder. learner: made like the one that was trained; the shapes of its states
+        are compared with the file's, its functions cannot be.
 
     Returns:
       The sweep, without its data: `rerun` then needs `data=`.
@@ -138,7 +139,7 @@ def load(path: str | os.PathLike, learner: Learner) -> Sweep:
     )
 
 
-class _Exists(FileExistsError, ValueError):
+class RunExistsError(FileExistsError, ValueError):
     """Saving would write over something."""
 
 

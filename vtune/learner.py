@@ -87,6 +87,10 @@ def assemble(
     batch_loss: Any,
 ) -> Learner:
     """Builds the learner of a network, an optimizer, a loss and metrics."""
+    if not isinstance(metrics, Mapping | None):
+        raise TypeError(
+            f'metrics={metrics!r} is not a dict; write metrics={{"accuracy": vt.metrics.accuracy}}'
+        )
     metrics = dict(metrics or {})
     _check_parts(optimizer, loss, metrics, penalty, batch_loss)
 
@@ -111,9 +115,11 @@ def assemble(
                     f"batch_loss returned shape {list(value.shape)}, not one value for the whole "
                     "batch; a loss per example goes into loss="
                 )
-            rows = jnp.where(jnp.all(weight > 0), jnp.sum(weight), 0.0).astype(value.dtype)
-            return jnp.where(rows > 0, value * rows, 0.0), rows
-        values, weights = _per_example(loss(outputs, batch, h), weight.shape[0])
+            full = jnp.where(jnp.all(weight > 0), jnp.sum(weight), 0.0).astype(value.dtype)
+            return jnp.where(full > 0, value * full, 0.0), full
+        rows = weight.shape[0]
+        values, weights = _per_example(loss(outputs, batch, h), rows)
+        _check_pairs(lambda o, b: loss(o, b, h), outputs, batch, values, rows)
         weights = weights * expand(weight, weights).astype(weights.dtype)
         return jnp.sum(jnp.where(weights != 0, values * weights, 0.0)), jnp.sum(weights)
 
@@ -233,6 +239,39 @@ def _per_example(result: Any, rows: int) -> tuple[Array, Array]:
     return values, expand(weights, values) if weights.ndim < values.ndim else weights
 
 
+def _check_pairs(
+    loss: Callable[..., Any], outputs: Outputs, batch: Batch, values: Array, rows: int
+) -> None:
+    """Refuses values [batch, batch] that come of broadcasting [batch, 1] against [batch].
+
+    A second axis that shrinks with the batch is one of pairs; one that stays is meant.
+    """
+    if rows < 2 or values.ndim < 2 or values.shape[1] != rows:
+        return
+
+    def shorter(tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda a: a[:-1] if jnp.ndim(a) and len(a) == rows else a, tree)
+
+    result = jax.eval_shape(lambda: loss(shorter(outputs), shorter(batch)))
+    fewer = result[0] if isinstance(result, tuple) else result
+    if fewer.shape[1] == rows - 1:
+        raise ValueError(
+            f"loss returned a value for every pair of rows, {list(values.shape)} for a batch of "
+            f"{rows}; most likely outputs [{rows}, 1] met labels [{rows}]: write outputs[:, 0] (or "
+            "take .mean(axis=1) where pairs are meant)"
+        )
+
+
+def check_call(who: str, function: Any, arguments: str) -> None:
+    """Raises TypeError where a user's function does not take the arguments it will be given."""
+    try:
+        inspect.signature(function).bind(*arguments.split(", "))
+    except TypeError:
+        raise TypeError(f"{who} must take the arguments ({arguments})") from None
+    except ValueError:  # built-in functions may have no signature
+        pass
+
+
 def _check_outputs(outputs: Outputs, rows: int) -> None:
     leaves = jax.tree.leaves(outputs)
     wrong = [leaf for leaf in leaves if leaf.ndim and leaf.shape[0] != rows]
@@ -252,9 +291,17 @@ def _check_parts(optimizer: Any, loss: Any, metrics: dict, penalty: Any, batch_l
         )
     if (loss is None) == (batch_loss is None):
         raise ValueError("give either loss= (a value per example) or batch_loss= (one a batch)")
-    for name, part in (("loss", loss), ("batch_loss", batch_loss), ("penalty", penalty)):
+    check_call("optimizer", optimizer, "h")
+    parts = {
+        "loss": (loss, "outputs, batch, h"),
+        "batch_loss": (batch_loss, "outputs, batch, h"),
+        "penalty": (penalty, "params, h"),
+    }
+    for name, (part, arguments) in parts.items():
         if part is not None and not callable(part):
             raise TypeError(f"{name}={part!r} is not a function")
+        if part is not None:
+            check_call(name, part, arguments)
     for name, metric in metrics.items():
         if not (hasattr(metric, "measure") and hasattr(metric, "score")):
             raise TypeError(

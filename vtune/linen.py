@@ -7,7 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from vtune.learner import Learner, Net, assemble, call_arguments
+from vtune.learner import Learner, Net, assemble, call_arguments, check_call
 from vtune.metrics import Metric
 from vtune.types import Batch, Hparams, Key, Outputs, PyTree
 
@@ -29,7 +29,10 @@ def flax_learner(
         go to its `__call__` by argument name (`x` when none matches); `train`, `training` or
         `deterministic` is passed where it is taken. Other collections than `params`, such as
         BatchNorm statistics, are carried per member.
-      optimizer: a function of the hyperparameters that returns an Optax transformation.
+      optimizer: a function of the hyperparameters that returns an Optax transformation. For
+        schedules, `h["total_steps"]` and `h["steps_per_epoch"]` are there as whole numbers. A
+        schedule that compares its arguments in Python (warmup_cosine_decay_schedule) is made
+        with peak 1 and multiplied: `lambda step: h["lr"] * schedule(step)`.
       loss: (outputs, batch, h) -> values [batch, ...], or (values, weights). Training minimises
         the weighted mean.
       metrics: by name, what is recorded on the validation rows beside `loss`.
@@ -52,6 +55,9 @@ def flax_learner(
             f"model={model!r} is neither a module nor a function of h that returns one; "
             "write MLP() or lambda h: MLP(width=h['width'])"
         )
+
+    if not isinstance(model, nn.Module):
+        check_call("model", model, "h")
 
     def make(h: Hparams) -> nn.Module:
         made = model if isinstance(model, nn.Module) else model(h)

@@ -1,5 +1,11 @@
 """Metrics computed inside the program: pairs of `measure` and `score`.
 
+Ready to use: `accuracy` and `log_loss` (logits against whole-number labels), `mse`, `rmse` and
+`mae`. They compare the model's outputs with the entry `y` of the data. Your own, a mean over the
+rows, is a line:
+
+    cosine = vt.metrics.mean(lambda outputs, batch: similarity(outputs, batch["target"]))
+
 `measure(outputs, batch, weight)` gives totals of one evaluation batch, which are summed over
 the batches; `score(totals)` makes the value of them, once. `weight` `[batch]` is 0 on padding.
 """
@@ -96,6 +102,9 @@ def _check_labels(outputs: Any, arrays: Mapping[str, np.ndarray]) -> None:
             f"a classification metric needs one array of logits, the model returns {len(leaves)}; "
             "write vt.metrics.Metric(measure, score) for it"
         )
+    one_hot = labels.ndim > 1 and labels.shape[1:] == leaves[0].shape[1:] and labels.shape[-1] > 1
+    if one_hot and np.all(labels.sum(axis=-1) == 1):
+        raise TypeError("labels batch['y'] are one-hot; give the classes: y.argmax(axis=-1)")
     if labels.dtype.kind not in "iub":
         raise TypeError(
             f"labels batch['y'] are of type {labels.dtype}; classification metrics need whole "

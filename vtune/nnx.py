@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from vtune.learner import Learner, Net, assemble, call_arguments
+from vtune.learner import Learner, Net, assemble, call_arguments, check_call
 from vtune.metrics import Metric
 from vtune.types import Batch, Hparams, Key, Outputs, PyTree
 
@@ -45,6 +45,8 @@ def nnx_learner(
             f"model={type(model).__name__} is not a function; write "
             "lambda h, rngs: Model(width=h['width'], rngs=rngs)"
         )
+
+    check_call("model", model, "h, rngs")
 
     def make(key: Key, h: Hparams) -> nnx.Module:
         made = model(h, nnx.Rngs(key))

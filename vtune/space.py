@@ -102,8 +102,8 @@ class Float:
 
     def report(self, value: Any) -> float:
         """The value as a Python number, on the declared steps."""
-        if self.step is None:
-            return float(value)
+        if self.step is None:  # the shortest number that is this one in the program's dtype
+            return float(min(max(float(str(value)), self.low), self.high))
         return float(self._nth(np.round((float(value) - self.low) / self.step)))
 
 

@@ -21,7 +21,7 @@ from vtune.refine.keep import Keep
 from vtune.run import Arguments
 from vtune.search import Cohort
 from vtune.space import Space, program_space
-from vtune.types import Hparams, PyTree, Static
+from vtune.types import Hparams, PyTree, Static, is_whole
 
 if TYPE_CHECKING:
     import pandas
@@ -41,7 +41,8 @@ class Member:
       index: its number in the first population.
       hparams: its hyperparameters as plain Python values.
       score: the last value of the sweep's metric; NaN where it diverged.
-      status: "completed" or "diverged at step N", steps counted from 0.
+      status: "completed" or "diverged at step N", steps counted from 0: the first whose metrics
+        were not finite, or a round's last where only the weights were not.
       history: metric by name, each [rounds, ...].
     """
 
@@ -95,12 +96,14 @@ class Member:
         cohort, slot = self._place
         plan, sweep = self._sweep._plan.cohorts[cohort], self._sweep
         traced = {k: v[slot] for k, v in sweep._populations[cohort].hparams.items()}
-        return _predict(sweep.learner, plan, traced, self.state, x, sweep._plan.eval_batch_size)
+        batch = _checked_rows(x, sweep._rows or {})
+        size = sweep._plan.eval_batch_size
+        return _predict(sweep.learner, plan, traced, self.state, batch, size)
 
     def __repr__(self) -> str:
         return (
             f"Member({self.index}, {self._sweep.metric_name}={self.score:.4g}, {self.status}, "
-            f"{self.hparams})"
+            f"{ ({name: _shown(value) for name, value in self.hparams.items()}) })"
         )
 
 
@@ -144,6 +147,8 @@ class Sweep:
         return len(self._places)
 
     def __getitem__(self, index: int) -> Member:
+        if not is_whole(index):
+            raise TypeError("a sweep is indexed by one number; for several: sweep.members[:3]")
         if not -len(self) <= index < len(self):
             raise IndexError(f"member {index} of {len(self)}")
         return Member(self, index % len(self))
@@ -180,7 +185,8 @@ class Sweep:
         if not np.isfinite(self.scores[best]):
             raise ValueError(
                 f"no member has a finite {self.metric_name} (the first: {self[0].status}); "
-                "see sweep.table() and try smaller learning rates"
+                "see sweep.table(), try smaller learning rates, and check that labels and inputs are "
+                "in range"
             )
         return self[best]
 
@@ -192,11 +198,13 @@ class Sweep:
         """A row a member: hyperparameters, last and best values, status.
 
         For a metric `m` the columns are `m` (last), `m/best` and `m/best_round` (counted from
-        0, the row of the history). Needs the extra `plot`.
+        0, the row of the history; -1 where there never was a value). Choices that are functions
+        are shown by name. Needs the extra `plot`.
         """
         pandas = _import_pandas()
+        settings = [member.hparams for member in self.members]
         columns: dict[str, Any] = {
-            name: [member.hparams.get(name) for member in self.members] for name in self.space.names
+            name: [_shown(setting.get(name)) for setting in settings] for name in self.space.names
         }
         for name, values in self.history.items():
             if values.ndim == 2:
@@ -328,16 +336,16 @@ def _predictor(learner: Learner, static: Static) -> Any:
 
 
 def _predict(
-    learner: Learner, cohort: CohortPlan, traced: dict, state: PyTree, x: Any, size: int | None
+    learner: Learner,
+    cohort: CohortPlan,
+    traced: dict[str, Any],
+    state: PyTree,
+    batch: dict[str, np.ndarray],
+    size: int | None,
 ) -> PyTree:
     if learner.predict is None:
         raise ValueError("predict: this learner has no predict function; give Learner(predict=...)")
-    batch = {k: np.asarray(v) for k, v in (x if isinstance(x, dict) else {"x": x}).items()}
-    lengths = {name: len(array) if array.ndim else 0 for name, array in batch.items()}
-    if len(set(lengths.values())) != 1 or 0 in lengths.values():
-        raise ValueError(f"predict: arrays need rows, the same number each; got {lengths}")
-    check_finite("predict", batch)
-    rows = next(iter(lengths.values()))
+    rows = len(next(iter(batch.values())))
     size = min(size or rows, rows)
     call = _predictor(learner, cohort.static)
     parts = []
@@ -346,6 +354,27 @@ def _predict(
         index = np.minimum(np.arange(start, start + size), rows - 1)
         parts.append(call(traced, state, {k: v[index] for k, v in batch.items()}))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:rows], *parts)
+
+
+def _checked_rows(x: Any, rows: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Arrays to predict for, by entry; `rows` says what a row was like in training."""
+    batch = {k: np.asarray(v) for k, v in (x if isinstance(x, dict) else {"x": x}).items()}
+    for name, array in batch.items():
+        if name in rows and array.shape[1:] != tuple(rows[name][0]):
+            raise ValueError(
+                f"predict: {name!r} has shape {list(array.shape)}; in training a row was "
+                f"{rows[name][0]}, so give [rows, *{rows[name][0]}] (one row: x[None])"
+            )
+    lengths = {name: len(array) if array.ndim else 0 for name, array in batch.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise ValueError(f"predict: arrays need rows, the same number each; got {lengths}")
+    check_finite("predict", batch)
+    return batch
+
+
+def _shown(value: Any) -> Any:
+    """A choice for people: functions by name."""
+    return getattr(value, "__name__", value) if callable(value) else value
 
 
 def _import_pandas() -> Any:

@@ -149,7 +149,10 @@ def _mode(learner: Learner, metric: Any, mode: Any) -> str:
     if mode is None:
         known = {"loss": "min", **dict(learner.modes)}
         if metric not in known:
-            raise ValueError(f'metric={metric!r}: say mode="max" or mode="min"')
+            raise ValueError(
+                f"metric={metric!r} does not say whether higher is better (those that do: "
+                f'{sorted(known)}); choose one of them, or say mode="max" or mode="min"'
+            )
         return known[metric]
     if mode not in ("max", "min"):
         raise ValueError(f'mode={mode!r} must be "max" (higher is better) or "min"')
@@ -188,8 +191,8 @@ def _batch_size(cohort: Cohort, batch_size: Any) -> int:
             size = batch_size(Hparams({}, cohort.combination.static))
         except UnknownHyperparameterError as error:
             raise ValueError(
-                f"batch_size is a function of structural hyperparameters only, so write "
-                f"vt.Categorical([...]) or a fixed value for what it reads; {error}"
+                f"batch_size reads {error.name!r}, which is not structural; write "
+                "vt.Categorical([...]) or a fixed value for it in the space"
             ) from None
     if not is_whole(size):
         raise TypeError(f"batch_size={size!r} is not a whole number")

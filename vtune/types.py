@@ -65,7 +65,9 @@ __all__ = [
 
 
 class UnknownHyperparameterError(KeyError, ValueError):
-    """A hyperparameter was read that the space does not hold."""
+    """A hyperparameter was read that the space does not hold: `name`."""
+
+    name: str = ""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -94,10 +96,12 @@ class Hparams(Mapping[str, Any]):
         if name in self._static:
             return self._static[name]
         known = ", ".join(sorted(map(repr, self))) or "none"
-        raise UnknownHyperparameterError(
+        error = UnknownHyperparameterError(
             f"hyperparameter {name!r} is read but not in the space (known here: {known}); "
             f'add it, for example {{"{name}": vt.Float(low, high)}} or a fixed value'
         )
+        error.name = name
+        raise error
 
     def __iter__(self) -> Iterator[str]:
         yield from self._traced
