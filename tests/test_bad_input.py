@@ -55,6 +55,13 @@ class FlaxDropout(nn.Module):
         return nn.Dense(3)(nn.Dropout(self.rate, deterministic=not train)(x))
 
 
+class Sowing(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        self.sow("losses", "norm", jnp.mean(x**2))
+        return nn.Dense(3)(x)
+
+
 class Misnamed(nn.Module):
     @nn.compact
     def __call__(self, image, mask):
@@ -67,6 +74,11 @@ def branching(h):
 
 def warm(h):
     return optax.sgd(optax.warmup_cosine_decay_schedule(0.0, h["lr"], 2, 10))
+
+
+def warm_fraction(h):
+    steps = int(h["warm"] * 100)
+    return optax.sgd(optax.warmup_cosine_decay_schedule(0.0, 0.1, steps, 100))
 
 
 def decaying(h):
@@ -232,6 +244,44 @@ CASES = {
         lambda: tune(learner(Misnamed())),
         ValueError,
         r"__call__ takes \['image', 'mask'\], the data has \['x', 'y'\]",
+    ),
+    "labels_column": (
+        lambda: tune(
+            learner(loss=lambda o, b, h: xent(o, {"y": b["y"][:, 0]}, h)),
+            data=relabelled(np.zeros((20, 1), int)),
+        ),
+        ValueError,
+        r"labels batch\['y'\] are \[1\] a row and the model's outputs \[3\]; .* y\[:, 0\]",
+    ),
+    "data_forgotten": (
+        lambda: tune(data=None, epochs=..., steps=3),
+        ValueError,
+        r"this learner trains on data; write vt.tune\(learner, space, data",
+    ),
+    "penalty_shape": (
+        lambda: tune(learner(penalty=lambda p, h: jnp.ones(2))),
+        ValueError,
+        r"penalty returned shape \[2\], not a scalar",
+    ),
+    "sown": (lambda: tune(learner(Sowing())), TypeError, r"collection 'losses' changes its struct"),
+    "metric_shapes": (
+        lambda: tune(
+            quadratic()._replace(
+                score=lambda t: {"loss": t[0], "units": t[1]},
+                measure=lambda k, h, x, b, w: (x, jnp.ones(h["n"]) * h["lr"]),
+            ),
+            {"lr": vt.Float(0, 1), "n": vt.Categorical([1, 2])},
+            data=None,
+            epochs=...,
+            steps=2,
+        ),
+        ValueError,
+        r"metric 'units' has shape \[1\] in one cohort and \[2\] in another",
+    ),
+    "warmup_fraction": (
+        lambda: tune(learner(optimizer=warm_fraction), {**LR, "warm": vt.Float(0.0, 0.3)}),
+        TypeError,
+        r"hyperparameter 'warm' is traced",
     ),
     # hyperparameters
     "not_in_space": (

@@ -109,6 +109,59 @@ def test_saving_over_a_run_needs_overwrite(sweep, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["run"]  # no workshop left behind
 
 
+def test_overwriting_keeps_other_files_and_survives_failure(sweep, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    sweep.save(run)
+    (run / "figure.png").write_text("mine")
+    sweep.save(run, overwrite=True)
+    assert (run / "figure.png").read_text() == "mine"
+
+    from pathlib import Path
+
+    rename = Path.rename
+
+    def fail(self, target):
+        if self.parent.name == "fresh" and self.name == "weights":
+            raise OSError("disk full")
+        return rename(self, target)
+
+    before = (run / "manifest.json").read_bytes()
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="disk full"):
+        sweep.save(run, overwrite=True)
+    monkeypatch.undo()
+    assert (run / "manifest.json").read_bytes() == before
+    assert vt.load(run, deep_learner()).best.hparams == sweep.best.hparams
+
+
+def test_empty_leaves_and_metric_functions_come_back(tmp_path):
+    class Hollow(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            self.param("nothing", nn.initializers.zeros, (0, 3))
+            return nn.Dense(3)(x)
+
+    learner = vt.flax_learner(Hollow(), optimizer=lambda h: optax.sgd(h["lr"]), loss=xent)
+    sweep = vt.tune(
+        learner,
+        LR,
+        DATA,
+        search=vt.Random(2),
+        epochs=1,
+        batch_size=16,
+        metric=lambda m: -m["loss"],
+        mode="max",
+    )
+    sweep.save(tmp_path / "run")
+    back = vt.load(tmp_path / "run", learner)
+    assert back.best.variables["params"]["nothing"].shape == (0, 3)
+    assert back.best.score == sweep.best.score
+    with pytest.raises(ValueError, match="metric= was a function, which its file does not hold"):
+        back.rerun(0, data=DATA)
+    with pytest.raises(ValueError, match="give the data it was trained on"):
+        back.rerun(0, data=blobs(rows=48))
+
+
 @pytest.mark.parametrize("kind", ["folder", "file"])
 def test_saving_never_replaces_what_is_not_ours(sweep, tmp_path, kind):
     target = tmp_path / "precious"
@@ -154,6 +207,11 @@ def lose_entry(run):
     (run / "manifest.json").write_text(json.dumps(manifest))
 
 
+def change_entry(run):
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "mode": "min"}))
+
+
 def newer(run):
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps({**manifest, "version": 99}))
@@ -181,7 +239,8 @@ def lose_weights(run):
     ("damage", "says"),
     [
         (damage_manifest, "damaged, manifest.json does not parse"),
-        (lose_entry, r"damaged, manifest.json lacks \['cohorts'\]"),
+        (lose_entry, r"damaged, manifest.json is not what was saved"),
+        (change_entry, r"damaged, manifest.json is not what was saved"),
         (newer, "saved by a newer vtune; upgrade"),
         (cut_arrays, r"damaged \("),
         (change_arrays, "damaged, the arrays are not what was saved"),

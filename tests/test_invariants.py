@@ -202,6 +202,20 @@ def test_weights_that_break_in_the_last_step_of_a_round_are_seen():
     assert sweep.best.index == 1
 
 
+def test_a_state_at_infinity_is_out_without_variables():
+    """x doubles its exponent: infinite in the second round, with no step metric to say so."""
+    learner = vt.Learner(
+        init=lambda key, h, batch: jnp.ones(()),
+        step=lambda key, h, x, batch: (x * h["g"], {}),
+        measure=lambda key, h, x, batch, weight: x,
+        score=lambda total: {"x": total},
+    )
+    space = {"g": vt.Ordinal([1.0, 1e10])}
+    sweep = vt.tune(learner, space, search=vt.Grid(), steps=8, rounds=4, metric="x", mode="max")
+    assert [m.status for m in sweep] == ["completed", "diverged at step 3"]
+    assert list(np.isnan(sweep.history["x"][:, 1])) == [False, True, True, True]
+
+
 def test_an_infinity_in_the_optimizer_state_is_no_divergence():
     """lbfgs starts with one."""
     learner = mlp_learner(optimizer=lambda h: optax.lbfgs(h["lr"], memory_size=2, linesearch=None))

@@ -146,6 +146,47 @@ def test_nnx_layers_see_the_current_traced_attribute():
     assert float(np.abs(sweep[0].variables["norm"]["mean"]).max()) > 0.01
 
 
+def test_nnx_arrays_drawn_once_stay():
+    """Random features that are no Variable: the same in every step and when predicting."""
+
+    class Features(nnx.Module):
+        def __init__(self, rngs):
+            self.project = jax.random.normal(rngs.params(), (6, 8))
+            self.dense = nnx.Linear(8, 3, rngs=rngs)
+
+        def __call__(self, x):
+            return self.dense(jnp.cos(x @ self.project))
+
+    learner = vt.nnx_learner(
+        lambda h, rngs: Features(rngs), optimizer=lambda h: optax.sgd(h["lr"]), loss=xent
+    )
+    sweep = vt.tune(learner, ONE, DATA, search=vt.Random(2), epochs=3, batch_size=16)
+    x, y = (np.asarray(DATA.arrays[k])[np.asarray(DATA.valid)] for k in "xy")
+    loss = float(xent(jnp.asarray(sweep.predict(x, member=1)), {"y": y}, None).mean())
+    assert sweep.history["loss"][-1, 1] == pytest.approx(loss, abs=1e-5)
+    model = Features(nnx.Rngs(vt.member_key(0, 1)))
+    nnx.update(model, sweep[1].variables)
+    np.testing.assert_allclose(model(x), sweep.predict(x, member=1), atol=1e-5)
+
+
+def test_models_may_sample_when_they_predict_and_return_scalars():
+    class Sampling(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            z = nn.Dense(3)(x)
+            return z + 0.1 * jax.random.normal(self.make_rng("noise"), z.shape), jnp.mean(z)
+
+    learner = vt.flax_learner(
+        Sampling(),
+        optimizer=lambda h: optax.sgd(h["lr"]),
+        loss=lambda out, batch, h: xent(out[0], batch, h) + 0.01 * out[1] ** 2,
+    )
+    _, sweep = weights_after(learner)
+    logits, mean = sweep.predict(np.asarray(DATA.arrays["x"])[:5])
+    assert logits.shape == (5, 3)
+    assert mean.shape == (1,)
+
+
 def test_arguments_are_found_by_name():
     batch = {"x": 1, "y": 2, "mask": 3}
     cases = [

@@ -97,6 +97,26 @@ def test_bounds_reach_the_refiner_rounded_inward():
     assert last.max() == pytest.approx(0.3)
 
 
+def test_what_a_refiner_returns_is_brought_into_the_space():
+    @jax.tree_util.register_dataclass
+    @dataclass(frozen=True)
+    class Wild(CopyBest):
+        def refine(self, key, round, space, hparams, score, memory):
+            slots = jnp.arange(score.shape[0], dtype=jnp.int32)
+            return vt.Refinement(slots, {k: v * 7 for k, v in hparams.items()}), memory
+
+    learner = quadratic()._replace(
+        step=lambda key, h, x, batch: (x - 0.1 * h["lr"] * x * (h["k"] + h["c"]), {})
+    )
+    space = {"lr": vt.Float(0.1, 0.3), "k": vt.Int(1, 6, step=2), "c": vt.Ordinal([0.5, 2.0])}
+    sweep = vt.tune(learner, space, search=vt.Random(4), refiner=Wild(), steps=3, rounds=3)
+    for member in sweep:
+        assert member.hparams == {"lr": pytest.approx(0.3), "k": 5, "c": 2.0}
+    held = sweep._populations[0].hparams
+    assert np.float64(held["lr"]).max() <= 0.3
+    assert set(np.asarray(held["c"]).tolist()) == {2.0}
+
+
 def test_a_diverged_slot_revives_as_a_copy():
     sweep = vt.tune(
         quadratic(),

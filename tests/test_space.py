@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import vtune as vt
-from vtune.space import parse, program_space
+from vtune.space import parse, program_space, snap
 from vtune.types import float_dtype
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
@@ -121,6 +121,34 @@ def test_a_list_of_spaces_is_their_union():
     assert [list(c.traced) for c in space.combinations] == [["lr"], ["b1"]]
 
 
+@given(st.integers(1, 30), st.integers(1, 30))
+def test_log_grid_of_whole_numbers_has_all_its_points(high, points):
+    values = vt.Int(1, high + 1, log=True).grid(min(points, high + 1))
+    assert len(set(values.tolist())) == min(points, high + 1)
+
+
+@given(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=9))
+def test_snap_brings_anything_onto_the_grid(values):
+    """Whatever a refiner does (read in float64)."""
+    space = {
+        "float": vt.Float(0.1, 0.3),
+        "stepped": vt.Float(-1.0, 2.1, step=0.5),
+        "int": vt.Int(-3, 6, step=2),
+        "ordinal": vt.Ordinal([0.001, 1.0, 5]),
+    }
+    program = program_space(space)
+    for name, distribution in space.items():
+        kind = distribution.grid(2 if name == "float" else None).dtype
+        snapped = np.asarray(snap(program[name], jnp.asarray(values, kind)))
+        assert snapped.dtype == kind
+        for value in snapped:
+            exact = distribution.report(value)
+            assert distribution.contains(exact)
+            assert abs(float(value) - exact) < 1e-6
+        if name == "float":
+            assert np.all((np.float64(snapped) >= 0.1) & (np.float64(snapped) <= 0.3))
+
+
 def test_program_space_holds_numbers_as_leaves():
     """Other bounds are other arguments of the same program."""
     import jax
@@ -167,6 +195,8 @@ NAN, INF = float("nan"), float("inf")
             ValueError,
             r"'relu' is given twice",
         ),
+        (lambda: vt.Categorical({"a", "b"}), TypeError, r"not a list of choices"),
+        (lambda: vt.Float(1, 1).grid(2), ValueError, r"has no 2 different values"),
         (lambda: vt.Categorical("relu"), TypeError, r"not a list of choices"),
         (lambda: parse({}), ValueError, r"space: empty"),
         (lambda: parse([]), ValueError, r"give at least one dict"),

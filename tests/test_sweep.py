@@ -231,6 +231,34 @@ def test_ctrl_c_keeps_the_rounds_done(monkeypatch):
     assert signal.getsignal(signal.SIGINT) is before
     np.testing.assert_allclose(sweep.history["loss"][:, 0], 0.5 * 0.25 ** np.arange(1, 4))
     assert sweep.best.hparams["lr"] == 0.5
+    assert sweep[1].status == "interrupted after round 2"
+    assert float(sweep.rerun(1).variables) == float(sweep[1].variables)  # as far as it came
+
+
+def test_a_hyperparameter_may_be_called_like_a_metric():
+    losses = {
+        "mse": lambda o, y: jnp.square(o - y).mean(-1),
+        "mae": lambda o, y: jnp.abs(o - y).mean(-1),
+    }
+    learner = mlp_learner(
+        loss=lambda o, b, h: losses[h["loss"]](o, jax.nn.one_hot(b["y"], 3)), metrics={}
+    )
+    space = {**LR, "loss": vt.Categorical(["mse", "mae"])}
+    table = vt.tune(learner, space, DATA, search=vt.Random(2), epochs=1, batch_size=16).table()
+    assert list(table["hparams/loss"]) == ["mse", "mae"]
+    assert table["loss"].dtype == np.float32
+
+
+def test_step_metrics_are_means_of_any_type():
+    learner = quadratic()._replace(
+        init=lambda key, h, batch: jnp.int32(0),
+        step=lambda key, h, n, batch: (n + 1, {"even": n % 4 == 0, "byte": jnp.uint8(200)}),
+        measure=lambda key, h, n, batch, weight: jnp.float32(0),
+    )
+    with pytest.warns(UserWarning, match="never read"):
+        sweep = vt.tune(learner, {"lr": 0.1}, search=vt.Random(1), steps=8, rounds=2)
+    assert list(sweep.history["train/even"][:, 0]) == [0.25, 0.25]
+    assert list(sweep.history["train/byte"][:, 0]) == [200, 200]
 
 
 def test_learners_without_predict_say_so():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,21 +21,25 @@ def outputs_of(plan: Plan, cohort: CohortPlan, data: Data | None) -> PyTree:
     return _traced(_outputs, plan, cohort, data, set())
 
 
-def check_cohort(plan: Plan, cohort: CohortPlan, data: Data | None) -> frozenset[str]:
+class Found(NamedTuple):
+    """What tracing one member shows: hyperparameters that were read, metrics as shapes."""
+
+    reads: frozenset[str]
+    metrics: PyTree
+
+
+def check_cohort(plan: Plan, cohort: CohortPlan, data: Data | None) -> Found:
     """Traces one member of a cohort through init, step, measure, score and predict.
 
     Args:
       data: as shapes.
 
-    Returns:
-      The names of the hyperparameters that were read.
-
     Raises:
       TypeError, ValueError: saying what was seen and what to write instead.
     """
     reads: set[str] = set()
-    _traced(_one_member, plan, cohort, data, reads)
-    return frozenset(reads)
+    metrics = _traced(_one_member, plan, cohort, data, reads)
+    return Found(frozenset(reads), metrics)
 
 
 def _traced(
@@ -88,9 +92,9 @@ def _culprits(trace: Callable[..., Any], shapes: dict[str, Any]) -> list[str]:
             return False
         return True
 
-    # 1.0 where a number is meant, 1 where a size is: one of the two must trace.
-    natural = lambda s: np.dtype(s.dtype).type(1).item()
-    for number in (natural, lambda s: 1):
+    # Some number that the user's code takes: a rate, a fraction, or a size.
+    for value in (1.0, 0.5, 0.1, 1e-3, 1, 2, 8):
+        number = lambda s, value=value: type(value)(np.dtype(s.dtype).type(value) or 1)
         if works([], number):
             return [name for name in shapes if not works([name], number)]
     return []
@@ -116,7 +120,7 @@ def _outputs(plan: Plan, cohort: CohortPlan, data: Data | None, h: Hparams) -> P
     return learner.predict(h, state, _evaluation_batch(plan, data)[0])
 
 
-def _one_member(plan: Plan, cohort: CohortPlan, data: Data | None, h: Hparams) -> None:
+def _one_member(plan: Plan, cohort: CohortPlan, data: Data | None, h: Hparams) -> PyTree:
     learner = plan.learner
     key = member_key(np.uint32(0), 0)
     batch = _zeros(data, cohort.batch_size)
@@ -128,9 +132,21 @@ def _one_member(plan: Plan, cohort: CohortPlan, data: Data | None, h: Hparams) -
     _check_state(state, after)
     _check_step_metrics(step_metrics)
     rows, weight = _evaluation_batch(plan, data)
-    _check_metric(plan, dict(learner.score(learner.measure(key, h, state, rows, weight))))
-    if learner.predict is not None:
-        learner.predict(h, state, rows)
+    metrics = dict(learner.score(learner.measure(key, h, state, rows, weight)))
+    _check_metric(plan, metrics)
+    return {name: jnp.asarray(value) for name, value in metrics.items()}
+
+
+def check_metrics(found: tuple[Found, ...]) -> None:
+    """Members share one history, so a metric has one shape in all cohorts."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for cohort in found:
+        for name, value in cohort.metrics.items():
+            if shapes.setdefault(name, value.shape) != value.shape:
+                raise ValueError(
+                    f"metric {name!r} has shape {list(shapes[name])} in one cohort and "
+                    f"{list(value.shape)} in another; give it one shape for all"
+                )
 
 
 def _check_state(before: PyTree, after: PyTree) -> None:

@@ -92,7 +92,7 @@ def holdout(
       Data(x: float32[10, 3], y: int32[10]; train 8 rows, valid 2)
     """
     checked = _check_arrays("holdout", arrays)
-    if not isinstance(fraction, int | float) or not 0 < fraction < 1:
+    if not isinstance(fraction, int | float | np.floating) or not 0 < fraction < 1:
         raise ValueError(f"holdout: fraction={fraction!r} must lie between 0 and 1, such as 0.2")
     if not is_whole(seed) or seed < 0:
         raise ValueError(f"holdout: seed={seed!r} must be a whole number, 0 or more")
@@ -170,7 +170,14 @@ def _check_arrays(who: str, arrays: Any) -> dict[str, np.ndarray]:
             )
         if array.ndim == 0:
             raise ValueError(f"{who}: {name!r} is a single number; its first axis must be rows")
-        checked[name] = array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
+        kept = jax.dtypes.canonicalize_dtype(array.dtype)
+        if array.size and kept != array.dtype and array.dtype.kind in "iu":
+            range_of = np.iinfo(kept)
+            if array.min() < range_of.min or array.max() > range_of.max:
+                raise ValueError(
+                    f"{who}: {name!r} holds numbers beyond {kept}; scale them or set jax_enable_x64"
+                )
+        checked[name] = array.astype(kept, copy=False)
     lengths = {name: len(array) for name, array in checked.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"{who}: the arrays have different lengths, {lengths}")

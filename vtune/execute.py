@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from vtune import run as program
-from vtune.check import check_cohort, outputs_of
+from vtune.check import Found, check_cohort, outputs_of
 from vtune.keys import from_words, is_key
 from vtune.plan import Plan
 from vtune.population import sharding
@@ -61,8 +61,8 @@ def outputs(plan: Plan) -> tuple[PyTree, ...]:
 
 
 @functools.lru_cache(maxsize=32)
-def reads(plan: Plan) -> tuple[frozenset[str], ...]:
-    """By cohort the hyperparameters that are read; raises what is wrong. Compiles nothing."""
+def inspect(plan: Plan) -> tuple[Found, ...]:
+    """By cohort what tracing a member shows; raises what is wrong. Compiles nothing."""
     return tuple(check_cohort(plan, cohort, _shapes(plan).data) for cohort in plan.cohorts)
 
 
@@ -102,12 +102,14 @@ def execute(
     cohorts: tuple[Cohort, ...],
     arguments: program.Arguments,
     report: Report | None = None,
+    stop_after: int | None = None,
 ) -> Outcome:
-    """Runs a plan from its first round to its last.
+    """Runs a plan from its first round to its last, or only so many rounds.
 
     Ctrl-C is answered between segments: the rounds done are kept and a warning says so. A
     second Ctrl-C does what it always does.
     """
+    rounds = stop_after or plan.rounds
     report = report or (lambda phase, rounds, best: None)
     began = time.perf_counter()
     report("compile", 0, -np.inf)
@@ -121,16 +123,16 @@ def execute(
     done = 0
     segment = 1
     with _Interrupt() as interrupt:
-        while done < plan.rounds and not interrupt.asked:
+        while done < rounds and not interrupt.asked:
             report("run", done, _best(carry) if done else -np.inf)
             start = time.perf_counter()
-            stop = min(done + segment, plan.rounds)
+            stop = min(done + segment, rounds)
             carry = built.call(carry, np.int32(done), np.int32(stop), arguments)
             jax.block_until_ready(carry)
             seconds = time.perf_counter() - start
             segment = max(1, round((stop - done) * SEGMENT_SECONDS / max(seconds, 1e-6)))
             done = stop
-    if done < plan.rounds:
+    if done < rounds:
         warnings.warn(
             f"interrupted: {done} of {plan.rounds} rounds were run; the sweep holds those",
             stacklevel=3,

@@ -32,6 +32,7 @@ from vtune.types import PyTree, Static
 
 FORMAT = "vtune sweep"
 VERSION = 1
+PARTS = ("manifest.json", "arrays.npz", "weights")
 _PUBLIC = ("jax.nn", "jax.numpy", "flax.linen", "flax.nnx", "optax", "builtins")
 _DISTRIBUTIONS: dict[str, Any] = {
     "Float": Float,
@@ -58,18 +59,38 @@ def save(sweep: Sweep, path: str | os.PathLike, overwrite: bool = False) -> None
     try:
         fresh = workshop / "fresh"
         fresh.mkdir()
-        arrays = _arrays(sweep)
-        weights = _weights(sweep)
+        arrays, weights = _arrays(sweep), _weights(sweep)
         np.savez_compressed(fresh / "arrays.npz", **arrays)  # type: ignore[arg-type]
         _orbax_save((fresh / "weights").resolve(), list(weights.values()))
         manifest["leaves"] = list(weights)
         manifest["checksums"] = {"arrays": _checksum(arrays), "weights": _checksum(weights)}
+        manifest["checksums"]["manifest"] = _text_checksum(manifest)
         (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-        if target.exists():
-            target.rename(workshop / "old")
-        fresh.rename(target)
+        target.mkdir(exist_ok=True)
+        _replace(target, fresh, workshop / "old")
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
+
+
+def _replace(target: Path, fresh: Path, aside: Path) -> None:
+    """Moves the new parts into the folder and the old ones aside; back again if that fails.
+
+    Other files in the folder, such as figures, stay.
+    """
+    aside.mkdir()
+    try:
+        for part in PARTS:
+            if (target / part).exists():
+                (target / part).rename(aside / part)
+        for part in PARTS:
+            (fresh / part).rename(target / part)
+    except BaseException:
+        for part in PARTS:
+            if (aside / part).exists():
+                if (target / part).exists():
+                    (target / part).rename(fresh / f"failed {part}")
+                (aside / part).rename(target / part)
+        raise
 
 
 def load(path: str | os.PathLike, learner: Learner) -> Sweep:
@@ -112,7 +133,7 @@ def load(path: str | os.PathLike, learner: Learner) -> Sweep:
         learner,
         tuple(plans),
         manifest["rounds"],
-        manifest["metric"],
+        manifest["metric"] or _lost_metric,
         manifest["mode"],
         manifest["eval_batch_size"],
         resolve_layout(None),
@@ -136,6 +157,13 @@ def load(path: str | os.PathLike, learner: Learner) -> Sweep:
         None,
         timing,
         spec,
+    )
+
+
+def _lost_metric(metrics: Any) -> Any:
+    raise ValueError(
+        "the sweep's metric= was a function, which its file does not hold: a member cannot be run "
+        "again from it; run the sweep again, or have the function among the learner's metrics"
     )
 
 
@@ -163,7 +191,7 @@ def _manifest(sweep: Sweep) -> dict[str, Any]:
             for own, cohort in zip(sweep._cohorts, plan.cohorts, strict=True)
         ],
         "rounds": plan.rounds,
-        "metric": sweep.metric_name,
+        "metric": sweep._plan.metric if isinstance(sweep._plan.metric, str) else None,
         "mode": sweep.mode,
         "eval_batch_size": plan.eval_batch_size,
         "seed": sweep.seed,
@@ -190,7 +218,7 @@ def _weights(sweep: Sweep) -> dict[str, np.ndarray]:
             if is_key(leaf):
                 leaf = jax.random.key_data(leaf)
             named[_name(index, path)] = np.asarray(leaf)
-    return named
+    return {name: leaf for name, leaf in named.items() if leaf.size}  # orbax takes no empty ones
 
 
 def _population(
@@ -209,6 +237,8 @@ def _population(
         name = _name(index, path)
         there.discard(name)
         value = weights.get(name)
+        if value is None and 0 in leaf.shape:
+            value = np.zeros(leaf.shape, leaf.dtype)
         if value is None or (not is_key(leaf) and value.shape != leaf.shape):
             seen = "nothing" if value is None else f"shape {list(value.shape)}"
             raise ValueError(
@@ -272,10 +302,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is no saved sweep: manifest.json is of something else")
     if manifest.get("version", 0) > VERSION:
         raise ValueError(f"{folder} was saved by a newer vtune; upgrade to read it")
-    needed = {"space", "cohorts", "rounds", "metric", "mode", "leaves", "checksums"}
-    missing = needed - manifest.keys()
-    if missing:
-        raise ValueError(f"{folder}: damaged, manifest.json lacks {sorted(missing)}")
+    sums = manifest.get("checksums")
+    if not isinstance(sums, dict) or sums.get("manifest") != _text_checksum(manifest):
+        raise ValueError(f"{folder}: damaged, manifest.json is not what was saved")
     return manifest
 
 
@@ -345,6 +374,12 @@ def _checksum(arrays: dict[str, np.ndarray]) -> str:
         digest.update(f"{name} {array.dtype} {array.shape};".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def _text_checksum(manifest: dict[str, Any]) -> str:
+    """Of everything in the manifest but its checksums."""
+    body = {name: value for name, value in manifest.items() if name != "checksums"}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def _orbax_save(path: Path, leaves: list[np.ndarray]) -> None:

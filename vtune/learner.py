@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from vtune.keys import IMPL
 from vtune.metrics import Metric, expand
 from vtune.types import (
     Array,
@@ -61,7 +62,7 @@ class Net(NamedTuple):
 
     Attributes:
       init: (key, h, batch) -> (params, other variables).
-      apply: (key or None, h, params, other, batch, train) -> (outputs, other).
+      apply: (key, h, params, other, batch, train) -> (outputs, other).
       variables: (params, other) -> the variables in the framework's own form.
     """
 
@@ -124,11 +125,17 @@ def assemble(
         return jnp.sum(jnp.where(weights != 0, values * weights, 0.0)), jnp.sum(weights)
 
     def init(key: Key, h: Hparams, batch: Batch) -> NetState:
+        if batch is None:
+            raise ValueError(
+                "this learner trains on data; write vt.tune(learner, space, data, ...) with "
+                'data = vt.holdout({"x": X, "y": y})'
+            )
         params, other = net.init(key, h, batch)
         state = NetState(params, other, transformation(h).init(params))
         # What a step returns in a wider type than it took would change the carried types:
         # under x64 Flax makes BatchNorm statistics float32 and returns float64.
         after, _ = jax.eval_shape(lambda s: step(key, h, s, batch), state)
+        _check_collections(state.other, after.other)
         return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), state, after)
 
     def step(key: Key, h: Hparams, state: NetState, batch: Batch) -> tuple[NetState, Metrics]:
@@ -141,7 +148,12 @@ def assemble(
             total, count = loss_totals(outputs, batch, h, weight)
             value = total / count
             if penalty is not None:
-                value = value + penalty(params, h)
+                extra = penalty(params, h)
+                if jnp.shape(extra) != ():
+                    raise ValueError(
+                        f"penalty returned shape {list(jnp.shape(extra))}, not a scalar; sum it up"
+                    )
+                value = value + extra
             return value, other
 
         (value, other), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
@@ -157,7 +169,8 @@ def assemble(
         return NetState(params, other, opt_state), {"loss": value}
 
     def predict(h: Hparams, state: NetState, batch: Batch) -> Outputs:
-        return net.apply(None, h, state.params, state.other, batch, False)[0]
+        key = jax.random.key(0, impl=IMPL)  # for models that sample when they predict
+        return net.apply(key, h, state.params, state.other, batch, False)[0]
 
     def measure(key: Key, h: Hparams, state: NetState, batch: Batch, weight: Weight) -> Totals:
         outputs, _ = net.apply(key, h, state.params, state.other, batch, False)
@@ -239,6 +252,18 @@ def _per_example(result: Any, rows: int) -> tuple[Array, Array]:
     return values, expand(weights, values) if weights.ndim < values.ndim else weights
 
 
+def _check_collections(before: PyTree, after: PyTree) -> None:
+    """What is carried from step to step keeps its structure; sown collections grow."""
+    for name in {**before, **after}:
+        a: Any = jax.tree.structure(before.get(name))
+        b: Any = jax.tree.structure(after.get(name))
+        if a != b:
+            raise TypeError(
+                f"the model's collection {name!r} changes its structure in a step, as sown ones "
+                "do; sow into 'intermediates', or return the value and use it in loss="
+            )
+
+
 def _check_pairs(
     loss: Callable[..., Any], outputs: Outputs, batch: Batch, values: Array, rows: int
 ) -> None:
@@ -273,7 +298,7 @@ def check_call(who: str, function: Any, arguments: str) -> None:
 
 
 def _check_outputs(outputs: Outputs, rows: int) -> None:
-    leaves = jax.tree.leaves(outputs)
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(outputs)]
     wrong = [leaf for leaf in leaves if leaf.ndim and leaf.shape[0] != rows]
     if wrong or not any(leaf.ndim for leaf in leaves):
         shown = list(wrong[0].shape) if wrong else [list(leaf.shape) for leaf in leaves]

@@ -80,12 +80,12 @@ def flax_learner(
         return variables.pop("params", {}), variables
 
     def run(
-        key: Key | None, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool
+        key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool
     ) -> tuple[Outputs, PyTree]:
         module = make(h)
         variables = {"params": params, **other}
         mutable = list(other) if train and other else False
-        rngs = None if key is None else {"params": key}
+        rngs = {"params": key}
         if apply is not None:
             out = apply(module, variables, batch, train=train, rngs=rngs, mutable=mutable)
         else:

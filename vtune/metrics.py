@@ -110,8 +110,16 @@ def _check_labels(outputs: Any, arrays: Mapping[str, np.ndarray]) -> None:
             f"labels batch['y'] are of type {labels.dtype}; classification metrics need whole "
             "numbers: convert with y.astype('int32')"
         )
-    classes = 2 if leaves[0].shape[1:] in (labels.shape[1:], (*labels.shape[1:], 1)) else None
-    classes = classes or leaves[0].shape[-1]
+    shape, wanted = leaves[0].shape[1:], labels.shape[1:]
+    if shape in (wanted, (*wanted, 1)):
+        classes = 2
+    elif shape[:-1] == wanted:
+        classes = shape[-1]
+    else:
+        raise ValueError(
+            f"labels batch['y'] are {list(wanted)} a row and the model's outputs {list(shape)}; "
+            f"logits {list(shape)} need labels {list(shape[:-1])}, for example y[:, 0]"
+        )
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
         raise ValueError(

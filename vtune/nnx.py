@@ -8,6 +8,7 @@ from typing import Any
 import jax
 from flax import nnx
 
+from vtune.keys import IMPL
 from vtune.learner import Learner, Net, assemble, call_arguments, check_call
 from vtune.metrics import Metric
 from vtune.types import Batch, Hparams, Key, Outputs, PyTree
@@ -59,22 +60,24 @@ def nnx_learner(
 
     def init(key: Key, h: Hparams, batch: Batch) -> tuple[PyTree, PyTree]:
         _, params, _, other, _ = _split(make(key, h))
-        return nnx.to_pure_dict(params), nnx.to_pure_dict(other)
+        carried = {"variables": nnx.to_pure_dict(other), "key": jax.random.key_data(key)}
+        return nnx.to_pure_dict(params), carried
 
     def run(
-        key: Key | None, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool
+        key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool
     ) -> tuple[Outputs, PyTree]:
         # Made anew so that traced hyperparameters kept as attributes (a dropout rate) are the
-        # current ones; the fresh weights are never used, and the compiler drops them.
-        fresh = key if key is not None else jax.random.key(0)
-        structure, own_params, rng, own_other, arrays = _split(make(fresh, h))
+        # current ones, with the key it was first made with, so that arrays drawn then (random
+        # features) stay. The fresh weights are never used, and the compiler drops them.
+        first = jax.random.wrap_key_data(other["key"], impl=IMPL)
+        structure, own_params, rng, own_other, arrays = _split(make(first, h))
         nnx.replace_by_pure_dict(own_params, params)
-        nnx.replace_by_pure_dict(own_other, other)
+        nnx.replace_by_pure_dict(own_other, other["variables"])
         module = nnx.merge(structure, own_params, rng, own_other, arrays)
         tags = sorted({leaf.tag for leaf in _rng_keys(module)})
         nnx.reseed(
             module,
-            **{t: jax.random.fold_in(fresh, i) if i else fresh for i, t in enumerate(tags)},
+            **{t: jax.random.fold_in(key, i) if i else key for i, t in enumerate(tags)},
         )
         if train:
             module.train()
@@ -84,10 +87,10 @@ def nnx_learner(
         outputs = module(*positional, **keywords)
         nnx.pop(module, nnx.Intermediate)
         _, _, _, changed, _ = _split(module)
-        return outputs, nnx.to_pure_dict(changed)
+        return outputs, {**other, "variables": nnx.to_pure_dict(changed)}
 
     def variables(params: PyTree, other: PyTree) -> PyTree:
-        return _merge(params, other)
+        return _merge(params, other["variables"])
 
     net = Net(init, run, variables)
     return assemble(net, optimizer, loss, metrics, penalty, batch_loss)

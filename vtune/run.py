@@ -19,6 +19,8 @@ from vtune.keys import IMPL, member_key
 from vtune.learner import Learner
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Population, Record, gather, over_members
+from vtune.refine.base import Refinement
+from vtune.space import snap
 from vtune.types import Array, Key, PyTree, Rows, float_dtype
 
 _REFINE = 0x72666E65  # "rfne": the tag that keeps a refiner's keys apart from the members'
@@ -128,13 +130,24 @@ def _refine(
 ) -> tuple[Population, Array, PyTree]:
     """Asks the refiner before every round but the first, and moves."""
 
+    space = arguments.space[index]
+
     def ask(population: Population, memory: PyTree) -> Any:
         key = jax.random.fold_in(jax.random.key(arguments.seed, impl=IMPL), _REFINE)
         key = jax.random.fold_in(jax.random.fold_in(key, number), index)
         refinement, memory = arguments.refiner.refine(
-            key, number, arguments.space[index], population.hparams, population.score, memory
+            key, number, space, population.hparams, population.score, memory
         )
-        return gather(population, refinement), refinement.parents, memory
+        return gather(population, within(refinement)), refinement.parents, memory
+
+    def within(refinement: Refinement) -> Refinement:
+        """Whatever a refiner does, no hyperparameter leaves its range or grid."""
+        inherited = {k: v[refinement.parents] for k, v in population.hparams.items()}
+        hparams = {
+            name: jnp.where(value == inherited[name], value, snap(space[name], value))
+            for name, value in refinement.hparams.items()
+        }
+        return refinement._replace(hparams=hparams)
 
     def stay(population: Population, memory: PyTree) -> Any:
         return population, jnp.arange(population.id.shape[0], dtype=jnp.int32), memory
@@ -151,6 +164,8 @@ def _train_and_score(
     state, died, means = _train(plan, cohort, population, start, end, arguments)
     died = _note_broken(plan, state, died, end - 1)
     score, metrics = _score(plan, cohort, population._replace(state=state), end, arguments)
+    if plan.learner.variables is None:  # a score is all that shows a state at infinity
+        died = jnp.where((died < 0) & ~jnp.isfinite(score), end - 1, died)
     alive = died < 0
     sign = 1.0 if plan.mode == "max" else -1.0
     score = jnp.where(alive & jnp.isfinite(score), sign * score, -jnp.inf)
@@ -331,13 +346,15 @@ def _whole(summed: PyTree, rows: PyTree) -> PyTree:
 
 
 def _wide(tree: PyTree) -> PyTree:
-    """Small float types widened, so that sums over many batches or steps do not drift."""
+    """Small types widened, so that sums over many batches or steps neither drift nor wrap."""
 
     def widen(leaf: Any) -> Array:
         leaf = jnp.asarray(leaf)
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            return leaf
-        return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+        if leaf.dtype == bool or jnp.issubdtype(leaf.dtype, jnp.integer):
+            return leaf.astype(jnp.promote_types(leaf.dtype, jnp.int32))
+        return leaf
 
     return jax.tree.map(widen, tree)
 

@@ -210,7 +210,9 @@ class Given:
             static = combination.static
             other = [k for k in setting if k not in static and k not in combination.traced]
             wrong = [
-                k for k, v in static.items() if k in setting and Static(setting[k]) != Static(v)
+                k
+                for k, v in static.items()
+                if k in setting and Static(_plain(setting[k])) != Static(_plain(v))
             ]
             if not missing and not other and not wrong:
                 for name, distribution in combination.traced.items():
@@ -261,6 +263,11 @@ def _columns(combination: Combination, table: Sequence[Sequence[Any]]) -> dict[s
         name: distribution.cast([row[d] for row in table])
         for d, (name, distribution) in enumerate(combination.traced.items())
     }
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers as Python's, so that 1 is 1."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _check_values(who: str, name: str, values: Sequence[Any], distribution: Any) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vtune.types import Static, float_dtype, is_whole
@@ -84,7 +85,10 @@ class Float:
             raise ValueError("is continuous; give it a number of points")
         if points == 1:  # the middle, not an end
             return self.from_unit(np.array([0.5]))
-        return self.from_unit(np.linspace(0.0, 1.0, points))
+        values = self.from_unit(np.linspace(0.0, 1.0, points))
+        if len(np.unique(values)) < points:
+            raise ValueError(f"has no {points} different values in {values.dtype}")
+        return values
 
     def cast(self, values: Any) -> np.ndarray:
         """Brings values inside the range to the program's dtype, bounds rounded inward."""
@@ -165,7 +169,9 @@ class Int:
         else:
             k = np.round(np.linspace(0, self.count - 1, points))
             values = self.low + self.step * k
-        return np.unique(self.cast(values))
+        taken = set(self.cast(values).tolist())
+        free = (v for v in range(self.low, self.high + 1, self.step) if v not in taken)
+        return self.cast(sorted(taken.union(itertools.islice(free, points - len(taken)))))
 
     def cast(self, values: Any) -> np.ndarray:
         """The values as int32."""
@@ -192,7 +198,7 @@ class Ordinal:
     values: Sequence[Any]
 
     def __post_init__(self) -> None:
-        if isinstance(self.values, str | Mapping) or not hasattr(self.values, "__iter__"):
+        if not isinstance(self.values, Sequence | np.ndarray) or isinstance(self.values, str):
             raise TypeError(f"Ordinal: {self.values!r} is not a list of numbers")
         object.__setattr__(self, "values", tuple(self.values))
         if not self.values:
@@ -250,7 +256,8 @@ class Categorical:
     choices: Sequence[Any]
 
     def __post_init__(self) -> None:
-        if isinstance(self.choices, str | Mapping) or not hasattr(self.choices, "__iter__"):
+        ordered = isinstance(self.choices, Sequence | np.ndarray)  # a set's order is not fixed
+        if not ordered or isinstance(self.choices, str):
             raise TypeError(f"Categorical: {self.choices!r} is not a list of choices")
         object.__setattr__(self, "choices", tuple(self.choices))
         if not self.choices:
@@ -279,6 +286,23 @@ def _as_arrays(distribution: Traced) -> Traced:
     return _raw(
         type(distribution), {"low": low, "high": high, "step": step}, {"log": distribution.log}
     )
+
+
+def snap(distribution: Any, values: Any) -> Any:
+    """Values inside the program brought to the nearest ones that a distribution has.
+
+    Args:
+      distribution: as `program_space` gives it. values: [pop], of the distribution's dtype.
+    """
+    if isinstance(distribution, Ordinal):
+        choices = jnp.asarray(distribution.values)
+        return choices[jnp.argmin(jnp.abs(values[:, None] - choices[None, :]), axis=1)]
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if step is None:
+        return jnp.clip(values, low, high)
+    last = jnp.floor((high - low) / step + 1e-5)  # the last step need not reach high
+    place = jnp.clip(jnp.round((values - low) / step), 0, last)
+    return jnp.clip((low + place * step).astype(values.dtype), low, high)
 
 
 def _raw(kind: Any, numbers: dict[str, Any], static: dict[str, Any]) -> Any:

@@ -42,7 +42,8 @@ class Member:
       hparams: its hyperparameters as plain Python values.
       score: the last value of the sweep's metric; NaN where it diverged.
       status: "completed" or "diverged at step N", steps counted from 0: the first whose metrics
-        were not finite, or a round's last where only the weights were not.
+        were not finite, or a round's last where only the weights were not; after Ctrl-C
+        "interrupted after round N".
       history: metric by name, each [rounds, ...].
     """
 
@@ -73,7 +74,10 @@ class Member:
     def status(self) -> str:
         cohort, slot = self._place
         died = int(np.asarray(self._sweep._populations[cohort].died)[slot])
-        return "completed" if died < 0 else f"diverged at step {died}"
+        if died >= 0:
+            return f"diverged at step {died}"
+        done, planned = self._sweep._rounds, self._sweep._plan.rounds
+        return "completed" if done == planned else f"interrupted after round {done - 1}"
 
     @property
     def history(self) -> dict[str, np.ndarray]:
@@ -185,8 +189,8 @@ class Sweep:
         if not np.isfinite(self.scores[best]):
             raise ValueError(
                 f"no member has a finite {self.metric_name} (the first: {self[0].status}); "
-                "see sweep.table(), try smaller learning rates, and check that labels and inputs are "
-                "in range"
+                "see sweep.table(), try smaller learning rates, and check that labels and "
+                "inputs are in range"
             )
         return self[best]
 
@@ -199,12 +203,15 @@ class Sweep:
 
         For a metric `m` the columns are `m` (last), `m/best` and `m/best_round` (counted from
         0, the row of the history; -1 where there never was a value). Choices that are functions
-        are shown by name. Needs the extra `plot`.
+        are shown by name. A hyperparameter called like a metric is under `hparams/<name>`.
+        Needs the extra `plot`.
         """
         pandas = _import_pandas()
+        taken = {*self.history, "status"}
         settings = [member.hparams for member in self.members]
         columns: dict[str, Any] = {
-            name: [_shown(setting.get(name)) for setting in settings] for name in self.space.names
+            f"hparams/{name}" if name in taken else name: [_shown(s.get(name)) for s in settings]
+            for name in self.space.names
         }
         for name, values in self.history.items():
             if values.ndim == 2:
@@ -232,9 +239,16 @@ class Sweep:
             id=drawn.id[slot : slot + 1],
             hparams={k: v[slot : slot + 1] for k, v in drawn.hparams.items()},
         )
+        if data is not None and own.batch_size is not None:
+            steps = data.train.shape[0] // own.batch_size
+            if steps != own.steps_per_epoch:
+                raise ValueError(
+                    f"rerun: the data give {steps} steps an epoch, the sweep had "
+                    f"{own.steps_per_epoch}; give the data it was trained on"
+                )
         plan, arguments = prepare_alone(self._plan, own, drawn, self.seed, data)
-        sweep = finish(plan, self.space, (alone,), arguments, execute(plan, (alone,), arguments))
-        return Member(sweep, 0)
+        outcome = execute(plan, (alone,), arguments, stop_after=self._rounds)
+        return Member(finish(plan, self.space, (alone,), arguments, outcome), 0)
 
     def save(self, path: str | os.PathLike, overwrite: bool = False) -> None:
         """Writes the sweep to a folder: settings, history and every member's state.
@@ -248,12 +262,15 @@ class Sweep:
 
         save(self, path, overwrite)
 
+    @property
+    def _rounds(self) -> int:
+        """Rounds that were run: fewer than planned after Ctrl-C."""
+        return len(next(iter(self.history.values())))
+
     def __repr__(self) -> str:
         best = self[int(self.ranking[0])]
-        rounds = len(next(iter(self.history.values())))
-        return (
-            f"Sweep({len(self)} members, {rounds} rounds, best {self.metric_name} {best.score:.4g})"
-        )
+        size = f"{len(self)} members, {self._rounds} rounds"
+        return f"Sweep({size}, best {self.metric_name} {best.score:.4g})"
 
     def _peak(self, name: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Best value and its round, by column; NaN and -1 where there is none."""
@@ -353,7 +370,11 @@ def _predict(
         # The last batch is filled up with its own last row: one shape, one compilation.
         index = np.minimum(np.arange(start, start + size), rows - 1)
         parts.append(call(traced, state, {k: v[index] for k, v in batch.items()}))
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:rows], *parts)
+
+    def join(*leaves: Any) -> Any:  # a scalar beside the outputs comes once a batch
+        return jnp.concatenate(leaves)[:rows] if jnp.ndim(leaves[0]) else jnp.stack(leaves)
+
+    return jax.tree.map(join, *parts)
 
 
 def _checked_rows(x: Any, rows: dict[str, Any]) -> dict[str, np.ndarray]:

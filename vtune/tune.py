@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from vtune.check import check_labels
+from vtune.check import Found, check_labels, check_metrics
 from vtune.data import Data
-from vtune.execute import execute, outputs, reads
+from vtune.execute import execute, inspect, outputs
 from vtune.learner import Learner
 from vtune.plan import CohortPlan, Plan, data_rows, describe, jax_config
 from vtune.population import Layout, resolve_layout
@@ -60,7 +60,8 @@ def tune(
       rounds: how often members are scored; one an epoch when left out.
       batch_size: rows a step, or a function of the structural hyperparameters.
       eval_batch_size: rows scored at once, which bounds memory; at most 1,024 when left out.
-      metric: what members are compared by, a recorded metric or a function of them all.
+      metric: what members are compared by, a recorded metric or a function of them all. The
+        function is part of the program's identity: a new one compiles anew.
       mode: "max" or "min"; may be left out for metrics that say it themselves.
       seed: of everything, 0 to 2**32 - 1.
       layout: how members are laid over the machine, see `vt.Layout`; "vmap", "map" or a chunk
@@ -135,7 +136,9 @@ def tune(
     )
     for shapes in outputs(plan):
         check_labels(learner, shapes, data)
-    _warn_unread(checked, cohorts, reads(plan), batch_size)
+    found = inspect(plan)
+    check_metrics(found)
+    _warn_unread(checked, cohorts, found, batch_size)
     sign = 1.0 if mode == "max" else -1.0
     label = metric if isinstance(metric, str) else "score"
     with reporter(progress, rounds, sum(len(c.id) for c in cohorts), label, sign) as report:
@@ -241,10 +244,10 @@ def _cohort_plan(cohort: Cohort, length: Any, rounds: int, refiner: Refiner) -> 
 def _warn_unread(
     space: Space,
     cohorts: tuple[Cohort, ...],
-    found: tuple[frozenset[str], ...],
+    found: tuple[Found, ...],
     batch_size: Any,
 ) -> None:
-    read = set().union(*found)
+    read = set().union(*(cohort.reads for cohort in found))
     if callable(batch_size):
         for cohort in cohorts:
             batch_size(Hparams({}, cohort.combination.static, read))
