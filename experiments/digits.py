@@ -3,8 +3,8 @@
 Command:   python experiments/digits.py            (or: bash scripts/demo.sh)
 Data:      1,797 images of 8 x 8 pixels, bundled with scikit-learn; 20 % held out, stratified.
 Searched:  learning rate, weight decay, dropout, label smoothing (traced), width (structural).
-Time:      TIME_SEEN
-Result:    RESULT_SEEN
+Time:      about 30 s on 2 CPU cores: 10 s to compile, 10 s to run 84,480 training steps
+Result:    best validation accuracy 0.986 (member 175: lr 0.020, width 128)
 Output:    runs/digits: the sweep (vt.load reads it), table.csv and figure.png
 """
 

@@ -5,8 +5,8 @@ Data:      a folder with an images and a labels file in IDX format, gzipped or n
            MNIST's 10,000 test digits, 8,000 to train on and 2,000 to validate, stratified.
 Searched:  peak learning rate of a warm-up and cosine schedule, warm-up, weight decay, dropout,
            label smoothing.
-Time:      TIME_SEEN
-Result:    RESULT_SEEN
+Time:      75 s on 2 CPU cores: 6 s to compile, 63 s to run 160,000 training steps
+Result:    best validation accuracy 0.9715 (member 20: lr 0.0051, dropout 0.11)
 Output:    runs/mnist_mlp: the sweep, table.csv and figure.png
 """
 
