@@ -17,7 +17,7 @@ MODULES = [m.name for m in pkgutil.walk_packages(vtune.__path__, "vtune.")]
 def test_readme_runs_as_printed(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len(blocks) >= 2
-    assert len(blocks[0].strip().splitlines()) <= 35
+    assert len(list(filter(str.strip, blocks[0].splitlines()))) <= 30  # as its heading says
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     for block in blocks:

@@ -1,7 +1,7 @@
 """vtune: whole hyperparameter sweeps of Flax models as one jitted program."""
 
 from vtune import metrics, nn
-from vtune.space import Categorical, Float, Int, Ordinal
+from vtune.distributions import Categorical, Float, Int, Ordinal
 from vtune.search import Given, Grid, Halton, Random
 from vtune.idx import read_idx
 from vtune.data import Data, holdout, split

@@ -8,7 +8,6 @@ weights/        every member's state, by orbax
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import shutil
@@ -20,26 +19,20 @@ import jax
 import numpy as np
 
 from vtune import run as program
+from vtune.encoding import decode, encode
 from vtune.keys import from_words, is_key
 from vtune.learner import Learner
 from vtune.plan import CohortPlan, Plan, jax_config
 from vtune.population import Population, resolve_layout
 from vtune.refine.base import Rung
 from vtune.search import Cohort
-from vtune.space import Categorical, Float, Int, Ordinal, parse
+from vtune.space import parse
 from vtune.sweep import Sweep, Timing
 from vtune.types import PyTree, Static
 
 FORMAT = "vtune sweep"
 VERSION = 1
 PARTS = ("manifest.json", "arrays.npz", "weights")
-_PUBLIC = ("jax.nn", "jax.numpy", "flax.linen", "flax.nnx", "optax", "builtins")
-_DISTRIBUTIONS: dict[str, Any] = {
-    "Float": Float,
-    "Int": Int,
-    "Ordinal": Ordinal,
-    "Categorical": Categorical,
-}
 
 
 def save(sweep: Sweep, path: str | os.PathLike, overwrite: bool = False) -> None:
@@ -122,7 +115,7 @@ def load(path: str | os.PathLike, learner: Learner) -> Sweep:
     for name, part in (("arrays", arrays), ("weights", weights)):
         if _checksum(part) != sums[name]:
             raise ValueError(f"{folder}: damaged, the {name} are not what was saved")
-    space = parse([{k: _decode(v) for k, v in part.items()} for part in manifest["space"]])
+    space = parse([{k: decode(v) for k, v in part.items()} for part in manifest["space"]])
     cohorts, plans, populations = [], [], []
     for index, entry in enumerate(manifest["cohorts"]):
         combination = space.combinations[entry["combination"]]
@@ -177,7 +170,7 @@ def _manifest(sweep: Sweep) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
-        "space": [{k: _encode(k, v) for k, v in part.items()} for part in sweep.space.parts],
+        "space": [{k: encode(k, v) for k, v in part.items()} for part in sweep.space.parts],
         "cohorts": [
             {
                 "combination": next(
@@ -306,61 +299,6 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(sums, dict) or sums.get("manifest") != _text_checksum(manifest):
         raise ValueError(f"{folder}: damaged, manifest.json is not what was saved")
     return manifest
-
-
-def _encode(name: str, value: Any) -> Any:
-    """A value of the space as JSON: plain ones as they are, the others tagged."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, np.generic):
-        return _encode(name, value.item())
-    for tag, kind in _DISTRIBUTIONS.items():
-        if isinstance(value, kind):
-            fields = {k: _encode(name, v) for k, v in vars(value).items()}
-            return {"kind": tag, "fields": fields}
-    if isinstance(value, list | tuple):
-        items = [_encode(name, v) for v in value]
-        return {"kind": type(value).__name__, "items": items}
-    if isinstance(value, dict) and all(isinstance(k, str) for k in value):
-        return {"kind": "dict", "items": {k: _encode(name, v) for k, v in value.items()}}
-    own = (getattr(value, "__module__", None), getattr(value, "__qualname__", None))
-    short = getattr(value, "__name__", None)
-    for module, attribute in [*((module, short) for module in _PUBLIC), own]:
-        if module and attribute and _find(module, attribute) is value:
-            return {"kind": "import", "module": module, "name": attribute}
-    raise ValueError(
-        f"save: space[{name!r}] holds {value!r}, which no file can name; give the choices names "
-        '("relu") and look them up in the model, or define the function in a module'
-    )
-
-
-def _decode(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    kind = value["kind"]
-    if kind in _DISTRIBUTIONS:
-        return _DISTRIBUTIONS[kind](**{k: _decode(v) for k, v in value["fields"].items()})
-    if kind in ("list", "tuple"):
-        items = [_decode(v) for v in value["items"]]
-        return items if kind == "list" else tuple(items)
-    if kind == "dict":
-        return {k: _decode(v) for k, v in value["items"].items()}
-    found = _find(value["module"], value["name"])
-    if found is None:
-        raise ValueError(f"load: {value['module']}.{value['name']} is no longer there")
-    return found
-
-
-def _find(module: str, attribute: str) -> Any:
-    if module == "__main__" or "<" in attribute:
-        return None
-    try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError):
-        return None
-    return found
 
 
 def _name(index: int, path: Any) -> str:

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from vtune.space import Categorical, Combination, Space
+from vtune.distributions import Categorical
+from vtune.space import Combination, Space
 from vtune.types import Static, is_whole
 
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from vtune.data import Data, check_finite
+from vtune.data import Data
 from vtune.execute import Outcome, execute
 from vtune.learner import Learner
 from vtune.plan import CohortPlan, Plan, describe
 from vtune.population import Population
+from vtune.predict import checked_rows, predict
 from vtune.refine.keep import Keep
 from vtune.run import Arguments
 from vtune.search import Cohort
 from vtune.space import Space, program_space
-from vtune.types import Hparams, PyTree, Static, is_whole
+from vtune.types import PyTree, is_whole
 
 if TYPE_CHECKING:
     import pandas
@@ -100,9 +99,9 @@ class Member:
         cohort, slot = self._place
         plan, sweep = self._sweep._plan.cohorts[cohort], self._sweep
         traced = {k: v[slot] for k, v in sweep._populations[cohort].hparams.items()}
-        batch = _checked_rows(x, sweep._rows or {})
+        batch = checked_rows(x, sweep._rows or {})
         size = sweep._plan.eval_batch_size
-        return _predict(sweep.learner, plan, traced, self.state, batch, size)
+        return predict(sweep.learner, plan, traced, self.state, batch, size)
 
     def __repr__(self) -> str:
         return (
@@ -341,56 +340,6 @@ def prepare_alone(
 @jax.jit
 def _pick(tree: PyTree, slot: Any) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[slot], tree)
-
-
-@functools.lru_cache(maxsize=32)
-def _predictor(learner: Learner, static: Static) -> Any:
-    def run(traced: dict[str, Any], state: PyTree, batch: Any) -> PyTree:
-        assert learner.predict is not None
-        return learner.predict(Hparams(traced, static.value), state, batch)
-
-    return jax.jit(run)
-
-
-def _predict(
-    learner: Learner,
-    cohort: CohortPlan,
-    traced: dict[str, Any],
-    state: PyTree,
-    batch: dict[str, np.ndarray],
-    size: int | None,
-) -> PyTree:
-    if learner.predict is None:
-        raise ValueError("predict: this learner has no predict function; give Learner(predict=...)")
-    rows = len(next(iter(batch.values())))
-    size = min(size or rows, rows)
-    call = _predictor(learner, cohort.static)
-    parts = []
-    for start in range(0, rows, size):
-        # The last batch is filled up with its own last row: one shape, one compilation.
-        index = np.minimum(np.arange(start, start + size), rows - 1)
-        parts.append(call(traced, state, {k: v[index] for k, v in batch.items()}))
-
-    def join(*leaves: Any) -> Any:  # a scalar beside the outputs comes once a batch
-        return jnp.concatenate(leaves)[:rows] if jnp.ndim(leaves[0]) else jnp.stack(leaves)
-
-    return jax.tree.map(join, *parts)
-
-
-def _checked_rows(x: Any, rows: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Arrays to predict for, by entry; `rows` says what a row was like in training."""
-    batch = {k: np.asarray(v) for k, v in (x if isinstance(x, dict) else {"x": x}).items()}
-    for name, array in batch.items():
-        if name in rows and array.shape[1:] != tuple(rows[name][0]):
-            raise ValueError(
-                f"predict: {name!r} has shape {list(array.shape)}; in training a row was "
-                f"{rows[name][0]}, so give [rows, *{rows[name][0]}] (one row: x[None])"
-            )
-    lengths = {name: len(array) if array.ndim else 0 for name, array in batch.items()}
-    if len(set(lengths.values())) != 1 or 0 in lengths.values():
-        raise ValueError(f"predict: arrays need rows, the same number each; got {lengths}")
-    check_finite("predict", batch)
-    return batch
 
 
 def _shown(value: Any) -> Any:
