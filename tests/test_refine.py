@@ -74,6 +74,9 @@ def test_a_users_refiner_moves_members_inside_the_program(compilations):
     # round 0 alone; then it goes on from the parent's x with the parent's lr
     expected = [0.5 * 0.99**2, 0.5 * 0.25**2, 0.5 * 0.25**3]
     np.testing.assert_allclose(sweep.history["loss"][:, 1], expected, rtol=1e-5)
+    assert float(sweep.rerun(0).variables) == float(sweep[0].variables)
+    with pytest.raises(ValueError, match="a refiner gave member 1 other weights"):
+        sweep.rerun(1)
     with compilations() as second:
         slower = vt.tune(learner, space, refiner=CopyBest(0.5), **options)
         vt.tune(learner, {"lr": vt.Float(0.0, 0.6)}, refiner=CopyBest(0.9), **options)

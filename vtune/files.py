@@ -129,7 +129,7 @@ def load(path: str | os.PathLike, learner: Learner) -> Sweep:
         manifest["metric"] or _lost_metric,
         manifest["mode"],
         manifest["eval_batch_size"],
-        resolve_layout(None),
+        resolve_layout(None, max(cohort.size for cohort in plans)),
         None,
         jax_config(),
     )
@@ -150,6 +150,7 @@ def load(path: str | os.PathLike, learner: Learner) -> Sweep:
         None,
         timing,
         spec,
+        frozenset(manifest["refined"]),
     )
 
 
@@ -189,6 +190,7 @@ def _manifest(sweep: Sweep) -> dict[str, Any]:
         "eval_batch_size": plan.eval_batch_size,
         "seed": sweep.seed,
         "rows": sweep._rows,
+        "refined": sorted(sweep._refined),
         "history": list(sweep.history),
         "timing": list(sweep.timing),
     }

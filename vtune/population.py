@@ -86,8 +86,10 @@ class Layout:
                 )
 
 
-def resolve_layout(layout: Any) -> Layout:
+def resolve_layout(layout: Any, size: int) -> Layout:
     """The layout meant by None (the platform's own), "vmap", "map", a chunk size or a Layout.
+
+    No more devices are used than the largest cohort, of `size`, has members.
 
     Raises:
       TypeError, ValueError: for anything else, or more devices than there are.
@@ -109,7 +111,7 @@ def resolve_layout(layout: Any) -> Layout:
     there = jax.local_device_count()
     if layout.devices is not None and layout.devices > there:
         raise ValueError(f"layout: {layout.devices} devices asked for, {there} are there")
-    return Layout(layout.chunk, layout.devices or there)
+    return Layout(layout.chunk, min(layout.devices or there, size))
 
 
 def over_members(

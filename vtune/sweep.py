@@ -14,7 +14,7 @@ from vtune.data import Data
 from vtune.execute import Outcome, execute
 from vtune.learner import Learner
 from vtune.plan import CohortPlan, Plan, describe
-from vtune.population import Population
+from vtune.population import Population, Record
 from vtune.predict import checked_rows, predict
 from vtune.refine.keep import Keep
 from vtune.run import Arguments
@@ -131,11 +131,13 @@ class Sweep:
         data: Data | None,
         timing: Timing,
         rows: dict[str, Any] | None,
+        refined: frozenset[int] = frozenset(),
     ):
         self._plan = plan
         self._cohorts = cohorts
         self._populations = populations
         self._places = places(cohorts)
+        self._refined = refined  # columns that a refiner moved or changed
         self._rows = rows  # by entry of the data: [shape of a row, type], for load
         self.space = space
         self.history = history
@@ -226,9 +228,15 @@ class Sweep:
           data: only for a loaded sweep, which does not hold its data.
 
         Raises:
-          IndexError: no such member. ValueError: a loaded sweep without data=.
+          IndexError: no such member. ValueError: a loaded sweep without data=, or a member that
+          a refiner changed on the way.
         """
         member = self[index]
+        if member._column in self._refined:
+            raise ValueError(
+                f"rerun: a refiner gave member {member.index} other weights or hyperparameters on "
+                "the way; rerunning such a lineage is not there yet"
+            )
         data = data if data is not None else self.data
         cohort, slot = member._place
         own, drawn = self._plan.cohorts[cohort], self._cohorts[cohort]
@@ -310,6 +318,9 @@ def finish(
             shape = (outcome.rounds, len(place), *values.shape[2:])
             joined = history.setdefault(name, np.full(shape, np.nan, values.dtype))
             joined[:, own] = values[: outcome.rounds]
+    refined: set[int] = set()
+    for own, record in zip(columns, records, strict=True):
+        refined.update(own[_changed(record, outcome.rounds)].tolist())
     data = None if arguments.data is None else arguments.data.arrays
     names = sorted(history, key=lambda name: (name.startswith("train/"), name))
     return Sweep(
@@ -322,7 +333,17 @@ def finish(
         arguments.data,
         Timing(outcome.compile_seconds, outcome.run_seconds),
         None if data is None else {k: [list(v.shape[1:]), str(v.dtype)] for k, v in data.items()},
+        frozenset(refined),
     )
+
+
+def _changed(record: Record, rounds: int) -> np.ndarray:
+    """[pop] whether a slot ever took another's state or other hyperparameters."""
+    parents = record.parents[:rounds]
+    changed = np.any(parents != np.arange(parents.shape[1]), axis=0)
+    for values in record.hparams.values():
+        changed |= np.any(values[:rounds] != values[0], axis=0)
+    return changed
 
 
 def prepare_alone(
@@ -333,8 +354,11 @@ def prepare_alone(
     alone = dataclasses.replace(cohort, size=1, rungs=refiner.rungs(1, plan.rounds))
     space = (program_space(drawn.combination.traced),)
     arguments = Arguments(np.uint32(seed), space, refiner, data)
-    plan = dataclasses.replace(plan, cohorts=(alone,), arguments=describe(arguments))
-    return plan, arguments
+    layout = dataclasses.replace(plan.layout, devices=1)
+    alone_plan = dataclasses.replace(
+        plan, cohorts=(alone,), layout=layout, arguments=describe(arguments)
+    )
+    return alone_plan, arguments
 
 
 @jax.jit

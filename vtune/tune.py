@@ -130,7 +130,7 @@ def tune(
         metric=metric,
         mode=mode,
         eval_batch_size=_eval_batch_size(eval_batch_size, data),
-        layout=resolve_layout(layout),
+        layout=resolve_layout(layout, max(len(cohort.id) for cohort in cohorts)),
         arguments=describe(arguments),
         config=jax_config(),
     )
