@@ -21,7 +21,8 @@ from vtune.plan import CohortPlan, Plan
 from vtune.population import Population, Record, gather, over_members
 from vtune.refine.base import Refinement
 from vtune.space import snap
-from vtune.types import Array, Key, PyTree, Rows, float_dtype
+from vtune.totals import join_rows, split_rows, widened
+from vtune.types import Array, Key, PyTree, float_dtype
 
 _REFINE = 0x72666E65  # "rfne": the tag that keeps a refiner's keys apart from the members'
 
@@ -209,7 +210,7 @@ def _train(
             state, metrics = plan.learner.step(jax.random.fold_in(key, step), h, state, batch)
             healthy = _all_finite(metrics)
             died = jnp.where((died < 0) & ~healthy, step, died)
-            return state, died, jax.tree.map(jnp.add, sums, _wide(metrics))
+            return state, died, jax.tree.map(jnp.add, sums, widened(metrics))
 
         length = stride.chunk if stride.even else count  # static where it can be
         return lax.fori_loop(0, length, one_step, (state, died, sums))
@@ -280,7 +281,7 @@ def _score(
         seed, end, number, batch, weight = shared
         key = jax.random.fold_in(jax.random.fold_in(member_key(seed, own_id), end), number)
         totals = learner.measure(key, cohort.h(traced), state, batch, weight)
-        return _part(totals)
+        return split_rows(totals)
 
     def finish(totals: PyTree, shared: Any) -> Any:
         metrics = dict(learner.score(totals))
@@ -309,7 +310,7 @@ def _score(
         )
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         summed, rows = lax.scan(one_batch, zeros, (number, index, weight))
-    return over_members(finish, plan.layout)(_whole(summed, rows), None)
+    return over_members(finish, plan.layout)(join_rows(summed, rows), None)
 
 
 def evaluation_batches(valid: Array, size: int) -> tuple[Array, Array]:
@@ -319,44 +320,6 @@ def evaluation_batches(valid: Array, size: int) -> tuple[Array, Array]:
     place = np.arange(batches * size)
     index = jnp.take(valid, np.minimum(place, rows - 1)).reshape(batches, size)
     return index, jnp.asarray((place < rows).reshape(batches, size), float_dtype())
-
-
-def _is_rows(leaf: Any) -> bool:
-    return isinstance(leaf, Rows)
-
-
-def _part(totals: PyTree) -> tuple[PyTree, PyTree]:
-    """Totals as (what is summed, what is kept row by row), each with None for the other."""
-    summed = jax.tree.map(lambda t: None if _is_rows(t) else _wide(t), totals, is_leaf=_is_rows)
-    rows = jax.tree.map(lambda t: t if _is_rows(t) else None, totals, is_leaf=_is_rows)
-    return summed, rows
-
-
-def _whole(summed: PyTree, rows: PyTree) -> PyTree:
-    """Puts the two parts together again; rows come as leaves [batches, pop, batch, ...]."""
-
-    def join(leaf: Array) -> Array:
-        return jnp.moveaxis(leaf, 0, 1).reshape(leaf.shape[1], -1, *leaf.shape[3:])
-
-    def pick(a: Any, b: Any) -> Any:
-        return jax.tree.map(join, b) if _is_rows(b) else a
-
-    empty = lambda leaf: leaf is None or _is_rows(leaf)
-    return jax.tree.map(pick, summed, rows, is_leaf=empty)
-
-
-def _wide(tree: PyTree) -> PyTree:
-    """Small types widened, so that sums over many batches or steps neither drift nor wrap."""
-
-    def widen(leaf: Any) -> Array:
-        leaf = jnp.asarray(leaf)
-        if jnp.issubdtype(leaf.dtype, jnp.floating):
-            return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
-        if leaf.dtype == bool or jnp.issubdtype(leaf.dtype, jnp.integer):
-            return leaf.astype(jnp.promote_types(leaf.dtype, jnp.int32))
-        return leaf
-
-    return jax.tree.map(widen, tree)
 
 
 def _zero_sums(
@@ -371,7 +334,7 @@ def _zero_sums(
         batch = None
         if data is not None and cohort.batch_size is not None:
             batch = data.take(data.train[: cohort.batch_size])
-        return dict(_wide(learner.step(key, cohort.h(traced), state, batch)[1]))
+        return dict(widened(learner.step(key, cohort.h(traced), state, batch)[1]))
 
     shapes = jax.eval_shape(lambda: one(jax.random.key(0, impl=IMPL)))
     size = population.id.shape[0]
