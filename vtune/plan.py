@@ -110,9 +110,16 @@ def describe(tree: PyTree) -> Any:
     return structure, tuple((np.shape(leaf), str(_dtype(leaf))) for leaf in leaves)
 
 
-def abstract(tree: PyTree) -> PyTree:
-    """A pytree of arrays or numbers as shapes and types."""
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), _dtype(leaf)), tree)
+def as_arrays(tree: PyTree) -> PyTree:
+    """Plain numbers (a refiner's factor, say) as arrays of the program's types."""
+
+    def convert(leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array):
+            return leaf
+        array = np.asarray(leaf)
+        return array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
+
+    return jax.tree.map(convert, tree)
 
 
 def jax_config() -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ from vtune.check import Found, check_labels, check_metrics
 from vtune.data import Data
 from vtune.execute import execute, inspect, outputs
 from vtune.learner import Learner
-from vtune.plan import CohortPlan, Plan, data_rows, describe, jax_config
+from vtune.plan import CohortPlan, Plan, as_arrays, data_rows, describe, jax_config
 from vtune.population import Layout, resolve_layout
 from vtune.progress import reporter
 from vtune.refine.base import Refiner
@@ -117,7 +117,7 @@ def tune(
     arguments = Arguments(
         np.uint32(seed),
         tuple(program_space(cohort.combination.traced) for cohort in cohorts),
-        refiner,
+        as_arrays(refiner),
         data,
     )
     plan = Plan(
