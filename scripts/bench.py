@@ -1,6 +1,6 @@
 """Times vtune against plain JAX, side by side in one process.
 
-    python scripts/bench.py            about two minutes on two cores
+    python scripts/bench.py            about three minutes on two cores
     python scripts/bench.py --quick    a smoke check, half a minute
 
 A first version: what a population of ONE costs beside a plain jitted scan of the same model
@@ -112,7 +112,7 @@ def seconds(run: Callable[[], float]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one epoch, three pairs")
-    parser.add_argument("--pairs", type=int, default=21)
+    parser.add_argument("--pairs", type=int, default=51)
     parser.add_argument("--epochs", type=int, default=20)
     options = parser.parse_args()
     pairs, epochs = (3, 1) if options.quick else (options.pairs, options.epochs)
@@ -130,8 +130,11 @@ def main() -> None:
         middle = statistics.median(pair[column] for pair in times)
         print(f"{name:24} {middle:7.3f} s   {1e6 * middle / steps:6.0f} us a step (median)")
     low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
+    medians = np.median(rng.choice(ratios, (2000, pairs)), axis=1)
+    sure = np.percentile(medians, [2.5, 97.5])
     print(
-        f"ratio vtune / plain: median {statistics.median(ratios):.3f}, "
+        f"ratio vtune / plain: median {statistics.median(ratios):.3f} "
+        f"(95 % bootstrap interval {sure[0]:.3f} to {sure[1]:.3f}), "
         f"middle half {low:.3f} to {high:.3f}, all {ratios[0]:.3f} to {ratios[-1]:.3f} "
         f"({pairs} pairs, {jax.devices()[0].platform})"
     )
