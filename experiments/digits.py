@@ -17,8 +17,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import optax
-from figures import population_figure
-from report import show_best
+from report import report
 from sklearn.datasets import load_digits
 
 import vtune as vt
@@ -78,11 +77,7 @@ def main() -> None:
         mode="max",
         progress=True,
     )
-    show_best(sweep, 5)
-    sweep.save(options.out, overwrite=True)
-    sweep.table().to_csv(options.out / "table.csv")
-    population_figure(sweep, options.out / "figure.png")
-    print(f"results: {options.out.resolve()}")
+    report(sweep, options.out)
 
 
 if __name__ == "__main__":

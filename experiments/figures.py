@@ -12,7 +12,7 @@ import numpy as np
 
 import vtune as vt
 
-INK, PALE, STRONG = "#333333", "#9db4c0", "#d1495b"
+PALE, STRONG = "#9db4c0", "#d1495b"
 
 
 def population_figure(sweep: vt.Sweep, path: Path) -> None:

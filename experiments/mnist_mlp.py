@@ -20,8 +20,7 @@ from pathlib import Path
 import flax.linen as nn
 import jax.numpy as jnp
 import optax
-from figures import population_figure
-from report import show_best
+from report import report
 
 import vtune as vt
 
@@ -106,11 +105,7 @@ def main() -> None:
         mode="max",
         progress=True,
     )
-    show_best(sweep, 5)
-    sweep.save(options.out, overwrite=True)
-    sweep.table().to_csv(options.out / "table.csv")
-    population_figure(sweep, options.out / "figure.png")
-    print(f"results: {options.out.resolve()}")
+    report(sweep, options.out)
 
 
 if __name__ == "__main__":

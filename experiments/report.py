@@ -1,11 +1,23 @@
-"""What the experiments print."""
+"""What the experiments print and write."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from figures import population_figure
 from rich.console import Console
 from rich.table import Table
 
 import vtune as vt
+
+
+def report(sweep: vt.Sweep, out: Path) -> None:
+    """Prints the five best settings; writes the sweep, its table and its figure to a folder."""
+    show_best(sweep, 5)
+    sweep.save(out, overwrite=True)
+    sweep.table().to_csv(out / "table.csv")
+    population_figure(sweep, out / "figure.png")
+    print(f"results: {out.resolve()}")
 
 
 def show_best(sweep: vt.Sweep, count: int) -> None:

@@ -9,6 +9,7 @@ from problems import LR, MLP, blobs, mlp_learner, quadratic
 from solo import largest_difference, xent
 
 import vtune as vt
+from vtune.space import program_space
 
 WIDTHS = {**LR, "width": vt.Categorical([4, 8])}
 
@@ -67,7 +68,6 @@ def test_many_segments_are_one_compilation_and_the_same_bits(compilations, monke
     from vtune import execute
 
     learner, data = mlp_learner(), blobs()
-    calls = []
     monkeypatch.setattr(execute, "SEGMENT_SECONDS", 1e9)  # one round, then all the others
     few = tune(learner, LR, data, epochs=7)
     monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)  # one round each
@@ -78,11 +78,8 @@ def test_many_segments_are_one_compilation_and_the_same_bits(compilations, monke
 
     plan = few._plan
     built = execute.build(plan)
-    arguments_of = execute.program.Arguments
     cohorts = few._cohorts
-    from vtune.space import program_space
-
-    arguments = arguments_of(
+    arguments = execute.program.Arguments(
         np.uint32(0),
         tuple(program_space(c.combination.traced) for c in cohorts),
         vt.Keep(),
@@ -90,8 +87,8 @@ def test_many_segments_are_one_compilation_and_the_same_bits(compilations, monke
     )
     carry = execute._blank(built, cohorts)
     carry = built.call(carry, np.int32(0), np.int32(7), arguments)  # one segment
-    calls.append(np.asarray(carry[0].record.metrics["loss"]))
-    np.testing.assert_array_equal(calls[0], few.history["loss"])
+    whole = np.asarray(carry[0].record.metrics["loss"])
+    np.testing.assert_array_equal(whole, few.history["loss"])
 
 
 def test_the_same_call_gives_the_same_bits():

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from problems import LR, MLP, blobs, mlp_learner
+from problems import MLP, blobs, mlp_learner
 from solo import batches, largest_difference, xent
 
 import vtune as vt
@@ -212,4 +212,3 @@ def test_hparams_are_a_mapping_and_a_pytree():
     doubled = jax.jit(lambda h: jax.tree.map(lambda v: 2 * v, h))(h)
     assert float(doubled["lr"]) == 2.0
     assert doubled["sizes"] == [1, 2]
-    assert LR  # the shared space is a plain dict

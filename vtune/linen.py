@@ -40,7 +40,8 @@ def flax_learner(
       batch_loss: (outputs, batch, h) -> scalar, in the place of `loss` where the loss is not
         per example. On validation it is averaged over full evaluation batches.
       apply: (model, variables, batch, *, train, rngs, mutable) -> what `model.apply` returns,
-        for modules that are called in another way. Used by `init` through `nn.init`, too.
+        for modules that are called in another way. Called once
+        with empty variables and `mutable=True` to make them.
 
     Returns:
       A `Learner`. In a step, `rngs` is {"params": step key}, on which Flax falls back for every
@@ -71,7 +72,6 @@ def flax_learner(
     def init(key: Key, h: Hparams, batch: Batch) -> tuple[PyTree, PyTree]:
         module = make(h)
         if apply is not None:
-            # nn.init_with_output of the module under the user's own call
             variables = _init_through(apply, module, key, batch)
         else:
             positional, keywords = call_arguments(type(module).__call__, batch, False)
