@@ -9,7 +9,7 @@ from problems import LR, MLP, blobs, mlp_learner, quadratic
 from solo import largest_difference, xent
 
 import vtune as vt
-from vtune.space import program_space
+from vtune.traced import program_space
 
 WIDTHS = {**LR, "width": vt.Categorical([4, 8])}
 

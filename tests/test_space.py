@@ -5,7 +5,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import vtune as vt
-from vtune.space import parse, program_space, snap
+from vtune.space import parse
+from vtune.traced import program_space, snap
 from vtune.types import float_dtype
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)

@@ -20,8 +20,8 @@ from vtune.learner import Learner
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Population, Record, gather, over_members
 from vtune.refine.base import Refinement
-from vtune.space import snap
 from vtune.totals import join_rows, split_rows, widened
+from vtune.traced import snap
 from vtune.types import Array, Key, PyTree, float_dtype
 
 _REFINE = 0x72666E65  # "rfne": the tag that keeps a refiner's keys apart from the members'
@@ -143,11 +143,12 @@ def _refine(
 
     def within(refinement: Refinement) -> Refinement:
         """Whatever a refiner does, no hyperparameter leaves its range or grid."""
-        inherited = {k: v[refinement.parents] for k, v in population.hparams.items()}
-        hparams = {
-            name: jnp.where(value == inherited[name], value, snap(space[name], value))
-            for name, value in refinement.hparams.items()
-        }
+        hparams = {}
+        for name, value in refinement.hparams.items():
+            inherited = population.hparams[name][refinement.parents]
+            hparams[name] = jnp.where(
+                value == inherited, inherited, snap(space[name], jnp.asarray(value))
+            )
         return refinement._replace(hparams=hparams)
 
     def stay(population: Population, memory: PyTree) -> Any:

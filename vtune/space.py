@@ -1,4 +1,4 @@
-"""A space: names and what each may be, its structural combinations, and its form in the program."""
+"""A space: names and what each may be, and its structural combinations."""
 
 from __future__ import annotations
 
@@ -7,70 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-
 from vtune.distributions import Categorical, Float, Int, Ordinal, Traced
 
 RESERVED = ("total_steps", "steps_per_epoch")  # filled in per cohort, for schedules
-
-
-def program_space(traced: Mapping[str, Traced]) -> dict[str, Traced]:
-    """The same distributions with their numbers as arrays of the program's dtype, rounded
-    inward: what a refiner sees. Other bounds are then other arguments of the same program."""
-    return {name: _as_arrays(distribution) for name, distribution in traced.items()}
-
-
-def _as_arrays(distribution: Traced) -> Traced:
-    if isinstance(distribution, Ordinal):
-        return _raw(Ordinal, {"values": distribution.grid(None)}, {})
-    low, high = distribution.cast([distribution.low, distribution.high])
-    step = distribution.step
-    if step is not None:
-        step = low.dtype.type(step)
-    return _raw(
-        type(distribution), {"low": low, "high": high, "step": step}, {"log": distribution.log}
-    )
-
-
-def snap(distribution: Any, values: Any) -> Any:
-    """Values inside the program brought to the nearest ones that a distribution has.
-
-    Args:
-      distribution: as `program_space` gives it. values: [pop], of the distribution's dtype.
-    """
-    if isinstance(distribution, Ordinal):
-        choices = jnp.asarray(distribution.values)
-        return choices[jnp.argmin(jnp.abs(values[:, None] - choices[None, :]), axis=1)]
-    low, high, step = distribution.low, distribution.high, distribution.step
-    if step is None:
-        return jnp.clip(values, low, high)
-    last = jnp.floor((high - low) / step + 1e-5)  # the last step need not reach high
-    place = jnp.clip(jnp.round((values - low) / step), 0, last)
-    return jnp.clip((low + place * step).astype(values.dtype), low, high)
-
-
-def _raw(kind: Any, numbers: dict[str, Any], static: dict[str, Any]) -> Any:
-    """A distribution from its parts, unchecked: inside the program the numbers are traced."""
-    made = object.__new__(kind)
-    for name, value in {**numbers, **static}.items():
-        object.__setattr__(made, name, value)
-    return made
-
-
-def _register(kind: Any, numbers: tuple[str, ...], static: tuple[str, ...]) -> None:
-    jax.tree_util.register_pytree_node(
-        kind,
-        lambda d: (tuple(getattr(d, n) for n in numbers), tuple(getattr(d, n) for n in static)),
-        lambda aux, leaves: _raw(
-            kind, dict(zip(numbers, leaves, strict=True)), dict(zip(static, aux, strict=True))
-        ),
-    )
-
-
-_register(Float, ("low", "high", "step"), ("log",))
-_register(Int, ("low", "high", "step"), ("log",))
-_register(Ordinal, ("values",), ())
 
 
 class Combination(NamedTuple):

@@ -19,7 +19,8 @@ from vtune.predict import checked_rows, predict
 from vtune.refine.keep import Keep
 from vtune.run import Arguments
 from vtune.search import Cohort
-from vtune.space import Space, program_space
+from vtune.space import Space
+from vtune.traced import program_space
 from vtune.types import PyTree, is_whole
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from vtune.refine.base import Refiner
 from vtune.refine.keep import Keep
 from vtune.run import Arguments
 from vtune.search import Cohort, Halton, Search
-from vtune.space import Space, parse, program_space
+from vtune.space import Space, parse
 from vtune.sweep import Sweep, finish
+from vtune.traced import program_space
 from vtune.types import Hparams, Static, UnknownHyperparameterError, is_whole
 
 EVAL_ROWS = 1024  # scored at once, unless eval_batch_size= says otherwise
