@@ -58,3 +58,41 @@ def mlp_learner(**options):
 
 
 LR = {"lr": vt.Float(1e-3, 1e-1, log=True)}
+
+
+def two_heads():
+    """Jaderberg et al. (2017), Fig. 2: the score is 1.2 - |theta|^2, the gradient that of
+    1.2 - sum h_i theta_i^2, so that a setting sees one of the two only."""
+
+    def step(key, h, theta, batch):
+        return theta - 0.01 * 2 * jnp.stack([h["h0"], h["h1"]]) * theta, {}
+
+    return vt.Learner(
+        init=lambda key, h, batch: jnp.full(2, 0.9),
+        step=step,
+        measure=lambda key, h, theta, batch, weight: 1.2 - jnp.sum(theta**2),
+        score=lambda total: {"score": total},
+    )
+
+
+def greedy(penalty, rounds=50, steps=20):
+    """Chebykin et al. (TMLR 2025): a small h pays at once; with a penalty it is paid for later,
+    by the distance of h from a falling line, summed along the lineage.
+
+    theta <- theta - 0.002 max(2 - h - p, 0) theta, score 1.2 - theta^2.
+    """
+    total = rounds * steps
+
+    def step(key, h, state, batch):
+        theta, p, count = state
+        line = (total - steps * (count // steps)) / total
+        p = p + jnp.where(count % steps == 0, penalty * jnp.abs(h["h"] - line), 0.0)
+        theta = theta - 0.002 * jnp.maximum(2 - h["h"] - p, 0) * theta
+        return (theta, p, count + 1), {}
+
+    return vt.Learner(
+        init=lambda key, h, batch: (jnp.full((), 0.9), jnp.zeros(()), jnp.int32(0)),
+        step=step,
+        measure=lambda key, h, state, batch, weight: 1.2 - state[0] ** 2,
+        score=lambda total: {"score": total},
+    )

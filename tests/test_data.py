@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vtune as vt
-from vtune.run import evaluation_batches
+from vtune.evaluate import evaluation_batches
 
 
 def arrays(rows, classes=3):

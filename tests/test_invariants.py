@@ -9,6 +9,7 @@ from problems import LR, MLP, blobs, mlp_learner, quadratic
 from solo import largest_difference, xent
 
 import vtune as vt
+from vtune.carry import Arguments
 from vtune.traced import program_space
 
 WIDTHS = {**LR, "width": vt.Categorical([4, 8])}
@@ -79,7 +80,7 @@ def test_many_segments_are_one_compilation_and_the_same_bits(compilations, monke
     plan = few._plan
     built = execute.build(plan)
     cohorts = few._cohorts
-    arguments = execute.program.Arguments(
+    arguments = Arguments(
         np.uint32(0),
         tuple(program_space(c.combination.traced) for c in cohorts),
         vt.Keep(),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vtune as vt
-from vtune.run import evaluation_batches
+from vtune.evaluate import evaluation_batches
 
 
 def in_batches(metric, outputs, y, size):

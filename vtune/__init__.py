@@ -11,21 +11,29 @@ from vtune.learner import Learner
 from vtune.linen import flax_learner
 from vtune.nnx import nnx_learner
 from vtune.population import Layout, use_all_cores
-from vtune.refine import Keep, Refinement, Refiner, Rung
+from vtune.refine import Keep, PBT, MFPBT, PB2, Halving, Hyperband
+from vtune.refine import Refinement, Refiner, Rung
 from vtune.tune import tune
 from vtune.sweep import Member, Sweep
+from vtune.schedule import Schedule
+from vtune.replay import replay
 from vtune.files import load
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "MFPBT",
+    "PB2",
+    "PBT",
     "Categorical",
     "Data",
     "Float",
     "Given",
     "Grid",
     "Halton",
+    "Halving",
     "Hparams",
+    "Hyperband",
     "Int",
     "Keep",
     "Layout",
@@ -37,6 +45,7 @@ __all__ = [
     "Refiner",
     "Rows",
     "Rung",
+    "Schedule",
     "Sweep",
     "flax_learner",
     "holdout",
@@ -46,6 +55,7 @@ __all__ = [
     "nn",
     "nnx_learner",
     "read_idx",
+    "replay",
     "split",
     "tune",
     "use_all_cores",

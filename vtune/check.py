@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.carry import Arguments
 from vtune.data import Data
-from vtune.keys import member_key
+from vtune.keys import IMPL, member_key
 from vtune.learner import Learner
-from vtune.plan import CohortPlan, Plan
-from vtune.types import Hparams, PyTree
+from vtune.plan import CohortPlan, Plan, describe
+from vtune.types import Hparams, PyTree, float_dtype
 
 
 def outputs_of(plan: Plan, cohort: CohortPlan, data: Data | None) -> PyTree:
@@ -147,6 +149,54 @@ def check_metrics(found: tuple[Found, ...]) -> None:
                     f"metric {name!r} has shape {list(shapes[name])} in one cohort and "
                     f"{list(value.shape)} in another; give it one shape for all"
                 )
+
+
+def check_refiner(plan: Plan, index: int, arguments: Arguments) -> None:
+    """Traces what a refiner decides for one cohort, wherever it will be asked.
+
+    Args:
+      arguments: as shapes.
+
+    Raises:
+      ValueError, TypeError: the decision does not fit the cohort's rungs or hyperparameters.
+    """
+    cohort, refiner, space = plan.cohorts[index], arguments.refiner, arguments.space[index]
+    who = type(refiner).__name__
+    memory = jax.eval_shape(lambda space: refiner.init(space, cohort.size), space)
+    sizes = list(dict.fromkeys(rung.size for rung in cohort.rungs))
+    for size, following in itertools.pairwise(sizes if cohort.shrinks else sizes * 2):
+        hparams = {name: jax.ShapeDtypeStruct((size,), dtype) for name, dtype in cohort.traced}
+        score = jax.ShapeDtypeStruct((size,), float_dtype())
+        result = jax.eval_shape(
+            lambda refiner, *rest: refiner.refine(
+                jax.random.key(0, impl=IMPL), jnp.int32(1), *rest
+            ),
+            refiner,
+            space,
+            hparams,
+            score,
+            memory,
+        )
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise TypeError(f"{who}.refine must return (vt.Refinement(parents, hparams), memory)")
+        decision, after = result
+        parents = decision.parents
+        if parents.shape != (following,) or parents.dtype != np.int32:
+            raise ValueError(
+                f"{who}.refine gave parents {parents.dtype}{list(parents.shape)} for {size} "
+                f"members; the next rung has {following}: return int32[{following}]"
+            )
+        shapes = {name: values.shape for name, values in decision.hparams.items()}
+        if shapes != dict.fromkeys(hparams, (following,)):
+            raise ValueError(
+                f"{who}.refine gave hyperparameters {shapes}; return every one of "
+                f"{list(hparams)}, each [{following}]"
+            )
+        if describe(memory) != describe(after):
+            raise TypeError(
+                f"{who}.refine changed its memory from {memory} to {after}; it keeps its "
+                "structure, shapes and types"
+            )
 
 
 def _check_state(before: PyTree, after: PyTree) -> None:

@@ -15,7 +15,8 @@ import jax
 import numpy as np
 
 from vtune import run as program
-from vtune.check import Found, check_cohort, outputs_of
+from vtune.carry import Arguments
+from vtune.check import Found, check_cohort, check_refiner, outputs_of
 from vtune.keys import from_words, is_key
 from vtune.plan import Plan
 from vtune.population import sharding
@@ -63,6 +64,8 @@ def outputs(plan: Plan) -> tuple[PyTree, ...]:
 @functools.lru_cache(maxsize=32)
 def inspect(plan: Plan) -> tuple[Found, ...]:
     """By cohort what tracing a member shows; raises what is wrong. Compiles nothing."""
+    for index in range(len(plan.cohorts)):
+        check_refiner(plan, index, _shapes(plan))
     return tuple(check_cohort(plan, cohort, _shapes(plan).data) for cohort in plan.cohorts)
 
 
@@ -71,7 +74,7 @@ def build(plan: Plan) -> Program:
     """Traces and compiles the one executable of a plan."""
     arguments = _shapes(plan)
 
-    def starting(arguments: program.Arguments) -> Any:
+    def starting(arguments: Arguments) -> Any:
         carries = []
         for index, cohort in enumerate(plan.cohorts):
             id = jax.numpy.zeros(cohort.size, "int32")
@@ -100,7 +103,7 @@ def build(plan: Plan) -> Program:
 def execute(
     plan: Plan,
     cohorts: tuple[Cohort, ...],
-    arguments: program.Arguments,
+    arguments: Arguments,
     report: Report | None = None,
     stop_after: int | None = None,
 ) -> Outcome:
@@ -161,7 +164,7 @@ class _Interrupt:
             signal.signal(signal.SIGINT, self._before)
 
 
-def _shapes(plan: Plan) -> program.Arguments:
+def _shapes(plan: Plan) -> Arguments:
     """The program's arguments as shapes, from the plan alone."""
     structure, leaves = plan.arguments
     shapes = [jax.ShapeDtypeStruct(shape, np.dtype(dtype)) for shape, dtype in leaves]

@@ -18,12 +18,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from vtune import run as program
 from vtune.encoding import decode, encode
-from vtune.keys import from_words, is_key
+from vtune.keys import from_words, is_key, member_key
 from vtune.learner import Learner
 from vtune.plan import CohortPlan, Plan, jax_config
 from vtune.population import Population, resolve_layout
+from vtune.records import Records
 from vtune.refine.base import Rung
 from vtune.search import Cohort
 from vtune.space import parse
@@ -31,7 +31,7 @@ from vtune.sweep import Sweep, Timing
 from vtune.types import PyTree, Static
 
 FORMAT = "vtune sweep"
-VERSION = 1
+VERSION = 2
 PARTS = ("manifest.json", "arrays.npz", "weights")
 
 
@@ -136,21 +136,24 @@ def load(path: str | os.PathLike, learner: Learner) -> Sweep:
     spec = manifest["rows"]
     for index, cohort in enumerate(plans):
         shapes = _state_shapes(learner, cohort, spec)
-        populations.append(_population(folder, index, cohorts[index], shapes, weights))
-    history = {k.removeprefix("history/"): v for k, v in arrays.items() if k.startswith("history/")}
-    history = {name: history[name] for name in manifest["history"]}
+        left = _left(cohorts[index].id, arrays["parents"])
+        populations.append(_population(folder, index, cohorts[index], left, shapes, weights))
+    records = Records(
+        {name: arrays[f"history/{name}"] for name in manifest["history"]},
+        {name: arrays[f"settings/{name}"] for name in manifest["settings"]},
+        arrays["parents"],
+    )
     timing = Timing(*manifest["timing"])
     return Sweep(
         plan,
         space,
         tuple(cohorts),
         tuple(populations),
-        history,
+        records,
         manifest["seed"],
         None,
         timing,
         spec,
-        frozenset(manifest["refined"]),
     )
 
 
@@ -190,14 +193,16 @@ def _manifest(sweep: Sweep) -> dict[str, Any]:
         "eval_batch_size": plan.eval_batch_size,
         "seed": sweep.seed,
         "rows": sweep._rows,
-        "refined": sorted(sweep._refined),
         "history": list(sweep.history),
+        "settings": list(sweep.settings),
         "timing": list(sweep.timing),
     }
 
 
 def _arrays(sweep: Sweep) -> dict[str, np.ndarray]:
     arrays = {f"history/{name}": values for name, values in sweep.history.items()}
+    arrays |= {f"settings/{name}": values for name, values in sweep.settings.items()}
+    arrays["parents"] = sweep.parents
     for index, own in enumerate(sweep._cohorts):
         arrays[f"cohort{index}/id"] = own.id
         for name, values in own.hparams.items():
@@ -206,22 +211,38 @@ def _arrays(sweep: Sweep) -> dict[str, np.ndarray]:
 
 
 def _weights(sweep: Sweep) -> dict[str, np.ndarray]:
-    """Every leaf of every population under its path, on the host."""
+    """Every leaf of every population under its path, on the host; of states those not dropped."""
     named = {}
     for index, population in enumerate(sweep._populations):
-        for path, leaf in jax.tree.leaves_with_path(population):
+        left = _left(np.asarray(population.id), sweep.parents)
+        held = population._replace(state=jax.tree.map(lambda a, n=left: a[:n], population.state))
+        for path, leaf in jax.tree.leaves_with_path(held):
             if is_key(leaf):
                 leaf = jax.random.key_data(leaf)
             named[_name(index, path)] = np.asarray(leaf)
     return {name: leaf for name, leaf in named.items() if leaf.size}  # orbax takes no empty ones
 
 
+def _left(ids: np.ndarray, parents: np.ndarray) -> int:
+    """How many of a cohort's members were not dropped."""
+    return int(np.sum(parents[-1, ids] >= 0))
+
+
 def _population(
-    folder: Path, index: int, cohort: Cohort, state: PyTree, weights: dict[str, np.ndarray]
+    folder: Path,
+    index: int,
+    cohort: Cohort,
+    left: int,
+    state: PyTree,
+    weights: dict[str, np.ndarray],
 ) -> Population:
-    """A population of the learner's own structure, filled from the file."""
+    """A population of the learner's own structure, filled from the file.
+
+    Args:
+      left: how many states there are: those of members that were not dropped.
+    """
     size = len(cohort.id)
-    full = jax.tree.map(lambda s: jax.ShapeDtypeStruct((size, *s.shape), s.dtype), state)
+    full = jax.tree.map(lambda s: jax.ShapeDtypeStruct((left, *s.shape), s.dtype), state)
     hparams = {k: jax.ShapeDtypeStruct((size,), v.dtype) for k, v in cohort.hparams.items()}
     vector: Any = lambda dtype: jax.ShapeDtypeStruct((size,), dtype)
     wanted = Population(vector(np.int32), hparams, full, vector(np.float32), vector(np.int32))
@@ -254,7 +275,7 @@ def _state_shapes(learner: Learner, cohort: CohortPlan, spec: dict | None) -> Py
                 k: jax.numpy.zeros((cohort.batch_size, *shape), dtype)
                 for k, (shape, dtype) in spec.items()
             }
-        return learner.init(program.member_key(np.uint32(0), 0), cohort.h(traced), batch)
+        return learner.init(member_key(np.uint32(0), 0), cohort.h(traced), batch)
 
     traced = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
     return jax.eval_shape(init, traced)
@@ -297,6 +318,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is no saved sweep: manifest.json is of something else")
     if manifest.get("version", 0) > VERSION:
         raise ValueError(f"{folder} was saved by a newer vtune; upgrade to read it")
+    if manifest.get("version", 0) < VERSION:
+        raise ValueError(
+            f"{folder} was saved by an older vtune, without lineages; run the sweep again"
+        )
     sums = manifest.get("checksums")
     if not isinstance(sums, dict) or sums.get("manifest") != _text_checksum(manifest):
         raise ValueError(f"{folder}: damaged, manifest.json is not what was saved")

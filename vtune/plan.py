@@ -55,6 +55,11 @@ class CohortPlan:
     steps_per_epoch: int | None
     rungs: tuple[Rung, ...]
 
+    @property
+    def shrinks(self) -> bool:
+        """Whether the refiner drops members; it is then asked where the rung changes only."""
+        return any(rung.size != self.size for rung in self.rungs)
+
     def h(self, traced: dict[str, Any], reads: set[str] | None = None) -> Hparams:
         """One member's hyperparameters, from its traced values."""
         return Hparams(traced, self.static.value, reads)

@@ -50,10 +50,14 @@ class Record(NamedTuple):
 def gather(population: Population, refinement: Refinement) -> Population:
     """Moves every slot's parent into it, and sets the new hyperparameters.
 
-    The ids stay with their slots, so that two copies of one member do not share their noise.
-    Nothing is copied when every slot continues itself.
+    The ids stay with their slots, so that two copies of one member do not share their noise; in
+    a smaller next population they go with their members. Nothing is copied when every slot
+    continues itself.
     """
     parents = refinement.parents
+    if parents.shape[0] < population.id.shape[0]:
+        kept = jax.tree.map(lambda leaf: jnp.take(leaf, parents, axis=0), population)
+        return kept._replace(hparams=refinement.hparams)
     moved = (population.state, population.score, population.died)
     state, score, died = lax.cond(
         jnp.all(parents == jnp.arange(parents.shape[0])),

@@ -1,47 +1,30 @@
 """The program: THE only loops over steps and rounds.
 
 run = for each cohort: initialise when first is 0, then
-      for each round in [first, stop): refine, gather, train, score, record
+      for each rung, on its leading slots:
+          for each round in [first, stop): refine, gather, train, score, record
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
+from vtune.carry import Arguments, Carry
 from vtune.data import Data
+from vtune.decide import leading, own_slots, refine, shrink
+from vtune.evaluate import evaluate
 from vtune.keys import IMPL, member_key
 from vtune.learner import Learner
 from vtune.plan import CohortPlan, Plan
-from vtune.population import Population, Record, gather, over_members
-from vtune.refine.base import Refinement
-from vtune.totals import join_rows, split_rows, widened
-from vtune.traced import snap
+from vtune.population import Population, Record, over_members
+from vtune.totals import widened
 from vtune.types import Array, Key, PyTree, float_dtype
-
-_REFINE = 0x72666E65  # "rfne": the tag that keeps a refiner's keys apart from the members'
-
-
-class Carry(NamedTuple):
-    """One cohort between rounds: all of it is donated from call to call."""
-
-    population: Population
-    memory: PyTree
-    record: Record
-
-
-class Arguments(NamedTuple):
-    """What the program is called with beside the carry and the rounds; nothing static."""
-
-    seed: Any
-    space: tuple[PyTree, ...]  # by cohort: traced distributions by name
-    refiner: Any
-    data: Data | None
 
 
 def run(plan: Plan, carry: tuple[Carry, ...], first: Any, stop: Any, arguments: Arguments) -> Any:
@@ -79,7 +62,7 @@ def begin(
     everything = {**means, **metrics}
     blank = lambda leaf: jnp.full((plan.rounds, *leaf.shape), jnp.nan, leaf.dtype)
     record = Record(
-        parents=jnp.full((plan.rounds, *id.shape), -1, jnp.int32),
+        parents=jnp.broadcast_to(own_slots(id.shape[0]), (plan.rounds, *id.shape)),
         hparams=jax.tree.map(
             lambda leaf: jnp.zeros((plan.rounds, *leaf.shape), leaf.dtype), hparams
         ),
@@ -98,14 +81,6 @@ def _run_cohort(
     stop: Any,
     arguments: Arguments,
 ) -> Carry:
-    def one_round(number: Array, carry: Carry) -> Carry:
-        population, memory, record = carry
-        population, parents, memory = _refine(plan, index, number, population, memory, arguments)
-        population, means, metrics = _train_and_score(plan, cohort, population, number, arguments)
-        seen = Record(parents, population.hparams, {**means, **metrics})
-        record = jax.tree.map(lambda past, new: past.at[number].set(new), record, seen)
-        return Carry(population, memory, record)
-
     start = carry.population
     carry = lax.cond(
         first == 0,
@@ -113,48 +88,51 @@ def _run_cohort(
         lambda c: c,
         carry,
     )
-    done = 0
+    done, before = 0, cohort.size
     for rung in cohort.rungs:
         bounds = jnp.maximum(first, done), jnp.minimum(stop, done + rung.rounds)
-        carry = lax.fori_loop(*bounds, one_round, carry)
-        done += rung.rounds
+        if rung.size < before:
+            enter = functools.partial(shrink, index, done, before, rung.size, arguments)
+            carry = lax.cond((first <= done) & (done < stop), enter, lambda c: c, carry)
+        rounds = functools.partial(_run_rung, plan, index, bounds, rung.size, arguments)
+        if rung.size == cohort.size:
+            carry = rounds(carry)
+        else:
+            carry = lax.cond(bounds[0] < bounds[1], rounds, lambda c: c, carry)
+        done, before = done + rung.rounds, rung.size
     return carry
 
 
-def _refine(
+def _run_rung(
     plan: Plan,
     index: int,
-    number: Array,
-    population: Population,
-    memory: PyTree,
+    bounds: tuple[Array, Array],
+    size: int,
     arguments: Arguments,
-) -> tuple[Population, Array, PyTree]:
-    """Asks the refiner before every round but the first, and moves."""
+    carry: Carry,
+) -> Carry:
+    """The rounds within `bounds` on the leading `size` slots of the full-size carry."""
+    cohort = plan.cohorts[index]
 
-    space = arguments.space[index]
+    def one_round(number: Array, carry: Carry) -> Carry:
+        population, memory, record = carry
+        parents = record.parents[number, :size]
+        if not cohort.shrinks:
+            population, parents, memory = refine(index, number, population, memory, arguments)
+        if arguments.path is not None:
+            id, hparams = jax.tree.map(lambda leaf: leaf[number], arguments.path)
+            population = population._replace(id=id, hparams=hparams)
+        population, means, metrics = _train_and_score(plan, cohort, population, number, arguments)
+        seen = Record(parents, population.hparams, {**means, **metrics})
+        record = jax.tree.map(lambda past, new: past.at[number, :size].set(new), record, seen)
+        return Carry(population, memory, record)
 
-    def ask(population: Population, memory: PyTree) -> Any:
-        key = jax.random.fold_in(jax.random.key(arguments.seed, impl=IMPL), _REFINE)
-        key = jax.random.fold_in(jax.random.fold_in(key, number), index)
-        refinement, memory = arguments.refiner.refine(
-            key, number, space, population.hparams, population.score, memory
-        )
-        return gather(population, within(refinement)), refinement.parents, memory
-
-    def within(refinement: Refinement) -> Refinement:
-        """Whatever a refiner does, no hyperparameter leaves its range or grid."""
-        hparams = {}
-        for name, value in refinement.hparams.items():
-            inherited = population.hparams[name][refinement.parents]
-            hparams[name] = jnp.where(
-                value == inherited, inherited, snap(space[name], jnp.asarray(value))
-            )
-        return refinement._replace(hparams=hparams)
-
-    def stay(population: Population, memory: PyTree) -> Any:
-        return population, jnp.arange(population.id.shape[0], dtype=jnp.int32), memory
-
-    return lax.cond(number > 0, ask, stay, population, memory)
+    if size == cohort.size:
+        return lax.fori_loop(bounds[0], bounds[1], one_round, carry)
+    part = carry._replace(population=leading(carry.population, size))
+    population, memory, record = lax.fori_loop(bounds[0], bounds[1], one_round, part)
+    whole = jax.tree.map(lambda full, new: full.at[:size].set(new), carry.population, population)
+    return Carry(whole, memory, record)
 
 
 def _train_and_score(
@@ -165,7 +143,7 @@ def _train_and_score(
     start, end = bounds[number], bounds[number + 1]
     state, died, means = _train(plan, cohort, population, start, end, arguments)
     died = _note_broken(plan, state, died, end - 1)
-    score, metrics = _score(plan, cohort, population._replace(state=state), end, arguments)
+    score, metrics = evaluate(plan, cohort, population._replace(state=state), end, arguments)
     if plan.learner.variables is None:  # a score is all that shows a state at infinity
         died = jnp.where((died < 0) & ~jnp.isfinite(score), end - 1, died)
     alive = died < 0
@@ -269,58 +247,6 @@ def _rows_of(cohort: CohortPlan, rows: Any, offset: Array, length: int) -> Any:
         return None
     place = offset % cohort.steps_per_epoch + jnp.arange(length)
     return jnp.take(rows, place, axis=0, mode="clip")
-
-
-def _score(
-    plan: Plan, cohort: CohortPlan, population: Population, end: Array, arguments: Arguments
-) -> tuple[Array, dict[str, Array]]:
-    """The score [pop] and all metrics of every member, on the validation rows."""
-    data, seed, learner = arguments.data, arguments.seed, plan.learner
-
-    def measure(member: Any, shared: Any) -> Any:
-        own_id, traced, state = member
-        seed, end, number, batch, weight = shared
-        key = jax.random.fold_in(jax.random.fold_in(member_key(seed, own_id), end), number)
-        totals = learner.measure(key, cohort.h(traced), state, batch, weight)
-        return split_rows(totals)
-
-    def finish(totals: PyTree, shared: Any) -> Any:
-        metrics = dict(learner.score(totals))
-        if callable(plan.metric):
-            metrics["score"] = plan.metric(metrics)
-        value = jnp.asarray(metrics["score" if callable(plan.metric) else plan.metric])
-        return value, metrics
-
-    members = (population.id, population.hparams, population.state)
-    over = over_members(measure, plan.layout)
-    if data is None or plan.eval_batch_size is None:
-        summed, rows = over(members, (seed, end, jnp.int32(0), None, jnp.ones(1)))
-        rows = jax.tree.map(lambda a: a[None], rows)
-    else:
-        index, weight = evaluation_batches(data.valid, plan.eval_batch_size)
-
-        def one_batch(total: PyTree, xs: Any) -> Any:
-            number, own_rows, own_weight = xs
-            shared = (seed, end, number, data.take(own_rows), own_weight)
-            part, rows = over(members, shared)
-            return jax.tree.map(jnp.add, total, part), rows
-
-        number = jnp.arange(index.shape[0], dtype=jnp.int32)
-        shapes, _ = jax.eval_shape(
-            lambda: over(members, (seed, end, number[0], data.take(index[0]), weight[0]))
-        )
-        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        summed, rows = lax.scan(one_batch, zeros, (number, index, weight))
-    return over_members(finish, plan.layout)(join_rows(summed, rows), None)
-
-
-def evaluation_batches(valid: Array, size: int) -> tuple[Array, Array]:
-    """Validation rows [batches, size] and their weights, 0 on the last batch's padding."""
-    rows = valid.shape[0]
-    batches = -(-rows // size)
-    place = np.arange(batches * size)
-    index = jnp.take(valid, np.minimum(place, rows - 1)).reshape(batches, size)
-    return index, jnp.asarray((place < rows).reshape(batches, size), float_dtype())
 
 
 def _zero_sums(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +18,8 @@ import numpy as np
 from vtune.distributions import Categorical
 from vtune.space import Combination, Space
 from vtune.types import Static, is_whole
+
+MEMBERS = 64  # drawn where neither the search nor the refiner says how many
 
 
 class Cohort(NamedTuple):
@@ -35,6 +37,13 @@ class Search(Protocol):
     def draw(self, space: Space, seed: int) -> tuple[Cohort, ...]:
         """Returns the cohorts; their ids together are 0 to n - 1, each once."""
         ...
+
+
+def sized(search: Any, members: int | None) -> Any:
+    """The search, drawing `members` where it says no number itself."""
+    if members is not None and getattr(search, "n", members) is None:
+        return replace(search, n=members)
+    return search
 
 
 @dataclass(frozen=True)
@@ -114,10 +123,11 @@ class Random:
     """`n` independent draws (Bergstra and Bengio 2012).
 
     Args:
-      n: members. skip: draws to leave out first; `Random(m, skip=n)` adds to `Random(n)`.
+      n: members; left out, as many as the refiner sets (Hyperband does), else 64.
+      skip: draws to leave out first; `Random(m, skip=n)` adds to `Random(n)`.
     """
 
-    n: int
+    n: int | None = None
     skip: int = 0
 
     def __post_init__(self) -> None:
@@ -140,10 +150,11 @@ class Halton:
     sequence would fill only a part of the range.
 
     Args:
-      n: members. skip: points to leave out first; `Halton(m, skip=n)` adds to `Halton(n)`.
+      n: members; left out, as many as the refiner sets (Hyperband does), else 64.
+      skip: points to leave out first; `Halton(m, skip=n)` adds to `Halton(n)`.
     """
 
-    n: int = 64
+    n: int | None = None
     skip: int = 0
 
     def __post_init__(self) -> None:
@@ -234,10 +245,11 @@ class Given:
 
 
 def _deal(
-    search: str, space: Space, n: int, skip: int, unit: Callable[..., np.ndarray]
+    search: str, space: Space, n: int | None, skip: int, unit: Callable[..., np.ndarray]
 ) -> tuple[Cohort, ...]:
     """Deals points skip .. skip + n - 1 to the combinations in turn; the p-th point of a
     combination is the p-th of that cohort's own sequence `unit(cohort, first, count, dims)`."""
+    n = MEMBERS if n is None else n
     count = len(space.combinations)
     if n < count:
         warnings.warn(
@@ -278,9 +290,9 @@ def _check_values(who: str, name: str, values: Sequence[Any], distribution: Any)
 
 
 def _check_count(who: str, n: Any, skip: Any) -> None:
-    if not is_whole(n):
+    if n is not None and not is_whole(n):
         raise TypeError(f"{who}: n={n!r} is not a whole number")
-    if n < 1:
+    if n is not None and n < 1:
         raise ValueError(f"{who}: n={n}; a population has at least 1 member")
     if not is_whole(skip) or skip < 0:
         raise ValueError(f"{who}: skip={skip!r} must be a whole number, 0 or more")

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
 
+from vtune.carry import Arguments
 from vtune.data import Data
-from vtune.execute import Outcome, execute
+from vtune.execute import Outcome
 from vtune.learner import Learner
-from vtune.plan import CohortPlan, Plan, describe
-from vtune.population import Population, Record
-from vtune.predict import checked_rows, predict
-from vtune.refine.keep import Keep
-from vtune.run import Arguments
+from vtune.member import Member, shown
+from vtune.plan import Plan
+from vtune.population import Population
+from vtune.records import Records, join
+from vtune.schedule import Schedule
 from vtune.search import Cohort
 from vtune.space import Space
-from vtune.traced import program_space
 from vtune.types import PyTree, is_whole
 
 if TYPE_CHECKING:
@@ -34,89 +32,15 @@ class Timing(NamedTuple):
     run: float
 
 
-class Member:
-    """One training of a sweep.
-
-    Attributes:
-      index: its number in the first population.
-      hparams: its hyperparameters as plain Python values.
-      score: the last value of the sweep's metric; NaN where it diverged.
-      status: "completed" or "diverged at step N", steps counted from 0: the first whose metrics
-        were not finite, or a round's last where only the weights were not; after Ctrl-C
-        "interrupted after round N".
-      history: metric by name, each [rounds, ...].
-    """
-
-    def __init__(self, sweep: Sweep, index: int):
-        self._sweep = sweep
-        self._column = index
-        self._place = sweep._places[index]
-        self.index = int(sweep._cohorts[self._place[0]].id[self._place[1]])
-
-    @property
-    def hparams(self) -> dict[str, Any]:
-        cohort, slot = self._place
-        drawn, population = self._sweep._cohorts[cohort], self._sweep._populations[cohort]
-        combination = drawn.combination
-        traced = {
-            name: distribution.report(np.asarray(population.hparams[name])[slot])
-            for name, distribution in combination.traced.items()
-        }
-        values = {**combination.static, **traced}
-        return {name: values[name] for name in self._sweep.space.names if name in values}
-
-    @property
-    def score(self) -> float:
-        name = self._sweep.metric_name
-        return float(self._sweep.history[name][-1, self._column])
-
-    @property
-    def status(self) -> str:
-        cohort, slot = self._place
-        died = int(np.asarray(self._sweep._populations[cohort].died)[slot])
-        if died >= 0:
-            return f"diverged at step {died}"
-        done, planned = self._sweep._rounds, self._sweep._plan.rounds
-        return "completed" if done == planned else f"interrupted after round {done - 1}"
-
-    @property
-    def history(self) -> dict[str, np.ndarray]:
-        return {name: values[:, self._column] for name, values in self._sweep.history.items()}
-
-    @property
-    def state(self) -> PyTree:
-        """The learner's whole state, optimizer state included."""
-        cohort, slot = self._place
-        return _pick(self._sweep._populations[cohort].state, slot)
-
-    @property
-    def variables(self) -> PyTree:
-        """What the model is applied with: for linen `model.apply(member.variables, x)`."""
-        show = self._sweep.learner.variables
-        return self.state if show is None else show(self.state)
-
-    def predict(self, x: Any) -> PyTree:
-        """The model's outputs `[rows, ...]` for an array (the entry `x`) or a dict of arrays."""
-        cohort, slot = self._place
-        plan, sweep = self._sweep._plan.cohorts[cohort], self._sweep
-        traced = {k: v[slot] for k, v in sweep._populations[cohort].hparams.items()}
-        batch = checked_rows(x, sweep._rows or {})
-        size = sweep._plan.eval_batch_size
-        return predict(sweep.learner, plan, traced, self.state, batch, size)
-
-    def __repr__(self) -> str:
-        return (
-            f"Member({self.index}, {self._sweep.metric_name}={self.score:.4g}, {self.status}, "
-            f"{ ({name: _shown(value) for name, value in self.hparams.items()}) })"
-        )
-
-
 class Sweep:
     """A trained population, its history and its settings.
 
     Attributes:
       history: metric by name, `[rounds, members, ...]`; NaN from the round a member diverged
-        in. Metrics of the training steps are under `train/<name>`, the round's mean.
+        in, or after the one it was dropped after. Metrics of the training steps are under
+        `train/<name>`, the round's mean.
+      settings: traced hyperparameters by name, `[rounds, members]`, as trained with in each round.
+      parents: `[rounds, members]`, the member whose weights each went on from; -1 once dropped.
       metric_name, mode: what members are compared by ("score" where `metric=` is a function).
       space: the checked space. learner, seed, timing: as run.
     """
@@ -127,21 +51,25 @@ class Sweep:
         space: Space,
         cohorts: tuple[Cohort, ...],
         populations: tuple[Population, ...],
-        history: dict[str, np.ndarray],
+        records: Records,
         seed: int,
         data: Data | None,
         timing: Timing,
         rows: dict[str, Any] | None,
-        refined: frozenset[int] = frozenset(),
+        stopped: str = "interrupted",
     ):
         self._plan = plan
         self._cohorts = cohorts
         self._populations = populations
-        self._places = places(cohorts)
-        self._refined = refined  # columns that a refiner moved or changed
+        self._places = places(populations)
+        self._records = records
+        self._lived = records.lived
         self._rows = rows  # by entry of the data: [shape of a row, type], for load
+        self._stopped = stopped  # what happened where fewer rounds were run than planned
         self.space = space
-        self.history = history
+        self.history = records.history
+        self.settings = records.settings
+        self.parents = records.parents
         self.seed = seed
         self.data = data
         self.timing = timing
@@ -169,7 +97,7 @@ class Sweep:
 
     @property
     def scores(self) -> np.ndarray:
-        """[members] what ranks them: higher is better, -inf where there is no finite score."""
+        """[members] last scores, higher is better, -inf where there is no finite one."""
         scores = np.full(len(self), -np.inf)
         for column, (cohort, slot) in enumerate(self._places):
             scores[column] = np.asarray(self._populations[cohort].score)[slot]
@@ -177,12 +105,13 @@ class Sweep:
 
     @property
     def ranking(self) -> np.ndarray:
-        """[members] their indices from best to worst last score, diverged ones last."""
-        return np.argsort(-self.scores, kind="stable")
+        """[members] their indices from best to worst: those that trained longest come first,
+        each group by last score, diverged ones last of their group."""
+        return np.lexsort((-self.scores, -self._lived))
 
     @property
     def best(self) -> Member:
-        """The member with the best last score.
+        """The member with the best last score, of those that trained to the end.
 
         Raises:
           ValueError: every member diverged or has no finite score.
@@ -203,60 +132,76 @@ class Sweep:
     def table(self) -> pandas.DataFrame:
         """A row a member: hyperparameters, last and best values, status.
 
-        For a metric `m` the columns are `m` (last), `m/best` and `m/best_round` (counted from
-        0, the row of the history; -1 where there never was a value). Choices that are functions
-        are shown by name. A hyperparameter called like a metric is under `hparams/<name>`.
+        For a metric `m` the columns are `m` (the last, before it was dropped), `m/best` and
+        `m/best_round` (counted from 0, the row of the history; -1 where there never was a value).
+        Choices that are functions are shown by name. A hyperparameter called like a metric is
+        under `hparams/<name>`.
         Needs the extra `plot`.
         """
         pandas = _import_pandas()
         taken = {*self.history, "status"}
         settings = [member.hparams for member in self.members]
         columns: dict[str, Any] = {
-            f"hparams/{name}" if name in taken else name: [_shown(s.get(name)) for s in settings]
+            f"hparams/{name}" if name in taken else name: [shown(s.get(name)) for s in settings]
             for name in self.space.names
         }
         for name, values in self.history.items():
             if values.ndim == 2:
-                columns[name] = values[-1]
+                columns[name] = values[self._lived - 1, np.arange(len(self))]
                 columns[f"{name}/best"], columns[f"{name}/best_round"] = self._peak(name, values)
         columns["status"] = [member.status for member in self.members]
         return pandas.DataFrame(columns, index=pandas.RangeIndex(len(self), name="member"))
 
+    def lineage(self, index: int) -> np.ndarray:
+        """Whose weights a member carries: [rounds], the member that they stood in, round by round.
+
+        The last is the member itself. `history[name][round, lineage[round]]` is what these
+        weights went through. Of a dropped member, up to the round it was dropped after.
+        """
+        return self._records.lineage(self[index]._column)
+
+    def schedule(self, index: int) -> Schedule:
+        """The hyperparameters that a member's weights lived through: by name, of every round.
+
+        `vt.replay(learner, data, schedule, seed=...)` trains a fresh member on it.
+        """
+        from vtune.alone import schedule_of
+
+        return schedule_of(self, index)
+
     def rerun(self, index: int, data: Data | None = None) -> Member:
-        """Trains one member alone, with its own keys and rows, and returns it.
+        """Trains one member's weights again, alone, with their keys, rows and hyperparameters.
+
+        Where a refiner moved them from slot to slot, along their lineage: in each round with the
+        key and the hyperparameters of the member they stood in. A dropped member is trained up
+        to the round it was dropped after.
 
         Args:
           data: only for a loaded sweep, which does not hold its data.
 
         Raises:
-          IndexError: no such member. ValueError: a loaded sweep without data=, or a member that
-          a refiner changed on the way.
+          IndexError: no such member. ValueError: a loaded sweep without data=.
         """
-        member = self[index]
-        if member._column in self._refined:
-            raise ValueError(
-                f"rerun: a refiner gave member {member.index} other weights or hyperparameters on "
-                "the way; rerunning such a lineage is not there yet"
-            )
-        data = data if data is not None else self.data
-        cohort, slot = member._place
-        own, drawn = self._plan.cohorts[cohort], self._cohorts[cohort]
-        if data is None and own.batch_size is not None:
-            raise ValueError("rerun: a loaded sweep holds no data; give rerun(i, data=...)")
-        alone = drawn._replace(
-            id=drawn.id[slot : slot + 1],
-            hparams={k: v[slot : slot + 1] for k, v in drawn.hparams.items()},
-        )
-        if data is not None and own.batch_size is not None:
-            steps = data.train.shape[0] // own.batch_size
-            if steps != own.steps_per_epoch:
-                raise ValueError(
-                    f"rerun: the data give {steps} steps an epoch, the sweep had "
-                    f"{own.steps_per_epoch}; give the data it was trained on"
-                )
-        plan, arguments = prepare_alone(self._plan, own, drawn, self.seed, data)
-        outcome = execute(plan, (alone,), arguments, stop_after=self._rounds)
-        return Member(finish(plan, self.space, (alone,), arguments, outcome), 0)
+        from vtune.alone import rerun
+
+        return rerun(self, index, data)
+
+    @property
+    def n_candidates_(self) -> list[int]:
+        """Members trained in each rung, by scikit-learn's name; one number for plain search."""
+        return [size for size, _ in self._rungs]
+
+    @property
+    def n_resources_(self) -> list[int]:
+        """Rounds that a member had been trained for by the end of each rung, from the start."""
+        return [end for _, end in self._rungs]
+
+    @property
+    def _rungs(self) -> list[tuple[int, int]]:
+        """(members, rounds by its end) of every rung, all cohorts together."""
+        alive = np.sum(self.parents >= 0, axis=1)
+        last = np.flatnonzero(np.diff(alive, append=-1))
+        return [(int(alive[number]), int(number) + 1) for number in last]
 
     def save(self, path: str | os.PathLike, overwrite: bool = False) -> None:
         """Writes the sweep to a folder: settings, history and every member's state.
@@ -296,9 +241,13 @@ class Sweep:
         return dict(self.learner.modes).get(short, guess)
 
 
-def places(cohorts: tuple[Cohort, ...]) -> list[tuple[int, int]]:
-    """By member the cohort and the slot in it."""
-    found = {int(i): (c, s) for c, own in enumerate(cohorts) for s, i in enumerate(own.id)}
+def places(populations: tuple[Population, ...]) -> list[tuple[int, int]]:
+    """By member the cohort and the slot it stands in at the end."""
+    found = {
+        int(i): (c, s)
+        for c, own in enumerate(populations)
+        for s, i in enumerate(np.asarray(own.id))
+    }
     return [found[i] for i in sorted(found)]
 
 
@@ -308,68 +257,22 @@ def finish(
     cohorts: tuple[Cohort, ...],
     arguments: Arguments,
     outcome: Outcome,
+    stopped: str = "interrupted",
 ) -> Sweep:
-    """Makes the result of what a run left: joins the cohorts' histories by member."""
-    place = {own: s for s, own in enumerate(sorted(int(i) for c in cohorts for i in c.id))}
-    columns = [np.array([place[int(i)] for i in cohort.id]) for cohort in cohorts]
-    records = [jax.device_get(own.record) for own in outcome.carry]
-    history: dict[str, np.ndarray] = {}
-    for own, record in zip(columns, records, strict=True):
-        for name, values in record.metrics.items():
-            shape = (outcome.rounds, len(place), *values.shape[2:])
-            joined = history.setdefault(name, np.full(shape, np.nan, values.dtype))
-            joined[:, own] = values[: outcome.rounds]
-    refined: set[int] = set()
-    for own, record in zip(columns, records, strict=True):
-        refined.update(own[_changed(record, outcome.rounds)].tolist())
+    """Makes the result of what a run left."""
     data = None if arguments.data is None else arguments.data.arrays
-    names = sorted(history, key=lambda name: (name.startswith("train/"), name))
     return Sweep(
         plan,
         space,
         cohorts,
         tuple(own.population for own in outcome.carry),
-        {name: history[name] for name in names},
+        join(plan, cohorts, outcome.carry, outcome.rounds),
         int(arguments.seed),
         arguments.data,
         Timing(outcome.compile_seconds, outcome.run_seconds),
         None if data is None else {k: [list(v.shape[1:]), str(v.dtype)] for k, v in data.items()},
-        frozenset(refined),
+        stopped,
     )
-
-
-def _changed(record: Record, rounds: int) -> np.ndarray:
-    """[pop] whether a slot ever took another's state or other hyperparameters."""
-    parents = record.parents[:rounds]
-    changed = np.any(parents != np.arange(parents.shape[1]), axis=0)
-    for values in record.hparams.values():
-        changed |= np.any(values[:rounds] != values[0], axis=0)
-    return changed
-
-
-def prepare_alone(
-    plan: Plan, cohort: CohortPlan, drawn: Cohort, seed: int, data: Data | None
-) -> tuple[Plan, Arguments]:
-    """The plan and arguments of one member's solo run."""
-    refiner = Keep()
-    alone = dataclasses.replace(cohort, size=1, rungs=refiner.rungs(1, plan.rounds))
-    space = (program_space(drawn.combination.traced),)
-    arguments = Arguments(np.uint32(seed), space, refiner, data)
-    layout = dataclasses.replace(plan.layout, devices=1)
-    alone_plan = dataclasses.replace(
-        plan, cohorts=(alone,), layout=layout, arguments=describe(arguments)
-    )
-    return alone_plan, arguments
-
-
-@jax.jit
-def _pick(tree: PyTree, slot: Any) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[slot], tree)
-
-
-def _shown(value: Any) -> Any:
-    """A choice for people: functions by name."""
-    return getattr(value, "__name__", value) if callable(value) else value
 
 
 def _import_pandas() -> Any:

@@ -1,30 +1,20 @@
-"""tune: from a learner, a space and data to a sweep. Checks everything, then runs the program."""
+"""tune: from a learner, a space and data to a sweep."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from vtune.check import Found, check_labels, check_metrics
 from vtune.data import Data
-from vtune.execute import execute, inspect, outputs
+from vtune.execute import execute
 from vtune.learner import Learner
-from vtune.plan import CohortPlan, Plan, as_arrays, data_rows, describe, jax_config
-from vtune.population import Layout, resolve_layout
+from vtune.population import Layout
+from vtune.prepare import Prepared, prepare
 from vtune.progress import reporter
 from vtune.refine.base import Refiner
-from vtune.refine.keep import Keep
-from vtune.run import Arguments
-from vtune.search import Cohort, Halton, Search
-from vtune.space import Space, parse
+from vtune.search import Search
 from vtune.sweep import Sweep, finish
-from vtune.traced import program_space
-from vtune.types import Hparams, Static, UnknownHyperparameterError, is_whole
-
-EVAL_ROWS = 1024  # scored at once, unless eval_batch_size= says otherwise
+from vtune.types import Hparams
 
 
 def tune(
@@ -55,8 +45,10 @@ def tune(
       space: name -> `vt.Float`, `vt.Int`, `vt.Ordinal` (traced), `vt.Categorical` (structural)
         or a fixed value; or a list of such dicts, their union.
       data: from `vt.holdout` or `vt.split`; None for learners that make their own.
-      search: how the settings are drawn; `vt.Halton(64)` when left out.
-      refiner: what is decided between rounds; `vt.Keep()`, plain search, when left out.
+      search: how the settings are drawn; `vt.Halton()`, 64 members, when left out.
+      refiner: what is decided between rounds; `vt.Keep()`, plain search, when left out. Others:
+        `vt.PBT`, `vt.MFPBT`, `vt.PB2`, `vt.Halving`, `vt.Hyperband`, or your own. Cohorts are
+        refined each on its own.
       epochs, steps: how long every member trains; one of the two. Steps are optimizer updates.
       rounds: how often members are scored; one an epoch when left out.
       batch_size: rows a step, or a function of the structural hyperparameters.
@@ -90,172 +82,31 @@ def tune(
       >>> vt.tune(quadratic, space, search=vt.Grid(), steps=10).best.hparams
       {'lr': 0.5}
     """
-    if not isinstance(learner, Learner):
-        raise TypeError(
-            f"learner={type(learner).__name__} is no Learner; make one with vt.flax_learner(...), "
-            "vt.nnx_learner(...) or vt.Learner(init, step, measure, score)"
-        )
-    if data is not None and not isinstance(data, Data):
-        raise TypeError(
-            f"data={type(data).__name__} is no Data; write vt.holdout({{'x': X, 'y': y}}) or "
-            "vt.split(train, valid)"
-        )
-    checked = parse(space)
-    mode = _mode(learner, metric, mode)
-    if not is_whole(seed) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed={seed!r} must be a whole number from 0 to 2**32 - 1")
-    search = search if search is not None else Halton()
-    if isinstance(search, type) or not hasattr(search, "draw"):
-        raise TypeError(f"search={search!r} is no search; write vt.Halton(64) or vt.Grid({{...}})")
-    refiner = refiner if refiner is not None else Keep()
-    if isinstance(refiner, type) or not hasattr(refiner, "refine"):
-        raise TypeError(f"refiner={refiner!r} is no refiner; write vt.Keep()")
-    cohorts = search.draw(checked, int(seed))
-    lengths = [
-        _length(cohort, data, epochs, steps, batch_size) for cohort in cohorts
-    ]  # (batch size, steps, steps per epoch)
-    rounds = _rounds(rounds, epochs, lengths)
-    arguments = Arguments(
-        np.uint32(seed),
-        tuple(program_space(cohort.combination.traced) for cohort in cohorts),
-        as_arrays(refiner),
+    prepared = prepare(
+        learner,
+        space,
         data,
-    )
-    plan = Plan(
-        learner=learner,
-        cohorts=tuple(
-            _cohort_plan(cohort, length, rounds, refiner)
-            for cohort, length in zip(cohorts, lengths, strict=True)
-        ),
+        search=search,
+        refiner=refiner,
+        epochs=epochs,
+        steps=steps,
         rounds=rounds,
+        batch_size=batch_size,
+        eval_batch_size=eval_batch_size,
         metric=metric,
         mode=mode,
-        eval_batch_size=_eval_batch_size(eval_batch_size, data),
-        layout=resolve_layout(layout, max(len(cohort.id) for cohort in cohorts)),
-        arguments=describe(arguments),
-        config=jax_config(),
+        seed=seed,
+        layout=layout,
     )
-    for shapes in outputs(plan):
-        check_labels(learner, shapes, data)
-    found = inspect(plan)
-    check_metrics(found)
-    _warn_unread(checked, cohorts, found, batch_size)
-    sign = 1.0 if mode == "max" else -1.0
-    label = metric if isinstance(metric, str) else "score"
-    with reporter(progress, rounds, sum(len(c.id) for c in cohorts), label, sign) as report:
+    return run_prepared(prepared, progress)
+
+
+def run_prepared(prepared: Prepared, progress: bool | None) -> Sweep:
+    """Runs the program, with a live bar where it is wanted."""
+    plan, space, cohorts, arguments = prepared
+    sign = 1.0 if plan.mode == "max" else -1.0
+    label = plan.metric if isinstance(plan.metric, str) else "score"
+    members = sum(len(cohort.id) for cohort in cohorts)
+    with reporter(progress, plan.rounds, members, label, sign) as report:
         outcome = execute(plan, cohorts, arguments, report)
-    return finish(plan, checked, cohorts, arguments, outcome)
-
-
-def _mode(learner: Learner, metric: Any, mode: Any) -> str:
-    if not isinstance(metric, str) and not callable(metric):
-        raise TypeError(f"metric={metric!r} is neither a name nor a function of the metrics")
-    if mode is None:
-        known = {"loss": "min", **dict(learner.modes)}
-        if metric not in known:
-            raise ValueError(
-                f"metric={metric!r} does not say whether higher is better (those that do: "
-                f'{sorted(known)}); choose one of them, or say mode="max" or mode="min"'
-            )
-        return known[metric]
-    if mode not in ("max", "min"):
-        raise ValueError(f'mode={mode!r} must be "max" (higher is better) or "min"')
-    return mode
-
-
-def _length(
-    cohort: Cohort, data: Data | None, epochs: Any, steps: Any, batch_size: Any
-) -> tuple[int | None, int, int | None]:
-    """(batch size, steps, steps per epoch) of a cohort."""
-    if (epochs is None) == (steps is None):
-        both = "neither is" if epochs is None else "both are"
-        raise ValueError(f"epochs= or steps= must be given, one of them; {both}")
-    for name, value in (("epochs", epochs), ("steps", steps)):
-        if value is not None and (not is_whole(value) or value < 1):
-            raise ValueError(f"{name}={value!r} must be a whole number, 1 or more")
-    if data is None:
-        if steps is None:
-            raise ValueError("epochs= needs data; without, give steps=")
-        return None, int(steps), None
-    size = _batch_size(cohort, batch_size)
-    pair = data_rows(data)
-    assert pair is not None
-    if size > pair[0]:
-        raise ValueError(
-            f"batch_size={size} is above the {pair[0]} training rows; at most {pair[0]}"
-        )
-    a_epoch = pair[0] // size
-    return size, int(steps) if steps is not None else a_epoch * int(epochs or 0), a_epoch
-
-
-def _batch_size(cohort: Cohort, batch_size: Any) -> int:
-    size = batch_size
-    if callable(batch_size):
-        try:
-            size = batch_size(Hparams({}, cohort.combination.static))
-        except UnknownHyperparameterError as error:
-            raise ValueError(
-                f"batch_size reads {error.name!r}, which is not structural; write "
-                "vt.Categorical([...]) or a fixed value for it in the space"
-            ) from None
-    if not is_whole(size):
-        raise TypeError(f"batch_size={size!r} is not a whole number")
-    if size < 1:
-        raise ValueError(f"batch_size={size} must be 1 or more")
-    return int(size)
-
-
-def _rounds(rounds: Any, epochs: Any, lengths: list[Any]) -> int:
-    shortest = min(steps for _, steps, _ in lengths)
-    if rounds is None:
-        if epochs is not None:
-            return int(epochs)
-        each = [max(1, steps // a_epoch) for _, steps, a_epoch in lengths if a_epoch]
-        return min(each, default=1)
-    if not is_whole(rounds) or rounds < 1:
-        raise ValueError(f"rounds={rounds!r} must be a whole number, 1 or more")
-    if rounds > shortest:
-        raise ValueError(f"rounds={rounds} is more than the {shortest} steps there are")
-    return int(rounds)
-
-
-def _eval_batch_size(size: Any, data: Data | None) -> int | None:
-    if size is not None and (not is_whole(size) or size < 1):
-        raise ValueError(f"eval_batch_size={size!r} must be a whole number, 1 or more")
-    pair = data_rows(data)
-    return None if pair is None else min(int(size or EVAL_ROWS), pair[1])
-
-
-def _cohort_plan(cohort: Cohort, length: Any, rounds: int, refiner: Refiner) -> CohortPlan:
-    batch_size, steps, a_epoch = length
-    static = {**cohort.combination.static, "total_steps": steps}
-    if a_epoch is not None:
-        static["steps_per_epoch"] = a_epoch
-    size = len(cohort.id)
-    rungs = refiner.rungs(size, rounds)
-    if sum(rung.rounds for rung in rungs) != rounds or any(r.size != size for r in rungs):
-        raise ValueError(
-            f"{type(refiner).__name__}.rungs gave {rungs}; they must cover {rounds} rounds with "
-            f"{size} members each (shrinking populations are not there yet)"
-        )
-    traced = tuple((name, str(values.dtype)) for name, values in cohort.hparams.items())
-    return CohortPlan(Static(static), traced, size, batch_size, steps, a_epoch, rungs)
-
-
-def _warn_unread(
-    space: Space,
-    cohorts: tuple[Cohort, ...],
-    found: tuple[Found, ...],
-    batch_size: Any,
-) -> None:
-    read = set().union(*(cohort.reads for cohort in found))
-    if callable(batch_size):
-        for cohort in cohorts:
-            batch_size(Hparams({}, cohort.combination.static, read))
-    unread = [name for name in space.names if name not in read]
-    if unread:
-        warnings.warn(
-            f"{', '.join(map(repr, unread))} in the space: never read by the model, optimizer or "
-            "loss, so it changes nothing; read it as h[name] or leave it out",
-            stacklevel=3,
-        )
+    return finish(plan, space, cohorts, arguments, outcome)

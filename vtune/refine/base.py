@@ -13,7 +13,8 @@ class Refinement(NamedTuple):
     """A decision, not a move.
 
     Attributes:
-      parents: [next] int32, for every slot of the next population the slot it continues.
+      parents: [next] int32, for every slot of the next population the slot it continues; where
+        the population shrinks each slot at most once.
       hparams: traced hyperparameters of the next population, leaves [next].
     """
 
@@ -31,11 +32,17 @@ class Rung(NamedTuple):
 @runtime_checkable
 class Refiner(Protocol):
     """Decides between rounds. A frozen dataclass registered as a pytree: numbers are traced
-    leaves, sizes and choices static fields. Asked before every round but the first; one whose
-    decision changes the population's size is asked only where the rung changes."""
+    leaves, sizes and choices static fields. Asked before every round but the first; one that
+    shrinks the population is asked only where the rung changes.
+
+    One that sets the number of settings itself has an attribute `size`: members a cohort."""
 
     def rungs(self, size: int, rounds: int) -> tuple[Rung, ...]:
-        """The sizes of a cohort over the rounds; validates the refiner's settings for it."""
+        """The sizes of a cohort over the rounds, never growing, the first the cohort's own.
+
+        Raises:
+          ValueError: the refiner cannot work with such a cohort.
+        """
         ...
 
     def init(self, space: PyTree, size: int) -> PyTree:
@@ -52,6 +59,8 @@ class Refiner(Protocol):
           space: the cohort's traced distributions by name. hparams: leaves [pop].
           score: [pop], higher is better, -inf where a member diverged or has no score.
           memory: as `init` or the last call left it.
+
+        Whatever leaves the space is brought back into it afterwards.
         """
         ...
 

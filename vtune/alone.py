@@ -1,0 +1,100 @@
+"""One member's weights trained again, alone, along their lineage."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vtune.carry import Arguments, Path
+from vtune.data import Data
+from vtune.execute import execute
+from vtune.member import Member
+from vtune.plan import CohortPlan, Plan, describe
+from vtune.refine.keep import Keep
+from vtune.schedule import Schedule
+from vtune.search import Cohort
+from vtune.traced import program_space
+
+if TYPE_CHECKING:
+    from vtune.sweep import Sweep
+
+
+def schedule_of(sweep: Sweep, index: int) -> Schedule:
+    """See `Sweep.schedule`."""
+    member = sweep[index]
+    path = sweep._records.lineage(member._column)
+    cohort = member._place[0]
+    plan, combination = sweep._plan.cohorts[cohort], sweep._cohorts[cohort].combination
+    rounds, values = len(path), {}
+    for name in sweep.space.names:
+        if name in combination.traced:
+            dtype = dict(plan.traced)[name]
+            values[name] = sweep.settings[name][np.arange(rounds), path].astype(dtype)
+        elif name in combination.static:
+            values[name] = [combination.static[name]] * rounds
+    options = {
+        "steps": int(plan.boundaries(sweep._plan.rounds)[rounds]),
+        "rounds": rounds,
+        "batch_size": plan.batch_size,
+        "eval_batch_size": sweep._plan.eval_batch_size,
+        "metric": sweep._plan.metric,
+        "mode": sweep.mode,
+    }
+    return Schedule(values, tuple(combination.traced), options)
+
+
+def rerun(sweep: Sweep, index: int, data: Data | None) -> Member:
+    """See `Sweep.rerun`."""
+    from vtune.sweep import finish
+
+    member = sweep[index]
+    data = data if data is not None else sweep.data
+    cohort = member._place[0]
+    own, drawn = sweep._plan.cohorts[cohort], sweep._cohorts[cohort]
+    if data is None and own.batch_size is not None:
+        raise ValueError("rerun: a loaded sweep holds no data; give rerun(i, data=...)")
+    if data is not None and own.batch_size is not None:
+        steps = data.train.shape[0] // own.batch_size
+        if steps != own.steps_per_epoch:
+            raise ValueError(
+                f"rerun: the data give {steps} steps an epoch, the sweep had "
+                f"{own.steps_per_epoch}; give the data it was trained on"
+            )
+    lineage, schedule = sweep.lineage(index), sweep.schedule(index)
+    path = path_of(lineage, {k: schedule[k] for k in schedule.traced}, sweep._plan.rounds)
+    alone = starting(drawn, path)
+    plan, arguments = prepare_alone(sweep._plan, own, drawn, sweep.seed, data, path)
+    outcome = execute(plan, (alone,), arguments, stop_after=len(lineage))
+    stopped = "dropped" if member._dropped else sweep._stopped
+    again = finish(plan, sweep.space, (alone,), arguments, outcome, stopped)
+    return Member(again, 0)
+
+
+def path_of(ids: np.ndarray, hparams: Mapping[str, np.ndarray], rounds: int) -> Path:
+    """A path of `rounds` rounds for a population of one; the last known round repeats."""
+    number = np.minimum(np.arange(rounds), len(ids) - 1)
+    values = {name: np.asarray(own)[number][:, None] for name, own in hparams.items()}
+    return Path(np.asarray(ids, np.int32)[number][:, None], values)
+
+
+def starting(cohort: Cohort, path: Path) -> Cohort:
+    """The cohort of one that goes this way, before its first round."""
+    return cohort._replace(id=path.id[0], hparams={k: v[0] for k, v in path.hparams.items()})
+
+
+def prepare_alone(
+    plan: Plan, cohort: CohortPlan, drawn: Cohort, seed: int, data: Data | None, path: Path
+) -> tuple[Plan, Arguments]:
+    """The plan and arguments of one member's solo run."""
+    refiner = Keep()
+    alone = dataclasses.replace(cohort, size=1, rungs=refiner.rungs(1, plan.rounds))
+    space = (program_space(drawn.combination.traced),)
+    arguments = Arguments(np.uint32(seed), space, refiner, data, path)
+    layout = dataclasses.replace(plan.layout, devices=1)
+    alone_plan = dataclasses.replace(
+        plan, cohorts=(alone,), layout=layout, arguments=describe(arguments)
+    )
+    return alone_plan, arguments

@@ -1,0 +1,35 @@
+"""What the program is called with and what it carries from round to round."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from vtune.data import Data
+from vtune.population import Population, Record
+from vtune.types import PyTree
+
+
+class Carry(NamedTuple):
+    """One cohort between rounds: all of it is donated from call to call."""
+
+    population: Population
+    memory: PyTree
+    record: Record
+
+
+class Path(NamedTuple):
+    """Where a member stood, round by round: its ids and hyperparameters are these, whatever
+    the refiner says. Leaves [rounds, pop]."""
+
+    id: Any
+    hparams: PyTree
+
+
+class Arguments(NamedTuple):
+    """What the program is called with beside the carry and the rounds; nothing static."""
+
+    seed: Any
+    space: tuple[PyTree, ...]  # by cohort: traced distributions by name
+    refiner: Any
+    data: Data | None
+    path: Path | None = None  # only for a member that is trained again along its lineage

@@ -1,0 +1,87 @@
+"""Between rounds: the refiner is asked, and the population moved as it decides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from vtune.carry import Arguments, Carry
+from vtune.keys import IMPL
+from vtune.population import Population, gather
+from vtune.refine.base import Refinement
+from vtune.traced import snap
+from vtune.types import Array, PyTree
+
+_REFINE = 0x72666E65  # "rfne": the tag that keeps a refiner's keys apart from the members'
+
+
+def shrink(
+    index: int, number: int, before: int, size: int, arguments: Arguments, carry: Carry
+) -> Carry:
+    """Asks the refiner whom to keep; survivors come first, the dropped keep all but their state.
+
+    The ids show afterwards who stands where.
+    """
+    population = leading(carry.population, before)
+    refinement, memory = _ask(index, jnp.int32(number), population, carry.memory, arguments)
+    kept = gather(population, refinement)
+    gone = jnp.ones(before, bool).at[refinement.parents].set(False)
+    (places,) = jnp.nonzero(gone, size=before - size, fill_value=0)
+
+    def arrange(full: Array, old: Array, new: Array) -> Array:
+        return jnp.concatenate([new, old[places], full[before:]])
+
+    small = [p._replace(state=None) for p in (carry.population, population, kept)]
+    state = jax.tree.map(
+        lambda full, part: full.at[:size].set(part), carry.population.state, kept.state
+    )
+    parents = carry.record.parents.at[number, :size].set(refinement.parents)
+    return Carry(
+        jax.tree.map(arrange, *small)._replace(state=state),
+        memory,
+        carry.record._replace(parents=parents),
+    )
+
+
+def refine(
+    index: int, number: Array, population: Population, memory: PyTree, arguments: Arguments
+) -> tuple[Population, Array, PyTree]:
+    """Asks the refiner before every round but the first, and moves."""
+
+    def ask(population: Population, memory: PyTree) -> Any:
+        refinement, memory = _ask(index, number, population, memory, arguments)
+        return gather(population, refinement), refinement.parents, memory
+
+    def stay(population: Population, memory: PyTree) -> Any:
+        return population, own_slots(population.id.shape[0]), memory
+
+    return lax.cond(number > 0, ask, stay, population, memory)
+
+
+def _ask(
+    index: int, number: Array, population: Population, memory: PyTree, arguments: Arguments
+) -> tuple[Refinement, PyTree]:
+    """The refiner's decision; whatever it is, no hyperparameter leaves its range or grid."""
+    space = arguments.space[index]
+    key = jax.random.fold_in(jax.random.key(arguments.seed, impl=IMPL), _REFINE)
+    key = jax.random.fold_in(jax.random.fold_in(key, number), index)
+    refinement, memory = arguments.refiner.refine(
+        key, number, space, population.hparams, population.score, memory
+    )
+    hparams = {}
+    for name, value in refinement.hparams.items():
+        inherited = population.hparams[name][refinement.parents]
+        inside = snap(space[name], jnp.asarray(value))
+        hparams[name] = jnp.where(value == inherited, inherited, inside)
+    return Refinement(refinement.parents, hparams), memory
+
+
+def leading(population: Population, size: int) -> Population:
+    return jax.tree.map(lambda leaf: leaf[:size], population)
+
+
+def own_slots(size: int) -> Array:
+    return jnp.arange(size, dtype=jnp.int32)

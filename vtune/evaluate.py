@@ -1,0 +1,69 @@
+"""How good members are: totals over the validation batches, then one score each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from vtune.carry import Arguments
+from vtune.keys import member_key
+from vtune.plan import CohortPlan, Plan
+from vtune.population import Population, over_members
+from vtune.totals import join_rows, split_rows
+from vtune.types import Array, PyTree, float_dtype
+
+
+def evaluate(
+    plan: Plan, cohort: CohortPlan, population: Population, end: Array, arguments: Arguments
+) -> tuple[Array, dict[str, Array]]:
+    """The score [pop] and all metrics of every member, on the validation rows."""
+    data, seed, learner = arguments.data, arguments.seed, plan.learner
+
+    def measure(member: Any, shared: Any) -> Any:
+        own_id, traced, state = member
+        seed, end, number, batch, weight = shared
+        key = jax.random.fold_in(jax.random.fold_in(member_key(seed, own_id), end), number)
+        totals = learner.measure(key, cohort.h(traced), state, batch, weight)
+        return split_rows(totals)
+
+    def finish(totals: PyTree, shared: Any) -> Any:
+        metrics = dict(learner.score(totals))
+        if callable(plan.metric):
+            metrics["score"] = plan.metric(metrics)
+        value = jnp.asarray(metrics["score" if callable(plan.metric) else plan.metric])
+        return value, metrics
+
+    members = (population.id, population.hparams, population.state)
+    over = over_members(measure, plan.layout)
+    if data is None or plan.eval_batch_size is None:
+        summed, rows = over(members, (seed, end, jnp.int32(0), None, jnp.ones(1)))
+        rows = jax.tree.map(lambda a: a[None], rows)
+    else:
+        index, weight = evaluation_batches(data.valid, plan.eval_batch_size)
+
+        def one_batch(total: PyTree, xs: Any) -> Any:
+            number, own_rows, own_weight = xs
+            shared = (seed, end, number, data.take(own_rows), own_weight)
+            part, rows = over(members, shared)
+            return jax.tree.map(jnp.add, total, part), rows
+
+        number = jnp.arange(index.shape[0], dtype=jnp.int32)
+        shapes, _ = jax.eval_shape(
+            lambda: over(members, (seed, end, number[0], data.take(index[0]), weight[0]))
+        )
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        summed, rows = lax.scan(one_batch, zeros, (number, index, weight))
+    return over_members(finish, plan.layout)(join_rows(summed, rows), None)
+
+
+def evaluation_batches(valid: Array, size: int) -> tuple[Array, Array]:
+    """Validation rows [batches, size] and their weights, 0 on the last batch's padding."""
+    rows = valid.shape[0]
+    batches = -(-rows // size)
+    place = np.arange(batches * size)
+    index = jnp.take(valid, np.minimum(place, rows - 1)).reshape(batches, size)
+    return index, jnp.asarray((place < rows).reshape(batches, size), float_dtype())

@@ -1,0 +1,119 @@
+"""One training of a sweep, as a user sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from vtune.predict import checked_rows, predict
+from vtune.types import PyTree
+
+if TYPE_CHECKING:
+    from vtune.sweep import Sweep
+
+
+class Member:
+    """One training of a sweep.
+
+    Attributes:
+      index: its number in the first population.
+      hparams: its hyperparameters as plain Python values.
+      score: the last value of the sweep's metric, before it was dropped if it was; NaN where it
+        diverged.
+      status: "completed"; "dropped after round N" by the refiner; "diverged at step N", steps
+        counted from 0: the first whose metrics were not finite, or a round's last where only
+        the weights were not; after Ctrl-C "interrupted after round N".
+      history: metric by name, each [rounds, ...].
+    """
+
+    def __init__(self, sweep: Sweep, index: int):
+        self._sweep = sweep
+        self._column = index
+        self._place = sweep._places[index]
+        cohort, slot = self._place
+        self.index = int(np.asarray(sweep._populations[cohort].id)[slot])
+
+    @property
+    def hparams(self) -> dict[str, Any]:
+        cohort, slot = self._place
+        drawn, population = self._sweep._cohorts[cohort], self._sweep._populations[cohort]
+        combination = drawn.combination
+        traced = {
+            name: distribution.report(np.asarray(population.hparams[name])[slot])
+            for name, distribution in combination.traced.items()
+        }
+        values = {**combination.static, **traced}
+        return {name: values[name] for name in self._sweep.space.names if name in values}
+
+    @property
+    def score(self) -> float:
+        name, last = self._sweep.metric_name, self._sweep._lived[self._column] - 1
+        return float(self._sweep.history[name][last, self._column])
+
+    @property
+    def status(self) -> str:
+        cohort, slot = self._place
+        died = int(np.asarray(self._sweep._populations[cohort].died)[slot])
+        if died >= 0:
+            return f"diverged at step {died}"
+        done, planned = self._sweep._rounds, self._sweep._plan.rounds
+        if self._dropped:
+            return f"dropped after round {self._sweep._lived[self._column] - 1}"
+        return "completed" if done == planned else f"{self._sweep._stopped} after round {done - 1}"
+
+    @property
+    def _dropped(self) -> bool:
+        return bool(self._sweep._lived[self._column] < self._sweep._rounds)
+
+    @property
+    def history(self) -> dict[str, np.ndarray]:
+        return {name: values[:, self._column] for name, values in self._sweep.history.items()}
+
+    @property
+    def state(self) -> PyTree:
+        """The learner's whole state, optimizer state included.
+
+        Raises:
+          ValueError: the member was dropped, and its state with it.
+        """
+        if self._dropped:
+            raise ValueError(
+                f"member {self.index} was {self.status}, and its weights with it; "
+                f"sweep.rerun({self.index}) trains it again up to there"
+            )
+        cohort, slot = self._place
+        return pick(self._sweep._populations[cohort].state, slot)
+
+    @property
+    def variables(self) -> PyTree:
+        """What the model is applied with: for linen `model.apply(member.variables, x)`."""
+        show = self._sweep.learner.variables
+        return self.state if show is None else show(self.state)
+
+    def predict(self, x: Any) -> PyTree:
+        """The model's outputs `[rows, ...]` for an array (the entry `x`) or a dict of arrays."""
+        cohort, slot = self._place
+        plan, sweep = self._sweep._plan.cohorts[cohort], self._sweep
+        traced = {k: v[slot] for k, v in sweep._populations[cohort].hparams.items()}
+        batch = checked_rows(x, sweep._rows or {})
+        size = sweep._plan.eval_batch_size
+        return predict(sweep.learner, plan, traced, self.state, batch, size)
+
+    def __repr__(self) -> str:
+        return (
+            f"Member({self.index}, {self._sweep.metric_name}={self.score:.4g}, {self.status}, "
+            f"{ ({name: shown(value) for name, value in self.hparams.items()}) })"
+        )
+
+
+@jax.jit
+def pick(tree: PyTree, slot: Any) -> PyTree:
+    """One slot's part of a population."""
+    return jax.tree.map(lambda leaf: leaf[slot], tree)
+
+
+def shown(value: Any) -> Any:
+    """A choice for people: functions by name."""
+    return getattr(value, "__name__", value) if callable(value) else value

@@ -1,0 +1,95 @@
+"""What the cohorts observed, as arrays [rounds, members]. On the host."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from vtune.plan import CohortPlan, Plan
+from vtune.population import Record
+from vtune.search import Cohort
+
+
+class Records(NamedTuple):
+    """By round and member; a member's column is its place in the first population.
+
+    Attributes:
+      history: metric by name, [rounds, members, ...]; NaN where there is none.
+      settings: traced hyperparameters by name, [rounds, members], as trained with; NaN where a
+        member was dropped or has no such hyperparameter.
+      parents: [rounds, members] int32, the column whose weights the member went on from in that
+        round; -1 from the round on that it was dropped before.
+    """
+
+    history: dict[str, np.ndarray]
+    settings: dict[str, np.ndarray]
+    parents: np.ndarray
+
+    @property
+    def lived(self) -> np.ndarray:
+        """[members] rounds that each was trained."""
+        return np.sum(self.parents >= 0, axis=0)
+
+    def lineage(self, column: int) -> np.ndarray:
+        """[rounds lived] the columns where the weights of a member stood, round by round."""
+        path = []
+        for number in range(int(self.lived[column]) - 1, -1, -1):
+            path.append(column)
+            column = int(self.parents[number, column])
+        return np.array(path[::-1], np.int32)
+
+
+def join(plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int) -> Records:
+    """Puts the cohorts' records side by side, by member instead of by slot."""
+    ids = sorted(int(i) for cohort in cohorts for i in cohort.id)
+    column_of = {id: column for column, id in enumerate(ids)}
+    history: dict[str, np.ndarray] = {}
+    settings: dict[str, np.ndarray] = {}
+    types: dict[str, Any] = {}
+    parents = np.full((rounds, len(ids)), -1, np.int32)
+    for cohort_plan, cohort, own in zip(plan.cohorts, cohorts, carry, strict=True):
+        record: Record = jax.device_get(own.record)
+        columns = np.array([column_of[int(i)] for i in cohort.id])
+        for number, now, before in _standing(cohort_plan, columns, record.parents, rounds):
+            size = len(now)
+            parents[number, now] = before
+            for name, values in record.metrics.items():
+                shape = (rounds, len(ids), *values.shape[2:])
+                history.setdefault(name, np.full(shape, np.nan, values.dtype))
+                history[name][number, now] = values[number, :size]
+            for name, values in record.hparams.items():
+                types[name] = np.result_type(values.dtype, types.get(name, values.dtype))
+                settings.setdefault(name, np.full((rounds, len(ids)), np.nan))
+                settings[name][number, now] = values[number, :size]
+    for name, values in settings.items():
+        if not np.isnan(values).any():
+            settings[name] = values.astype(types[name])
+    names = sorted(history, key=lambda name: (name.startswith("train/"), name))
+    return Records({name: history[name] for name in names}, settings, parents)
+
+
+def _standing(plan: CohortPlan, columns: np.ndarray, parents: np.ndarray, rounds: int) -> Any:
+    """By round: its number, [slots] who stands there, [slots] whose weights they went on from."""
+    number = 0
+    for rung in plan.rungs:
+        for first in (True, *[False] * (rung.rounds - 1)):
+            if number >= rounds:
+                return
+            chosen = parents[number, : rung.size]
+            shrinking = first and rung.size < len(columns)
+            if chosen.min() < 0 or chosen.max() >= len(columns):
+                raise ValueError(
+                    f"the refiner gave parents {chosen.tolist()} before round {number}; there were "
+                    f"slots 0 to {len(columns) - 1}"
+                )
+            if shrinking and len(set(chosen.tolist())) < len(chosen):
+                raise ValueError(
+                    f"the refiner gave parents {chosen.tolist()} before round {number}; where the "
+                    "population shrinks no slot may be taken twice"
+                )
+            before = columns[chosen]
+            columns = before if shrinking else columns
+            yield number, columns, before
+            number += 1

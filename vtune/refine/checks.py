@@ -1,0 +1,66 @@
+"""What refiners check of their settings. Numbers inside the program are arrays and are skipped:
+they were checked when the refiner was built."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vtune.types import is_whole
+
+
+def check_whole(who: str, name: str, value: Any, least: int) -> None:
+    """A whole number, `least` or more."""
+    if not _is_plain(value):
+        return
+    if not is_whole(value):
+        raise TypeError(f"{who}: {name}={value!r} is not a whole number")
+    if value < least:
+        raise ValueError(f"{who}: {name}={value!r} must be {least} or more")
+
+
+def check_between(who: str, name: str, value: Any, low: float, high: float, open: str = "") -> None:
+    """A number from `low` to `high`; `open="low"` leaves the low end out."""
+    if not _is_plain(value):
+        return
+    if not _is_real(value):
+        raise TypeError(f"{who}: {name}={value!r} is not a number")
+    if not low <= value <= high or (open == "low" and value == low):
+        least = "above" if open == "low" else "from"
+        raise ValueError(f"{who}: {name}={value!r} must be {least} {low:g} to {high:g}")
+
+
+def check_factors(who: str, name: str, factors: Any) -> None:
+    """A sequence of numbers above 0."""
+    if isinstance(factors, str) or not isinstance(factors, Sequence):
+        raise TypeError(f"{who}: {name}={factors!r} is not a sequence such as (1.2, 0.8)")
+    if not factors:
+        raise ValueError(f"{who}: {name} is empty; give at least one factor, such as (1.2, 0.8)")
+    for factor in factors:
+        if not _is_plain(factor):
+            continue
+        if not _is_real(factor):
+            raise TypeError(f"{who}: {name} holds {factor!r}, which is not a number")
+        if not 0 < factor < math.inf:
+            raise ValueError(f"{who}: {name} holds {factor!r}; factors are above 0 and finite")
+
+
+def check_size(who: str, size: int, least: int, why: str) -> None:
+    """A cohort has at least `least` members."""
+    if size < least:
+        raise ValueError(
+            f"{who} needs at least {least} members a cohort, {why}; this one has {size}"
+        )
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is what a user wrote, and not an array or a part of a traced pytree."""
+    return value is None or isinstance(value, int | float | complex | str | Sequence | np.generic)
+
+
+def _is_real(value: Any) -> bool:
+    number = isinstance(value, int | float | np.integer | np.floating)
+    return number and not isinstance(value, bool)

@@ -1,0 +1,196 @@
+"""Population-based bandits (Parker-Holder et al. 2020)."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from vtune.refine.base import Refinement, Rung, rank
+from vtune.refine.checks import check_size, check_whole
+from vtune.refine.exploit import TRUNCATION, exploit
+from vtune.refine.gp import Kernel, Observations, condition, log_likelihood, posterior
+from vtune.refine.pbt import check_schedule, choose, is_due
+from vtune.traced import from_unit, to_unit
+from vtune.types import Array, Key, PyTree, float_dtype
+
+STATIC: Any = {"static": True}
+# Where the kernel's numbers are looked for; y has variance 1 and x lies in the unit cube.
+LENGTHSCALES, EPSILONS, NOISES = (0.03, 0.1, 0.3, 1.0), (0.0, 0.1, 0.3), (0.03, 0.1, 0.3)
+C1, C2 = 0.2, 0.4  # beta = C1 + max(0, log(C2 * observations)), as in the authors' code
+
+
+class Memory(NamedTuple):
+    """What was observed so far; carried beside the population.
+
+    Attributes:
+      x: [rows, dims] settings on their unit scales. t: [rows] the perturbation's number.
+      y: [rows] improvement of the score. count: rows ever written, in a ring.
+      start: [pop] every slot's score when its present hyperparameters began; NaN at first.
+    """
+
+    x: Any
+    t: Any
+    y: Any
+    count: Any
+    start: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PB2:
+    """PBT whose new hyperparameters are chosen by a model instead of by chance.
+
+        every perturbation_interval rounds, from burn_in_period on:
+          observe how much every slot's score improved with its hyperparameters
+          exploit, as in PBT
+          for each slot that took another's place, one after the other: the hyperparameters with
+            the largest mean + sqrt(beta) sd of the improvement that a Gaussian process expects;
+            those chosen already count as observed, which lowers the sd around them
+
+    The process drifts in time: kernel variance * exp(-|x - x'|^2 / l) * (1 - epsilon)^(|t - t'|
+    / 2), hyperparameters on their unit scales, improvements standardised. Its l, epsilon and
+    noise are those of the largest marginal likelihood among 36. The largest of the upper bound
+    is looked for among `candidates`, half uniform, half near the donors. Until improvements
+    have been seen, the bound is equal everywhere and the choice a spread-out random one.
+    Structural hyperparameters do not change.
+
+    Args:
+      perturbation_interval, burn_in_period, quantile_fraction, exploit: as in `PBT`.
+      observations: how many are remembered, the latest (at least one a slot). candidates: see
+        above. Both are static.
+
+    Raises:
+      TypeError, ValueError: on a number outside its range, a cohort of one member, or a cohort
+        without traced hyperparameters.
+    """
+
+    perturbation_interval: Any = 1
+    burn_in_period: Any = 0
+    quantile_fraction: Any = 0.25
+    exploit: str = field(default=TRUNCATION, metadata=STATIC)
+    observations: int = field(default=128, metadata=STATIC)
+    candidates: int = field(default=512, metadata=STATIC)
+
+    def __post_init__(self) -> None:
+        check_schedule("PB2", self)
+        check_whole("PB2", "observations", self.observations, 1)
+        check_whole("PB2", "candidates", self.candidates, 2)
+
+    def rungs(self, size: int, rounds: int) -> tuple[Rung, ...]:
+        check_size("PB2", size, 2, "one to take another's place")
+        return (Rung(size, rounds),)
+
+    def init(self, space: PyTree, size: int) -> PyTree:
+        if not space:
+            raise ValueError(
+                "PB2: no traced hyperparameters to choose; give the space a vt.Float, vt.Int or "
+                "vt.Ordinal, or use vt.PBT()"
+            )
+        rows = max(self.observations, size)
+        zeros = lambda *shape: jnp.zeros(shape, float_dtype())
+        start = jnp.full(size, jnp.nan, float_dtype())
+        return Memory(zeros(rows, len(space)), zeros(rows), zeros(rows), jnp.int32(0), start)
+
+    def refine(
+        self, key: Key, round: Any, space: PyTree, hparams: PyTree, score: Array, memory: PyTree
+    ) -> tuple[Refinement, PyTree]:
+        slots = jnp.arange(score.shape[0], dtype=jnp.int32)
+
+        def act(memory: Memory) -> Any:
+            k_exploit, k_candidates = jax.random.split(key)
+            time = round / jnp.asarray(self.perturbation_interval, float_dtype())
+            order, x = rank(score), _units(space, hparams)
+            memory = _observe(memory, x, time, score, order)
+            u = jax.random.uniform(k_exploit, score.shape, float_dtype())
+            parents = exploit(self.exploit, u, score, self.quantile_fraction)
+            near = x[parents[order]]  # by rank, so that the slots' order does not matter
+            points = _candidates(k_candidates, near, self.candidates)
+            turns = order[::-1]  # the worst chooses first
+            chosen = _batch(memory, points, time, (parents != slots)[turns])
+            own = points[jnp.zeros_like(chosen).at[turns].set(chosen)]
+            inherited = {name: values[parents] for name, values in hparams.items()}
+            new = {
+                name: from_unit(space[name], own[:, i]).astype(hparams[name].dtype)
+                for i, name in enumerate(sorted(space))
+            }
+            decided = choose(parents != slots, new, inherited)
+            return parents, decided, memory._replace(start=score[parents])
+
+        stay = lambda memory: (slots, hparams, memory)
+        parents, decided, memory = lax.cond(is_due(self, round), act, stay, memory)
+        return Refinement(parents, decided), memory
+
+
+def _units(space: PyTree, hparams: PyTree) -> Array:
+    """[pop, dims] hyperparameters on their unit scales, in the order of their names."""
+    columns = [to_unit(space[name], hparams[name]) for name in sorted(space)]
+    return jnp.stack(columns, axis=1).astype(float_dtype())
+
+
+def _observe(memory: Memory, x: Array, time: Array, score: Array, order: Array) -> Memory:
+    """Writes every slot's improvement into the ring, best first; those that are finite."""
+    gain = (score - memory.start)[order]
+    valid = jnp.isfinite(gain)
+    rows = memory.y.shape[0]
+    place = (memory.count + jnp.cumsum(valid) - 1) % rows
+    place = jnp.where(valid, place, rows)  # outside: dropped
+    return memory._replace(
+        x=memory.x.at[place].set(x[order], mode="drop"),
+        t=memory.t.at[place].set(time, mode="drop"),
+        y=memory.y.at[place].set(gain, mode="drop"),
+        count=memory.count + jnp.sum(valid, dtype=jnp.int32),
+    )
+
+
+def _candidates(key: Key, near: Array, count: int) -> Array:
+    """[count, dims] points of the unit cube: half anywhere, half about `near` [pop, dims]."""
+    k_anywhere, k_about = jax.random.split(key)
+    dims = near.shape[1]
+    anywhere = jax.random.uniform(k_anywhere, (count // 2, dims), float_dtype())
+    rest = count - count // 2
+    step = 0.1 * jax.random.normal(k_about, (rest, dims), float_dtype())
+    about = near[jnp.arange(rest) % near.shape[0]] + step
+    below = 1 - jnp.finfo(float_dtype()).eps
+    return jnp.concatenate([anywhere, jnp.clip(about, 0, below)])
+
+
+def _batch(memory: Memory, points: Array, time: Array, choosing: Array) -> Array:
+    """[pop] the candidate, as a number of `points`, that each slot chooses in its turn.
+
+    Args:
+      choosing: [pop] whether it does; the choice of one that does not leaves no trace.
+    """
+    seen = standardised(memory)
+    kernel = fit(seen)
+    times = jnp.full(points.shape[0], time, float_dtype())
+    mean, covariance = posterior(kernel, seen, points, times)
+    beta = C1 + jnp.maximum(0.0, jnp.log(C2 * jnp.maximum(jnp.sum(seen.mask), 1)))
+
+    def choose_next(covariance: Array, chooses: Array) -> tuple[Array, Array]:
+        sd = jnp.sqrt(jnp.maximum(jnp.diag(covariance), 0))
+        point = jnp.argmax(mean + jnp.sqrt(beta) * sd)
+        return jnp.where(chooses, condition(kernel, covariance, point), covariance), point
+
+    return lax.scan(choose_next, covariance, choosing)[1]
+
+
+def standardised(memory: Memory) -> Observations:
+    """What was observed, y with mean 0 and variance 1 (left at 0 where all are equal)."""
+    mask = (jnp.arange(memory.y.shape[0]) < memory.count).astype(float_dtype())
+    count = jnp.maximum(jnp.sum(mask), 1)
+    centred = (memory.y - jnp.sum(memory.y * mask) / count) * mask
+    sd = jnp.sqrt(jnp.sum(centred**2) / count)
+    return Observations(memory.x, memory.t, centred / jnp.maximum(sd, 1e-8), mask)
+
+
+def fit(seen: Observations) -> Kernel:
+    """The kernel of the largest marginal likelihood on a grid."""
+    grid = jnp.array(list(itertools.product(LENGTHSCALES, EPSILONS, NOISES)), float_dtype())
+    kernels = Kernel(jnp.ones(len(grid), float_dtype()), *grid.T)
+    best = jnp.argmax(jax.vmap(log_likelihood, in_axes=(0, None))(kernels, seen))
+    return jax.tree.map(lambda a: a[best], kernels)

@@ -1,0 +1,123 @@
+"""replay: a fresh member on a schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vtune.alone import path_of
+from vtune.data import Data
+from vtune.distributions import Float, Int
+from vtune.learner import Learner
+from vtune.member import Member
+from vtune.prepare import prepare
+from vtune.schedule import Schedule
+from vtune.search import Given
+from vtune.tune import run_prepared
+from vtune.types import float_dtype
+
+
+def replay(
+    learner: Learner,
+    data: Data | None,
+    schedule: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    eval_batch_size: int | None = None,
+    metric: Any = None,
+    mode: str | None = None,
+    progress: bool | None = None,
+) -> Member:
+    """Trains a fresh member whose hyperparameters follow a schedule, round by round.
+
+    With PBT what was found is a schedule and not a setting: this trains on it from new initial
+    weights, with other data or another seed.
+
+    Args:
+      learner: as for `vt.tune`. data: None for learners that make their own.
+      schedule: `sweep.schedule(i)`; or a dict by name of sequences of numbers [rounds] for traced
+        hyperparameters and single values for structural and fixed ones.
+      seed: of weights, rows and noise.
+      epochs, steps, batch_size, eval_batch_size, metric, mode: as for `vt.tune`; what is left out
+        is as it was in the sweep that the schedule comes from.
+
+    Returns:
+      The member, trained; its `history` is [rounds, ...].
+
+    Raises:
+      TypeError, ValueError: on whatever cannot work, before anything is compiled.
+    """
+    traced, fixed, rounds = _parts(schedule)
+    known = dict(schedule.options) if isinstance(schedule, Schedule) else {}
+    if epochs is None and steps is None:
+        steps = known.get("steps")
+    if "rounds" in known:
+        rounds = known["rounds"]
+    arrays = {name: _in_program(name, values) for name, values in traced.items()}
+    space = {**{name: _range(values) for name, values in arrays.items()}, **fixed}
+    path = path_of(np.zeros(rounds or 1, np.int32), arrays, rounds or 1)
+    first = {name: values[0].item() for name, values in arrays.items()}
+    other = metric is not None and metric != known.get("metric")
+    prepared = prepare(
+        learner,
+        space,
+        data,
+        search=Given([first]),
+        refiner=None,
+        epochs=epochs,
+        steps=steps,
+        rounds=rounds,
+        batch_size=batch_size if batch_size is not None else known.get("batch_size") or 32,
+        eval_batch_size=eval_batch_size or known.get("eval_batch_size"),
+        metric=metric if metric is not None else known.get("metric", "loss"),
+        mode=mode if mode is not None or other else known.get("mode"),
+        seed=seed,
+        layout=None,
+        path=path,
+    )
+    return run_prepared(prepared, progress)[0]
+
+
+def _parts(schedule: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], int | None]:
+    """(traced by round, fixed values, rounds)."""
+    if not isinstance(schedule, Mapping):
+        raise TypeError(
+            f"schedule={schedule!r} is no schedule; give sweep.schedule(i) or a dict such as "
+            '{"lr": [0.1, 0.1, 0.01]}'
+        )
+    if isinstance(schedule, Schedule):
+        names = schedule.traced
+        fixed = {name: values[0] for name, values in schedule.items() if name not in names}
+    else:
+        names = tuple(k for k, v in schedule.items() if isinstance(v, list | tuple | np.ndarray))
+        fixed = {name: value for name, value in schedule.items() if name not in names}
+    lengths = {name: len(schedule[name]) for name in names}
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        raise ValueError(
+            f"schedule: every traced hyperparameter has one value a round; lengths are {lengths}"
+        )
+    rounds = next(iter(lengths.values()), None)
+    return {name: schedule[name] for name in names}, fixed, rounds
+
+
+def _in_program(name: str, values: Any) -> np.ndarray:
+    array = np.asarray(values)
+    if array.ndim != 1 or array.dtype.kind not in "iuf":
+        raise TypeError(
+            f"schedule[{name!r}]: {values!r} is not a number a round; a structural or fixed "
+            "hyperparameter is given as its value"
+        )
+    if not all(map(math.isfinite, array.tolist())):
+        raise ValueError(f"schedule[{name!r}]: {values!r} is not finite in every round")
+    return array.astype(np.int32 if array.dtype.kind in "iu" else float_dtype())
+
+
+def _range(values: np.ndarray) -> Float | Int:
+    kind = Int if values.dtype.kind == "i" else Float
+    return kind(values.min().item(), values.max().item())
