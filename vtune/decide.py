@@ -9,13 +9,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from vtune.carry import Arguments, Carry
-from vtune.keys import IMPL
+from vtune.keys import refine_key
 from vtune.population import Population, gather
 from vtune.refine.base import Refinement
 from vtune.traced import snap
 from vtune.types import Array, PyTree
-
-_REFINE = 0x72666E65  # "rfne": the tag that keeps a refiner's keys apart from the members'
 
 
 def shrink(
@@ -66,8 +64,7 @@ def _ask(
 ) -> tuple[Refinement, PyTree]:
     """The refiner's decision; whatever it is, no hyperparameter leaves its range or grid."""
     space = arguments.space[index]
-    key = jax.random.fold_in(jax.random.key(arguments.seed, impl=IMPL), _REFINE)
-    key = jax.random.fold_in(jax.random.fold_in(key, number), index)
+    key = refine_key(arguments.seed, number, index)
     refinement, memory = arguments.refiner.refine(
         key, number, space, population.hparams, population.score, memory
     )

@@ -3,6 +3,7 @@
 member key = key(seed) folded with the member's id
 step key   = member key folded with the global step, counted from 0
 row key    = key(seed) folded with a tag, the fold and the epoch
+refine key = key(seed) folded with a tag, the coming round and the cohort's number
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from vtune.types import Key
 
 IMPL = "threefry2x32"  # `rbg` keys give other bits under vmap than alone
 _ROWS = 0x726F7773  # "rows": no population is so large that a member's id meets it
+_REFINE = 0x72666E65  # "rfne"
 
 
 def member_key(seed: Any, id: Any) -> Key:
@@ -52,3 +54,9 @@ def row_key(seed: Any, fold: Any, epoch: Any) -> Key:
     """The key that shuffles the training rows of one fold in one epoch."""
     key = jax.random.fold_in(jax.random.key(seed, impl=IMPL), _ROWS)
     return jax.random.fold_in(jax.random.fold_in(key, fold), epoch)
+
+
+def refine_key(seed: Any, round: Any, cohort: Any) -> Key:
+    """The key of a refiner's decision before a round, for the cohort of this number."""
+    key = jax.random.fold_in(jax.random.key(seed, impl=IMPL), _REFINE)
+    return jax.random.fold_in(jax.random.fold_in(key, round), cohort)

@@ -81,7 +81,7 @@ def prepare(
     refiner = refiner if refiner is not None else Keep()
     if isinstance(refiner, type) or not hasattr(refiner, "refine"):
         raise TypeError(f"refiner={refiner!r} is no refiner; write vt.PBT() or vt.Halving()")
-    if jax.tree.structure(refiner) == jax.tree.structure(0):
+    if any(leaf is refiner for leaf in jax.tree.leaves(refiner)):
         raise TypeError(
             f"refiner={refiner!r} is not registered with JAX; write @jax.tree_util."
             "register_dataclass and @dataclass(frozen=True) above its class"

@@ -62,7 +62,7 @@ def replay(
     arrays = {name: _in_program(name, values) for name, values in traced.items()}
     space = {**{name: _range(values) for name, values in arrays.items()}, **fixed}
     path = path_of(np.zeros(rounds or 1, np.int32), arrays, rounds or 1)
-    first = {name: values[0].item() for name, values in arrays.items()}
+    first = {name: _plain(values[0]) for name, values in arrays.items()}
     other = metric is not None and metric != known.get("metric")
     prepared = prepare(
         learner,
@@ -120,4 +120,9 @@ def _in_program(name: str, values: Any) -> np.ndarray:
 
 def _range(values: np.ndarray) -> Float | Int:
     kind = Int if values.dtype.kind == "i" else Float
-    return kind(values.min().item(), values.max().item())
+    return kind(_plain(values.min()), _plain(values.max()))
+
+
+def _plain(value: np.generic) -> Any:
+    """The shortest Python number that is this one in the program's type."""
+    return value.item() if value.dtype.kind == "i" else float(str(value))

@@ -22,7 +22,7 @@ def check_whole(who: str, name: str, value: Any, least: int) -> None:
         raise ValueError(f"{who}: {name}={value!r} must be {least} or more")
 
 
-def check_between(who: str, name: str, value: Any, low: float, high: float, open: str = "") -> None:
+def check_between(who: str, name: str, value: Any, low: Any, high: Any, open: str = "") -> None:
     """A number from `low` to `high`; `open="low"` leaves the low end out."""
     if not _is_plain(value):
         return

@@ -43,8 +43,8 @@ class Halving:
       (Rung(size=20, rounds=1), Rung(size=7, rounds=2), Rung(size=3, rounds=6))
     """
 
-    reduction_factor: int = field(default=3, metadata=STATIC)
-    min_rounds: int = field(default=1, metadata=STATIC)
+    reduction_factor: Any = field(default=3, metadata=STATIC)
+    min_rounds: Any = field(default=1, metadata=STATIC)
 
     def __post_init__(self) -> None:
         check_whole("Halving", "reduction_factor", self.reduction_factor, 2)

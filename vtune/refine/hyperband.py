@@ -45,8 +45,8 @@ class Hyperband:
       ((81, 27, 9, 3, 1), (34, 11, 3, 1), (15, 5, 1), (8, 2), (5,))
     """
 
-    reduction_factor: int = field(default=3, metadata=STATIC)
-    max_rounds: int = field(metadata=STATIC)
+    reduction_factor: Any = field(default=3, metadata=STATIC)
+    max_rounds: Any = field(metadata=STATIC)
 
     def __post_init__(self) -> None:
         check_whole("Hyperband", "reduction_factor", self.reduction_factor, 2)

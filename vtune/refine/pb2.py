@@ -72,9 +72,9 @@ class PB2:
     perturbation_interval: Any = 1
     burn_in_period: Any = 0
     quantile_fraction: Any = 0.25
-    exploit: str = field(default=TRUNCATION, metadata=STATIC)
-    observations: int = field(default=128, metadata=STATIC)
-    candidates: int = field(default=512, metadata=STATIC)
+    exploit: Any = field(default=TRUNCATION, metadata=STATIC)
+    observations: Any = field(default=128, metadata=STATIC)
+    candidates: Any = field(default=512, metadata=STATIC)
 
     def __post_init__(self) -> None:
         check_schedule("PB2", self)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,8 +56,8 @@ class PBT:
     quantile_fraction: Any = 0.25
     resample_probability: Any = 0.25
     perturbation_factors: Any = (1.2, 0.8)
-    exploit: str = field(default=TRUNCATION, metadata=STATIC)
-    custom_explore: Callable[..., Any] | None = field(default=None, metadata=STATIC)
+    exploit: Any = field(default=TRUNCATION, metadata=STATIC)
+    custom_explore: Any = field(default=None, metadata=STATIC)
 
     def __post_init__(self) -> None:
         check_schedule("PBT", self)
