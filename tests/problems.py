@@ -85,7 +85,7 @@ def greedy(penalty, rounds=50, steps=20):
 
     def step(key, h, state, batch):
         theta, p, count = state
-        line = (total - steps * (count // steps)) / total
+        line = (total - steps * (count // steps)).astype(float) / total
         p = p + jnp.where(count % steps == 0, penalty * jnp.abs(h["h"] - line), 0.0)
         theta = theta - 0.002 * jnp.maximum(2 - h["h"] - p, 0) * theta
         return (theta, p, count + 1), {}

@@ -1,0 +1,295 @@
+"""Refiners equal the slow NumPy references of reference.py, given the same random numbers."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import greedy
+from test_refiners import SPACE, hparams_of, scores
+
+import vtune as vt
+from vtune.keys import refine_key
+from vtune.plan import as_arrays
+from vtune.refine import explore, gp, mfpbt, pb2, pbt
+from vtune.traced import program_space
+
+SEEDS = st.integers(0, 2**31 - 1)
+
+
+@functools.lru_cache
+def jitted(refiner):
+    """refine, with the exploration's draws as an argument: an exp in another program may round
+    otherwise."""
+    space, traced = program_space(SPACE), as_arrays(refiner)
+
+    def refine(key, round, hparams, score, by_rank):
+        given = lambda key, space, place, factors: jax.tree.map(lambda a: a[place], by_rank)
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (pbt, mfpbt):
+                patch.setattr(module, "draw", given)
+            return traced.refine(key, round, space, hparams, score, ())[0]
+
+    return jax.jit(refine)
+
+
+def draws_by_rank(key, space, size, factors=2):
+    return jax.device_get(explore.draw(key, space, jnp.arange(size, dtype=jnp.int32), factors))
+
+
+def same(decision, expected):
+    parents, hparams = expected
+    np.testing.assert_array_equal(decision.parents, parents)
+    for name, values in hparams.items():
+        assert decision.hparams[name].dtype == values.dtype
+        # low + k step is rounded once where the compiler fuses it, and twice in NumPy
+        ulps = 1.2e-7 if name == "rate" else 0
+        np.testing.assert_allclose(
+            decision.hparams[name], values, rtol=ulps, atol=0, equal_nan=False, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("kind", ["truncation", "binary_tournament"])
+@pytest.mark.parametrize("quantile", [0.25, 0.2, 0.5])
+@given(data=st.data(), seed=SEEDS)
+def test_pbt(kind, quantile, data, seed):
+    size, factors = 11, (1.7, 0.6)
+    refiner = vt.PBT(1, 0, quantile, 0.3, factors, kind)
+    score, hparams = data.draw(scores(size)), hparams_of(size, seed)
+    key = jax.random.key(seed)
+    k_exploit, k_explore, _ = jax.random.split(key, 3)
+    u = np.asarray(jax.random.uniform(k_exploit, (size,)))
+    space = program_space(SPACE)
+    draws = draws_by_rank(k_explore, space, size)
+    decision = jitted(refiner)(key, 3, hparams, score, draws)
+    expected = reference.pbt(
+        space,
+        hparams,
+        score,
+        u,
+        draws,
+        quantile=quantile,
+        factors=factors,
+        probability=0.3,
+        kind=kind,
+    )
+    same(decision, expected)
+
+
+@given(data=st.data(), seed=SEEDS, round=st.integers(1, 12))
+def test_mfpbt(data, seed, round):
+    size, frequencies, factors = 24, (1, 3, 4), (2.0, 0.5)
+    refiner = vt.MFPBT(frequencies, 0.3, factors)
+    score, hparams = data.draw(scores(size)), hparams_of(size, seed)
+    key, space = jax.random.key(seed), program_space(SPACE)
+    draws = draws_by_rank(key, space, size)
+    decision = jitted(refiner)(key, round, hparams, score, draws)
+    expected = reference.mfpbt(
+        space,
+        hparams,
+        score,
+        draws,
+        round=round,
+        frequencies=frequencies,
+        factors=factors,
+        probability=0.3,
+    )
+    same(decision, expected)
+
+
+def test_mfpbt_of_equal_frequency_keeps_its_own_hyperparameters():
+    score = np.array([5, 6, 7, 8, 1, 2, 3, 4], np.float32)
+    hparams = hparams_of(8)
+    space, key = program_space(SPACE), jax.random.key(0)
+    new, _ = vt.MFPBT((1, 1)).refine(key, 1, space, hparams, jnp.asarray(score), ())
+    migrant = 5  # second of the second group's ranks from below: its third quarter
+    assert new.parents[migrant] == 3
+    assert new.hparams["lr"][migrant] == hparams["lr"][migrant]
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+@given(data=st.data(), size=st.integers(4, 30))
+def test_halving(factor, data, size):
+    score = data.draw(scores(size))
+    decision, _ = vt.Halving(factor).refine(
+        jax.random.key(0), 1, {}, {"lr": jnp.arange(size)}, jnp.asarray(score), ()
+    )
+    assert decision.parents.tolist() == reference.halving(score, factor)
+    assert decision.hparams["lr"].tolist() == decision.parents.tolist()
+
+
+@given(data=st.data(), rung=st.integers(0, 2))
+def test_hyperband(data, rung):
+    refiner = vt.Hyperband(max_rounds=27)
+    size = refiner.rungs(refiner.size, 27)[rung].size
+    score = data.draw(scores(size))
+    decision, _ = refiner.refine(jax.random.key(0), 1, {}, {}, jnp.asarray(score), ())
+    assert decision.parents.tolist() == reference.hyperband(score, refiner.brackets, rung)
+
+
+def test_when_pbt_acts():
+    """As in Ray Tune: first when burn-in and one interval are over, then every interval."""
+    for interval, burn_in in ((1, 0), (3, 0), (2, 5), (4, 2), (1, 6)):
+        refiner, last = vt.PBT(interval, burn_in), 0
+        score, hparams = np.arange(8, dtype=np.float32), hparams_of(8)
+        key = jax.random.key(0)
+        draws = draws_by_rank(key, program_space(SPACE), 8)
+        for round in range(1, 20):
+            acts = round >= burn_in and round - last >= interval
+            decision = jitted(refiner)(key, round, hparams, score, draws)
+            moved = np.any(np.asarray(decision.parents) != np.arange(8))
+            assert moved == acts, (interval, burn_in, round)
+            last = round if acts else last
+
+
+def test_a_whole_run_equals_a_numpy_loop(x64):
+    """The deceptive problem, 32 members, 50 rounds: every decision, weight and score."""
+    space, size, rounds, steps, factors = {"h": vt.Float(1e-4, 1.1)}, 32, 50, 20, (2.0, 0.5)
+    first = np.random.default_rng(3).uniform(0.9, 1.1, size)
+    sweep = vt.tune(
+        greedy(0.2),
+        space,
+        search=vt.Given([{"h": float(h)} for h in first]),
+        refiner=vt.PBT(resample_probability=0.0, perturbation_factors=factors),
+        steps=rounds * steps,
+        rounds=rounds,
+        metric="score",
+        mode="max",
+        seed=7,
+    )
+    inside = program_space(space)
+    theta, p, h = np.full(size, 0.9), np.zeros(size), first.copy()
+    score = None
+    for number in range(rounds):
+        parents = np.arange(size)
+        if number:
+            k_exploit, k_explore, _ = jax.random.split(refine_key(7, number, 0), 3)
+            u = np.asarray(jax.random.uniform(k_exploit, (size,), np.float64))
+            draws = draws_by_rank(k_explore, inside, size)
+            parents, new = reference.pbt(
+                inside, {"h": h}, score, u, draws, quantile=0.25, factors=factors, probability=0.0
+            )
+            theta, p, h = theta[parents], p[parents], new["h"]
+        np.testing.assert_array_equal(sweep.parents[number], parents)
+        np.testing.assert_array_equal(sweep.settings["h"][number], h)
+        p = p + 0.2 * np.abs(h - (1000 - 20 * number) / 1000)
+        for _ in range(steps):
+            theta = theta - 0.002 * np.maximum(2 - h - p, 0) * theta
+        score = 1.2 - theta**2
+        np.testing.assert_allclose(sweep.history["score"][number], score, rtol=0, atol=1e-12)
+
+
+# PB2 ------------------------------------------------------------------------------------------
+
+
+def on_device(*trees):
+    return jax.tree.map(jnp.asarray, trees)
+
+
+def observed(rows, dims, full, seed):
+    rng = np.random.default_rng(seed)
+    mask = (np.arange(rows) < full).astype(float)
+    x, t, y = rng.random((rows, dims)), rng.integers(0, 9, rows) * 1.0, rng.normal(size=rows)
+    return gp.Observations(x, t, y, mask)
+
+
+KERNELS = [
+    gp.Kernel(1.0, length, epsilon, noise)
+    for length in (0.03, 0.3, 1.0)
+    for epsilon in (0.0, 0.3)
+    for noise in (0.03, 0.3)
+]
+
+
+@pytest.mark.parametrize("wide", [True, False], ids=["float64", "float32"])
+def test_the_posterior_equals_a_dense_gaussian_process(wide, request):
+    if wide:
+        request.getfixturevalue("x64")
+    posterior = jax.jit(gp.posterior)
+    for number, kernel in enumerate(KERNELS):
+        seen = observed(40, 2, [40, 25, 1][number % 3], number)
+        points, full = np.random.default_rng(99).random((20, 2)), int(seen.mask.sum())
+        mean, covariance = posterior(
+            kernel, jax.tree.map(jnp.asarray, seen), points, np.full(20, 9.0)
+        )
+        expected = reference.gaussian_process(
+            kernel, seen.x[:full], seen.t[:full], seen.y[:full], points, 9.0
+        )
+        limit = 1e-9 if wide else 1e-5
+        np.testing.assert_allclose(np.diag(covariance), expected[1], rtol=0, atol=limit)
+        np.testing.assert_allclose(mean, expected[0], rtol=0, atol=limit)
+
+
+def test_a_chosen_point_counts_as_observed(x64):
+    """Its value is not known yet: the mean stays, the variance is that of a process that saw it."""
+    kernel = gp.Kernel(1.0, 0.3, 0.1, 0.1)
+    seen = observed(12, 2, 12, 0)
+    points = np.random.default_rng(1).random((9, 2))
+    _, covariance = gp.posterior(kernel, *on_device(seen, points, np.full(9, 4.0)))
+    for chosen in (3, 7, 3):
+        covariance = gp.condition(kernel, covariance, jnp.int32(chosen))
+    more = points[[3, 7, 3]]
+    x, t = np.concatenate([seen.x, more]), np.concatenate([seen.t, np.full(3, 4.0)])
+    expected = reference.gaussian_process(kernel, x, t, np.zeros(15), points, 4.0)[1]
+    np.testing.assert_allclose(np.diag(covariance), expected, rtol=0, atol=1e-9)
+
+
+def test_the_kernel_is_the_likeliest_of_the_grid(x64):
+    """Smooth observations without drift ask for a long lengthscale, no decay and little noise."""
+    x = np.random.default_rng(0).random((60, 1))
+    smooth = gp.Observations(x, np.arange(60.0), np.sin(3 * x[:, 0]), np.ones(60))
+    kernel = pb2.fit(*on_device(smooth))
+    assert (kernel.lengthscale, kernel.epsilon, kernel.noise) == (1.0, 0.0, 0.03)
+    noise = smooth._replace(y=np.random.default_rng(1).normal(size=60))
+    assert pb2.fit(*on_device(noise)).noise == 0.3
+    dense = gp.log_likelihood(kernel, *on_device(smooth))
+    covariance = np.exp(-((x - x.T) ** 2)) + 0.03 * np.eye(60)
+    y = smooth.y
+    expected = -0.5 * y @ np.linalg.solve(covariance, y) - 0.5 * np.linalg.slogdet(covariance)[1]
+    assert float(dense) == pytest.approx(expected, abs=1e-6)
+
+
+def test_pb2_remembers_improvements_of_those_that_trained():
+    space = program_space({"lr": vt.Float(0.0, 1.0)})
+    refiner = vt.PB2(observations=8, candidates=16)
+    memory = refiner.init(space, 4)
+    hparams = {"lr": jnp.array([0.1, 0.2, 0.3, 0.4])}
+    key = jax.random.key(0)
+    score = jnp.array([1.0, 2.0, 3.0, 4.0])
+    decision, memory = refiner.refine(key, 1, space, hparams, score, memory)
+    assert int(memory.count) == 0  # nothing to compare with yet
+    assert int(decision.parents[0]) == 3
+    np.testing.assert_array_equal(memory.start, [4.0, 2.0, 3.0, 4.0])  # of the weights it took
+    after = jnp.array([4.5, -jnp.inf, 3.25, 6.0])
+    held = decision.hparams
+    decision, memory = refiner.refine(key, 2, space, held, after, memory)
+    assert int(memory.count) == 3  # the diverged one is left out
+    np.testing.assert_allclose(memory.y[:3], [2.0, 0.5, 0.25])  # best first
+    order = [3, 0, 2]
+    np.testing.assert_allclose(memory.x[:3, 0], np.asarray(held["lr"])[order], rtol=1e-6)
+    np.testing.assert_array_equal(memory.t[:3], [2.0, 2.0, 2.0])
+    for number in range(3, 9):  # the ring goes round
+        _, memory = refiner.refine(key, number, space, held, after + number, memory)
+    assert memory.y.shape == (8,)
+    assert int(memory.count) > 16
+
+
+def test_pb2_goes_where_improvement_was_seen():
+    """Improvement is largest at 0.7: after some rounds what is chosen lies there."""
+    space = program_space({"lr": vt.Float(0.0, 1.0)})
+    refiner = vt.PB2(quantile_fraction=0.5, candidates=128)
+    refine = jax.jit(lambda *args: refiner.refine(args[0], args[1], space, *args[2:]))
+    memory = refiner.init(space, 8)
+    held, score = {"lr": jnp.linspace(0.0, 0.4, 8)}, jnp.zeros(8)
+    chosen = []
+    for number in range(1, 16):
+        score = score - (held["lr"] - 0.7) ** 2
+        decision, memory = refine(jax.random.key(number), number, held, score, memory)
+        fresh = np.asarray(decision.parents) != np.arange(8)
+        chosen.append(np.asarray(decision.hparams["lr"])[fresh])
+        held, score = decision.hparams, score[decision.parents]
+    assert abs(np.median(np.concatenate(chosen[-5:])) - 0.7) < 0.1
