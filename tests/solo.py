@@ -74,14 +74,20 @@ def plain_loop(model, optimizer, mode=None):
     def logits_of(params, other, batch, h):
         return model(h).apply({"params": params, **other}, batch["x"], **off)
 
-    def train(h, data, *, seed, id, steps, batch_size):
-        """Returns the variables, the training losses and the validation metrics."""
+    def train(h, data, *, seed, id, steps, batch_size, path=None):
+        """Returns the variables, the training losses and the validation metrics.
+
+        path: (step) -> (id, h) where these change on the way, as a refiner makes them.
+        """
         h = {k: jnp.asarray(v, float) for k, v in h.items()}
         key = vt.member_key(seed, id)
         params, opt_state = begin(key, data.arrays["x"][np.asarray(data.train)[:batch_size]], h)
         params, other = params["params"], {k: v for k, v in params.items() if k != "params"}
         losses = []
         for number, batch in enumerate(batches(data, seed, steps, batch_size)):
+            if path is not None:
+                id, h = path(number)
+                key, h = vt.member_key(seed, id), {k: jnp.asarray(v, float) for k, v in h.items()}
             params, other, opt_state, loss = step(
                 params, other, opt_state, batch, jax.random.fold_in(key, number), h
             )

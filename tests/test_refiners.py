@@ -337,3 +337,19 @@ def test_every_refiner_runs_in_one_program(name, compilations, monkeypatch):
     one = vt.tune(learner, space, layout=vt.Layout(2, 1), **options)
     np.testing.assert_array_equal(few.parents, one.parents)
     np.testing.assert_allclose(few.history["loss"], one.history["loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_refiner_decides_in_float64(name, x64):
+    row = ROWS[name]
+    space = program_space(SPACE)
+    hparams = {k: jnp.asarray(v) for k, v in hparams_of(row.size).items()}
+    score = jnp.arange(row.size, dtype=float)
+    memory = row.refiner.init(space, row.size)
+    decision, after = jax.jit(as_arrays(row.refiner).refine)(
+        jax.random.key(0), 6, space, hparams, score, memory
+    )
+    assert decision.parents.dtype == jnp.int32
+    for key, values in hparams.items():
+        assert decision.hparams[key].dtype == values.dtype
+    jax.tree.map(lambda a, b: np.testing.assert_equal(a.dtype, jnp.asarray(b).dtype), after, memory)

@@ -10,21 +10,28 @@ from jax import lax
 
 from vtune.carry import Arguments, Carry
 from vtune.keys import refine_key
-from vtune.population import Population, gather
+from vtune.plan import Plan
+from vtune.population import Population, gather, replicated
 from vtune.refine.base import Refinement
 from vtune.traced import snap
 from vtune.types import Array, PyTree
 
 
 def shrink(
-    index: int, number: int, before: int, size: int, arguments: Arguments, carry: Carry
+    plan: Plan,
+    index: int,
+    number: int,
+    before: int,
+    size: int,
+    arguments: Arguments,
+    carry: Carry,
 ) -> Carry:
     """Asks the refiner whom to keep; survivors come first, the dropped keep all but their state.
 
     The ids show afterwards who stands where.
     """
     population = leading(carry.population, before)
-    refinement, memory = _ask(index, jnp.int32(number), population, carry.memory, arguments)
+    refinement, memory = _ask(plan, index, jnp.int32(number), population, carry.memory, arguments)
     kept = gather(population, refinement)
     gone = jnp.ones(before, bool).at[refinement.parents].set(False)
     (places,) = jnp.nonzero(gone, size=before - size, fill_value=0)
@@ -45,12 +52,17 @@ def shrink(
 
 
 def refine(
-    index: int, number: Array, population: Population, memory: PyTree, arguments: Arguments
+    plan: Plan,
+    index: int,
+    number: Array,
+    population: Population,
+    memory: PyTree,
+    arguments: Arguments,
 ) -> tuple[Population, Array, PyTree]:
     """Asks the refiner before every round but the first, and moves."""
 
     def ask(population: Population, memory: PyTree) -> Any:
-        refinement, memory = _ask(index, number, population, memory, arguments)
+        refinement, memory = _ask(plan, index, number, population, memory, arguments)
         return gather(population, refinement), refinement.parents, memory
 
     def stay(population: Population, memory: PyTree) -> Any:
@@ -60,13 +72,19 @@ def refine(
 
 
 def _ask(
-    index: int, number: Array, population: Population, memory: PyTree, arguments: Arguments
+    plan: Plan,
+    index: int,
+    number: Array,
+    population: Population,
+    memory: PyTree,
+    arguments: Arguments,
 ) -> tuple[Refinement, PyTree]:
     """The refiner's decision; whatever it is, no hyperparameter leaves its range or grid."""
     space = arguments.space[index]
     key = refine_key(arguments.seed, number, index)
-    refinement, memory = arguments.refiner.refine(
-        key, number, space, population.hparams, population.score, memory
+    ask = replicated(lambda refiner, *rest: refiner.refine(*rest), plan.layout)
+    refinement, memory = ask(
+        arguments.refiner, key, number, space, population.hparams, population.score, memory
     )
     hparams = {}
     for name, value in refinement.hparams.items():

@@ -157,6 +157,16 @@ def over_members(
     return sharded
 
 
+def replicated(f: Callable[..., PyTree], layout: Layout) -> Callable[..., PyTree]:
+    """f computed by every device on its own, whole: what a refiner does is too small to be cut
+    up among devices."""
+    devices = layout.devices or 1
+    if devices == 1:
+        return f
+    spec = PartitionSpec()
+    return jax.shard_map(f, mesh=mesh(devices), in_specs=spec, out_specs=spec, check_vma=False)
+
+
 def mesh(devices: int) -> Mesh:
     """The local devices, one axis. Auto: explicit axes refuse sorting by sharded scores."""
     return jax.make_mesh(

@@ -92,7 +92,7 @@ def _run_cohort(
     for rung in cohort.rungs:
         bounds = jnp.maximum(first, done), jnp.minimum(stop, done + rung.rounds)
         if rung.size < before:
-            enter = functools.partial(shrink, index, done, before, rung.size, arguments)
+            enter = functools.partial(shrink, plan, index, done, before, rung.size, arguments)
             carry = lax.cond((first <= done) & (done < stop), enter, lambda c: c, carry)
         rounds = functools.partial(_run_rung, plan, index, bounds, rung.size, arguments)
         if rung.size == cohort.size:
@@ -118,7 +118,7 @@ def _run_rung(
         population, memory, record = carry
         parents = record.parents[number, :size]
         if not cohort.shrinks:
-            population, parents, memory = refine(index, number, population, memory, arguments)
+            population, parents, memory = refine(plan, index, number, population, memory, arguments)
         if arguments.path is not None:
             id, hparams = jax.tree.map(lambda leaf: leaf[number], arguments.path)
             population = population._replace(id=id, hparams=hparams)

@@ -66,5 +66,6 @@ class Refiner(Protocol):
 
 
 def rank(score: FloatArray[Array, " pop"]) -> IntArray[Array, " pop"]:
-    """Slots from best to worst; ties keep their order, whatever is not finite comes last."""
-    return jnp.argsort(-jnp.where(jnp.isfinite(score), score, -jnp.inf), stable=True)
+    """int32 slots from best to worst; ties keep their order, whatever is not finite comes last."""
+    order = jnp.argsort(-jnp.where(jnp.isfinite(score), score, -jnp.inf), stable=True)
+    return order.astype(jnp.int32)

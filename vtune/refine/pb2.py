@@ -192,5 +192,7 @@ def fit(seen: Observations) -> Kernel:
     """The kernel of the largest marginal likelihood on a grid."""
     grid = jnp.array(list(itertools.product(LENGTHSCALES, EPSILONS, NOISES)), float_dtype())
     kernels = Kernel(jnp.ones(len(grid), float_dtype()), *grid.T)
-    best = jnp.argmax(jax.vmap(log_likelihood, in_axes=(0, None))(kernels, seen))
+    # One after the other: jaxlib's batched Cholesky waits for ever on a CPU with several devices,
+    # each of whose threads waits for the others' (seen with jaxlib 0.10.2).
+    best = jnp.argmax(lax.map(lambda kernel: log_likelihood(kernel, seen), kernels))
     return jax.tree.map(lambda a: a[best], kernels)
