@@ -55,6 +55,45 @@ def population_figure(sweep: vt.Sweep, path: Path) -> None:
     plt.close(figure)
 
 
+def lineage_figure(sweep: vt.Sweep, path: Path, plain: vt.Sweep | None = None) -> None:
+    """A refined run: the score and every traced hyperparameter over the rounds.
+
+    Each member's own line is pale; the path of the winner's weights through the population is
+    red, with a dot where they moved to another member. `plain`: the same population unrefined,
+    whose best member is drawn dashed beside it.
+    """
+    winner, metric = sweep.best.index, sweep.metric_name
+    lineage = sweep.lineage(winner)
+    rounds = np.arange(1, len(lineage) + 1)
+    moved = np.flatnonzero(np.diff(lineage, prepend=lineage[0]))
+    columns = 1 + len(sweep.settings)
+    figure, axes = plt.subplots(
+        1, columns, figsize=(4.6 * columns, 3.4), layout="constrained", squeeze=False
+    )
+    shown = {metric: sweep.history[metric], **sweep.settings}
+    for axis, (name, values) in zip(axes.flat, shown.items(), strict=True):
+        axis.plot(rounds, values, color=PALE, linewidth=0.8, alpha=0.7)
+        own = values[np.arange(len(lineage)), lineage]
+        label = f"the winner's weights: {own[-1]:.3g}"
+        axis.plot(rounds, own, color=STRONG, linewidth=2, label=label)
+        axis.scatter(rounds[moved], own[moved], s=28, color=STRONG, zorder=3)
+        declared = [part[name] for part in sweep.space.parts if name in part]
+        if any(getattr(distribution, "log", False) for distribution in declared):
+            axis.set_yscale("log")
+        axis.set(xlabel="round", ylabel=name, title=f"{name} of {len(sweep)} members")
+        axis.spines[["top", "right"]].set_visible(False)
+    score = axes.flat[0]
+    score.set_ylim(*_range(shown[metric], sweep.mode))
+    if plain is not None:
+        best = plain.history[metric][:, plain.best.index]
+        label = f"plain search's best: {best[-1]:.3g}"
+        score.plot(rounds, best, color="#444444", linestyle="--", linewidth=1.2, label=label)
+    for axis in axes.flat:
+        axis.legend(frameon=False, fontsize="small")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
 def _score_against(axis: plt.Axes, sweep: vt.Sweep, table, name: str) -> None:
     values, metric, best = table[name], sweep.metric_name, sweep.best.index
     declared = [part[name] for part in sweep.space.parts if name in part]

@@ -12,14 +12,10 @@ Output:    runs/mnist_mlp: the sweep, table.csv and figure.png
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
-from pathlib import Path
-
 import flax.linen as nn
 import jax.numpy as jnp
 import optax
+from mnist import arguments, read_folder
 from report import report
 
 import vtune as vt
@@ -64,26 +60,10 @@ SPACE = {
 }
 
 
-def read_folder(folder: Path) -> dict:
-    """The images and labels of a folder of IDX files."""
-    found = []
-    for kind in ("images", "labels"):
-        files = sorted(folder.glob(f"*{kind}*")) if folder.is_dir() else []
-        if not files:
-            sys.exit(f"no IDX file named *{kind}* in {folder}: give --data DIR or set VTUNE_DATA")
-        # Where training and test files lie side by side, take the training ones.
-        found.append(next((f for f in files if f.name.startswith("train")), files[0]))
-    images, labels = map(vt.read_idx, found)
-    return {"x": images, "y": labels.astype("int32")}
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = Path(os.environ.get("VTUNE_DATA", "../shared/data")) / "mnist10k"
-    parser.add_argument("--data", type=Path, default=default)
+    parser = arguments(__doc__.splitlines()[0], "mnist_mlp")
     parser.add_argument("--members", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--out", type=Path, default=Path("runs/mnist_mlp"))
     options = parser.parse_args()
 
     vt.use_all_cores()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from figures import population_figure
@@ -13,10 +14,15 @@ import vtune as vt
 
 def report(sweep: vt.Sweep, out: Path) -> None:
     """Prints the five best settings; writes the sweep, its table and its figure to a folder."""
+    write(sweep, out, lambda path: population_figure(sweep, path))
+
+
+def write(sweep: vt.Sweep, out: Path, draw: Callable[[Path], None]) -> None:
+    """As `report`, with another figure."""
     show_best(sweep, 5)
     sweep.save(out, overwrite=True)
     sweep.table().to_csv(out / "table.csv")
-    population_figure(sweep, out / "figure.png")
+    draw(out / "figure.png")
     print(f"results: {out.resolve()}")
 
 

@@ -11,7 +11,7 @@ from jax import lax
 from vtune.carry import Arguments, Carry
 from vtune.keys import refine_key
 from vtune.plan import Plan
-from vtune.population import Population, gather, replicated
+from vtune.population import Population, everywhere, gather, replicated
 from vtune.refine.base import Refinement
 from vtune.traced import snap
 from vtune.types import Array, PyTree
@@ -44,11 +44,9 @@ def shrink(
         lambda full, part: full.at[:size].set(part), carry.population.state, kept.state
     )
     parents = carry.record.parents.at[number, :size].set(refinement.parents)
-    return Carry(
-        jax.tree.map(arrange, *small)._replace(state=state),
-        memory,
-        carry.record._replace(parents=parents),
-    )
+    arranged = jax.tree.map(arrange, *small)._replace(state=state)
+    shrunk = Carry(arranged, memory, carry.record._replace(parents=parents))
+    return everywhere(shrunk, plan.layout)
 
 
 def refine(

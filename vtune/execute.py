@@ -86,7 +86,7 @@ def build(plan: Plan) -> Program:
     options: dict[str, Any] = {}
     if sharding(plan.layout, None) is not None:
         shardings = tuple(
-            _carry_shardings(plan, cohort.size, own)
+            _carry_shardings(plan, None if cohort.shrinks else cohort.size, own)
             for cohort, own in zip(plan.cohorts, carry, strict=True)
         )
         everywhere = sharding(plan.layout, None)
@@ -171,7 +171,7 @@ def _shapes(plan: Plan) -> Arguments:
     return jax.tree.unflatten(structure, shapes)
 
 
-def _carry_shardings(plan: Plan, size: int, carry: Any) -> Any:
+def _carry_shardings(plan: Plan, size: int | None, carry: Any) -> Any:
     along = lambda tree: jax.tree.map(lambda _: sharding(plan.layout, size), tree)
     everywhere = lambda tree: jax.tree.map(lambda _: sharding(plan.layout, None), tree)
     return type(carry)(along(carry.population), everywhere(carry.memory), everywhere(carry.record))

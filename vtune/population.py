@@ -167,6 +167,12 @@ def replicated(f: Callable[..., PyTree], layout: Layout) -> Callable[..., PyTree
     return jax.shard_map(f, mesh=mesh(devices), in_specs=spec, out_specs=spec, check_vma=False)
 
 
+def everywhere(tree: PyTree, layout: Layout) -> PyTree:
+    """The same arrays, whole on every device."""
+    place = sharding(layout, None)
+    return tree if place is None else lax.with_sharding_constraint(tree, place)
+
+
 def mesh(devices: int) -> Mesh:
     """The local devices, one axis. Auto: explicit axes refuse sorting by sharded scores."""
     return jax.make_mesh(

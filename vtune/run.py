@@ -22,7 +22,7 @@ from vtune.evaluate import evaluate
 from vtune.keys import IMPL, member_key
 from vtune.learner import Learner
 from vtune.plan import CohortPlan, Plan
-from vtune.population import Population, Record, over_members
+from vtune.population import Population, Record, everywhere, over_members
 from vtune.totals import widened
 from vtune.types import Array, Key, PyTree, float_dtype
 
@@ -81,10 +81,14 @@ def _run_cohort(
     stop: Any,
     arguments: Arguments,
 ) -> Carry:
-    start = carry.population
+    def starting(carry: Carry) -> Carry:
+        id, hparams = carry.population.id, carry.population.hparams
+        begun = begin(plan, index, id, hparams, arguments)
+        return everywhere(begun, plan.layout) if cohort.shrinks else begun
+
     carry = lax.cond(
         first == 0,
-        lambda c: begin(plan, index, start.id, start.hparams, arguments),
+        starting,
         lambda c: c,
         carry,
     )
@@ -95,10 +99,10 @@ def _run_cohort(
             enter = functools.partial(shrink, plan, index, done, before, rung.size, arguments)
             carry = lax.cond((first <= done) & (done < stop), enter, lambda c: c, carry)
         rounds = functools.partial(_run_rung, plan, index, bounds, rung.size, arguments)
-        if rung.size == cohort.size:
-            carry = rounds(carry)
-        else:
+        if cohort.shrinks:  # what a call does not reach, it does not touch
             carry = lax.cond(bounds[0] < bounds[1], rounds, lambda c: c, carry)
+        else:
+            carry = rounds(carry)
         done, before = done + rung.rounds, rung.size
     return carry
 
@@ -127,12 +131,15 @@ def _run_rung(
         record = jax.tree.map(lambda past, new: past.at[number, :size].set(new), record, seen)
         return Carry(population, memory, record)
 
-    if size == cohort.size:
+    if not cohort.shrinks:
         return lax.fori_loop(bounds[0], bounds[1], one_round, carry)
-    part = carry._replace(population=leading(carry.population, size))
+    # A shrinking population is whole on every device between calls: were it cut up, its leading
+    # slots would lie on the first ones, and every call would move all of it.
+    part = everywhere(carry._replace(population=leading(carry.population, size)), plan.layout)
     population, memory, record = lax.fori_loop(bounds[0], bounds[1], one_round, part)
+    population = everywhere(population, plan.layout)
     whole = jax.tree.map(lambda full, new: full.at[:size].set(new), carry.population, population)
-    return Carry(whole, memory, record)
+    return everywhere(Carry(whole, memory, record), plan.layout)
 
 
 def _train_and_score(
