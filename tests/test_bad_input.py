@@ -146,7 +146,11 @@ CASES = {
         r"data=dict is no Data; write vt.hold",
     ),
     "search_class": (lambda: tune(search=vt.Halton), TypeError, r"write vt.Halton\(64\)"),
-    "refiner_class": (lambda: tune(refiner=vt.Keep), TypeError, r"write vt.Keep\(\)"),
+    "refiner_class": (
+        lambda: tune(refiner=vt.Keep),
+        TypeError,
+        r"write vt.PBT\(\) or vt.Halving\(\)",
+    ),
     "layout_unknown": (
         lambda: tune(layout="tiles"),
         TypeError,

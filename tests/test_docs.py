@@ -6,6 +6,7 @@ import pkgutil
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import vtune
@@ -27,8 +28,29 @@ def test_readme_runs_as_printed(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "runs" / "readme" / "manifest.json").exists()
 
 
+def test_the_page_on_refiners_runs_as_printed(capsys):
+    """Its own refiner, too."""
+    text = (ROOT / "docs" / "refiners.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 3
+    names: dict = {}
+    exec(compile(blocks[0], "refiners.md", "exec"), names)
+    assert names["sweep"].best.score > 0.9
+    exec(compile(blocks[1], "refiners.md", "exec"), names)
+    assert names["halved"].n_candidates_ == [16, 6, 2]
+    assert len(names["sweep"]) == names["hyper"].size
+    exec(compile(blocks[2], "refiners.md", "exec"), names)
+    own = blocks[2][blocks[2].index("@jax") : blocks[2].index("sweep =")]
+    assert len(list(filter(str.strip, own.splitlines()))) <= 30
+    drifted, first = names["sweep"], names["sweep"].settings["lr"][0]
+    spread = lambda rates: np.ptp(np.log(rates))
+    assert spread(drifted.settings["lr"][-1]) < 0.5 * spread(first)
+    assert (drifted.parents[1:] != np.arange(16)).sum() == 7  # one copy a round
+
+
 def test_readme_names_files_that_are_there():
-    text = (ROOT / "README.md").read_text() + (ROOT / "docs" / "design.md").read_text()
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "".join(page.read_text() for page in pages)
     for path in set(re.findall(r"\b(?:experiments|scripts|docs|vtune|tests)/[\w/.]+\w", text)):
         assert (ROOT / path).exists(), path
 

@@ -48,6 +48,30 @@ def test_mnist_mlp(tmp_path):
     check_results(done, out)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("pbt_mnist", {"members": 4, "epochs": 2, "seeds": 1}),
+        ("pb2_mnist", {"members": 4, "epochs": 3, "seeds": 1}),
+        ("halving_mnist", {"members": 6, "epochs": 3, "repeats": 1}),
+    ],
+)
+def test_refiners_on_mnist(name, options, tmp_path):
+    folder = DATA / "mnist10k"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}; set VTUNE_DATA to a folder with mnist10k")
+    out = tmp_path / "run"
+    given = [str(part) for key, value in options.items() for part in (f"--{key}", value)]
+    done = run(f"experiments/{name}.py", "--data", folder, "--out", out, *given)
+    check_results(done, out)
+    if name == "pbt_mnist":
+        assert "mean {'plain': " in done.stdout
+        assert len((out / "schedule.csv").read_text().splitlines()) == 3
+    if name == "halving_mnist":
+        assert "rungs: [6, 2] members, to the end of [1, 3] epochs" in done.stdout
+        assert "member-epochs: 10 of 18" in done.stdout
+
+
 def test_mnist_mlp_says_what_data_it_wants(tmp_path):
     done = run("experiments/mnist_mlp.py", "--data", tmp_path / "nowhere")
     assert done.returncode == 1

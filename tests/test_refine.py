@@ -75,8 +75,7 @@ def test_a_users_refiner_moves_members_inside_the_program(compilations):
     expected = [0.5 * 0.99**2, 0.5 * 0.25**2, 0.5 * 0.25**3]
     np.testing.assert_allclose(sweep.history["loss"][:, 1], expected, rtol=1e-5)
     assert float(sweep.rerun(0).variables) == float(sweep[0].variables)
-    with pytest.raises(ValueError, match="a refiner gave member 1 other weights"):
-        sweep.rerun(1)
+    assert float(sweep.rerun(1).variables) == pytest.approx(float(sweep[1].variables))
     with compilations() as second:
         slower = vt.tune(learner, space, refiner=CopyBest(0.5), **options)
         vt.tune(learner, {"lr": vt.Float(0.0, 0.6)}, refiner=CopyBest(0.9), **options)
@@ -133,19 +132,3 @@ def test_a_diverged_slot_revives_as_a_copy():
     assert np.isnan(history[0])
     assert history[1] == pytest.approx(0.5 * 0.25**8)
     assert sweep[1].status == "completed"
-
-
-def test_shrinking_refiners_are_refused_for_now():
-    class Shrinking(CopyBest):
-        def rungs(self, size, rounds):
-            return (vt.Rung(size, 1), vt.Rung(size - 1, rounds - 1))
-
-    with pytest.raises(ValueError, match=r"shrinking populations are not there yet"):
-        vt.tune(
-            quadratic(),
-            {"lr": vt.Float(0, 1)},
-            search=vt.Random(4),
-            refiner=Shrinking(),
-            steps=4,
-            rounds=4,
-        )

@@ -15,6 +15,7 @@ from vtune.data import Data
 from vtune.keys import IMPL, member_key
 from vtune.learner import Learner
 from vtune.plan import CohortPlan, Plan, describe
+from vtune.refine.base import Refinement
 from vtune.types import Hparams, PyTree, float_dtype
 
 
@@ -177,7 +178,8 @@ def check_refiner(plan: Plan, index: int, arguments: Arguments) -> None:
             score,
             memory,
         )
-        if not isinstance(result, tuple) or len(result) != 2:
+        pair = isinstance(result, tuple) and len(result) == 2
+        if not pair or not isinstance(result[0], Refinement):
             raise TypeError(f"{who}.refine must return (vt.Refinement(parents, hparams), memory)")
         decision, after = result
         parents = decision.parents

@@ -89,8 +89,19 @@ class PBT:
         new = explore(draws, space, inherited, self.perturbation_factors, self.resample_probability)
         if self.custom_explore is not None:
             keys = jax.random.split(k_custom, score.shape[0])[place]
-            new = jax.vmap(self.custom_explore)(keys, new)
+            new = _checked(jax.vmap(self.custom_explore)(keys, new), new)
         return Refinement(parents, choose(parents != slots, new, inherited)), memory
+
+
+def _checked(new: Any, before: PyTree) -> PyTree:
+    """What a user's exploration returned, if it has every hyperparameter."""
+    shapes = {k: jnp.shape(v) for k, v in new.items()} if isinstance(new, dict) else type(new)
+    if shapes != {name: values.shape for name, values in before.items()}:
+        raise ValueError(
+            f"PBT: custom_explore returned {shapes} for all slots; of one slot return a dict with "
+            f"{sorted(before)}, a number each"
+        )
+    return new
 
 
 def check_schedule(who: str, refiner: Any) -> None:
@@ -98,7 +109,7 @@ def check_schedule(who: str, refiner: Any) -> None:
     check_whole(who, "perturbation_interval", refiner.perturbation_interval, 1)
     check_whole(who, "burn_in_period", refiner.burn_in_period, 0)
     check_between(who, "quantile_fraction", refiner.quantile_fraction, 0, 0.5, open="low")
-    if refiner.exploit not in KINDS:
+    if not isinstance(refiner.exploit, str) or refiner.exploit not in KINDS:
         raise ValueError(f"{who}: exploit={refiner.exploit!r} must be one of {list(KINDS)}")
 
 

@@ -1,0 +1,277 @@
+"""What refiners refuse: when they are built, or before anything is compiled."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import pytest
+from problems import quadratic
+
+import vtune as vt
+
+SPACE = {"lr": vt.Float(0.0, 0.5)}
+
+
+def tune(refiner, n=8, space=SPACE, **options):
+    options = {"steps": 12, "rounds": 12, **options}
+    return vt.tune(quadratic(), space, search=vt.Halton(n), refiner=refiner, **options)
+
+
+BUILT = {
+    "interval": (lambda: vt.PBT(0), ValueError, r"PBT: perturbation_interval=0 must be 1 or more"),
+    "interval_type": (
+        lambda: vt.PB2(1.5),
+        TypeError,
+        r"PB2: perturbation_interval=1.5 is not a whole number",
+    ),
+    "interval_none": (
+        lambda: vt.PBT(None),
+        TypeError,
+        r"perturbation_interval=None is not a whole number",
+    ),
+    "burn_in": (
+        lambda: vt.PBT(burn_in_period=-1),
+        ValueError,
+        r"PBT: burn_in_period=-1 must be 0 or more",
+    ),
+    "quantile": (
+        lambda: vt.PBT(quantile_fraction=0.6),
+        ValueError,
+        r"PBT: quantile_fraction=0.6 must be above 0 to 0.5",
+    ),
+    "quantile_zero": (
+        lambda: vt.PB2(quantile_fraction=0),
+        ValueError,
+        r"PB2: quantile_fraction=0 must be above 0 to 0.5",
+    ),
+    "probability": (
+        lambda: vt.PBT(resample_probability=float("nan")),
+        ValueError,
+        r"PBT: resample_probability=nan must be from 0 to 1",
+    ),
+    "probability_type": (
+        lambda: vt.MFPBT(resample_probability="often"),
+        TypeError,
+        r"MFPBT: resample_probability='often' is not a number",
+    ),
+    "factors": (
+        lambda: vt.PBT(perturbation_factors=1.2),
+        TypeError,
+        r"PBT: perturbation_factors=1.2 is not a sequence such as \(1.2, 0.8\)",
+    ),
+    "factors_empty": (
+        lambda: vt.PBT(perturbation_factors=()),
+        ValueError,
+        r"PBT: perturbation_factors is empty",
+    ),
+    "factors_negative": (
+        lambda: vt.MFPBT(perturbation_factors=(1.2, -0.8)),
+        ValueError,
+        r"MFPBT: perturbation_factors holds -0.8; factors are above 0",
+    ),
+    "factors_type": (
+        lambda: vt.PBT(perturbation_factors=(1.2, True)),
+        TypeError,
+        r"perturbation_factors holds True, which is not a number",
+    ),
+    "exploit": (
+        lambda: vt.PBT(exploit="best"),
+        ValueError,
+        r"PBT: exploit='best' must be one of \['truncation', 'binary_tournament'\]",
+    ),
+    "exploit_type": (lambda: vt.PB2(exploit=3), ValueError, r"PB2: exploit=3 must be one of"),
+    "custom": (
+        lambda: vt.PBT(custom_explore=3),
+        TypeError,
+        r"PBT: custom_explore=3 is not a function of \(key, hparams\)",
+    ),
+    "frequencies": (
+        lambda: vt.MFPBT(5),
+        ValueError,
+        r"MFPBT: frequencies=5 must be two or more whole numbers.*write vt.PBT\(\)",
+    ),
+    "frequency": (lambda: vt.MFPBT((1, 0)), ValueError, r"MFPBT: a frequency=0 must be 1 or more"),
+    "observations": (lambda: vt.PB2(observations=0), ValueError, r"observations=0 must be 1"),
+    "factor": (lambda: vt.Halving(1), ValueError, r"Halving: reduction_factor=1 must be 2 or more"),
+    "factor_type": (lambda: vt.Halving(2.5), TypeError, r"reduction_factor=2.5 is not a whole"),
+    "min_rounds": (lambda: vt.Halving(min_rounds=0), ValueError, r"min_rounds=0 must be 1 or more"),
+    "max_rounds": (
+        lambda: vt.Hyperband(max_rounds=2),
+        ValueError,
+        r"max_rounds=2 is below the reduction_factor 3, so nothing would ever be dropped",
+    ),
+    "max_rounds_type": (lambda: vt.Hyperband(max_rounds="9"), TypeError, r"max_rounds='9'"),
+}
+
+PAIR = {**SPACE, "c": vt.Categorical([1, 2])}
+
+TUNED = {
+    "pbt_alone": (lambda: tune(vt.PBT(), 1), ValueError, r"PBT needs at least 2 members a cohort"),
+    "pbt_cohort": (
+        lambda: tune(vt.PBT(), 3, PAIR),
+        ValueError,
+        r"cohort \{'c': 2\}: PBT needs at least 2 members a cohort.*; this one has 1",
+    ),
+    "mfpbt_size": (
+        lambda: tune(vt.MFPBT(), 18),
+        ValueError,
+        r"MFPBT with 4 frequencies needs cohorts of 16 or a larger multiple of 4.*this one has 18",
+    ),
+    "pb2_nothing": (
+        lambda: tune(vt.PB2(), 4, {"lr": 0.1}),
+        ValueError,
+        r"PB2: no traced hyperparameters to choose",
+    ),
+    "halving_size": (
+        lambda: tune(vt.Halving(), 2),
+        ValueError,
+        r"Halving needs at least 3 members a cohort, its reduction_factor being 3; this one has 2",
+    ),
+    "halving_rounds": (
+        lambda: tune(vt.Halving(min_rounds=5), 9),
+        ValueError,
+        r"Halving: 12 rounds end before a second rung, which needs 5 \* 3; give more epochs= or",
+    ),
+    "hyperband_size": (
+        lambda: tune(vt.Hyperband(max_rounds=12), 8),
+        ValueError,
+        r"Hyperband\(max_rounds=12\) trains 17 settings a cohort, this one has 8; write "
+        r"search=vt.Halton\(\)",
+    ),
+    "hyperband_rounds": (
+        lambda: tune(vt.Hyperband(max_rounds=9), None),
+        ValueError,
+        r"Hyperband\(max_rounds=9\) in a sweep of 12 rounds; give rounds=9 or "
+        r"Hyperband\(max_rounds=12\)",
+    ),
+    "custom_returns": (
+        lambda: tune(vt.PBT(custom_explore=lambda key, h: {"lr": h["lr"], "x": h["lr"]})),
+        ValueError,
+        r"PBT: custom_explore returned .*'x'.*of one slot return a dict with \['lr'\]",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", {**BUILT, **TUNED})
+def test_bad_refiners_are_named_before_anything_is_compiled(case, compilations):
+    call, error, says = {**BUILT, **TUNED}[case]
+    with compilations() as seen, pytest.raises(error, match=says):
+        call()
+    assert seen.count == 0
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Own:
+    """A refiner that does as it should; the cases break it."""
+
+    def rungs(self, size, rounds):
+        return (vt.Rung(size, rounds),)
+
+    def init(self, space, size):
+        return jnp.int32(0)
+
+    def refine(self, key, round, space, hparams, score, memory):
+        return vt.Refinement(jnp.arange(score.shape[0], dtype=jnp.int32), hparams), memory
+
+
+def fewer(self, key, round, space, hparams, score, memory):
+    parents = jnp.arange(2, dtype=jnp.int32)
+    return vt.Refinement(parents, {k: v[:2] for k, v in hparams.items()}), memory
+
+
+def broken(**parts):
+    return jax.tree_util.register_dataclass(
+        dataclass(frozen=True)(type("Broken", (Own,), {"__annotations__": {}, **parts}))
+    )()
+
+
+OWN = {
+    "unregistered": (
+        lambda: dataclass(frozen=True)(type("Loose", (Own,), {}))(),
+        TypeError,
+        r"is not registered with JAX; write @jax.tree_util.register_dataclass",
+    ),
+    "rungs_short": (
+        lambda: broken(rungs=lambda self, size, rounds: (vt.Rung(size, 3),)),
+        ValueError,
+        r"Broken.rungs\(8, 12\) gave .*; they must cover 12 rounds, begin with 8 members and never",
+    ),
+    "rungs_grow": (
+        lambda: broken(rungs=lambda self, size, rounds: (vt.Rung(8, 6), vt.Rung(9, 6))),
+        ValueError,
+        r"begin with 8 members and never grow",
+    ),
+    "parents_fewer": (
+        lambda: broken(refine=fewer),
+        ValueError,
+        r"Broken.refine gave parents int32\[2\] for 8 members; the next rung has 8: return int32",
+    ),
+    "parents_type": (
+        lambda: broken(
+            refine=lambda self, key, round, space, h, score, m: (
+                vt.Refinement(jnp.zeros(8), h),
+                m,
+            )
+        ),
+        ValueError,
+        r"gave parents float32\[8\]",
+    ),
+    "hparams": (
+        lambda: broken(
+            refine=lambda self, key, round, space, h, score, m: (
+                vt.Refinement(jnp.arange(8, dtype=jnp.int32), {}),
+                m,
+            )
+        ),
+        ValueError,
+        r"Broken.refine gave hyperparameters \{\}; return every one of \['lr'\], each \[8\]",
+    ),
+    "no_memory": (
+        lambda: broken(
+            refine=lambda self, key, round, space, h, score, m: vt.Refinement(
+                jnp.arange(8, dtype=jnp.int32), h
+            )
+        ),
+        TypeError,
+        r"Broken.refine must return \(vt.Refinement\(parents, hparams\), memory\)",
+    ),
+    "memory": (
+        lambda: broken(
+            refine=lambda self, key, round, space, h, score, m: (
+                vt.Refinement(jnp.arange(8, dtype=jnp.int32), h),
+                m * 1.5,
+            )
+        ),
+        TypeError,
+        r"Broken.refine changed its memory from .*int32.* to .*float32",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OWN)
+def test_a_users_refiner_is_checked_before_anything_is_compiled(case, compilations):
+    build, error, says = OWN[case]
+    tune(Own())
+    with compilations() as seen, pytest.raises(error, match=says):
+        tune(build())
+    assert seen.count == 0
+
+
+@pytest.mark.parametrize(
+    ("parents", "says"),
+    [
+        ([0, 1, 2, 9], r"gave parents \[0, 1, 2, 9\] before round 3; there were slots 0 to 7"),
+        ([0, 1, 1, 2], r"gave parents \[0, 1, 1, 2\] before round 3; .*no slot may be taken twice"),
+    ],
+)
+def test_wrong_parents_are_named_afterwards(parents, says):
+    """Their values are known only when the program has run."""
+
+    def refine(self, key, round, space, hparams, score, memory):
+        chosen = jnp.array(parents, jnp.int32)
+        return vt.Refinement(chosen, {k: v[:4] for k, v in hparams.items()}), memory
+
+    rungs = lambda self, size, rounds: (vt.Rung(8, 3), vt.Rung(4, 9))
+    with pytest.raises(ValueError, match=says):
+        tune(broken(refine=refine, rungs=rungs))
