@@ -256,24 +256,25 @@ def test_the_kernel_is_the_likeliest_of_the_grid(x64):
 def test_pb2_remembers_improvements_of_those_that_trained():
     space = program_space({"lr": vt.Float(0.0, 1.0)})
     refiner = vt.PB2(observations=8, candidates=16)
+    refine = jax.jit(lambda *args: refiner.refine(args[0], args[1], space, *args[2:]))
     memory = refiner.init(space, 4)
     hparams = {"lr": jnp.array([0.1, 0.2, 0.3, 0.4])}
     key = jax.random.key(0)
     score = jnp.array([1.0, 2.0, 3.0, 4.0])
-    decision, memory = refiner.refine(key, 1, space, hparams, score, memory)
+    decision, memory = refine(key, 1, hparams, score, memory)
     assert int(memory.count) == 0  # nothing to compare with yet
     assert int(decision.parents[0]) == 3
     np.testing.assert_array_equal(memory.start, [4.0, 2.0, 3.0, 4.0])  # of the weights it took
     after = jnp.array([4.5, -jnp.inf, 3.25, 6.0])
     held = decision.hparams
-    decision, memory = refiner.refine(key, 2, space, held, after, memory)
+    decision, memory = refine(key, 2, held, after, memory)
     assert int(memory.count) == 3  # the diverged one is left out
     np.testing.assert_allclose(memory.y[:3], [2.0, 0.5, 0.25])  # best first
     order = [3, 0, 2]
     np.testing.assert_allclose(memory.x[:3, 0], np.asarray(held["lr"])[order], rtol=1e-6)
     np.testing.assert_array_equal(memory.t[:3], [2.0, 2.0, 2.0])
     for number in range(3, 9):  # the ring goes round
-        _, memory = refiner.refine(key, number, space, held, after + number, memory)
+        _, memory = refine(key, number, held, after + number, memory)
     assert memory.y.shape == (8,)
     assert int(memory.count) > 16
 

@@ -69,10 +69,10 @@ ROWS = {
         vt.MFPBT((2, 5), 0.5, (3.0, 0.2)),
     ),
     "pb2": Row(
-        vt.PB2(observations=24, candidates=48),
+        vt.PB2(observations=12, candidates=16),
         8,
         frozenset({EQUIVARIANT, TRACED}),
-        vt.PB2(2, 2, 0.5, observations=24, candidates=48),
+        vt.PB2(2, 2, 0.5, observations=12, candidates=16),
     ),
     "halving": Row(vt.Halving(), 20, frozenset({RANKS, EQUIVARIANT, SHRINKS})),
     "hyperband": Row(vt.Hyperband(max_rounds=9), 17, frozenset({RANKS, SHRINKS}), rounds=9),
