@@ -7,6 +7,7 @@ from vtune.idx import read_idx
 from vtune.data import Data, holdout, split
 from vtune.types import Hparams, Rows
 from vtune.keys import member_key
+from vtune.lowering import lower
 from vtune.learner import Learner
 from vtune.linen import flax_learner
 from vtune.nnx import nnx_learner
@@ -50,6 +51,7 @@ __all__ = [
     "flax_learner",
     "holdout",
     "load",
+    "lower",
     "member_key",
     "metrics",
     "nn",

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from vtune.keys import IMPL
+from vtune.lowering import check_lowering, lower
 from vtune.metrics import Metric, expand
 from vtune.types import (
     Array,
@@ -86,6 +87,7 @@ def assemble(
     metrics: Mapping[str, Metric] | None,
     penalty: Any,
     batch_loss: Any,
+    lowering: str,
 ) -> Learner:
     """Builds the learner of a network, an optimizer, a loss and metrics."""
     if not isinstance(metrics, Mapping | None):
@@ -94,6 +96,7 @@ def assemble(
         )
     metrics = dict(metrics or {})
     _check_parts(optimizer, loss, metrics, penalty, batch_loss)
+    check_lowering(lowering)
 
     def transformation(h: Hparams) -> optax.GradientTransformationExtraArgs:
         made = optimizer(h)
@@ -142,7 +145,7 @@ def assemble(
         rows = jax.tree.leaves(batch)[0].shape[0]
         weight = jnp.ones(rows)
 
-        def objective(params: PyTree) -> tuple[Array, PyTree]:
+        def value_of(params: PyTree) -> tuple[Array, PyTree]:
             outputs, other = net.apply(key, h, params, state.other, batch, True)
             _check_outputs(outputs, rows)
             total, count = loss_totals(outputs, batch, h, weight)
@@ -156,6 +159,7 @@ def assemble(
                 value = value + extra
             return value, other
 
+        objective = lower(value_of, lowering)
         (value, other), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
         updates, opt_state = transformation(h).update(
             grads,
@@ -173,10 +177,13 @@ def assemble(
         return net.apply(key, h, state.params, state.other, batch, False)[0]
 
     def measure(key: Key, h: Hparams, state: NetState, batch: Batch, weight: Weight) -> Totals:
-        outputs, _ = net.apply(key, h, state.params, state.other, batch, False)
-        _check_outputs(outputs, weight.shape[0])
-        totals = {name: m.measure(outputs, batch, weight) for name, m in metrics.items()}
-        return {"loss": loss_totals(outputs, batch, h, weight), **totals}
+        def totals(state: NetState, batch: Batch, weight: Weight) -> Totals:
+            outputs, _ = net.apply(key, h, state.params, state.other, batch, False)
+            _check_outputs(outputs, weight.shape[0])
+            own = {name: m.measure(outputs, batch, weight) for name, m in metrics.items()}
+            return {"loss": loss_totals(outputs, batch, h, weight), **own}
+
+        return lower(totals, lowering)(state, batch, weight)
 
     def score(totals: Totals) -> Metrics:
         value, count = totals["loss"]

@@ -21,6 +21,7 @@ def flax_learner(
     penalty: Callable[[PyTree, Hparams], Any] | None = None,
     batch_loss: Callable[..., Any] | None = None,
     apply: Callable[..., Any] | None = None,
+    lowering: str = "auto",
 ) -> Learner:
     """Makes a learner of a linen module, an Optax optimizer and a loss.
 
@@ -42,6 +43,7 @@ def flax_learner(
       apply: (model, variables, batch, *, train, rngs, mutable) -> what `model.apply` returns,
         for modules that are called in another way. Called once
         with empty variables and `mutable=True` to make them.
+      lowering: what becomes of convolutions and poolings, see `vt.lower`.
 
     Returns:
       A `Learner`. In a step, `rngs` is {"params": step key}, on which Flax falls back for every
@@ -98,7 +100,7 @@ def flax_learner(
         return {"params": params, **other}
 
     net = Net(init, run, variables)
-    return assemble(net, optimizer, loss, metrics, penalty, batch_loss)
+    return assemble(net, optimizer, loss, metrics, penalty, batch_loss, lowering)
 
 
 def _init_through(apply: Callable[..., Any], module: nn.Module, key: Key, batch: Batch) -> Any:

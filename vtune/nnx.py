@@ -22,6 +22,7 @@ def nnx_learner(
     metrics: Mapping[str, Metric] | None = None,
     penalty: Callable[[PyTree, Hparams], Any] | None = None,
     batch_loss: Callable[..., Any] | None = None,
+    lowering: str = "auto",
 ) -> Learner:
     """Makes a learner of an nnx module, an Optax optimizer and a loss.
 
@@ -31,9 +32,9 @@ def nnx_learner(
         each step its random streams are reseeded, `nnx.reseed(module, dropout=step_key)` where
         the stream is `dropout`; of several streams the second and later ones, in alphabetical
         order, get the step key folded with their place 1, 2, ...
-      optimizer, loss, metrics, penalty, batch_loss: as in `vt.flax_learner`. `train()` and
-        `eval()` of the module are called, and `train`, `training` or `deterministic` is passed
-        to its `__call__` where it is taken.
+      optimizer, loss, metrics, penalty, batch_loss, lowering: as in `vt.flax_learner`. `train()`
+        and `eval()` of the module are called, and `train`, `training` or `deterministic` is
+        passed to its `__call__` where it is taken.
 
     Returns:
       A `Learner`. `Member.variables` goes into `nnx.update(module, variables)`.
@@ -93,7 +94,7 @@ def nnx_learner(
         return _merge(params, other["variables"])
 
     net = Net(init, run, variables)
-    return assemble(net, optimizer, loss, metrics, penalty, batch_loss)
+    return assemble(net, optimizer, loss, metrics, penalty, batch_loss, lowering)
 
 
 def _split(module: nnx.Module) -> Any:

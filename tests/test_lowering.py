@@ -1,0 +1,390 @@
+"""Lowered functions equal the original ones: value and gradient, to 1e-10 in float64."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+import vtune as vt
+
+LAYOUTS = {
+    1: [("NWC", "WIO", "NWC"), ("NCW", "OIW", "WNC")],
+    2: [("NHWC", "HWIO", "NHWC"), ("NCHW", "OIHW", "NCHW"), ("CHWN", "IHWO", "HNWC")],
+    3: [("NDHWC", "DHWIO", "NDHWC"), ("NCDHW", "OIDHW", "NCDHW")],
+}
+SQUARE = (1, 1, 2, 2)
+WINDOWED = ("conv_general_dilated", "reduce_window", "select_and_")
+
+
+@pytest.fixture(autouse=True)
+def _float64(x64):
+    pass
+
+
+def random(shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
+
+
+def left_in(f, *args):
+    """The windowed operations in a traced function."""
+    text = str(jax.make_jaxpr(f)(*args))
+    return [name for name in WINDOWED if f" {name}" in text]
+
+
+def weighed(f):
+    """(value, gradients) of f, for a scalar that weighs all outputs differently."""
+
+    def scalar(*args):
+        out = f(*args)
+        parts = jax.tree.map(lambda a: jnp.sum(a * random(a.shape, 7)), out)
+        return sum(jax.tree.leaves(parts)), out
+
+    return lambda *args: jax.value_and_grad(scalar, tuple(range(len(args))), has_aux=True)(*args)
+
+
+def assert_same(f, *args, replaced=True):
+    assert left_in(f, *args)
+    ours, theirs = weighed(vt.lower(f)), weighed(f)
+    if replaced:
+        assert not left_in(ours, *args)
+    else:
+        assert left_in(ours, *args) == left_in(theirs, *args)
+    close = partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10)
+    jax.tree.map(close, jax.jit(ours)(*args), jax.jit(theirs)(*args))
+
+
+@st.composite
+def convolutions(draw):
+    """Shapes of input and kernel, and the arguments of lax.conv_general_dilated."""
+    rank = draw(st.integers(1, 3))
+    several = lambda low, high: draw(st.tuples(*[st.integers(low, high)] * rank))
+    groups, row_groups = draw(st.sampled_from([(1, 1), (2, 1), (3, 1), (1, 2)]))
+    inner, outer = draw(st.integers(1, 2)), draw(st.integers(1, 2)) * groups * row_groups
+    names = draw(st.sampled_from(LAYOUTS[rank]))
+    spread = several(1, 3) if draw(st.booleans()) else (1,) * rank
+    edges = st.tuples(st.integers(-1, 2), st.integers(-1, 2))
+    padding = draw(st.lists(edges, min_size=rank, max_size=rank))
+    if set(spread) == {1}:
+        padding = draw(st.sampled_from(["SAME", "VALID", padding]))
+    options = {
+        "window_strides": several(1, 3),
+        "padding": padding,
+        "lhs_dilation": spread,
+        "rhs_dilation": several(1, 2),
+        "dimension_numbers": names,
+        "feature_group_count": groups,
+        "batch_group_count": row_groups,
+    }
+    sizes = dict(zip(names[0].replace("N", "").replace("C", ""), several(3, 6), strict=True))
+    x = [{"N": 2 * row_groups, "C": inner * groups, **sizes}[axis] for axis in names[0]]
+    window = dict(zip(names[0].replace("N", "").replace("C", ""), several(1, 3), strict=True))
+    w = [{"I": inner, "O": outer, **window}[axis] for axis in names[1]]
+    return tuple(x), tuple(w), options
+
+
+@settings(max_examples=60)
+@given(convolutions())
+def test_convolutions(case):
+    x_shape, w_shape, options = case
+    f = lambda x, w: lax.conv_general_dilated(x, w, **options)
+    x, w = random(x_shape), random(w_shape, 1)
+    try:
+        out = jax.eval_shape(f, x, w).shape
+    except ValueError:  # negative padding of more than there is
+        return
+    if 0 in out:
+        assert vt.lower(f)(x, w).shape == out
+    else:
+        assert_same(f, x, w)
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID", [(2, 0), (1, 3)]])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 1)])
+def test_transposed_convolutions(padding, strides, dilation):
+    f = lambda x, w: lax.conv_transpose(x, w, strides, padding, rhs_dilation=dilation)
+    assert_same(f, random((2, 5, 4, 3)), random((3, 2, 3, 2), 1))
+
+
+def test_gradients_of_convolutions_written_by_the_user():
+    """As in an adversarial score: convolutions and poolings that differentiation has made."""
+
+    def score(x, w):
+        def inner(x):
+            y = lax.conv_general_dilated(
+                x, w, (2, 1), "SAME", dimension_numbers=LAYOUTS[2][0], feature_group_count=2
+            )
+            return jnp.sum(nn.max_pool(y, (3, 2), (2, 2)) ** 2)
+
+        return x + 0.1 * jnp.sign(jax.grad(inner)(x)), jax.grad(inner)(x)
+
+    x, w = random((2, 9, 6, 4)), random((3, 3, 2, 6), 1)
+    assert {"conv_general_dilated", "select_and_"} <= set(left_in(score, x, w))
+    assert not left_in(vt.lower(score), x, w)
+    close = partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10)
+    jax.tree.map(close, jax.jit(vt.lower(score))(x, w), jax.jit(score)(x, w))
+
+
+@st.composite
+def poolings(draw):
+    rank = draw(st.integers(1, 3))
+    several = lambda low, high: draw(st.tuples(*[st.integers(low, high)] * rank))
+    window = several(1, 3)
+    strides = window if draw(st.booleans()) else several(1, 3)
+    padding = draw(st.sampled_from(["SAME", "VALID", [(1, 0)] * rank]))
+    shape = (2, *several(3, 7), 2)
+    return draw(st.sampled_from(["max", "avg", "min"])), shape, window, strides, padding
+
+
+@settings(max_examples=50)
+@given(poolings(), st.booleans())
+def test_poolings(case, ties):
+    how, shape, window, strides, padding = case
+    pool = {"max": nn.max_pool, "avg": nn.avg_pool, "min": nn.pooling.min_pool}[how]
+    x = random(shape)
+    if ties:  # the first of equal values takes the gradient
+        x = jnp.round(x)
+    if padding != "SAME":
+        padding = padding if isinstance(padding, str) else tuple(padding)
+    f = lambda x: pool(x, window, strides, padding)
+    if 0 in jax.eval_shape(f, x).shape:
+        return
+    assert_same(f, x)
+
+
+def test_pooling_over_rows_and_channels():
+    f = lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (2, 2, 3), (1, 2, 2), "SAME")
+    assert_same(f, random((4, 6, 5)))
+    f = lambda x: lax.reduce_window(
+        x, -jnp.inf, lax.max, (2, 2), (1, 2), "VALID", window_dilation=(1, 2)
+    )
+    np.testing.assert_array_equal(vt.lower(f)(random((5, 8))), f(random((5, 8))))
+
+
+def test_nan_and_infinity_pass_through_a_pooling():
+    x = random((1, 4, 4, 1)).at[0, 0, 0, 0].set(jnp.nan).at[0, 3, 3, 0].set(jnp.nan)
+    x = x.at[0, 0, 3, 0].set(-jnp.inf).at[0, 3, 0, 0].set(jnp.inf)
+    for pool in (nn.max_pool, nn.pooling.min_pool, nn.avg_pool):
+        f = lambda x, pool=pool: pool(x, (2, 2), (2, 2))
+        np.testing.assert_array_equal(vt.lower(f)(x), f(x))
+
+
+class Plain(nn.Module):
+    """Convolutions, poolings, dense layers, dropout."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.max_pool(nn.relu(nn.Conv(4, (3, 3))(x)), (2, 2), (2, 2))
+        x = nn.avg_pool(nn.gelu(nn.Conv(6, (3, 3), padding="VALID")(x)), (2, 2), (2, 2))
+        x = nn.Dropout(0.3, deterministic=not train)(x)
+        return nn.Dense(5)(x.reshape(x.shape[0], -1))
+
+
+class Block(nn.Module):
+    width: int
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x, train):
+        norm = partial(nn.BatchNorm, use_running_average=not train)
+        y = nn.relu(norm()(nn.Conv(self.width, (3, 3), self.stride, use_bias=False)(x)))
+        y = norm()(nn.Conv(self.width, (3, 3), use_bias=False)(y))
+        x = nn.Conv(self.width, (1, 1), self.stride, use_bias=False)(x)
+        return nn.relu(x + y)
+
+
+class Residual(nn.Module):
+    """BatchNorm, strides, remat; overlapping pooling in the stem."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.max_pool(nn.Conv(4, (5, 5))(x), (3, 3), (2, 2), "SAME")
+        x = nn.remat(Block, static_argnums=(2,))(4)(x, train)
+        x = Block(8, 2)(x, train)
+        return nn.Dense(5)(x.mean((1, 2)))
+
+
+class Mobile(nn.Module):
+    """Depthwise, grouped and dilated convolutions; layers under scan and cond."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.Conv(8, (3, 3), 2)(x)
+        x = nn.relu(nn.Conv(8, (3, 3), feature_group_count=8)(x))
+        layer = nn.Conv(8, (3, 3), feature_group_count=2, kernel_dilation=2)
+        weights = layer.init(jax.random.key(1), x)
+        step = lambda carry, _: (nn.tanh(layer.apply(weights, carry)), carry.mean())
+        x, means = lax.scan(step, x, None, length=2)
+        average = lambda x: nn.avg_pool(x, (3, 3), (1, 1), "SAME")
+        x = lax.cond(means[0] > 1e9, lambda x: x, average, x)
+        return nn.Dense(5)(x.mean((1, 2)))
+
+
+class Decoder(nn.Module):
+    """An autoencoder with transposed convolutions; circular padding; rows through vmap."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.relu(nn.Conv(4, (3, 3), 2, padding="CIRCULAR")(x))
+        x = nn.relu(nn.ConvTranspose(3, (3, 3), (2, 2))(x))
+        blur = lambda row: lax.conv(row.T[None], jnp.ones((2, 3, 3)), (2,), "SAME")[0].mean(-1)
+        return nn.Dense(5)(jnp.concatenate([x.mean((1, 2)), jax.vmap(blur)(x[:, 0])], -1))
+
+
+class Sentence(nn.Module):
+    """A text CNN: convolutions of several widths over words, the maximum over time."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = x.reshape(x.shape[0], -1, 8)
+        parts = [nn.relu(nn.Conv(3, (k,), padding="VALID")(x)).max(1) for k in (2, 3, 4)]
+        return nn.Dense(5)(jnp.concatenate(parts, -1))
+
+
+@pytest.mark.parametrize("model", [Plain, Residual, Mobile, Decoder, Sentence])
+def test_whole_models(model):
+    module, x = model(), random((3, 12, 12, 2))
+    y = jnp.array([0, 3, 1])
+    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    variables = jax.tree.map(
+        lambda a: a.astype(float), jax.jit(partial(module.init, train=True))(rngs, x)
+    )
+    params, other = variables["params"], {k: v for k, v in variables.items() if k != "params"}
+
+    def loss(params, other, x):
+        out, after = module.apply(
+            {"params": params, **other}, x, train=True, rngs=rngs, mutable=list(other)
+        )
+        return optax.softmax_cross_entropy_with_integer_labels(out, y).mean(), after
+
+    def train(loss):
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))(params, other, x)
+
+    assert "conv_general_dilated" in left_in(loss, params, other, x)
+    assert not left_in(jax.grad(lambda p: vt.lower(loss)(p, other, x)[0]), params)
+    close = partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10)
+    jax.tree.map(close, train(vt.lower(loss)), train(loss))
+
+
+def test_under_vmap_and_in_a_loop():
+    f = lambda x, w: nn.max_pool(
+        lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=LAYOUTS[2][0]),
+        (2, 2),
+        (2, 2),
+    )
+    x, w = random((3, 6, 6, 2)), random((4, 3, 3, 2, 5), 1)
+    expected = jnp.stack([f(x, own) for own in w])
+    lowered = vt.lower(f)
+    np.testing.assert_allclose(jax.vmap(lowered, (None, 0))(x, w), expected, rtol=1e-10)
+    looped = jax.jit(lambda w: lax.map(lambda own: lowered(x, own), w))(w)
+    np.testing.assert_allclose(looped, expected, rtol=1e-10)
+    members = vt.lower(jax.vmap(f, (None, 0)))  # vmap first: a grouped convolution
+    assert not left_in(members, x, w)
+    np.testing.assert_allclose(members(x, w), expected, rtol=1e-10)
+
+
+@jax.custom_vjp
+def straight_through(x, w):
+    return jnp.sign(lax.conv(x, w, (1, 1), "SAME"))
+
+
+straight_through.defvjp(
+    lambda x, w: (straight_through(x, w), w), lambda w, g: (g.sum() * jnp.ones((1, 1, 4, 4)), w)
+)
+
+
+@jax.custom_jvp
+def doubled(x):
+    return 2 * nn.max_pool(x, (2, 2), (2, 2))
+
+
+doubled.defjvp(lambda primals, tangents: (doubled(*primals), -doubled(*tangents)))
+
+
+def test_custom_derivatives_pass_through_unchanged():
+    x, w = random((1, 1, 4, 4)), random((1, 1, 3, 3), 1)
+    lowered = vt.lower(lambda x, w: straight_through(x, w).sum())
+    assert left_in(lowered, x, w) == ["conv_general_dilated"]
+    gradients = jax.jit(jax.grad(lowered, (0, 1)))(x, w)
+    jax.tree.map(np.testing.assert_array_equal, gradients, (16.0 * jnp.ones((1, 1, 4, 4)), w))
+    image = random((1, 4, 4, 1))
+    lowered = vt.lower(lambda x: doubled(x).sum())
+    assert left_in(lowered, image) == ["reduce_window"]
+    expected = jax.jvp(lambda x: doubled(x).sum(), (image,), (image,))
+    assert jax.jvp(lowered, (image,), (image,)) == expected
+    assert expected[1] < 0 < expected[0] or expected[0] < 0 < expected[1]
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, w: lax.conv(x.astype(int), w.astype(int), (1, 1), "SAME").astype(float),
+        lambda x, w: lax.conv(x + 1j, w + 0j, (1, 1), "SAME").real,
+        lambda x, w: lax.conv(x, jnp.tile(w, (1, 1, 4, 4)), (1, 1), "SAME"),  # 144 places
+        lambda x, w: lax.reduce_window(
+            x, 1.0, lambda a, b: 2 * a * b, (1, 1, 2, 2), (1, 1, 2, 2), "SAME"
+        ),
+        lambda x, w: lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, 8, 20), (1, 1, 1, 1), "SAME"),
+    ],
+    ids=["integers", "complex", "many places", "own reduction", "wide pooling"],
+)
+def test_unknown_forms_pass_through_unchanged(f):
+    x, w = random((1, 1, 8, 8)), random((1, 1, 3, 3), 1)
+    lowered = vt.lower(f)
+    assert left_in(lowered, x, w) == left_in(f, x, w) != []
+    np.testing.assert_array_equal(jax.jit(lowered)(x, w), jax.jit(f)(x, w))
+
+
+def test_what_is_no_array_stays_what_it_is():
+    def f(tree, /, *, train, rate, name):
+        assert train is True
+        assert isinstance(rate, float)
+        return {name: tree["x"] * rate, "none": None, "both": (tree["x"], 3)}
+
+    out = vt.lower(f)({"x": jnp.ones(2), "skip": None}, train=True, rate=0.5, name="half")
+    np.testing.assert_array_equal(out["half"], [0.5, 0.5])
+    assert out["none"] is None
+    assert out["both"][1] == 3
+
+
+def test_loops_and_branches_without_windows_stay_as_they_are():
+    f = lambda x: lax.while_loop(lambda c: c[0] < 9, jax.checkpoint(lambda c: c * 2), x)
+    text = lambda f: str(jax.make_jaxpr(f)(jnp.ones(2)))
+    assert text(vt.lower(f)) == text(f)
+
+
+def test_a_while_loop_around_a_convolution():
+    x, w = random((1, 1, 6, 6)), random((1, 1, 3, 3), 1)
+    f = lambda x: lax.while_loop(
+        lambda c: c[0] < 3, lambda c: (c[0] + 1, lax.conv(c[1], w, (1, 1), "SAME")), (0, x)
+    )[1]
+    assert not left_in(vt.lower(f), x)
+    np.testing.assert_allclose(vt.lower(f)(x), f(x), rtol=1e-10)
+
+
+def test_other_precision_and_types():
+    x, w = jnp.ones((1, 4, 4, 2), jnp.bfloat16), jnp.ones((3, 3, 2, 2), jnp.bfloat16)
+    for options in ({}, {"preferred_element_type": jnp.float32}, {"feature_group_count": 2}):
+        own = w[:, :, :1] if "feature_group_count" in options else w
+        f = lambda x, w, options=options: lax.conv_general_dilated(
+            x, w, (1, 1), "SAME", dimension_numbers=LAYOUTS[2][0], precision="highest", **options
+        )
+        ours, theirs = vt.lower(f)(x, own), f(x, own)
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(np.asarray(ours, float), np.asarray(theirs, float))
+
+
+def test_none_and_unknown_lowerings():
+    f = lambda x: nn.max_pool(x, (2, 2), (2, 2))
+    x = random((1, 4, 4, 1))
+    assert left_in(vt.lower(f, "none"), x)
+    assert not left_in(vt.lower(f, "patches"), x)
+    with pytest.raises(ValueError, match="lowering='fast' is none of 'auto', 'none', 'patches'"):
+        vt.lower(f, "fast")

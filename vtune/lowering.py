@@ -1,0 +1,198 @@
+"""Replaces what is slow under vmap or inside a loop: convolution and pooling.
+
+    trace f to its equations (a jaxpr)
+    for each equation:  a convolution or pooling -> slices and matrix products (windows.py)
+                        a loop, branch or remat that holds one -> rebuilt around its new body
+                        anything else -> as it was
+
+Differentiation comes after it, so gradients are those of the replacements, and as fast.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+
+from vtune import windows
+from vtune.types import PyTree
+
+FORMS = ("auto", "none", "patches")
+
+_WINDOWS: dict[str, Callable[..., Any]] = {
+    "conv_general_dilated": windows.convolve,
+    "reduce_window_max": functools.partial(windows.pool, "max"),
+    "reduce_window_min": functools.partial(windows.pool, "min"),
+    "reduce_window_sum": functools.partial(windows.pool, "sum"),
+    "select_and_scatter_add": windows.pool_gradient,
+}
+
+
+def lower(f: Callable[..., PyTree], lowering: str = "auto") -> Callable[..., PyTree]:
+    """The same function, with convolutions and poolings in a form that is fast in a population.
+
+    `vt.flax_learner` and `vt.nnx_learner` do this by themselves; whoever writes a `Learner` by hand
+    wraps the loss before differentiating it: `jax.value_and_grad(vt.lower(loss))`.
+
+    Values and gradients are those of `f` but for rounding. Functions with custom derivatives
+    (`jax.custom_vjp`, `jax.custom_jvp`) stay as they are, and so does every form that is not known:
+    integers, windows of more than 128 places, several kinds of dilation at once.
+
+    Args:
+      f: a function of arrays, or of pytrees that hold them; other leaves stay what they are.
+      lowering: "patches" replaces; "none" returns what `f` returns; "auto" is "patches" on CPU and
+        "none" elsewhere.
+
+    Returns:
+      A function with the arguments and results of `f`.
+
+    Raises:
+      ValueError: for another `lowering`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, vtune as vt
+      >>> image, kernel = jnp.ones((1, 8, 8)), jnp.ones((1, 3, 3))
+      >>> blur = lambda image: jax.lax.conv(image[None], kernel[None], (1, 1), "SAME")
+      >>> jax.jit(vt.lower(blur))(image).shape
+      (1, 1, 8, 8)
+    """
+    check_lowering(lowering)
+
+    @functools.wraps(f)
+    def lowered(*args: Any, **kwargs: Any) -> PyTree:
+        if lowering == "none" or (lowering == "auto" and jax.default_backend() != "cpu"):
+            return f(*args, **kwargs)
+        leaves, structure = jax.tree.flatten((args, kwargs))
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, np.ndarray))]
+
+        def of_arrays(arrays: Sequence[Any]) -> PyTree:
+            filled = list(leaves)
+            for place, array in zip(places, arrays, strict=True):
+                filled[place] = array
+            args, kwargs = jax.tree.unflatten(structure, filled)
+            return f(*args, **kwargs)
+
+        arrays = [leaves[i] for i in places]
+        traced, shapes = jax.make_jaxpr(of_arrays, return_shape=True)(arrays)
+        return jax.tree.unflatten(jax.tree.structure(shapes), _evaluate(traced, arrays))
+
+    return lowered
+
+
+def check_lowering(lowering: Any) -> None:
+    """Raises ValueError for what is no form."""
+    if lowering not in FORMS:
+        raise ValueError(f"lowering={lowering!r} is none of {', '.join(map(repr, FORMS))}")
+
+
+def _evaluate(closed: Any, args: Sequence[Any]) -> list[Any]:
+    """Runs a traced function's equations one by one, the replacements in place."""
+    jaxpr, consts = _opened(closed)
+    values: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
+    values |= zip(jaxpr.invars, args, strict=True)
+    read = lambda atom: atom.val if hasattr(atom, "val") else values[atom]
+    for equation in jaxpr.eqns:
+        outs = _equation(equation, [read(atom) for atom in equation.invars])
+        values |= zip(equation.outvars, outs, strict=True)
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _equation(equation: Any, ins: list[Any]) -> Sequence[Any]:
+    name, params = equation.primitive.name, equation.params
+    if name in _WINDOWS:
+        out = _WINDOWS[name](*ins, params)
+        if out is not None:
+            return [out]
+    elif name in _REBUILT and any(_holds_windows(inner) for inner in _inner(params)):
+        return _REBUILT[name](ins, params)
+    out = equation.primitive.bind(*ins, **equation.primitive.get_bind_params(params))
+    return out if equation.primitive.multiple_results else [out]
+
+
+def _jit(ins: list[Any], params: Any) -> Sequence[Any]:
+    return _evaluate(params["jaxpr"], ins)  # one program holds it all anyway
+
+
+def _remat(ins: list[Any], params: Any) -> Sequence[Any]:
+    body = jax.checkpoint(
+        lambda *args: _evaluate(params["jaxpr"], args),
+        prevent_cse=params["prevent_cse"],
+        policy=params["policy"],
+    )
+    return body(*ins)
+
+
+def _scan(ins: list[Any], params: Any) -> Sequence[Any]:
+    if "num_consts" in params:
+        consts, carried = params["num_consts"], params["num_carry"]
+    else:  # since jax 0.11
+        consts, carried, _ = map(len, params["ft_in"].unpack())
+    own, start, xs = ins[:consts], ins[consts : consts + carried], ins[consts + carried :]
+
+    def body(carry: list[Any], x: list[Any]) -> Any:
+        outs = _evaluate(params["jaxpr"], [*own, *carry, *x])
+        return outs[:carried], outs[carried:]
+
+    end, ys = lax.scan(
+        body,
+        start,
+        xs,
+        length=params["length"],
+        reverse=params["reverse"],
+        unroll=params["unroll"],
+    )
+    return [*end, *ys]
+
+
+def _cond(ins: list[Any], params: Any) -> Sequence[Any]:
+    branches = [
+        lambda *args, branch=branch: tuple(_evaluate(branch, args)) for branch in params["branches"]
+    ]
+    return lax.switch(ins[0], branches, *ins[1:])
+
+
+def _while(ins: list[Any], params: Any) -> Sequence[Any]:
+    a = params["cond_nconsts"]
+    b = a + params["body_nconsts"]
+    return lax.while_loop(
+        lambda carry: _evaluate(params["cond_jaxpr"], [*ins[:a], *carry])[0],
+        lambda carry: _evaluate(params["body_jaxpr"], [*ins[a:b], *carry]),
+        ins[b:],
+    )
+
+
+_REBUILT: dict[str, Callable[..., Sequence[Any]]] = {
+    "jit": _jit,
+    "remat2": _remat,
+    "checkpoint": _remat,
+    "scan": _scan,
+    "cond": _cond,
+    "while": _while,
+}
+
+
+def _holds_windows(closed: Any) -> bool:
+    """Whether a body holds anything that may be replaced, at any depth that is walked."""
+    return any(
+        equation.primitive.name in _WINDOWS
+        or (
+            equation.primitive.name in _REBUILT
+            and any(map(_holds_windows, _inner(equation.params)))
+        )
+        for equation in _opened(closed)[0].eqns
+    )
+
+
+def _inner(params: Any) -> list[Any]:
+    """The traced functions among an equation's parameters."""
+    values = [v for value in params.values() for v in (value if type(value) is tuple else (value,))]
+    return [value for value in values if hasattr(value, "eqns") or hasattr(value, "jaxpr")]
+
+
+def _opened(closed: Any) -> tuple[Any, Sequence[Any]]:
+    """(equations, constants) of a traced function, with or without constants."""
+    return getattr(closed, "jaxpr", closed), getattr(closed, "consts", ())
