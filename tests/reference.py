@@ -108,7 +108,7 @@ def mfpbt(space, hparams, score, draws, *, round, frequencies, factors, probabil
                 for name, value in found.items():
                     new[name][bottom] = value
         donors = [slot for slot in overall if slot // size != group]
-        for slot in members[2 * share : 3 * share]:
+        for slot in members[len(members) - 2 * share : len(members) - share]:
             donor = donors[0]
             if value_of(score[slot]) < value_of(score[donor]):
                 donors.pop(0)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from problems import quadratic
 
@@ -28,6 +29,16 @@ BUILT = {
         lambda: vt.PBT(None),
         TypeError,
         r"perturbation_interval=None is not a whole number",
+    ),
+    "interval_large": (
+        lambda: vt.PBT(2**31),
+        ValueError,
+        r"PBT: perturbation_interval=2147483648 must be at most 2147483647",
+    ),
+    "frequency_large": (
+        lambda: vt.MFPBT((1, 2**70)),
+        ValueError,
+        r"MFPBT: a frequency=1180591620717411303424 must be at most 2147483647",
     ),
     "burn_in": (
         lambda: vt.PBT(burn_in_period=-1),
@@ -275,3 +286,26 @@ def test_wrong_parents_are_named_afterwards(parents, says):
     rungs = lambda self, size, rounds: (vt.Rung(8, 3), vt.Rung(4, 9))
     with pytest.raises(ValueError, match=says):
         tune(broken(refine=refine, rungs=rungs))
+
+
+@pytest.mark.parametrize(
+    ("refiner", "rounds", "says"),
+    [
+        (vt.PBT(), 1, "PBT never acts: it would first do so before round 1, .* from 0 to 0"),
+        (vt.PBT(2, burn_in_period=4), 4, "PBT never acts: .* before round 4, .* from 0 to 3"),
+        (vt.PB2(3), 3, "PB2 never acts"),
+        (vt.MFPBT((5, 2)), 2, "MFPBT never acts: .* before round 2"),
+    ],
+)
+def test_a_refiner_that_never_acts_is_warned_of(refiner, rounds, says):
+    with pytest.warns(UserWarning, match=says):
+        sweep = tune(refiner, rounds=rounds)
+    assert (sweep.parents == np.arange(8)).all()
+    assert (tune(refiner, rounds=rounds + 1).parents[-1] != np.arange(8)).any()
+
+
+@pytest.mark.parametrize("value", [jnp.nan, jnp.inf, -jnp.inf])
+def test_what_is_no_number_never_enters_the_population(value):
+    lost = vt.PBT(custom_explore=lambda key, h: {"lr": h["lr"] * 0 + value})
+    settings = tune(lost).settings["lr"]
+    assert ((settings >= 0) & (settings <= 0.5)).all()

@@ -77,7 +77,10 @@ def test_sizes_and_resources_are_scikit_learns():
         def score(self, x, y=None):
             return self.a
 
-    for n, rounds, factor, least in ((20, 9, 3, 1), (80, 27, 3, 1), (50, 16, 2, 2), (7, 4, 2, 1)):
+    # What ends it: the rounds in the first four, the number of settings in the others, whose last
+    # ones train on where scikit-learn's stop.
+    cases = ((20, 9, 3, 1), (80, 27, 3, 1), (50, 16, 2, 2), (7, 4, 2, 1))
+    for n, rounds, factor, least in (*cases, (20, 27, 3, 1), (7, 8, 2, 1), (80, 81, 3, 1)):
         theirs = HalvingGridSearchCV(
             Dummy(),
             {"a": list(range(n))},
@@ -93,7 +96,7 @@ def test_sizes_and_resources_are_scikit_learns():
             quadratic(), RATES, search=vt.Halton(n), refiner=refiner, steps=rounds, rounds=rounds
         )
         assert ours.n_candidates_ == theirs.n_candidates_
-        assert ours.n_resources_ == theirs.n_resources_
+        assert ours.n_resources_ == [*theirs.n_resources_[:-1], rounds]
 
 
 def test_the_last_ones_train_to_the_end():
@@ -313,3 +316,18 @@ def test_an_interrupted_halving_holds_the_rounds_that_were_run(monkeypatch):
     statuses = {m.status for m in sweep}
     assert statuses == {"dropped after round 0", "interrupted after round 2"}
     assert sweep.n_candidates_ == [9, 3]
+
+
+def test_best_says_who_has_no_score():
+    learner = vt.Learner(
+        init=lambda key, h, batch: jnp.zeros(()),
+        step=lambda key, h, x, batch: (x + 1, {}),
+        measure=lambda key, h, x, batch, weight: jnp.where(x >= 2, jnp.nan, h["lr"]),
+        score=lambda total: {"loss": total},
+        variables=lambda x: x,
+    )
+    options = {"search": vt.Halton(9), "steps": 3, "rounds": 3}
+    sweep = vt.tune(learner, RATES, refiner=vt.Halving(), **options)
+    assert np.isfinite(sweep.history["loss"][0]).all()
+    with pytest.raises(ValueError, match="no member that trained to the end has a finite loss"):
+        _ = sweep.best

@@ -319,3 +319,21 @@ def test_quadratics_follow_their_closed_form():
         exact = (1 - member.hparams["lr"] * a) ** steps * x0
         assert float(member.variables) == pytest.approx(exact, rel=1e-4, abs=1e-9)
     assert sweep.best.hparams["lr"] == pytest.approx(1 / a, abs=0.005)
+
+
+@pytest.mark.parametrize("broken", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_a_member_whose_score_alone_is_not_finite_is_never_best(broken, mode):
+    learner = quadratic()._replace(
+        measure=lambda key, h, x, batch, weight: jnp.where(h["lr"] > 0.4, broken, x)
+    )
+    sweep = vt.tune(
+        learner,
+        {"lr": vt.Float(0.0, 0.5)},
+        search=vt.Given([{"lr": 0.5}, {"lr": 0.1}, {"lr": 0.2}]),
+        steps=2,
+        rounds=2,
+        mode=mode,
+    )
+    assert sweep.scores[0] == -np.inf
+    assert sweep.best.index == (1 if mode == "max" else 2)

@@ -3,8 +3,10 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
+import pandas
 import pytest
 from problems import MLP, blobs, mlp_learner, quadratic
 from solo import largest_difference, plain_loop, xent
@@ -215,3 +217,62 @@ def test_bad_schedules_are_named(schedule, error, says, compilations):
     with compilations() as seen, pytest.raises(error, match=says):
         vt.replay(learner, None, schedule, steps=4)
     assert seen.count == 0
+
+
+# Its steps depend on how many there will be.
+COUNTING = vt.Learner(
+    init=lambda key, h, batch: (jnp.ones(()), jnp.int32(0)),
+    step=lambda key, h, x, batch: (
+        (x[0] * (1 - h["lr"] * (1 - x[1] / h["total_steps"])), x[1] + 1),
+        {},
+    ),
+    measure=lambda key, h, x, batch, weight: x[0] ** 2,
+    score=lambda total: {"loss": total},
+    variables=lambda x: x[0],
+)
+
+
+@pytest.mark.parametrize("steps", [40, 9])
+def test_replay_of_a_dropped_members_schedule_stops_where_it_was_dropped(steps):
+    rates = vt.Given([{"lr": lr} for lr in (0.01, 0.3, 0.4, 0.2)])
+    space, rounds = {"lr": vt.Float(1e-3, 0.5)}, 4
+    sweep = vt.tune(
+        COUNTING, space, search=rates, refiner=vt.Halving(2), steps=steps, rounds=rounds
+    )
+    for index in range(4):
+        again = vt.replay(COUNTING, None, sweep.schedule(index))
+        lived = len(sweep.lineage(index))
+        np.testing.assert_allclose(
+            again.history["loss"], sweep.history["loss"][:lived, index], rtol=1e-6
+        )
+        assert again.score == pytest.approx(sweep.rerun(index).score)
+        assert again.status == (
+            "completed" if lived == rounds else f"stopped after round {lived - 1}"
+        )
+
+
+def test_replay_takes_arrays_and_columns():
+    rates = [0.1, 0.2, 0.4]
+    expected = vt.replay(COUNTING, None, {"lr": rates}, steps=6).score
+    for own in (jnp.array(rates), pandas.Series(rates), tuple(rates), np.array(rates)):
+        assert vt.replay(COUNTING, None, {"lr": own}, steps=6).score == expected
+
+
+def test_a_changed_schedule_keeps_its_choices():
+    learner = vt.Learner(
+        init=lambda key, h, batch: jax.random.normal(key, (sum(h["layers"]),)),
+        step=lambda key, h, x, batch: (x * (1 - h["lr"]), {}),
+        measure=lambda key, h, x, batch, weight: jnp.sum(x**2),
+        score=lambda total: {"loss": total},
+        variables=lambda x: x,
+    )
+    space = {"lr": vt.Float(1e-3, 0.5), "layers": vt.Categorical([[1, 2], (4,)]), "note": 3}
+    options = {"search": vt.Halton(8), "refiner": vt.PBT(), "steps": 6, "rounds": 3}
+    with pytest.warns(UserWarning, match="'note' in the space: never read"):
+        sweep = vt.tune(learner, space, **options)
+    schedule = sweep.schedule(0)
+    assert schedule["layers"] == [[1, 2]] * 3
+    assert vt.replay(learner, None, schedule).variables.shape == (3,)  # without a warning
+    changed = {**schedule, "lr": [0.1, 0.2, 0.3]}
+    del changed["note"]
+    assert vt.replay(learner, None, changed, steps=6).variables.shape == (3,)

@@ -16,6 +16,7 @@ import vtune as vt
 from vtune.keys import refine_key
 from vtune.plan import as_arrays
 from vtune.refine import explore, gp, mfpbt, pb2, pbt
+from vtune.refine.exploit import bottom_count
 from vtune.traced import program_space
 
 SEEDS = st.integers(0, 2**31 - 1)
@@ -111,6 +112,61 @@ def test_mfpbt_of_equal_frequency_keeps_its_own_hyperparameters():
     assert new.hparams["lr"][migrant] == hparams["lr"][migrant]
 
 
+def test_a_sub_population_without_a_finite_score_explores_nothing():
+    score = jnp.array([np.nan, -np.inf, -np.inf, np.nan, 1, 2, 3, 4], jnp.float32)
+    parents, _, exploring = mfpbt.decide(1, jnp.array([1, 1]), score)
+    assert parents[:4].tolist() == [0, 1, 7, 3]  # its third quarter takes a migrant, no more
+    assert not exploring[:4].any()
+
+
+def test_the_draws_of_an_exploration_are_independent_and_uniform():
+    space = program_space({"a": vt.Float(0.0, 1.0), "b": vt.Float(0.0, 1.0)})
+    draws = explore.draw(jax.random.key(0), space, jnp.arange(2000, dtype=jnp.int32), 2)
+    columns = np.array([part[name] for part in draws for name in ("a", "b")], float)
+    assert np.abs(columns.mean(axis=1) - 0.5).max() < 0.05
+    assert np.abs(np.corrcoef(columns) - np.eye(6)).max() < 0.1
+
+
+@pytest.mark.parametrize("kind", [vt.PBT, vt.PB2])
+def test_when_they_act(kind):
+    """As in Ray Tune: first when burn-in and one interval are over, then every interval."""
+    space = program_space({"lr": vt.Float(0.0, 1.0)})
+    for interval, burn_in in ((1, 0), (3, 0), (2, 5), (4, 2), (1, 6)):
+        refiner = kind(interval, burn_in)
+        refine = jax.jit(lambda *args, refiner=refiner: refiner.refine(*args))
+        score, hparams = jnp.arange(8.0), {"lr": jnp.linspace(0.1, 0.9, 8)}
+        memory, last = refiner.init(space, 8), 0
+        for number in range(1, 14):
+            due = number >= burn_in and number - last >= interval
+            decision, memory = refine(jax.random.key(0), number, space, hparams, score, memory)
+            assert (decision.parents.tolist() != list(range(8))) == due, (interval, burn_in, number)
+            last = number if due else last
+
+
+def test_rounding_errors_of_the_quantile_do_not_count():
+    for size in range(2, 100):
+        for tenth in range(1, 6):
+            for q in (tenth / 10, np.float32(tenth / 10)):
+                assert int(bottom_count(size, q)) == min(-(-size * tenth // 10), size // 2)
+
+
+def test_what_a_batch_chose_counts_as_observed_and_nothing_else_does():
+    memory = vt.PB2(observations=4).init(program_space({"lr": vt.Float(0.0, 1.0)}), 2)
+    points, time = jnp.array([[0.5], [0.5], [0.9]]), jnp.float32(1)
+    batch = lambda *choosing: pb2._batch(memory, points, time, jnp.array(choosing)).tolist()
+    assert batch(True, True) == [0, 2]
+    assert batch(False, True)[1] == 0
+
+
+def test_mfpbt_counts_quarters_from_the_worst():
+    """Of seven the last explores and the last but one migrates."""
+    space, key = program_space({"lr": vt.Float(0.0, 1.0)}), jax.random.key(0)
+    score = jnp.concatenate([jnp.arange(7.0, 0.0, -1.0), jnp.arange(100.0, 107.0)])
+    hparams = {"lr": jnp.linspace(0.0, 1.0, 14)}
+    new, _ = vt.MFPBT((1, 5)).refine(key, 1, space, hparams, score, ())
+    assert new.parents.tolist() == [0, 1, 2, 3, 4, 13, 0, *range(7, 14)]
+
+
 @pytest.mark.parametrize("factor", [2, 3, 4])
 @given(data=st.data(), size=st.integers(4, 30))
 def test_halving(factor, data, size):
@@ -129,21 +185,6 @@ def test_hyperband(data, rung):
     score = data.draw(scores(size))
     decision, _ = refiner.refine(jax.random.key(0), 1, {}, {}, jnp.asarray(score), ())
     assert decision.parents.tolist() == reference.hyperband(score, refiner.brackets, rung)
-
-
-def test_when_pbt_acts():
-    """As in Ray Tune: first when burn-in and one interval are over, then every interval."""
-    for interval, burn_in in ((1, 0), (3, 0), (2, 5), (4, 2), (1, 6)):
-        refiner, last = vt.PBT(interval, burn_in), 0
-        score, hparams = np.arange(8, dtype=np.float32), hparams_of(8)
-        key = jax.random.key(0)
-        draws = draws_by_rank(key, program_space(SPACE), 8)
-        for round in range(1, 20):
-            acts = round >= burn_in and round - last >= interval
-            decision = jitted(refiner)(key, round, hparams, score, draws)
-            moved = np.any(np.asarray(decision.parents) != np.arange(8))
-            assert moved == acts, (interval, burn_in, round)
-            last = round if acts else last
 
 
 def test_a_whole_run_equals_a_numpy_loop(x64):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import vtune as vt
 from vtune.space import parse
-from vtune.traced import program_space, snap
+from vtune.traced import from_unit, neighbour, program_space, snap
 from vtune.types import float_dtype
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
@@ -150,6 +150,36 @@ def test_snap_brings_anything_onto_the_grid(values):
             assert np.all((np.float64(snapped) >= 0.1) & (np.float64(snapped) <= 0.3))
 
 
+@pytest.mark.parametrize(
+    ("distribution", "top"),
+    [
+        (vt.Float(0, 1, step=0.001), 1.0),
+        (vt.Float(1, 2, step=0.001), 2.0),
+        (vt.Float(0.0, 1.0, step=0.25), 1.0),
+        (vt.Float(-3, 50, step=1e-4), 50.0),
+        (vt.Int(-(2**30), 2**30 - 2), 2**30 - 2),
+        (vt.Int(0, 2**31 - 2), 2**31 - 2),
+        (vt.Int(1, 2**31 - 1, step=3), 2**31 - 1),
+    ],
+    ids=str,
+)
+def test_both_ends_of_a_grid_are_reached(distribution, top):
+    program = program_space({"a": distribution})["a"]
+    dtype = jnp.asarray(program.low).dtype
+    ends = np.asarray([distribution.low, top], dtype)
+    step = lambda values, up: np.asarray(neighbour(program, jnp.asarray(values), up))
+    up, down = np.array([True, True]), np.array([False, False])
+    np.testing.assert_array_equal(np.asarray(snap(program, jnp.asarray(ends))), ends)
+    assert distribution.report(step(ends, up)[1]) == top
+    assert distribution.report(step(ends, down)[0]) == distribution.low
+    inner = step(step(ends, up), down)
+    assert distribution.report(inner[0]) == distribution.low
+    assert distribution.low < step(ends, down)[1] < ends[1]
+    drawn = np.asarray(from_unit(program, jnp.array([0.0, 0.25, 0.5, 0.75, 1 - 2**-24])))
+    assert len(set(drawn.tolist())) >= 4
+    assert list(drawn) == sorted(drawn)
+
+
 def test_program_space_holds_numbers_as_leaves():
     """Other bounds are other arguments of the same program."""
     import jax
@@ -180,6 +210,11 @@ NAN, INF = float("nan"), float("inf")
         (lambda: vt.Float(0, 1, step=0), ValueError, r"step=0 must be above 0"),
         (lambda: vt.Float(1, 2, step=0.1, log=True), ValueError, r"drop one"),
         (lambda: vt.Float(0, 1e300), ValueError, r"does not fit float32"),
+        (
+            lambda: vt.Int(-(2**30), 2**30),
+            ValueError,
+            r"-1073741824 to 1073741824 are more than 2147483647 values; .*write vt.Float",
+        ),
         (lambda: vt.Int(5, 1), ValueError, r"low=5 is above high=1"),
         (lambda: vt.Int(0.5, 3), TypeError, r"low=0.5 must be a whole number"),
         (lambda: vt.Int(0, 3, log=True), ValueError, r"log=True needs low > 0"),

@@ -267,3 +267,19 @@ def test_learners_without_predict_say_so():
         sweep.predict(np.zeros(3))
     assert sweep[0].variables == sweep[0].state
     assert jax.tree.leaves(sweep[0].state)[0].shape == ()
+
+
+def test_the_best_value_of_a_column_is_finite():
+    learner = vt.Learner(
+        init=lambda key, h, batch: jnp.zeros(()),
+        step=lambda key, h, x, batch: (x + 1, {}),
+        measure=lambda key, h, x, batch, weight: jnp.where(x == h["at"], jnp.inf, x),
+        score=lambda total: {"s": total},
+        variables=lambda x: x,
+    )
+    space = {"at": vt.Ordinal([1, 2, 9])}
+    sweep = vt.tune(learner, space, search=vt.Grid(), steps=3, rounds=3, metric="s", mode="max")
+    assert np.isinf(sweep.history["s"]).sum() == 2
+    table = sweep.table()
+    assert table["s/best"].tolist() == [3.0, 3.0, 3.0]
+    assert table["s/best_round"].tolist() == [2, 2, 2]

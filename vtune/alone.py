@@ -14,7 +14,7 @@ from vtune.execute import execute
 from vtune.member import Member
 from vtune.plan import CohortPlan, Plan, describe
 from vtune.refine.keep import Keep
-from vtune.schedule import Schedule
+from vtune.schedule import Fixed, Schedule
 from vtune.search import Cohort
 from vtune.traced import program_space
 
@@ -34,10 +34,10 @@ def schedule_of(sweep: Sweep, index: int) -> Schedule:
             dtype = dict(plan.traced)[name]
             values[name] = sweep.settings[name][np.arange(rounds), path].astype(dtype)
         elif name in combination.static:
-            values[name] = [combination.static[name]] * rounds
+            values[name] = Fixed([combination.static[name]] * rounds)
     options = {
-        "steps": int(plan.boundaries(sweep._plan.rounds)[rounds]),
-        "rounds": rounds,
+        "steps": plan.steps,
+        "rounds": sweep._plan.rounds,
         "batch_size": plan.batch_size,
         "eval_batch_size": sweep._plan.eval_batch_size,
         "metric": sweep._plan.metric,

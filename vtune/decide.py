@@ -88,7 +88,8 @@ def _ask(
     for name, value in refinement.hparams.items():
         inherited = population.hparams[name][refinement.parents]
         inside = snap(space[name], jnp.asarray(value))
-        hparams[name] = jnp.where(value == inherited, inherited, inside)
+        kept = (value == inherited) | jnp.isnan(value)  # NaN has no place in any range
+        hparams[name] = jnp.where(kept, inherited, inside)
     return Refinement(refinement.parents, hparams), memory
 
 

@@ -138,6 +138,11 @@ class Int:
             raise ValueError("Int: log=True and step= exclude each other; drop one")
         if not -(2**31) <= self.low <= self.high < 2**31:
             raise ValueError(f"Int: {self.low} to {self.high} does not fit 32 bits")
+        if self.high - self.low >= 2**31 - 1:
+            raise ValueError(
+                f"Int: {self.low} to {self.high} are more than {2**31 - 1} values; for so wide a "
+                "range write vt.Float"
+            )
 
     @property
     def count(self) -> int:
@@ -227,7 +232,7 @@ class Ordinal:
 
     def cast(self, values: Any) -> np.ndarray:
         """Members of the list in the program's dtype, its ends rounded inward."""
-        if all(map(is_whole, self.values)) and max(map(abs, self.values)) < 2**31:
+        if all(map(is_whole, self.values)) and max(map(abs, self.values)) < 2**30:
             return np.asarray(values).astype(np.int32)
         low, high = _inward(min(self.values), max(self.values))
         return np.clip(np.asarray(values, np.float64).astype(float_dtype()), low, high)

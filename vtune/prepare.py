@@ -52,11 +52,13 @@ def prepare(
     seed: Any,
     layout: Any,
     path: Path | None = None,
+    known_schedule: bool = False,
 ) -> Prepared:
     """The arguments are those of `vt.tune`.
 
     Args:
       path: for a population of one: its hyperparameters round by round.
+      known_schedule: they were read in a sweep, so nobody is told that one is not.
 
     Raises:
       TypeError, ValueError: on whatever cannot work.
@@ -120,7 +122,9 @@ def prepare(
         check_labels(learner, shapes, data)
     found = inspect(plan)
     check_metrics(found)
-    _warn_unread(checked, cohorts, found, batch_size)
+    if not known_schedule:
+        _warn_unread(checked, cohorts, found, batch_size)
+    _warn_idle(refiner, rounds)
     return Prepared(plan, checked, cohorts, arguments)
 
 
@@ -231,6 +235,16 @@ def _cohort_plan(cohort: Cohort, length: Any, rounds: int, refiner: Refiner) -> 
         )
     traced = tuple((name, str(values.dtype)) for name, values in cohort.hparams.items())
     return CohortPlan(Static(static), traced, size, batch_size, steps, a_epoch, rungs)
+
+
+def _warn_idle(refiner: Refiner, rounds: int) -> None:
+    first = getattr(refiner, "first_round", None)
+    if first is not None and rounds <= first:
+        warnings.warn(
+            f"{type(refiner).__name__} never acts: it would first do so before round {first}, and "
+            f"rounds are counted from 0 to {rounds - 1}; give more epochs= or rounds=",
+            stacklevel=4,
+        )
 
 
 def _warn_unread(

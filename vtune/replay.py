@@ -10,11 +10,11 @@ import numpy as np
 
 from vtune.alone import path_of
 from vtune.data import Data
-from vtune.distributions import Float, Int
+from vtune.distributions import Categorical, Float, Int
 from vtune.learner import Learner
 from vtune.member import Member
 from vtune.prepare import prepare
-from vtune.schedule import Schedule
+from vtune.schedule import Fixed, Schedule
 from vtune.search import Given
 from vtune.tune import run_prepared
 from vtune.types import float_dtype
@@ -41,11 +41,13 @@ def replay(
 
     Args:
       learner: as for `vt.tune`. data: None for learners that make their own.
-      schedule: `sweep.schedule(i)`; or a dict by name of sequences of numbers [rounds] for traced
-        hyperparameters and single values for structural and fixed ones.
+      schedule: `sweep.schedule(i)`; or a dict by name of sequences of numbers [rounds] (lists,
+        arrays, pandas columns) for traced hyperparameters and single values for structural and
+        fixed ones, or one made from the other: `{**sweep.schedule(i), "lr": [0.1, 0.1, 0.01]}`.
       seed: of weights, rows and noise.
       epochs, steps, batch_size, eval_batch_size, metric, mode: as for `vt.tune`; what is left out
-        is as it was in the sweep that the schedule comes from.
+        is as it was in the sweep that `sweep.schedule(i)` comes from: a dropped member's then
+        stops where that was dropped.
 
     Returns:
       The member, trained; its `history` is [rounds, ...].
@@ -53,16 +55,17 @@ def replay(
     Raises:
       TypeError, ValueError: on whatever cannot work, before anything is compiled.
     """
-    traced, fixed, rounds = _parts(schedule)
+    traced, fixed, given = _parts(schedule)
     known = dict(schedule.options) if isinstance(schedule, Schedule) else {}
-    if epochs is None and steps is None:
-        steps = known.get("steps")
-    if "rounds" in known:
-        rounds = known["rounds"]
+    as_it_was = epochs is None and steps is None and "steps" in known
+    if as_it_was:
+        steps = known["steps"]
+    rounds = known["rounds"] if as_it_was else given
     arrays = {name: _in_program(name, values) for name, values in traced.items()}
     space = {**{name: _range(values) for name, values in arrays.items()}, **fixed}
-    path = path_of(np.zeros(rounds or 1, np.int32), arrays, rounds or 1)
+    path = path_of(np.zeros(given or 1, np.int32), arrays, rounds or 1)
     first = {name: _plain(values[0]) for name, values in arrays.items()}
+    first |= {name: v.choices[0] for name, v in fixed.items() if isinstance(v, Categorical)}
     other = metric is not None and metric != known.get("metric")
     prepared = prepare(
         learner,
@@ -74,14 +77,17 @@ def replay(
         steps=steps,
         rounds=rounds,
         batch_size=batch_size if batch_size is not None else known.get("batch_size") or 32,
-        eval_batch_size=eval_batch_size or known.get("eval_batch_size"),
+        eval_batch_size=known.get("eval_batch_size")
+        if eval_batch_size is None
+        else eval_batch_size,
         metric=metric if metric is not None else known.get("metric", "loss"),
         mode=mode if mode is not None or other else known.get("mode"),
         seed=seed,
         layout=None,
         path=path,
+        known_schedule=isinstance(schedule, Schedule),
     )
-    return run_prepared(prepared, progress)[0]
+    return run_prepared(prepared, progress, given if as_it_was else None)[0]
 
 
 def _parts(schedule: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], int | None]:
@@ -91,18 +97,21 @@ def _parts(schedule: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any],
             f"schedule={schedule!r} is no schedule; give sweep.schedule(i) or a dict such as "
             '{"lr": [0.1, 0.1, 0.01]}'
         )
-    if isinstance(schedule, Schedule):
-        names = schedule.traced
-        fixed = {name: values[0] for name, values in schedule.items() if name not in names}
-    else:
-        names = tuple(k for k, v in schedule.items() if isinstance(v, list | tuple | np.ndarray))
-        fixed = {name: value for name, value in schedule.items() if name not in names}
+    by_round = lambda v: not isinstance(v, Fixed | str | Mapping) and np.ndim(v) > 0
+    names = tuple(name for name, value in schedule.items() if by_round(value))
+    fixed = {
+        # A choice may be a list, which a bare value may not.
+        name: Categorical([value[0]]) if isinstance(value, Fixed) else value
+        for name, value in schedule.items()
+        if name not in names
+    }
     lengths = {name: len(schedule[name]) for name in names}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise ValueError(
             f"schedule: every traced hyperparameter has one value a round; lengths are {lengths}"
         )
-    rounds = next(iter(lengths.values()), None)
+    repeated = [len(value) for value in schedule.values() if isinstance(value, Fixed)]
+    rounds = next(iter([*lengths.values(), *repeated]), None)
     return {name: schedule[name] for name in names}, fixed, rounds
 
 

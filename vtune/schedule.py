@@ -6,14 +6,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 
+class Fixed(list):
+    """One value, the same in every round; stays one in a dict made of a schedule."""
+
+
 class Schedule(Mapping[str, Any]):
     """By name the values of every round: [rounds] arrays of traced hyperparameters in the
-    program's type, lists of structural and fixed ones.
+    program's type, lists of structural and fixed ones. `{**schedule, "lr": [...]}` changes some.
 
     Attributes:
       traced: names of those that are numbers inside the program.
-      options: how the weights were trained, which `vt.replay` takes over: steps, rounds,
-        batch_size, eval_batch_size, metric and mode.
+      options: how the weights were trained, which `vt.replay` takes over: steps, rounds (those
+        planned: a dropped member's schedule ends before), batch_size, eval_batch_size, metric and
+        mode.
     """
 
     def __init__(

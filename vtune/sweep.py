@@ -118,8 +118,11 @@ class Sweep:
         """
         best = int(self.ranking[0])
         if not np.isfinite(self.scores[best]):
+            whole = np.flatnonzero(self._lived == self._rounds)
+            which = "" if len(whole) == len(self) else " that trained to the end"
             raise ValueError(
-                f"no member has a finite {self.metric_name} (the first: {self[0].status}); "
+                f"no member{which} has a finite {self.metric_name} (the first: "
+                f"{self[int(whole[0])].status}); "
                 "see sweep.table(), try smaller learning rates, and check that labels and "
                 "inputs are in range"
             )
@@ -226,11 +229,11 @@ class Sweep:
         return f"Sweep({size}, best {self.metric_name} {best.score:.4g})"
 
     def _peak(self, name: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Best value and its round, by column; NaN and -1 where there is none."""
+        """Best finite value and its round, by column; NaN and -1 where there is none."""
         sign = 1.0 if self._mode_of(name) == "max" else -1.0
-        order = np.where(np.isnan(values), -np.inf, sign * values)
-        rounds = order.argmax(axis=0)
-        best = values[rounds, np.arange(values.shape[1])]
+        finite = np.where(np.isfinite(values), values, np.nan)
+        rounds = np.where(np.isnan(finite), -np.inf, sign * finite).argmax(axis=0)
+        best = finite[rounds, np.arange(values.shape[1])]
         return best, np.where(np.isnan(best), -1, rounds)
 
     def _mode_of(self, name: str) -> str:

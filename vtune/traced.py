@@ -95,19 +95,19 @@ def _place(distribution: Any, values: Array) -> Array:
         return jnp.argmin(jnp.abs(values[:, None] - choices[None, :]), axis=1)
     low, high, step = distribution.low, distribution.high, distribution.step
     if jnp.issubdtype(values.dtype, jnp.integer):  # exact, where float32 ends at 2**24
-        place = (jnp.clip(values, low, high) - low + step // 2) // step
-        return jnp.minimum(place, _last(distribution))
+        above = jnp.clip(values, low, high) - low
+        nearer = above % step >= step - step // 2
+        return jnp.minimum(above // step + nearer, _last(distribution))
     place = jnp.round((values - low) / step)
     return jnp.clip(place, 0, _last(distribution)).astype(jnp.int32)
 
 
 def _last(distribution: Any) -> Array:
-    """The number of the last single value; it need not reach `high`."""
+    """The number of the last single value."""
     low, high, step = distribution.low, distribution.high, distribution.step
     if isinstance(distribution, Int):
         return (high - low) // step
-    span = (high - low) / step
-    return jnp.floor(span + 1e-5).astype(jnp.int32)
+    return jnp.round((high - low) / step).astype(jnp.int32)  # `high` is on the grid
 
 
 def _nth(distribution: Any, place: Array) -> Array:
@@ -127,8 +127,10 @@ def _ratio(part: Array, whole: Array) -> Array:
 def _as_arrays(distribution: Traced) -> Traced:
     if isinstance(distribution, Ordinal):
         return _raw(Ordinal, {"values": distribution.grid(None)}, {})
-    low, high = distribution.cast([distribution.low, distribution.high])
-    step = distribution.step
+    step, high = distribution.step, distribution.high
+    if step is not None and distribution.count is not None:  # up to the last value there is
+        high = distribution.report(distribution.low + (distribution.count - 1) * step)
+    low, high = distribution.cast([distribution.low, high])
     if step is not None:
         step = low.dtype.type(step)
     return _raw(

@@ -101,12 +101,13 @@ def tune(
     return run_prepared(prepared, progress)
 
 
-def run_prepared(prepared: Prepared, progress: bool | None) -> Sweep:
-    """Runs the program, with a live bar where it is wanted."""
+def run_prepared(prepared: Prepared, progress: bool | None, stop_after: int | None = None) -> Sweep:
+    """Runs the program, with a live bar where it is wanted; all rounds, or the first few."""
     plan, space, cohorts, arguments = prepared
     sign = 1.0 if plan.mode == "max" else -1.0
     label = plan.metric if isinstance(plan.metric, str) else "score"
     members = sum(len(cohort.id) for cohort in cohorts)
-    with reporter(progress, plan.rounds, members, label, sign) as report:
-        outcome = execute(plan, cohorts, arguments, report)
-    return finish(plan, space, cohorts, arguments, outcome)
+    with reporter(progress, stop_after or plan.rounds, members, label, sign) as report:
+        outcome = execute(plan, cohorts, arguments, report, stop_after)
+    stopped = "stopped" if outcome.rounds == stop_after else "interrupted"
+    return finish(plan, space, cohorts, arguments, outcome, stopped)

@@ -35,7 +35,9 @@ class Refiner(Protocol):
     leaves, sizes and choices static fields. Asked before every round but the first; one that
     shrinks the population is asked only where the rung changes.
 
-    One that sets the number of settings itself has an attribute `size`: members a cohort."""
+    Three attributes may be there beside the functions: `size`, the members of a cohort, for one
+    that sets the number of settings itself; `max_rounds`, the sweep's rounds where `rounds=` is
+    left out; `first_round`, before which it first acts: a sweep that ends sooner is warned of."""
 
     def rungs(self, size: int, rounds: int) -> tuple[Rung, ...]:
         """The sizes of a cohort over the rounds, never growing, the first the cohort's own.

@@ -11,15 +11,29 @@ import numpy as np
 
 from vtune.types import is_whole
 
+LARGEST = 2**31 - 1  # rounds are int32 inside the program
+
+
+def as_floats(refiner: Any, *names: str) -> None:
+    """Real numbers as floats, whatever they were written as: a whole one would be another type
+    inside the program, and so another program. Arrays stay."""
+    real = lambda value: float(value) if _is_real(value) else value
+    for name in names:
+        value = getattr(refiner, name)
+        several = isinstance(value, Sequence) and not isinstance(value, str)
+        object.__setattr__(refiner, name, tuple(map(real, value)) if several else real(value))
+
 
 def check_whole(who: str, name: str, value: Any, least: int) -> None:
-    """A whole number, `least` or more."""
+    """A whole number from `least` to `LARGEST`."""
     if not _is_plain(value):
         return
     if not is_whole(value):
         raise TypeError(f"{who}: {name}={value!r} is not a whole number")
     if value < least:
         raise ValueError(f"{who}: {name}={value!r} must be {least} or more")
+    if value > LARGEST:
+        raise ValueError(f"{who}: {name}={value!r} must be at most {LARGEST}")
 
 
 def check_between(who: str, name: str, value: Any, low: Any, high: Any, open: str = "") -> None:

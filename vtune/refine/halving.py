@@ -23,9 +23,9 @@ class Halving:
         after min_rounds, min_rounds * factor, min_rounds * factor^2, ... rounds:
           the best ceil(n / factor) keep their weights and train on; the others are dropped
 
-    Sizes are those of scikit-learn's `HalvingGridSearchCV` with `min_resources=min_rounds`; as
-    there, halving ends when less than `reduction_factor` are left or no further rung fits into
-    the rounds. Survivors are not trained anew, and the last ones train to the end of the run.
+    Sizes are those of scikit-learn's `HalvingGridSearchCV` with `min_resources=min_rounds`: at
+    most 1 + floor(log_factor(n)) rungs, fewer where no further one fits into the rounds.
+    Survivors are not trained anew, and the last ones train to the end of the run.
     With several cohorts each ranks its own members and keeps its best.
 
     Args:
@@ -58,10 +58,10 @@ class Halving:
                 f"Halving: {rounds} rounds end before a second rung, which needs "
                 f"{self.min_rounds} * {factor}; give more epochs= or rounds=, or less min_rounds"
             )
-        rungs, done = [], 0
+        rungs: list[Rung] = []
+        done = 0
         ends, left = self.min_rounds, size
-        # One more rung follows where it fits and somebody is to be dropped.
-        while left >= factor and ends * factor <= rounds:
+        while factor ** (len(rungs) + 1) <= size and ends * factor <= rounds:
             rungs.append(Rung(left, ends - done))
             done, ends, left = ends, ends * factor, -(-left // factor)
         return (*rungs, Rung(left, rounds - done))

@@ -28,7 +28,7 @@ class Hyperband:
     All brackets are one population: they start together, and since bracket s decides at rounds
     where the brackets before it decide too, the whole shrinks a few times only. Hyperband sets
     the number of settings itself: `search=vt.Halton()`, or `vt.Random()`. With several cohorts
-    each cohort runs all brackets.
+    each cohort runs all brackets. A round is `epochs / max_rounds` epochs long.
 
     Args:
       reduction_factor: 2 or more, the paper's eta.
@@ -37,8 +37,8 @@ class Hyperband:
     Both are part of the program, since they set the population's sizes.
 
     Raises:
-      TypeError, ValueError: on a number outside its range, a cohort of another size, or a sweep
-        of other rounds.
+      TypeError, ValueError: on a number outside its range, a cohort of another size, or other
+        `rounds=`.
 
     Example:
       >>> Hyperband(max_rounds=81).brackets

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from vtune.refine.base import Refinement, Rung, rank
-from vtune.refine.checks import check_between, check_factors, check_whole
+from vtune.refine.checks import as_floats, check_between, check_factors, check_whole
 from vtune.refine.exploit import ranks
 from vtune.refine.explore import draw, explore
 from vtune.refine.pbt import choose
@@ -32,7 +32,8 @@ class MFPBT:
 
     A donor is used up when it is taken, for each receiving sub-population anew. All parents are
     those of before the round. Slots are dealt to the sub-populations in blocks, the first
-    block to the first frequency. Exploration is PBT's. Structural hyperparameters do not change.
+    block to the first frequency. A quarter is a fourth rounded down, Q3 and Q4 counted from the
+    worst. Exploration is PBT's. Structural hyperparameters do not change.
 
     Args:
       frequencies: rounds between two evolutions, one number a sub-population.
@@ -59,6 +60,12 @@ class MFPBT:
             check_whole("MFPBT", "a frequency", frequency, 1)
         check_between("MFPBT", "resample_probability", self.resample_probability, 0, 1)
         check_factors("MFPBT", "perturbation_factors", self.perturbation_factors)
+        as_floats(self, "resample_probability", "perturbation_factors")
+
+    @property
+    def first_round(self) -> int:
+        """Before which round it first acts."""
+        return min(self.frequencies)
 
     def rungs(self, size: int, rounds: int) -> tuple[Rung, ...]:
         groups = len(self.frequencies)
@@ -117,7 +124,7 @@ def decide(
 
         outside = overall // (size // groups) != group
         donors = overall[jnp.argsort(~outside, stable=True)]  # the others, best first
-        third = members[2 * share : 3 * share]
+        third = members[-2 * share : -share]
 
         def migrate(used: Array, slot: Array) -> tuple[Array, tuple[Array, Array]]:
             donor = donors[used]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from vtune.refine.base import Refinement, Rung, rank
-from vtune.refine.checks import check_size, check_whole
+from vtune.refine.checks import as_floats, check_size, check_whole
 from vtune.refine.exploit import TRUNCATION, exploit
 from vtune.refine.gp import Kernel, Observations, condition, log_likelihood, posterior
 from vtune.refine.pbt import check_schedule, choose, is_due
@@ -80,6 +80,12 @@ class PB2:
         check_schedule("PB2", self)
         check_whole("PB2", "observations", self.observations, 1)
         check_whole("PB2", "candidates", self.candidates, 2)
+        as_floats(self, "quantile_fraction")
+
+    @property
+    def first_round(self) -> int:
+        """Before which round it first acts."""
+        return max(self.burn_in_period, self.perturbation_interval)
 
     def rungs(self, size: int, rounds: int) -> tuple[Rung, ...]:
         check_size("PB2", size, 2, "one to take another's place")

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from vtune.refine.base import Refinement, Rung, rank
-from vtune.refine.checks import check_between, check_factors, check_size, check_whole
+from vtune.refine.checks import as_floats, check_between, check_factors, check_size, check_whole
 from vtune.refine.exploit import KINDS, TRUNCATION, exploit, ranks
 from vtune.refine.explore import draw, explore
 from vtune.types import Array, Key, PyTree, float_dtype
@@ -67,6 +67,12 @@ class PBT:
             raise TypeError(
                 f"PBT: custom_explore={self.custom_explore!r} is not a function of (key, hparams)"
             )
+        as_floats(self, "quantile_fraction", "resample_probability", "perturbation_factors")
+
+    @property
+    def first_round(self) -> int:
+        """Before which round it first acts."""
+        return max(self.burn_in_period, self.perturbation_interval)
 
     def rungs(self, size: int, rounds: int) -> tuple[Rung, ...]:
         check_size("PBT", size, 2, "one to take another's place")
