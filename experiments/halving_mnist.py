@@ -4,8 +4,9 @@ Command:   python experiments/halving_mnist.py --data ../shared/data/mnist10k
 Data:      MNIST's 10,000 test digits, 8,000 to train on and 2,000 to validate, stratified.
 Trained:   a 784-32-32-10 MLP, AdamW, 243 members, 27 epochs, batches of 64; learning rate in
            [1e-5, 1], weight decay in [1e-6, 1]. Halving keeps a third after 1, 3 and 9 epochs.
-Time:      TIME
-Result:    RESULT
+Time:      6 min on 2 CPU cores: three times 74 s for everybody to the end, 9 s halved
+Result:    0.111 of the member-epochs (729 of 6,561) in 0.121 of the time, 1.09 times the work's
+           share; best validation accuracy 0.9560 halved, 0.9590 in full
 Output:    runs/halving_mnist: the halved sweep, table.csv and figure.png
 """
 

@@ -4,8 +4,9 @@ Command:   python experiments/pb2_mnist.py --data ../shared/data/mnist10k
 Data:      MNIST's 10,000 test digits, 8,000 to train on and 2,000 to validate, stratified.
 Trained:   a 784-128-128-10 MLP, AdamW, 8 members, 10 epochs, batches of 64; learning rate in
            [1e-4, 1e-1], weight decay in [1e-6, 1], both first drawn from all of it.
-Time:      TIME
-Result:    RESULT
+Time:      78 s on 2 CPU cores, fifteen sweeps of about 4 s
+Result:    mean of seeds 100 to 104 of the final best accuracy: PB2 0.9652, PBT 0.9639, the same
+           population unrefined 0.9618
 Output:    runs/pb2_mnist: PB2's sweep of the first seed, table.csv and figure.png
 """
 

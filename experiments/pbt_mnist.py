@@ -4,8 +4,10 @@ Command:   python experiments/pbt_mnist.py --data ../shared/data/mnist10k
 Data:      MNIST's 10,000 test digits, 8,000 to train on and 2,000 to validate, stratified.
 Trained:   a 784-128-128-10 MLP, Adam, 16 members, 10 epochs, batches of 64. The first learning
            rates are log-uniform in [0.03, 0.1], too high for Adam; the space is [1e-4, 1].
-Time:      TIME
-Result:    RESULT
+Time:      79 s on 2 CPU cores, ten sweeps of about 7 s
+Result:    mean of seeds 100 to 104 of the final best accuracy: PBT 0.9404, the same population
+           unrefined 0.9135, so 2.7 points gained; 1.6 over the unrefined population's best round,
+           0.9249. Least of the five: 1.7 points.
 Output:    runs/pbt_mnist: the sweep of the first seed, table.csv, schedule.csv of the winner,
            and figure.png, the winner's path through the population
 """

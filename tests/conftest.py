@@ -6,6 +6,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Results are tested here, not speed: the quick compiler halves the time of the suite.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+os.environ.setdefault("VTUNE_CACHE_DIR", "off")  # what is compiled is counted
+
 import jax
 
 jax.config.update("jax_num_cpu_devices", 2)

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from vtune import run as program
+from vtune.cache import use_cache
 from vtune.carry import Arguments
 from vtune.check import Found, check_cohort, check_refiner, outputs_of
 from vtune.keys import from_words, is_key
@@ -95,6 +96,7 @@ def build(plan: Plan) -> Program:
             "out_shardings": shardings,
         }
     call = jax.jit(functools.partial(program.run, plan), donate_argnums=0, **options)
+    use_cache()
     number = jax.ShapeDtypeStruct((), np.int32)
     compiled = call.lower(carry, number, number, arguments).compile()
     return Program(compiled, carry)

@@ -189,6 +189,13 @@ def sharding(layout: Layout, size: int | None) -> NamedSharding | None:
     return NamedSharding(mesh(devices), PartitionSpec(AXIS) if along else PartitionSpec())
 
 
+def cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def use_all_cores() -> int:
     """Lets a population use every CPU core: one JAX device a core. Call it first of all.
 
@@ -200,14 +207,14 @@ def use_all_cores() -> int:
     Raises:
       RuntimeError: JAX has started already, so it is too late.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    there = cores()
     try:
-        jax.config.update("jax_num_cpu_devices", cores or 1)
+        jax.config.update("jax_num_cpu_devices", there)
     except RuntimeError:
         raise RuntimeError(
             "use_all_cores: JAX has started already; call it before the first array is made"
         ) from None
-    return cores or 1
+    return there
 
 
 def _size(members: PyTree) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from vtune.data import Data
 from vtune.execute import execute
+from vtune.hints import idle_cores
 from vtune.learner import Learner
 from vtune.population import Layout
 from vtune.prepare import Prepared, prepare
@@ -107,6 +108,7 @@ def run_prepared(prepared: Prepared, progress: bool | None, stop_after: int | No
     sign = 1.0 if plan.mode == "max" else -1.0
     label = plan.metric if isinstance(plan.metric, str) else "score"
     members = sum(len(cohort.id) for cohort in cohorts)
+    idle_cores(members)
     with reporter(progress, stop_after or plan.rounds, members, label, sign) as report:
         outcome = execute(plan, cohorts, arguments, report, stop_after)
     stopped = "stopped" if outcome.rounds == stop_after else "interrupted"

@@ -1,0 +1,80 @@
+"""Plain JAX and Flax, as one writes it by hand: a loop of jitted steps, and one vmapped scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from workloads import Workload
+
+
+def functions(work: Workload) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """(init, step) of one member: init(key) -> state; step(rate, state, batch) -> state, loss."""
+    model = work.model
+    mode = work.mode
+
+    def init(key: Any) -> Any:
+        x = jnp.zeros((1, *work.shape), jnp.int32 if work.tokens else jnp.float32)
+        other = dict(model.init(key, x, **mode))
+        params = other.pop("params")
+        return params, other, optax.adam(0.0).init(params)
+
+    def step(rate: Any, state: Any, batch: Any) -> Any:
+        params, other, opt_state = state
+        x, y = batch
+
+        def loss(params: Any) -> Any:
+            out, changed = model.apply({"params": params, **other}, x, mutable=list(other), **mode)
+            return optax.softmax_cross_entropy_with_integer_labels(out, y).mean(), changed
+
+        (value, other), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        updates, opt_state = optax.adam(rate).update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), other, opt_state), value
+
+    return init, step
+
+
+def batches(work: Workload) -> Any:
+    """[steps, batch, ...] rows and labels, on the device."""
+    x, y = work.data()
+    cut = lambda a: jnp.asarray(a[work.batch :].reshape(work.steps, work.batch, *a.shape[1:]))
+    return cut(x), cut(y)
+
+
+def plain(work: Workload) -> tuple[Callable[[], Any], int]:
+    """jit(vmap(scan)) over the whole population. Returns what to time, and member-steps."""
+    init, step = functions(work)
+    steps = min(work.plain_steps or work.steps, work.steps)
+    data = jax.tree.map(lambda a: a[:steps], batches(work))
+    rates = jnp.asarray(work.rates())
+
+    @jax.jit
+    def train(rates: Any, data: Any) -> Any:
+        def one(key: Any, rate: Any) -> Any:
+            return jax.lax.scan(lambda state, batch: step(rate, state, batch), init(key), data)
+
+        keys = jax.random.split(jax.random.key(0), rates.shape[0])
+        return jax.vmap(one)(keys, rates)[1]
+
+    return lambda: jax.block_until_ready(train(rates, data)), work.members * steps
+
+
+def loop(work: Workload) -> tuple[Callable[[], Any], int]:
+    """A Python loop over jitted steps, one member after the other; two members are timed."""
+    init, step = functions(work)
+    x, y = batches(work)
+    pieces = [(x[i], y[i]) for i in range(work.steps)]
+    first, jitted = jax.jit(init), jax.jit(step, donate_argnums=1)
+    rates = [jnp.float32(rate) for rate in work.rates()[:2]]
+
+    def run() -> None:
+        for number, rate in enumerate(rates):
+            state = first(jax.random.key(number))
+            for piece in pieces:
+                state, _ = jitted(rate, state, piece)
+            jax.block_until_ready(state)
+
+    return run, len(rates) * work.steps

@@ -1,0 +1,113 @@
+"""What was timed, as a Markdown table, JSON and a bar chart."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+NAMES = {
+    "vtune": "vtune",
+    "plain": "plain jit(vmap(scan))",
+    "loop": "loop of jitted steps",
+    "torch": "PyTorch loop",
+    "torch_vmap": "torch.func.vmap",
+    "one": "plain jitted scan, one member",
+}
+
+
+def ratio(times: Sequence[float], base: Sequence[float]) -> dict[str, float]:
+    """How many times slower, pair by pair: median and the middle half."""
+    pairs = sorted(a / b for a, b in zip(times, base, strict=True))
+    quarter = len(pairs) // 4
+    return {
+        "median": statistics.median(pairs),
+        "low": pairs[quarter],
+        "high": pairs[-1 - quarter],
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """All of it in Markdown."""
+    machine = result["machine"]
+    rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in machine["matmul"].items())
+    lines = [
+        f"{result['date']}; {machine['name']}; "
+        + ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+        + f". float32 products, GFLOP/s: {rates}; copying {machine['copy'] / 1e9:.0f} GB/s.",
+        "",
+        "Medians of pairs, in brackets their middle half. vtune's time is that of whole warm calls "
+        "of `vt.tune`, drawing and scoring included; the others only train.",
+        "",
+        "| workload | runner | µs a member-step | times vtune's | wanted |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in result["workloads"].items():
+        title = f"{name}, batch {row['batch']} × {row['members']}"
+        for runner, own in row["runners"].items():
+            against = own["ratio"]
+            said = (
+                ""
+                if runner == "vtune"
+                else f"{against['median']:.2f} ({against['low']:.2f} to {against['high']:.2f})"
+            )
+            wanted = row["targets"].get(runner, "")
+            lines.append(f"| {title} | {NAMES[runner]} | {own['us']:.0f} | {said} | {wanted} |")
+            title = ""
+        lines.append(
+            f"| | roofline ({row['bound']}) | {row['roofline_us']:.0f} | "
+            f"{row['fraction']:.2f} of it reached | {row['targets'].get('roofline', '')} |"
+        )
+    for name, against in result.get("alone", {}).items():
+        lines += [
+            "",
+            f"{name}, a population of one: a plain jitted scan takes {against['median']:.2f} times "
+            f"vtune's time ({against['low']:.2f} to {against['high']:.2f}).",
+        ]
+    if "sizes" in result:
+        lines += ["", "MLP-32 by population:", "", "| members | µs a member-step |", "|---|---|"]
+        lines += [f"| {size:,} | {us:.1f} |" for size, us in result["sizes"].items()]
+    lines += ["", f"1,000 rounds of PBT, 32 members of one weight: {result['pbt']:.3f} s warm."]
+    return "\n".join(lines) + "\n"
+
+
+def chart(result: dict[str, Any], path: Path) -> None:
+    """Bars: how many times slower than vtune."""
+    try:
+        import matplotlib
+    except ImportError:
+        print("no chart: it needs matplotlib, pip install 'vtune[plot]'")
+        return
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = result["workloads"]
+    figure, axes = plt.subplots(figsize=(8, 0.6 + 1.1 * len(rows)), layout="constrained")
+    colours = dict(zip(NAMES, plt.get_cmap("tab10").colors, strict=False))
+    y, ticks, labelled = 0.0, [], set()
+    for row in rows.values():
+        start = y
+        for runner, own in row["runners"].items():
+            times = own["ratio"]["median"]
+            label = None if runner in labelled else NAMES[runner]
+            axes.barh(y, times, 0.8, color=colours[runner], label=label)
+            axes.text(times * 1.03, y, f"{times:.1f}", va="center", fontsize=8)
+            labelled.add(runner)
+            y += 1
+        ticks.append((start + y - 1) / 2)
+        y += 0.6
+    axes.set_yticks(ticks, [f"{n}\n× {row['members']}" for n, row in rows.items()])
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlabel(f"time a member-step, vtune = 1 ({result['machine']['name']})")
+    axes.legend(fontsize=8, loc="lower right")
+    figure.savefig(path, dpi=150)
+
+
+def write(result: dict[str, Any], out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
+    (out / "bench.md").write_text(table(result))
+    chart(result, out / "bench.png")

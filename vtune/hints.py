@@ -1,0 +1,28 @@
+"""What a user would want to know, said once and on one line."""
+
+from __future__ import annotations
+
+import functools
+import logging
+
+import jax
+
+from vtune.population import cores
+
+LOG = logging.getLogger("vtune")
+
+
+def idle_cores(members: int) -> None:
+    """Says how to use the other cores, where a population runs on one CPU device."""
+    if jax.default_backend() == "cpu" and jax.local_device_count() == 1 and members > 1:
+        _say_idle_cores(cores())
+
+
+@functools.cache
+def _say_idle_cores(there: int) -> None:
+    if there > 1:
+        LOG.warning(
+            "vtune: this population runs on one of %d CPU cores; call vt.use_all_cores() first of "
+            "all, before JAX starts, to use them all",
+            there,
+        )
