@@ -112,9 +112,9 @@ def alone(turns: int, quick: bool) -> dict[str, Any]:
     import workloads
 
     result = {}
-    for name, steps in (("MLP-128", 2000), ("CNN", 8)):
+    for name, steps in (("MLP-128", 2000),) if quick else (("MLP-128", 2000), ("CNN", 8)):
         work = workloads.WORKLOADS[name]
-        work = dataclasses.replace(work, members=1, steps=20 if quick else steps)
+        work = dataclasses.replace(work, members=1, steps=4 if quick else steps, plain_steps=None)
         times = in_turn({"vtune": ours.tuned(work), "one": jax_peers.plain(work)}, turns)
         result[name] = report.ratio(times["one"], times["vtune"])
     return result
@@ -122,10 +122,12 @@ def alone(turns: int, quick: bool) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small populations, one turn")
+    parser.add_argument(
+        "--quick", action="store_true", help="two workloads, small populations, one turn"
+    )
     parser.add_argument("--only", nargs="*", help="names of workloads")
     parser.add_argument("--device", choices=("cpu", "gpu"), help="JAX's choice when left out")
-    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     options = parser.parse_args()
     if options.device:
@@ -152,7 +154,8 @@ def main() -> None:
     turns = 1 if options.quick else options.turns
     chosen = [w for n, w in workloads.WORKLOADS.items() if not options.only or n in options.only]
     if options.quick:
-        chosen = [dataclasses.replace(w, members=2, steps=2) for w in chosen]
+        small = [w for w in chosen if w.name in (options.only or ("MLP-32", "CNN"))]
+        chosen = [dataclasses.replace(w, members=2, steps=2) for w in small]
     versions = ["vtune", "jax", "flax", "optax", *(["torch"] if has_torch else [])]
     matmul, copy = machine.matmul_rate(), machine.copy_bandwidth()
     limits = max(matmul.values()), copy

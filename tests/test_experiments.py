@@ -1,5 +1,6 @@
 """The experiments run, small; the bench script runs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -78,7 +79,11 @@ def test_mnist_mlp_says_what_data_it_wants(tmp_path):
     assert "give --data DIR or set VTUNE_DATA" in done.stderr
 
 
-def test_bench_quick():
-    done = run("scripts/bench.py", "--quick")
+def test_bench_quick(tmp_path):
+    done = run("scripts/bench.py", "--quick", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "ratio vtune / plain: median" in done.stdout
+    assert "1,000 rounds of PBT" in done.stdout
+    measured = json.loads((tmp_path / "bench.json").read_text())
+    assert set(measured["workloads"]["CNN"]["runners"]) >= {"vtune", "plain", "loop"}
+    assert "| MLP-32, batch 32 × 2 | vtune |" in (tmp_path / "bench.md").read_text()
+    assert (tmp_path / "bench.png").stat().st_size > 0

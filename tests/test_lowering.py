@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 import vtune as vt
+from vtune import windows
 
 LAYOUTS = {
     1: [("NWC", "WIO", "NWC"), ("NCW", "OIW", "WNC")],
@@ -103,6 +104,20 @@ def test_convolutions(case):
         assert vt.lower(f)(x, w).shape == out
     else:
         assert_same(f, x, w)
+
+
+@pytest.mark.parametrize("piece", [1, 3000, 10**9], ids=["a row", "some rows", "all rows"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_rows_in_pieces(piece, groups, monkeypatch):
+    """The patches of a few rows at a time, made again for the gradient."""
+    monkeypatch.setattr(windows, "PIECE_BYTES", piece)
+    f = lambda x, w: lax.conv_general_dilated(
+        x, w, (2, 1), "SAME", dimension_numbers=LAYOUTS[2][0], feature_group_count=groups
+    )
+    x, w = random((6, 5, 4, 4)), random((3, 3, 4 // groups, 2), 1)
+    assert_same(f, x, w)
+    text = str(jax.make_jaxpr(vt.lower(f))(x, w))
+    assert ("scan[" in text) == (piece < 10**9)
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID", [(2, 0), (1, 3)]])

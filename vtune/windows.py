@@ -23,6 +23,7 @@ from jax import lax
 from vtune.types import Array
 
 MAX_TAPS = 128  # more than an 11 x 11 window would make the program too long
+PIECE_BYTES = 2**19  # of patches made at a time: what a core's own cache holds
 
 Params = dict[str, Any]
 Sizes = tuple[int, ...]
@@ -78,8 +79,24 @@ def _convolve(
     if max(spread, default=1) > 1 and max(stride, default=1) == 1:
         return _spread_products(x, w, product, out, padding, spread, dilation)
     x = _pad(x, padding, spread, 0.0)
-    taps = list(_taps(x, out, window, stride, dilation))
-    return product(taps, w)
+
+    def whole(x: Array, w: Array) -> Array:
+        return product(list(_taps(x, out, window, stride, dilation)), w)
+
+    bytes_a_row = math.prod(out) * math.prod(window) * x.shape[-1] * x.dtype.itemsize
+    return _by_pieces(whole, x, w, bytes_a_row)
+
+
+def _by_pieces(f: Callable[[Array, Array], Array], x: Array, w: Array, bytes_a_row: int) -> Array:
+    """f(x, w), for as many rows of x at a time as have patches that stay in cache; those are made
+    again for the gradient instead of kept."""
+    rows, fit = x.shape[0], max(1, PIECE_BYTES // bytes_a_row)
+    count = next(n for n in range(min(fit, rows), 0, -1) if rows % n == 0)
+    if count == rows:
+        return f(x, w)
+    again = jax.checkpoint(f, prevent_cse=False)
+    y = lax.map(lambda part: again(part, w), x.reshape(-1, count, *x.shape[1:]))
+    return y.reshape(rows, *y.shape[2:])
 
 
 def _spread_products(
@@ -103,11 +120,12 @@ def _spread_products(
 def _product(taps: list[Array], w: Array, *, groups: int, precision: Any, kind: Any) -> Array:
     """The sum over taps [rows, *space, in] times their weights, [rows, *space, out]."""
     inner, outer = w.shape[-2:]
-    if groups == 1:
-        patches = taps[0] if len(taps) == 1 else jnp.concatenate(taps, -1)
-        w = w.reshape(-1, outer)
-        return _dot(patches, w, ((patches.ndim - 1,), (0,)), ((), ()), precision, kind)
     shape = taps[0].shape[:-1]
+    if groups == 1:
+        # As matrices: the gradient of a product over several axes is transposed in memory first.
+        patches = jnp.concatenate(taps, -1).reshape(-1, len(taps) * taps[0].shape[-1])
+        y = _dot(patches, w.reshape(-1, outer), ((1,), (0,)), ((), ()), precision, kind)
+        return y.reshape(*shape, outer)
     w = w.reshape(-1, inner, groups, outer // groups)
     if inner == 1:  # depthwise: no sum within a tap, so no matrix
         wide = jnp.promote_types(kind, jnp.float32)
@@ -142,13 +160,25 @@ def pool(how: str, operand: Array, params: Params) -> Array | None:
     out = tuple((s - r) // st + 1 for s, r, st in zip(x.shape, reach, stride, strict=True))
     if min((*out, *(s - r + 1 for s, r in zip(x.shape, reach, strict=True)))) < 1:
         return None
-    if how == "sum" and window == stride and set(dilation) <= {1}:
+    if window == stride and set(dilation) <= {1}:
         cut = x[tuple(slice(0, o * k) for o, k in zip(out, window, strict=True))]
         split = [n for pair in zip(out, window, strict=True) for n in pair]
-        return cut.reshape(split).sum(tuple(range(1, len(split), 2)))
+        inside = tuple(range(1, len(split), 2))
+        return _reduce_blocks(how, cut.reshape(split), inside)
     if math.prod(window) > MAX_TAPS:
         return None
     return functools.reduce(_COMBINE[how], _slices(x, out, window, stride, dilation))
+
+
+def _reduce_blocks(how: str, x: Array, inside: Sizes) -> Array:
+    """Windows side by side, over the axes `inside` of x."""
+    if how == "sum":
+        return x.sum(inside)
+    parts = [x]
+    for axis in inside:  # split, whose gradient joins the parts again, where that of slices pads
+        sizes = (1,) * x.shape[axis]
+        parts = [piece for part in parts for piece in lax.split(part, sizes, axis)]
+    return functools.reduce(_COMBINE[how], parts).squeeze(inside)
 
 
 def pool_gradient(source: Array, operand: Array, params: Params) -> Array | None:

@@ -64,8 +64,8 @@ def needs(work: Workload) -> tuple[float, float]:
     """(FLOPs, bytes) of one member's training step, at least.
 
     FLOPs are those of the model's own products and convolutions: forward, and backward twice the
-    forward, less the gradient by the input of the first. Bytes are Adam's: the weights and two
-    moments, each read and written once.
+    forward, less the gradient by the input of the first. Bytes are those of a batch, read once
+    for all members: a member's weights stay in cache from step to step.
     """
     x = jnp.zeros((work.batch, *work.shape), jnp.int32 if work.tokens else jnp.float32)
     variables = jax.eval_shape(lambda: work.model.init(jax.random.key(0), x, **work.mode))
@@ -77,8 +77,7 @@ def needs(work: Workload) -> tuple[float, float]:
 
     flops = [cost for cost in _costs(jax.make_jaxpr(loss)(variables).jaxpr) if cost]
     first = 0.0 if work.tokens else flops[0]
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(variables["params"]))
-    return 3 * sum(flops) - first, 6.0 * size
+    return 3 * sum(flops) - first, x.size * x.dtype.itemsize / work.members
 
 
 def _costs(jaxpr: Any) -> list[float]:

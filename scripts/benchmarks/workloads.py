@@ -69,7 +69,8 @@ class Workload:
       shape: of one row. steps: how many are timed, all members.
       peers: names of what it is compared with; see `bench.py`.
       targets: by peer, how many times faster vtune is meant to be.
-      plain_steps: how many steps of the plain vmapped scan are timed, where it is very slow.
+      plain_steps: how many steps of the plain vmapped scan are timed, where it is very slow; two
+        at least, since a scan of one step is no loop, and its convolutions are quick.
     """
 
     name: str
@@ -121,7 +122,7 @@ WORKLOADS = {
             MLP((128, 128)),
             batch=64,
             members=64,
-            steps=60,
+            steps=100,
             targets={"torch": 5, "torch_vmap": 2.5, "plain": 1.5, "roofline": 0.6},
         ),
         Workload(
@@ -137,7 +138,7 @@ WORKLOADS = {
             CNN(),
             batch=64,
             members=16,
-            steps=8,
+            steps=16,
             shape=(28, 28, 1),
             peers=("plain", "loop", "torch"),
             targets={"torch": 1.7, "plain": 10, "roofline": 0.4},
@@ -148,18 +149,18 @@ WORKLOADS = {
             ResNet(),
             batch=32,
             members=8,
-            steps=8,
+            steps=12,
             shape=(32, 32, 3),
             peers=("plain", "loop", "torch"),
             targets={"torch": 1.2, "plain": 10},
-            plain_steps=1,
+            plain_steps=2,
         ),
         Workload(
             "Transformer",
             Transformer(),
             batch=32,
             members=16,
-            steps=10,
+            steps=20,
             shape=(32,),
             peers=("plain", "loop", "torch"),
         ),
