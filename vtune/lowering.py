@@ -40,7 +40,7 @@ def lower(f: Callable[..., PyTree], lowering: str = "auto") -> Callable[..., PyT
 
     Values and gradients are those of `f` but for rounding. Functions with custom derivatives
     (`jax.custom_vjp`, `jax.custom_jvp`) stay as they are, and so does every form that is not known:
-    integers, windows of more than 128 places, several kinds of dilation at once.
+    other numbers than real ones, windows of more than 128 places.
 
     Args:
       f: a function of arrays, or of pytrees that hold them; other leaves stay what they are.

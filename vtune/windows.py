@@ -66,9 +66,8 @@ def _convolve(
     space, window = x.shape[1:-1], w.shape[:-2]
     spread_space = [(s - 1) * d + 1 for s, d in zip(space, spread, strict=True)]
     padded = [s + low + high for s, (low, high) in zip(spread_space, padding, strict=True)]
-    reach = [(k - 1) * d + 1 for k, d in zip(window, dilation, strict=True)]
-    out = tuple((s - r) // st + 1 for s, r, st in zip(padded, reach, stride, strict=True))
-    if min((*out, *(p - r + 1 for p, r in zip(padded, reach, strict=True))), default=1) < 1:
+    out = _places(padded, window, stride, dilation)
+    if min(out, default=1) < 1:
         return None
     dense, one_group = {*dilation, *spread} <= {1}, x.shape[-1] == w.shape[-2]
     if window == stride and dense and one_group:  # windows side by side, as in a ViT
@@ -156,15 +155,11 @@ def pool(how: str, operand: Array, params: Params) -> Array | None:
         return None
     fill = {"max": -jnp.inf, "min": jnp.inf, "sum": 0.0}[how]
     x = _pad_all(operand, params["padding"], fill)
-    reach = [(k - 1) * d + 1 for k, d in zip(window, dilation, strict=True)]
-    out = tuple((s - r) // st + 1 for s, r, st in zip(x.shape, reach, stride, strict=True))
-    if min((*out, *(s - r + 1 for s, r in zip(x.shape, reach, strict=True)))) < 1:
+    out = _places(x.shape, window, stride, dilation)
+    if min(out) < 1:
         return None
     if window == stride and set(dilation) <= {1}:
-        cut = x[tuple(slice(0, o * k) for o, k in zip(out, window, strict=True))]
-        split = [n for pair in zip(out, window, strict=True) for n in pair]
-        inside = tuple(range(1, len(split), 2))
-        return _reduce_blocks(how, cut.reshape(split), inside)
+        return _reduce_blocks(how, _side_by_side(x, out, window), tuple(range(1, 2 * x.ndim, 2)))
     if math.prod(window) > MAX_TAPS:
         return None
     return functools.reduce(_COMBINE[how], _slices(x, out, window, stride, dilation))
@@ -231,12 +226,23 @@ def _slices(x: Array, out: Sizes, window: Sizes, stride: Sizes, dilation: Sizes)
 
 def _blocks(x: Array, out: Sizes, window: Sizes) -> list[Array]:
     """Windows that lie side by side, as one tap [rows, *out, window * in]."""
-    rows, inner, rank = x.shape[0], x.shape[-1], len(window)
-    x = x[(slice(None), *(slice(0, o * k) for o, k in zip(out, window, strict=True)))]
-    split = [n for pair in zip(out, window, strict=True) for n in pair]
-    x = x.reshape(rows, *split, inner)
-    order = [0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1]
-    return [_permute(x, order).reshape(rows, *out, -1)]
+    rows, inner = x.shape[0], x.shape[-1]
+    split = _side_by_side(x, (rows, *out, inner), (1, *window, 1))
+    outside, inside = range(0, split.ndim - 2, 2), range(1, split.ndim, 2)
+    order = [*outside, *inside[:-1], split.ndim - 2, split.ndim - 1]
+    return [_permute(split, order).reshape(rows, *out, -1)]
+
+
+def _side_by_side(x: Array, out: Sizes, window: Sizes) -> Array:
+    """x [..., out * window (+ a rest, cut off), ...] as [..., out, window, ...]."""
+    cut = x[tuple(slice(0, o * k) for o, k in zip(out, window, strict=True))]
+    return cut.reshape([n for pair in zip(out, window, strict=True) for n in pair])
+
+
+def _places(sizes: Sequence[int], window: Sizes, stride: Sizes, dilation: Sizes) -> Sizes:
+    """How often a window fits, by axis; below 1 where it does not."""
+    reach = [(k - 1) * d + 1 for k, d in zip(window, dilation, strict=True)]
+    return tuple((s - r) // st + 1 for s, r, st in zip(sizes, reach, stride, strict=True))
 
 
 def _pad(x: Array, padding: Any, spread: Sizes, fill: float) -> Array:
