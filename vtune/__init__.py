@@ -11,7 +11,7 @@ from vtune.lowering import lower
 from vtune.learner import Learner
 from vtune.linen import flax_learner
 from vtune.nnx import nnx_learner
-from vtune.population import Layout, use_all_cores
+from vtune.layout import Layout, use_all_cores
 from vtune.refine import Keep, PBT, MFPBT, PB2, Halving, Hyperband
 from vtune.refine import Refinement, Refiner, Rung
 from vtune.tune import tune

@@ -13,7 +13,7 @@ import numpy as np
 from vtune.carry import Arguments
 from vtune.data import Data
 from vtune.keys import IMPL, member_key
-from vtune.learner import Learner
+from vtune.learner import Learner, traced_once
 from vtune.plan import CohortPlan, Plan, describe
 from vtune.refine.base import Refinement
 from vtune.types import Hparams, PyTree, float_dtype
@@ -116,9 +116,12 @@ def _zeros(data: Data | None, rows: int | None) -> PyTree:
 
 
 def _outputs(plan: Plan, cohort: CohortPlan, data: Data | None, h: Hparams) -> PyTree:
-    learner = plan.learner
-    if learner.predict is None:
+    if plan.learner.predict is None:
         return None
+    # Python numbers among the values would be made arrays, and pass where they must not.
+    whole = all(isinstance(value, jax.core.Tracer) for value in jax.tree.leaves(h))
+    learner = traced_once(plan.learner) if whole else plan.learner
+    assert learner.predict is not None
     state = learner.init(member_key(np.uint32(0), 0), h, _zeros(data, cohort.batch_size))
     return learner.predict(h, state, _evaluation_batch(plan, data)[0])
 

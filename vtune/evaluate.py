@@ -11,6 +11,7 @@ from jax import lax
 
 from vtune.carry import Arguments
 from vtune.keys import member_key
+from vtune.learner import traced_once
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Population, over_members
 from vtune.totals import join_rows, split_rows
@@ -21,7 +22,7 @@ def evaluate(
     plan: Plan, cohort: CohortPlan, population: Population, end: Array, arguments: Arguments
 ) -> tuple[Array, dict[str, Array]]:
     """The score [pop] and all metrics of every member, on the validation rows."""
-    data, seed, learner = arguments.data, arguments.seed, plan.learner
+    data, seed, learner = arguments.data, arguments.seed, traced_once(plan.learner)
 
     def measure(member: Any, shared: Any) -> Any:
         own_id, traced, state = member

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import signal
 import threading
@@ -14,13 +15,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from vtune import memory
 from vtune import run as program
 from vtune.cache import use_cache
 from vtune.carry import Arguments
 from vtune.check import Found, check_cohort, check_refiner, outputs_of
 from vtune.keys import from_words, is_key
+from vtune.layout import sharding
 from vtune.plan import Plan
-from vtune.population import sharding
 from vtune.search import Cohort
 from vtune.types import PyTree
 
@@ -34,11 +36,15 @@ class Program:
 
     Attributes:
       call: (carry, first, stop, arguments) -> carry; the carry is donated.
-      carry: its shapes.
+      carry: its shapes. bytes: what it takes, as predicted. limit: what it may take, if known.
+      width: members side by side on a device.
     """
 
     call: Callable[..., Any]
     carry: PyTree
+    bytes: int
+    limit: int | None
+    width: int
 
 
 @dataclass(frozen=True)
@@ -72,34 +78,59 @@ def inspect(plan: Plan) -> tuple[Found, ...]:
 
 @functools.lru_cache(maxsize=32)
 def build(plan: Plan) -> Program:
-    """Traces and compiles the one executable of a plan."""
-    arguments = _shapes(plan)
+    """Traces and compiles the one executable of a plan, as wide as fits into memory.
 
-    def starting(arguments: Arguments) -> Any:
-        carries = []
-        for index, cohort in enumerate(plan.cohorts):
-            id = jax.numpy.zeros(cohort.size, "int32")
-            hparams = {k: jax.numpy.zeros(cohort.size, dtype) for k, dtype in cohort.traced}
-            carries.append(program.begin(plan, index, id, hparams, arguments))
-        return tuple(carries)
+    Raises:
+      MemoryError: it needs more than there is; before anything is compiled where the population
+        alone does.
+    """
+    use_cache()
+    arguments, devices = _shapes(plan), plan.layout.devices or 1
+    carry = jax.eval_shape(functools.partial(_starting, plan), arguments)
+    limit = plan.layout.memory or memory.there(arguments)
+    memory.check_population(carry, sum(cohort.size for cohort in plan.cohorts), limit, devices)
+    width = -(-max(cohort.size for cohort in plan.cohorts) // devices)
+    fitting = plan.layout.chunk == "fit"
 
-    carry = jax.eval_shape(starting, arguments)
+    def compile(width: int) -> Any:
+        layout = dataclasses.replace(plan.layout, chunk=width) if fitting else plan.layout
+        return _compile(dataclasses.replace(plan, layout=layout), carry, arguments)
+
+    fitted = memory.fit(
+        compile,
+        lambda compiled: memory.needed(compiled, devices),
+        width if fitting else min(plan.layout.width or width, width),
+        limit,
+        fixed=not fitting,
+    )
+    return Program(fitted.compiled, carry, fitted.need.total, limit, fitted.width)
+
+
+def _starting(plan: Plan, arguments: Arguments) -> Any:
+    carries = []
+    for index, cohort in enumerate(plan.cohorts):
+        id = jax.numpy.zeros(cohort.size, "int32")
+        hparams = {k: jax.numpy.zeros(cohort.size, dtype) for k, dtype in cohort.traced}
+        carries.append(program.begin(plan, index, id, hparams, arguments))
+    return tuple(carries)
+
+
+def _compile(plan: Plan, carry: PyTree, arguments: Arguments) -> Any:
+    """The executable (carry, first, stop, arguments) -> carry. The carry is donated."""
     options: dict[str, Any] = {}
-    if sharding(plan.layout, None) is not None:
+    everywhere = sharding(plan.layout, None)
+    if everywhere is not None:
         shardings = tuple(
             _carry_shardings(plan, None if cohort.shrinks else cohort.size, own)
             for cohort, own in zip(plan.cohorts, carry, strict=True)
         )
-        everywhere = sharding(plan.layout, None)
         options = {
             "in_shardings": (shardings, everywhere, everywhere, everywhere),
             "out_shardings": shardings,
         }
     call = jax.jit(functools.partial(program.run, plan), donate_argnums=0, **options)
-    use_cache()
     number = jax.ShapeDtypeStruct((), np.int32)
-    compiled = call.lower(carry, number, number, arguments).compile()
-    return Program(compiled, carry)
+    return call.lower(carry, number, number, arguments).compile()
 
 
 def execute(
@@ -123,6 +154,7 @@ def execute(
     fresh = build.cache_info().misses > missed
     compile_seconds = time.perf_counter() - began if fresh else 0.0
 
+    memory.say_predicted(built.bytes, built.limit, built.width, plan.layout.devices or 1)
     began = time.perf_counter()
     carry = _blank(built, cohorts)
     done = 0
@@ -137,6 +169,7 @@ def execute(
             seconds = time.perf_counter() - start
             segment = max(1, round((stop - done) * SEGMENT_SECONDS / max(seconds, 1e-6)))
             done = stop
+    memory.say_used()
     if done < rounds:
         warnings.warn(
             f"interrupted: {done} of {plan.rounds} rounds were run; the sweep holds those",

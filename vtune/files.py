@@ -20,9 +20,10 @@ import numpy as np
 
 from vtune.encoding import decode, encode
 from vtune.keys import from_words, is_key, member_key
+from vtune.layout import resolve_layout
 from vtune.learner import Learner
 from vtune.plan import CohortPlan, Plan, jax_config
-from vtune.population import Population, resolve_layout
+from vtune.population import Population
 from vtune.records import Records
 from vtune.refine.base import Rung
 from vtune.search import Cohort

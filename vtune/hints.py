@@ -7,7 +7,7 @@ import logging
 
 import jax
 
-from vtune.population import cores
+from vtune.layout import cores
 
 LOG = logging.getLogger("vtune")
 

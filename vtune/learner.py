@@ -6,6 +6,7 @@ the five functions by hand has a learner too.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -56,6 +57,19 @@ class Learner(NamedTuple):
     variables: Callable[[State], PyTree] | None = None
     check: Callable[[Any, Mapping[str, Any]], None] | None = None
     modes: tuple[tuple[str, str], ...] = ()
+
+
+@functools.lru_cache(maxsize=32)
+def traced_once(learner: Learner) -> Learner:
+    """The same learner; each function is traced once for arguments of one form, wherever the
+    program needs it again. What it is traced to is put in place, so the program is the same."""
+    once = functools.partial(jax.jit, inline=True)
+    return learner._replace(
+        init=once(learner.init),
+        step=once(learner.step),
+        measure=once(learner.measure),
+        predict=None if learner.predict is None else once(learner.predict),
+    )
 
 
 class Net(NamedTuple):

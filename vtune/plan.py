@@ -14,8 +14,8 @@ import jax
 import numpy as np
 
 from vtune.data import Data
+from vtune.layout import Layout
 from vtune.learner import Learner
-from vtune.population import Layout
 from vtune.refine.base import Rung
 from vtune.types import Hparams, PyTree, Static
 

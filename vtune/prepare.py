@@ -13,9 +13,9 @@ from vtune.carry import Arguments, Path
 from vtune.check import Found, check_labels, check_metrics
 from vtune.data import Data
 from vtune.execute import inspect, outputs
+from vtune.layout import resolve_layout
 from vtune.learner import Learner
 from vtune.plan import CohortPlan, Plan, as_arrays, data_rows, describe, jax_config
-from vtune.population import resolve_layout
 from vtune.refine.base import Refiner
 from vtune.refine.keep import Keep
 from vtune.search import Cohort, Halton, sized

@@ -20,11 +20,11 @@ from vtune.data import Data
 from vtune.decide import leading, own_slots, refine, shrink
 from vtune.evaluate import evaluate
 from vtune.keys import IMPL, member_key
-from vtune.learner import Learner
+from vtune.learner import traced_once
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Population, Record, everywhere, over_members
 from vtune.totals import widened
-from vtune.types import Array, Key, PyTree, float_dtype
+from vtune.types import Array, PyTree, float_dtype
 
 
 def run(plan: Plan, carry: tuple[Carry, ...], first: Any, stop: Any, arguments: Arguments) -> Any:
@@ -50,7 +50,7 @@ def begin(
     def init(member: Any, shared: Any) -> PyTree:
         own_id, traced = member
         seed, batch = shared
-        return plan.learner.init(member_key(seed, own_id), cohort.h(traced), batch)
+        return traced_once(plan.learner).init(member_key(seed, own_id), cohort.h(traced), batch)
 
     state = over_members(init, plan.layout)((id, hparams), (arguments.seed, batch))
     score = jnp.full(id.shape, -jnp.inf, float_dtype())
@@ -181,7 +181,7 @@ def _train(
     Returns:
       The states, the step each member died at (or -1), and the means of the step metrics.
     """
-    data, seed = arguments.data, arguments.seed
+    data, seed, learner = arguments.data, arguments.seed, traced_once(plan.learner)
     stride = cohort.stride(plan.rounds, 0 if data is None else data.row_bytes)
 
     def member_steps(member: Any, shared: Any) -> Any:
@@ -193,7 +193,7 @@ def _train(
             state, died, sums = loop
             step = offset + j
             batch = jax.tree.map(lambda a: a[j], batches)
-            state, metrics = plan.learner.step(jax.random.fold_in(key, step), h, state, batch)
+            state, metrics = learner.step(jax.random.fold_in(key, step), h, state, batch)
             healthy = _all_finite(metrics)
             died = jnp.where((died < 0) & ~healthy, step, died)
             return state, died, jax.tree.map(jnp.add, sums, widened(metrics))
@@ -230,7 +230,7 @@ def _train(
         own = _rows_of(cohort, rows, offset, stride.chunk)
         return offset + count, advance(offset, count, own, loop)
 
-    zeros = _zero_sums(plan.learner, cohort, population, arguments)
+    zeros = _zero_sums(plan, cohort, population, arguments)
     loop = (population.state, population.died, zeros)
     if stride.even:
         periods = cohort.steps // plan.rounds // stride.period
@@ -257,20 +257,22 @@ def _rows_of(cohort: CohortPlan, rows: Any, offset: Array, length: int) -> Any:
 
 
 def _zero_sums(
-    learner: Learner, cohort: CohortPlan, population: Population, arguments: Arguments
+    plan: Plan, cohort: CohortPlan, population: Population, arguments: Arguments
 ) -> dict[str, Array]:
     """Zeros [pop] for the sums of the step metrics."""
+    data, learner = arguments.data, traced_once(plan.learner)
 
-    data = arguments.data
+    alone = lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype)
+    traced, state = jax.tree.map(alone, (population.hparams, population.state))
+    batch = None
+    if data is not None and cohort.batch_size is not None:
+        batch = jax.eval_shape(lambda: data.take(data.train[: cohort.batch_size]))
 
-    def one(key: Key) -> Any:
-        traced, state = jax.tree.map(lambda a: a[0], (population.hparams, population.state))
-        batch = None
-        if data is not None and cohort.batch_size is not None:
-            batch = data.take(data.train[: cohort.batch_size])
+    def one(traced: dict[str, Array], state: PyTree, batch: PyTree) -> Any:
+        key = jax.random.key(0, impl=IMPL)
         return dict(widened(learner.step(key, cohort.h(traced), state, batch)[1]))
 
-    shapes = jax.eval_shape(lambda: one(jax.random.key(0, impl=IMPL)))
+    shapes = jax.eval_shape(one, traced, state, batch)
     size = population.id.shape[0]
     return {k: jnp.zeros((size, *s.shape), s.dtype) for k, s in shapes.items()}
 

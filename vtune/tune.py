@@ -8,8 +8,8 @@ from typing import Any
 from vtune.data import Data
 from vtune.execute import execute
 from vtune.hints import idle_cores
+from vtune.layout import Layout
 from vtune.learner import Learner
-from vtune.population import Layout
 from vtune.prepare import Prepared, prepare
 from vtune.progress import reporter
 from vtune.refine.base import Refiner
