@@ -113,10 +113,22 @@ def alone(turns: int, quick: bool) -> dict[str, Any]:
 
     result = {}
     for name, steps in (("MLP-128", 2000),) if quick else (("MLP-128", 2000), ("CNN", 8)):
+        turns = turns if quick or name == "CNN" else 5 * turns  # a difference of per cents
         work = workloads.WORKLOADS[name]
         work = dataclasses.replace(work, members=1, steps=4 if quick else steps, plain_steps=None)
         times = in_turn({"vtune": ours.tuned(work), "one": jax_peers.plain(work)}, turns)
         result[name] = report.ratio(times["one"], times["vtune"])
+    return result
+
+
+def cold(turns: int, names: list[str], quick: bool) -> dict[str, dict[str, float]]:
+    """Seconds to the first result with nothing compiled, medians; see `cold.py`."""
+    import cold as own
+
+    result = {}
+    for name in names:
+        runs = [own.measured(name, quick) for _ in range(turns)]
+        result[name] = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
     return result
 
 
@@ -177,6 +189,8 @@ def main() -> None:
         result["workloads"][work.name] = compared(work, turns, has_torch, limits)
     if not options.only:
         result["alone"] = alone(turns, options.quick)
+        names = ["MLP-128"] if options.quick else ["MLP-128", "CNN", "ResNet"]
+        result["cold"] = cold(turns, names, options.quick)
         result["sizes"] = sizes(turns, [1, 4] if options.quick else [4**i for i in range(7)])
     report.write(result, options.out)
     print(report.table(result))

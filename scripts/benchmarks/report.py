@@ -66,6 +66,21 @@ def table(result: dict[str, Any]) -> str:
             f"{name}, a population of one: a plain jitted scan takes {against['median']:.2f} times "
             f"vtune's time ({against['low']:.2f} to {against['high']:.2f}).",
         ]
+    if "cold" in result:
+        lines += [
+            "",
+            "Seconds to the first result with nothing compiled: one member by a loop of jitted "
+            "steps, trained and scored; the sweep's first scores; the same in a second process.",
+            "",
+            "| workload | one member | sweep | times one | second process | of the first |",
+            "|---|---|---|---|---|---|",
+        ]
+        for name, own in result["cold"].items():
+            lines.append(
+                f"| {name} | {own['alone']:.1f} | {own['first']:.1f} | "
+                f"{own['first'] / own['alone']:.2f} (at most 2) | {own['second']:.1f} | "
+                f"{own['second'] / own['first']:.2f} (at most 0.6) |"
+            )
     if "sizes" in result:
         lines += ["", "MLP-32 by population:", "", "| members | µs a member-step |", "|---|---|"]
         lines += [f"| {size:,} | {us:.1f} |" for size, us in result["sizes"].items()]

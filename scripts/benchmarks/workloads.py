@@ -138,7 +138,7 @@ WORKLOADS = {
             CNN(),
             batch=64,
             members=16,
-            steps=16,
+            steps=40,
             shape=(28, 28, 1),
             peers=("plain", "loop", "torch"),
             targets={"torch": 1.7, "plain": 10, "roofline": 0.4},

@@ -1,0 +1,94 @@
+"""Time to the first result where nothing is compiled yet, in a process of its own.
+
+    python scripts/benchmarks/cold.py alone CNN    one member: compiled, trained, scored
+    python scripts/benchmarks/cold.py sweep CNN    all of them, up to their first scores
+
+Prints the seconds from the end of the imports on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def alone(work: Any) -> None:
+    """One member by a loop of jitted steps, and its score."""
+    import jax
+    import jax_peers
+    import numpy as np
+    import optax
+
+    init, step = jax_peers.functions(work)
+    x, y = jax_peers.batches(work)
+    jitted = jax.jit(step, donate_argnums=1)
+    state = jax.jit(init)(jax.random.key(0))
+    for i in range(work.steps):
+        state, _ = jitted(np.float32(1e-3), state, (x[i], y[i]))
+
+    @jax.jit
+    def score(state: Any, x: Any, y: Any) -> Any:
+        params, other, _ = state
+        mode = dict.fromkeys(work.mode, False)
+        out = work.model.apply({"params": params, **other}, x, **mode)
+        return optax.softmax_cross_entropy_with_integer_labels(out, y).mean()
+
+    float(score(state, x[0], y[0]))
+
+
+def sweep(work: Any) -> None:
+    """The whole population, up to its first scores: after a tenth of what the one trains."""
+    import ours
+
+    ours.tuned(dataclasses.replace(work, steps=max(1, work.steps // 10)))[0]()
+
+
+def measured(name: str, quick: bool) -> dict[str, float]:
+    """Seconds to the first result: of one alone, of a sweep, and of it in a second process."""
+    own: dict[str, Any] = {"VTUNE_CACHE_DIR": "off"}
+    with tempfile.TemporaryDirectory() as folder:
+        kept = {"VTUNE_CACHE_DIR": folder}
+        runs: dict[str, tuple[str, dict[str, Any]]] = {
+            "alone": ("alone", own),
+            "first": ("sweep", kept),
+            "second": ("sweep", kept),
+        }
+        return {key: _seconds(what, name, env, quick) for key, (what, env) in runs.items()}
+
+
+def _seconds(what: str, name: str, env: dict[str, str], quick: bool) -> float:
+    command = [sys.executable, __file__, what, name, *(["--quick"] if quick else [])]
+    done = subprocess.run(
+        command, env={**os.environ, **env}, check=True, capture_output=True, text=True
+    )
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    import jax
+
+    import vtune as vt
+
+    vt.use_all_cores()
+    import workloads
+
+    jax.devices()
+    runs: dict[str, Callable[[Any], None]] = {"alone": alone, "sweep": sweep}
+    what, name, *quick = sys.argv[1:]
+    work = workloads.WORKLOADS[name]
+    if quick:
+        work = dataclasses.replace(work, members=2, steps=2)
+    start = time.perf_counter()
+    runs[what](work)
+    print(json.dumps(time.perf_counter() - start))
+
+
+if __name__ == "__main__":
+    main()
