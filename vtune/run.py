@@ -56,11 +56,12 @@ def begin(
     score = jnp.full(id.shape, -jnp.inf, float_dtype())
     died = jnp.full(id.shape, -1, jnp.int32)
     population = Population(id, hparams, state, score, died)
-    _, means, metrics = jax.eval_shape(
-        lambda p: _train_and_score(plan, cohort, p, jnp.int32(0), arguments), population
+    means = _zero_sums(plan, cohort, population, arguments)
+    metrics = jax.eval_shape(
+        lambda p: evaluate(plan, cohort, p, jnp.int32(0), arguments)[1], population
     )
-    everything = {**means, **metrics}
-    blank = lambda leaf: jnp.full((plan.rounds, *leaf.shape), jnp.nan, leaf.dtype)
+    everything = _named(means, metrics)
+    blank = lambda leaf: jnp.full((plan.rounds, *leaf.shape), jnp.nan, _recorded(leaf))
     record = Record(
         parents=jnp.broadcast_to(own_slots(id.shape[0]), (plan.rounds, *id.shape)),
         hparams=jax.tree.map(
@@ -126,8 +127,8 @@ def _run_rung(
         if arguments.path is not None:
             id, hparams = jax.tree.map(lambda leaf: leaf[number], arguments.path)
             population = population._replace(id=id, hparams=hparams)
-        population, means, metrics = _train_and_score(plan, cohort, population, number, arguments)
-        seen = Record(parents, population.hparams, {**means, **metrics})
+        population, metrics = _train_and_score(plan, cohort, population, number, arguments)
+        seen = Record(parents, population.hparams, metrics)
         record = jax.tree.map(lambda past, new: past.at[number, :size].set(new), record, seen)
         return Carry(population, memory, record)
 
@@ -144,7 +145,7 @@ def _run_rung(
 
 def _train_and_score(
     plan: Plan, cohort: CohortPlan, population: Population, number: Array, arguments: Arguments
-) -> tuple[Population, dict[str, Array], dict[str, Array]]:
+) -> tuple[Population, dict[str, Array]]:
     """One round's training and scoring; metrics of members that diverged are NaN."""
     bounds = jnp.asarray(cohort.boundaries(plan.rounds))
     start, end = bounds[number], bounds[number + 1]
@@ -158,14 +159,23 @@ def _train_and_score(
     score = jnp.where(alive & jnp.isfinite(score), sign * score, -jnp.inf)
 
     def mask(values: Array) -> Array:
-        values = jnp.asarray(values, jnp.promote_types(values.dtype, jnp.float32))
+        values = jnp.asarray(values, _recorded(values))
         shaped = alive.reshape(alive.shape + (1,) * (values.ndim - 1))
         return jnp.where(shaped, values, jnp.nan)
 
-    means = {f"train/{name}": value for name, value in means.items()}
-    means, metrics = jax.tree.map(mask, (means, metrics))
+    metrics = jax.tree.map(mask, _named(means, metrics))
     score = score.astype(float_dtype())
-    return population._replace(state=state, score=score, died=died), means, metrics
+    return population._replace(state=state, score=score, died=died), metrics
+
+
+def _named(means: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
+    """All that is recorded of a round, by name."""
+    return {**{f"train/{name}": value for name, value in means.items()}, **metrics}
+
+
+def _recorded(value: Any) -> Any:
+    """The type that a metric is recorded in: one that knows NaN."""
+    return jnp.promote_types(value.dtype, jnp.float32)
 
 
 def _train(
