@@ -121,6 +121,42 @@ def alone(turns: int, quick: bool) -> dict[str, Any]:
     return result
 
 
+def forms(turns: int, quick: bool) -> dict[str, float]:
+    """Microseconds a member-step of the CNN, by the form of its convolutions."""
+    import jax
+    import ours
+    import workloads
+
+    cpu = jax.default_backend() == "cpu"
+    # Two steps at least: a loop of one step is none, and its convolutions are quick.
+    work = dataclasses.replace(workloads.WORKLOADS["CNN"], steps=2 if cpu else 40)
+    work = dataclasses.replace(work, members=2) if quick else work
+    made = {
+        f"{name}, {side}": ours.tuned(work, layout, lowering)
+        for lowering, name in (("none", "as written"), ("patches", "patches"))
+        for layout, side in (("vmap", "all at once"), (4, "chunks of 4"), ("map", "one by one"))
+        if not (quick and layout == 4)
+    }
+    return {name: statistics.median(own) for name, own in in_turn(made, turns).items()}
+
+
+def half(turns: int, quick: bool) -> dict[str, dict[str, float]]:
+    """How many times quicker bfloat16 arithmetic is than float32."""
+    import jax.numpy as jnp
+    import ours
+    import report
+    import workloads
+
+    result = {}
+    for name in ("MLP-32",) if quick else ("MLP-256", "CNN"):
+        work = workloads.WORKLOADS[name]
+        work = dataclasses.replace(work, members=2, steps=2) if quick else work
+        other = dataclasses.replace(work, model=work.model.clone(dtype=jnp.bfloat16))
+        times = in_turn({"float32": ours.tuned(work), "bfloat16": ours.tuned(other)}, turns)
+        result[name] = report.ratio(times["float32"], times["bfloat16"])
+    return result
+
+
 def cold(turns: int, names: list[str], quick: bool) -> dict[str, dict[str, float]]:
     """Seconds to the first result with nothing compiled, medians; see `cold.py`."""
     import cold as own
@@ -189,6 +225,9 @@ def main() -> None:
         result["workloads"][work.name] = compared(work, turns, has_torch, limits)
     if not options.only:
         result["alone"] = alone(turns, options.quick)
+        result["forms"] = forms(turns, options.quick)
+        if options.quick or jax.default_backend() != "cpu":  # CPUs emulate it
+            result["half"] = half(turns, options.quick)
         names = ["MLP-128"] if options.quick else ["MLP-128", "CNN", "ResNet"]
         result["cold"] = cold(turns, names, options.quick)
         result["sizes"] = sizes(turns, [1, 4] if options.quick else [4**i for i in range(7)])

@@ -6,9 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from vtune.carry import Arguments, Carry
+from vtune.group import Group, own_slots
 from vtune.keys import refine_key
 from vtune.plan import Plan
 from vtune.population import Population, everywhere, gather, replicated
@@ -19,7 +21,7 @@ from vtune.types import Array, PyTree
 
 def shrink(
     plan: Plan,
-    index: int,
+    group: Group,
     number: int,
     before: int,
     size: int,
@@ -31,7 +33,8 @@ def shrink(
     The ids show afterwards who stands where.
     """
     population = leading(carry.population, before)
-    refinement, memory = _ask(plan, index, jnp.int32(number), population, carry.memory, arguments)
+    (index,), (memory,) = group.indices, carry.memory
+    refinement, memory = _ask(plan, index, jnp.int32(number), population, memory, arguments)
     kept = gather(population, refinement)
     gone = jnp.ones(before, bool).at[refinement.parents].set(False)
     (places,) = jnp.nonzero(gone, size=before - size, fill_value=0)
@@ -45,26 +48,38 @@ def shrink(
     )
     parents = carry.record.parents.at[number, :size].set(refinement.parents)
     arranged = jax.tree.map(arrange, *small)._replace(state=state)
-    shrunk = Carry(arranged, memory, carry.record._replace(parents=parents))
+    shrunk = Carry(arranged, (memory,), carry.record._replace(parents=parents))
     return everywhere(shrunk, plan.layout)
 
 
 def refine(
     plan: Plan,
-    index: int,
+    group: Group,
     number: Array,
     population: Population,
-    memory: PyTree,
+    memory: tuple[PyTree, ...],
     arguments: Arguments,
-) -> tuple[Population, Array, PyTree]:
-    """Asks the refiner before every round but the first, and moves."""
+) -> tuple[Population, Array, tuple[PyTree, ...]]:
+    """Asks the refiner before every round but the first, each cohort on its own, and moves all.
 
-    def ask(population: Population, memory: PyTree) -> Any:
-        refinement, memory = _ask(plan, index, number, population, memory, arguments)
-        return gather(population, refinement), refinement.parents, memory
+    Returns:
+      The population, parents [pop] as slots of their own cohorts, and the refiner's memories.
+    """
 
-    def stay(population: Population, memory: PyTree) -> Any:
-        return population, own_slots(population.id.shape[0]), memory
+    def ask(population: Population, memory: tuple[PyTree, ...]) -> Any:
+        seen = group.parts(population._replace(state=None))
+        asked = [
+            _ask(plan, index, number, part, own, arguments)
+            for index, part, own in zip(group.indices, seen, memory, strict=True)
+        ]
+        decisions, memories = zip(*asked, strict=True)
+        own = jnp.concatenate([decision.parents for decision in decisions])
+        hparams = jax.tree.map(lambda *v: jnp.concatenate(v), *[d.hparams for d in decisions])
+        starts = np.repeat(np.asarray(group.starts, np.int32), group.sizes)
+        return gather(population, Refinement(own + starts, hparams)), own, memories
+
+    def stay(population: Population, memory: tuple[PyTree, ...]) -> Any:
+        return population, jnp.asarray(own_slots(group)), memory
 
     return lax.cond(number > 0, ask, stay, population, memory)
 
@@ -95,7 +110,3 @@ def _ask(
 
 def leading(population: Population, size: int) -> Population:
     return jax.tree.map(lambda leaf: leaf[:size], population)
-
-
-def own_slots(size: int) -> Array:
-    return jnp.arange(size, dtype=jnp.int32)

@@ -20,6 +20,7 @@ from vtune import run as program
 from vtune.cache import use_cache
 from vtune.carry import Arguments
 from vtune.check import Found, check_cohort, check_refiner, outputs_of
+from vtune.group import groups, split
 from vtune.keys import from_words, is_key
 from vtune.layout import sharding
 from vtune.plan import Plan
@@ -89,7 +90,7 @@ def build(plan: Plan) -> Program:
     carry = jax.eval_shape(functools.partial(_starting, plan), arguments)
     limit = plan.layout.memory or memory.there(arguments)
     memory.check_population(carry, sum(cohort.size for cohort in plan.cohorts), limit, devices)
-    width = -(-max(cohort.size for cohort in plan.cohorts) // devices)
+    width = -(-max(group.cohort.size for group in groups(plan)) // devices)
     fitting = plan.layout.chunk == "fit"
 
     def compile(width: int) -> Any:
@@ -107,12 +108,14 @@ def build(plan: Plan) -> Program:
 
 
 def _starting(plan: Plan, arguments: Arguments) -> Any:
-    carries = []
-    for index, cohort in enumerate(plan.cohorts):
-        id = jax.numpy.zeros(cohort.size, "int32")
-        hparams = {k: jax.numpy.zeros(cohort.size, dtype) for k, dtype in cohort.traced}
-        carries.append(program.begin(plan, index, id, hparams, arguments))
-    return tuple(carries)
+    carries: dict[int, Any] = {}
+    for group in groups(plan):
+        size = group.cohort.size
+        id = jax.numpy.zeros(size, "int32")
+        hparams = {k: jax.numpy.zeros(size, dtype) for k, dtype in group.cohort.traced}
+        begun = program.begin(plan, group, id, hparams, arguments)
+        carries |= zip(group.indices, split(group, begun), strict=True)
+    return tuple(carries[index] for index in range(len(plan.cohorts)))
 
 
 def _compile(plan: Plan, carry: PyTree, arguments: Arguments) -> Any:

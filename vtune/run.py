@@ -1,6 +1,6 @@
 """The program: THE only loops over steps and rounds.
 
-run = for each cohort: initialise when first is 0, then
+run = for each group of cohorts: initialise when first is 0, then
       for each rung, on its leading slots:
           for each round in [first, stop): refine, gather, train, score, record
 """
@@ -17,8 +17,9 @@ from jax import lax
 
 from vtune.carry import Arguments, Carry
 from vtune.data import Data
-from vtune.decide import leading, own_slots, refine, shrink
+from vtune.decide import leading, refine, shrink
 from vtune.evaluate import evaluate
+from vtune.group import Group, groups, join, own_slots, split
 from vtune.keys import IMPL, member_key
 from vtune.learner import traced_once
 from vtune.plan import CohortPlan, Plan
@@ -32,17 +33,19 @@ def run(plan: Plan, carry: tuple[Carry, ...], first: Any, stop: Any, arguments: 
 
     With `first` 0 the carry's ids and hyperparameters are taken and everything else is made.
     """
-    return tuple(
-        _run_cohort(plan, index, cohort, own, first, stop, arguments)
-        for index, (cohort, own) in enumerate(zip(plan.cohorts, carry, strict=True))
-    )
+    done: dict[int, Carry] = {}
+    for group in groups(plan):
+        together = join(carry[index] for index in group.indices)
+        together = _run_group(plan, group, together, first, stop, arguments)
+        done |= zip(group.indices, split(group, together), strict=True)
+    return tuple(done[index] for index in range(len(plan.cohorts)))
 
 
 def begin(
-    plan: Plan, index: int, id: Array, hparams: dict[str, Array], arguments: Arguments
+    plan: Plan, group: Group, id: Array, hparams: dict[str, Array], arguments: Arguments
 ) -> Carry:
-    """A cohort before its first round."""
-    cohort, data = plan.cohorts[index], arguments.data
+    """Cohorts that train together, before their first round."""
+    cohort, data = group.cohort, arguments.data
     batch = None
     if data is not None and cohort.batch_size is not None:
         batch = data.take(data.train[: cohort.batch_size])
@@ -63,28 +66,27 @@ def begin(
     everything = _named(means, metrics)
     blank = lambda leaf: jnp.full((plan.rounds, *leaf.shape), jnp.nan, _recorded(leaf))
     record = Record(
-        parents=jnp.broadcast_to(own_slots(id.shape[0]), (plan.rounds, *id.shape)),
+        parents=jnp.broadcast_to(own_slots(group), (plan.rounds, *id.shape)),
         hparams=jax.tree.map(
             lambda leaf: jnp.zeros((plan.rounds, *leaf.shape), leaf.dtype), hparams
         ),
         metrics=jax.tree.map(blank, everything),
     )
-    memory = arguments.refiner.init(arguments.space[index], cohort.size)
+    memory = tuple(
+        arguments.refiner.init(arguments.space[index], size)
+        for index, size in zip(group.indices, group.sizes, strict=True)
+    )
     return Carry(population, memory, record)
 
 
-def _run_cohort(
-    plan: Plan,
-    index: int,
-    cohort: CohortPlan,
-    carry: Carry,
-    first: Any,
-    stop: Any,
-    arguments: Arguments,
+def _run_group(
+    plan: Plan, group: Group, carry: Carry, first: Any, stop: Any, arguments: Arguments
 ) -> Carry:
+    cohort = group.cohort
+
     def starting(carry: Carry) -> Carry:
         id, hparams = carry.population.id, carry.population.hparams
-        begun = begin(plan, index, id, hparams, arguments)
+        begun = begin(plan, group, id, hparams, arguments)
         return everywhere(begun, plan.layout) if cohort.shrinks else begun
 
     carry = lax.cond(
@@ -97,9 +99,9 @@ def _run_cohort(
     for rung in cohort.rungs:
         bounds = jnp.maximum(first, done), jnp.minimum(stop, done + rung.rounds)
         if rung.size < before:
-            enter = functools.partial(shrink, plan, index, done, before, rung.size, arguments)
+            enter = functools.partial(shrink, plan, group, done, before, rung.size, arguments)
             carry = lax.cond((first <= done) & (done < stop), enter, lambda c: c, carry)
-        rounds = functools.partial(_run_rung, plan, index, bounds, rung.size, arguments)
+        rounds = functools.partial(_run_rung, plan, group, bounds, rung.size, arguments)
         if cohort.shrinks:  # what a call does not reach, it does not touch
             carry = lax.cond(bounds[0] < bounds[1], rounds, lambda c: c, carry)
         else:
@@ -110,20 +112,20 @@ def _run_cohort(
 
 def _run_rung(
     plan: Plan,
-    index: int,
+    group: Group,
     bounds: tuple[Array, Array],
     size: int,
     arguments: Arguments,
     carry: Carry,
 ) -> Carry:
     """The rounds within `bounds` on the leading `size` slots of the full-size carry."""
-    cohort = plan.cohorts[index]
+    cohort = group.cohort
 
     def one_round(number: Array, carry: Carry) -> Carry:
         population, memory, record = carry
         parents = record.parents[number, :size]
         if not cohort.shrinks:
-            population, parents, memory = refine(plan, index, number, population, memory, arguments)
+            population, parents, memory = refine(plan, group, number, population, memory, arguments)
         if arguments.path is not None:
             id, hparams = jax.tree.map(lambda leaf: leaf[number], arguments.path)
             population = population._replace(id=id, hparams=hparams)

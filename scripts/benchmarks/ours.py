@@ -20,10 +20,12 @@ def adam(h: Any) -> Any:
     return optax.adam(h["lr"])
 
 
-def tuned(work: Workload, layout: Any = None) -> tuple[Callable[[], Any], int]:
+def tuned(
+    work: Workload, layout: Any = None, lowering: str = "auto"
+) -> tuple[Callable[[], Any], int]:
     """One epoch of the whole population, then scores on one batch. Returns what to time, and
     member-steps."""
-    learner = vt.flax_learner(work.model, optimizer=adam, loss=xent)
+    learner = vt.flax_learner(work.model, optimizer=adam, loss=xent, lowering=lowering)
     x, y = work.data()
     rows = lambda part: {"x": x[part], "y": y[part]}
     data = vt.split(rows(slice(work.batch, None)), rows(slice(0, work.batch)))

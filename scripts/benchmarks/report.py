@@ -66,6 +66,16 @@ def table(result: dict[str, Any]) -> str:
             f"{name}, a population of one: a plain jitted scan takes {against['median']:.2f} times "
             f"vtune's time ({against['low']:.2f} to {against['high']:.2f}).",
         ]
+    if "forms" in result:
+        lines += ["", "The CNN by the form of its convolutions:", ""]
+        lines += ["| convolutions, members | µs a member-step |", "|---|---|"]
+        lines += [f"| {name} | {us:.0f} |" for name, us in result["forms"].items()]
+    for name, gain in result.get("half", {}).items():
+        lines += [
+            "",
+            f"{name} in bfloat16: {gain['median']:.2f} times as fast as in float32 "
+            f"({gain['low']:.2f} to {gain['high']:.2f}).",
+        ]
     if "cold" in result:
         lines += [
             "",

@@ -12,21 +12,25 @@ import numpy as np
 
 class MLP(nn.Module):
     widths: tuple[int, ...]
+    dtype: Any = None  # of the arithmetic; parameters are float32
 
     @nn.compact
     def __call__(self, x):
         for width in self.widths:
-            x = nn.relu(nn.Dense(width)(x))
-        return nn.Dense(10)(x)
+            x = nn.relu(nn.Dense(width, dtype=self.dtype)(x))
+        return nn.Dense(10, dtype=self.dtype)(x)
 
 
 class CNN(nn.Module):
+    dtype: Any = None
+
     @nn.compact
     def __call__(self, x):
         for width in (32, 64):
-            x = nn.max_pool(nn.relu(nn.Conv(width, (3, 3))(x)), (2, 2), (2, 2))
-        x = nn.relu(nn.Dense(64)(x.reshape(x.shape[0], -1)))
-        return nn.Dense(10)(x)
+            x = nn.relu(nn.Conv(width, (3, 3), dtype=self.dtype)(x))
+            x = nn.max_pool(x, (2, 2), (2, 2))
+        x = nn.relu(nn.Dense(64, dtype=self.dtype)(x.reshape(x.shape[0], -1)))
+        return nn.Dense(10, dtype=self.dtype)(x)
 
 
 class ResNet(nn.Module):

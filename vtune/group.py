@@ -1,0 +1,87 @@
+"""Cohorts whose members run the same program: compiled once, trained together, refined apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vtune.carry import Carry
+from vtune.plan import CohortPlan, Plan
+from vtune.population import Population
+from vtune.types import PyTree
+
+
+class Group(NamedTuple):
+    """Cohorts with the same structural values, such as the parts of a union of spaces.
+
+    Attributes:
+      indices: their numbers in the plan. sizes: their members, who stand one cohort after the
+        other. cohort: what they share, with the size of all together.
+    """
+
+    indices: tuple[int, ...]
+    sizes: tuple[int, ...]
+    cohort: CohortPlan
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The slot that each cohort begins at."""
+        return tuple(int(sum(self.sizes[:i])) for i in range(len(self.sizes)))
+
+    def parts(self, tree: PyTree, axis: int = 0) -> list[Any]:
+        """A tree of all members' arrays, cut up by cohort."""
+        cut = lambda start, size: jax.tree.map(
+            lambda leaf: jax.lax.slice_in_dim(leaf, start, start + size, axis=axis), tree
+        )
+        if len(self.sizes) == 1:
+            return [tree]
+        return [cut(start, size) for start, size in zip(self.starts, self.sizes, strict=True)]
+
+
+def groups(plan: Plan) -> tuple[Group, ...]:
+    """The cohorts of a plan, those that can be trained together side by side.
+
+    A cohort that shrinks is alone: its slots are sorted anew where the rung changes.
+    """
+    found: dict[Any, list[int]] = {}
+    for index, cohort in enumerate(plan.cohorts):
+        alike = (cohort, index) if cohort.shrinks else _of_size(cohort, 0)
+        found.setdefault(alike, []).append(index)
+    result = []
+    for indices in found.values():
+        sizes = tuple(plan.cohorts[i].size for i in indices)
+        cohort = plan.cohorts[indices[0]]
+        whole = cohort if len(indices) == 1 else _of_size(cohort, sum(sizes))
+        result.append(Group(tuple(indices), sizes, whole))
+    return tuple(result)
+
+
+def join(carries: Iterable[Carry]) -> Carry:
+    """One carry of several cohorts; each keeps its own refiner's memory."""
+    populations, memories, records = zip(*carries, strict=True)
+    if len(populations) == 1:
+        return Carry(populations[0], memories, records[0])
+    beside = lambda axis: lambda *leaves: jnp.concatenate(leaves, axis)
+    return Carry(jax.tree.map(beside(0), *populations), memories, jax.tree.map(beside(1), *records))
+
+
+def split(group: Group, carry: Carry) -> list[Carry]:
+    """The carries of the cohorts, from the one of all."""
+    populations: list[Population] = group.parts(carry.population)
+    records = group.parts(carry.record, axis=1)
+    return [Carry(*each) for each in zip(populations, carry.memory, records, strict=True)]
+
+
+def own_slots(group: Group) -> np.ndarray:
+    """[pop] int32, every member's slot in its own cohort."""
+    return np.concatenate([np.arange(size, dtype=np.int32) for size in group.sizes])
+
+
+def _of_size(cohort: CohortPlan, size: int) -> CohortPlan:
+    rungs = tuple(rung._replace(size=size) for rung in cohort.rungs)
+    return dataclasses.replace(cohort, size=size, rungs=rungs)
