@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import pytest
+
+import vtune as vt
 
 SCRIPT = """
 import os, sys
@@ -82,3 +85,21 @@ def test_idle_cores_are_hinted_at_once():
     assert count() == several
     assert count("cores") == 0
     assert count("one") == 0
+
+
+def test_a_members_functions_are_traced_a_few_times_only():
+    """Once when they are checked, once for their shapes, once on the devices."""
+    traced = []
+    learner = vt.Learner(
+        init=lambda key, h, batch: traced.append("init") or jnp.ones(()),
+        step=lambda key, h, x, batch: traced.append("step") or (x - h["lr"] * x, {}),
+        measure=lambda key, h, x, batch, weight: traced.append("measure") or x**2 / 2,
+        score=lambda total: {"loss": total},
+    )
+    options = {"search": vt.Halton(4), "refiner": vt.PBT(), "steps": 10, "rounds": 5}
+    vt.tune(learner, {"lr": vt.Float(0.1, 0.5)}, **options)
+    for name, most in {"init": 2, "step": 3, "measure": 3}.items():
+        assert 1 <= traced.count(name) <= most
+    before = len(traced)
+    vt.tune(learner, {"lr": vt.Float(0.1, 0.4)}, **options)
+    assert len(traced) == before

@@ -1,6 +1,7 @@
 """Time to the first result where nothing is compiled yet, in a process of its own.
 
-    python scripts/benchmarks/cold.py alone CNN    one member: compiled, trained, scored
+    python scripts/benchmarks/cold.py alone CNN    one member by a plain loop: trained and scored
+    python scripts/benchmarks/cold.py one CNN      one member by vtune: trained and scored
     python scripts/benchmarks/cold.py sweep CNN    all of them, up to their first scores
 
 Prints the seconds from the end of the imports on.
@@ -43,6 +44,13 @@ def alone(work: Any) -> None:
     float(score(state, x[0], y[0]))
 
 
+def one(work: Any) -> None:
+    """A population of one."""
+    import ours
+
+    ours.tuned(dataclasses.replace(work, members=1))[0]()
+
+
 def sweep(work: Any) -> None:
     """The whole population, up to its first scores: after a tenth of what the one trains."""
     import ours
@@ -51,12 +59,14 @@ def sweep(work: Any) -> None:
 
 
 def measured(name: str, quick: bool) -> dict[str, float]:
-    """Seconds to the first result: of one alone, of a sweep, and of it in a second process."""
+    """Seconds to the first result: of one member by a plain loop and by vtune, of a sweep, and of
+    the sweep in a second process."""
     own: dict[str, Any] = {"VTUNE_CACHE_DIR": "off"}
     with tempfile.TemporaryDirectory() as folder:
         kept = {"VTUNE_CACHE_DIR": folder}
         runs: dict[str, tuple[str, dict[str, Any]]] = {
             "alone": ("alone", own),
+            "one": ("one", own),
             "first": ("sweep", kept),
             "second": ("sweep", kept),
         }
@@ -80,7 +90,7 @@ def main() -> None:
     import workloads
 
     jax.devices()
-    runs: dict[str, Callable[[Any], None]] = {"alone": alone, "sweep": sweep}
+    runs: dict[str, Callable[[Any], None]] = {"alone": alone, "one": one, "sweep": sweep}
     what, name, *quick = sys.argv[1:]
     work = workloads.WORKLOADS[name]
     if quick:
