@@ -20,7 +20,7 @@ from vtune import run as program
 from vtune.cache import use_cache
 from vtune.carry import Arguments
 from vtune.check import Found, check_cohort, check_refiner, outputs_of
-from vtune.group import groups, split
+from vtune.group import Group, by_cohort, groups
 from vtune.keys import from_words, is_key
 from vtune.layout import sharding
 from vtune.plan import Plan
@@ -108,14 +108,13 @@ def build(plan: Plan) -> Program:
 
 
 def _starting(plan: Plan, arguments: Arguments) -> Any:
-    carries: dict[int, Any] = {}
-    for group in groups(plan):
+    def begun(group: Group) -> Any:
         size = group.cohort.size
         id = jax.numpy.zeros(size, "int32")
         hparams = {k: jax.numpy.zeros(size, dtype) for k, dtype in group.cohort.traced}
-        begun = program.begin(plan, group, id, hparams, arguments)
-        carries |= zip(group.indices, split(group, begun), strict=True)
-    return tuple(carries[index] for index in range(len(plan.cohorts)))
+        return program.begin(plan, group, id, hparams, arguments)
+
+    return by_cohort(plan, begun)
 
 
 def _compile(plan: Plan, carry: PyTree, arguments: Arguments) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -75,6 +75,14 @@ def split(group: Group, carry: Carry) -> list[Carry]:
     populations: list[Population] = group.parts(carry.population)
     records = group.parts(carry.record, axis=1)
     return [Carry(*each) for each in zip(populations, carry.memory, records, strict=True)]
+
+
+def by_cohort(plan: Plan, run: Callable[[Group], Carry]) -> tuple[Carry, ...]:
+    """What `run` makes of every group, taken apart, in the order of the plan's cohorts."""
+    made: dict[int, Carry] = {}
+    for group in groups(plan):
+        made |= zip(group.indices, split(group, run(group)), strict=True)
+    return tuple(made[index] for index in range(len(plan.cohorts)))
 
 
 def own_slots(group: Group) -> np.ndarray:

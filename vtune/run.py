@@ -19,7 +19,7 @@ from vtune.carry import Arguments, Carry
 from vtune.data import Data
 from vtune.decide import leading, refine, shrink
 from vtune.evaluate import evaluate
-from vtune.group import Group, groups, join, own_slots, split
+from vtune.group import Group, by_cohort, join, own_slots
 from vtune.keys import IMPL, member_key
 from vtune.learner import traced_once
 from vtune.plan import CohortPlan, Plan
@@ -33,12 +33,12 @@ def run(plan: Plan, carry: tuple[Carry, ...], first: Any, stop: Any, arguments: 
 
     With `first` 0 the carry's ids and hyperparameters are taken and everything else is made.
     """
-    done: dict[int, Carry] = {}
-    for group in groups(plan):
-        together = join(carry[index] for index in group.indices)
-        together = _run_group(plan, group, together, first, stop, arguments)
-        done |= zip(group.indices, split(group, together), strict=True)
-    return tuple(done[index] for index in range(len(plan.cohorts)))
+
+    def together(group: Group) -> Carry:
+        joined = join(carry[index] for index in group.indices)
+        return _run_group(plan, group, joined, first, stop, arguments)
+
+    return by_cohort(plan, together)
 
 
 def begin(
