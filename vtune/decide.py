@@ -62,9 +62,13 @@ def refine(
 ) -> tuple[Population, Array, tuple[PyTree, ...]]:
     """Asks the refiner before every round but the first, each cohort on its own, and moves all.
 
+    One that says it is idle is never asked, and moving is not compiled.
+
     Returns:
       The population, parents [pop] as slots of their own cohorts, and the refiner's memories.
     """
+    if getattr(arguments.refiner, "idle", False):
+        return population, jnp.asarray(own_slots(group)), memory
 
     def ask(population: Population, memory: tuple[PyTree, ...]) -> Any:
         seen = group.parts(population._replace(state=None))

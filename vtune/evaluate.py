@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -19,12 +21,19 @@ from vtune.types import Array, PyTree, float_dtype
 
 
 def evaluate(
-    plan: Plan, cohort: CohortPlan, population: Population, end: Array, arguments: Arguments
-) -> tuple[Array, dict[str, Array]]:
-    """The score [pop] and all metrics of every member, on the validation rows."""
+    plan: Plan,
+    cohorts: Sequence[CohortPlan],
+    populations: Sequence[Population],
+    end: Array,
+    arguments: Arguments,
+) -> list[tuple[Array, dict[str, Array]]]:
+    """By cohort the score [pop] and all metrics of every member, on the validation rows.
+
+    Each batch of rows is gathered once for all of them.
+    """
     data, seed, learner = arguments.data, arguments.seed, traced_once(plan.learner)
 
-    def measure(member: Any, shared: Any) -> Any:
+    def measure(cohort: CohortPlan, member: Any, shared: Any) -> Any:
         own_id, traced, state = member
         seed, end, number, batch, weight = shared
         key = jax.random.fold_in(jax.random.fold_in(member_key(seed, own_id), end), number)
@@ -38,27 +47,32 @@ def evaluate(
         value = jnp.asarray(metrics["score" if callable(plan.metric) else plan.metric])
         return value, metrics
 
-    members = (population.id, population.hparams, population.state)
-    over = over_members(measure, plan.layout)
+    over = [over_members(functools.partial(measure, own), plan.layout) for own in cohorts]
+    members = [(own.id, own.hparams, own.state) for own in populations]
+
+    def measured(*shared: Any) -> Any:
+        each = [f(own, shared) for f, own in zip(over, members, strict=True)]
+        return tuple(zip(*each, strict=True))
+
     if data is None or plan.eval_batch_size is None:
-        summed, rows = over(members, (seed, end, jnp.int32(0), None, jnp.ones(1)))
+        summed, rows = measured(seed, end, jnp.int32(0), None, jnp.ones(1))
         rows = jax.tree.map(lambda a: a[None], rows)
     else:
         index, weight = evaluation_batches(data.valid, plan.eval_batch_size)
 
         def one_batch(total: PyTree, xs: Any) -> Any:
             number, own_rows, own_weight = xs
-            shared = (seed, end, number, data.take(own_rows), own_weight)
-            part, rows = over(members, shared)
+            part, rows = measured(seed, end, number, data.take(own_rows), own_weight)
             return jax.tree.map(jnp.add, total, part), rows
 
         number = jnp.arange(index.shape[0], dtype=jnp.int32)
         shapes, _ = jax.eval_shape(
-            lambda: over(members, (seed, end, number[0], data.take(index[0]), weight[0]))
+            lambda: measured(seed, end, number[0], data.take(index[0]), weight[0])
         )
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         summed, rows = lax.scan(one_batch, zeros, (number, index, weight))
-    return over_members(finish, plan.layout)(join_rows(summed, rows), None)
+    score = over_members(finish, plan.layout)
+    return [score(join_rows(*totals), None) for totals in zip(summed, rows, strict=True)]
 
 
 def evaluation_batches(valid: Array, size: int) -> tuple[Array, Array]:

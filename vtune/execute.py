@@ -108,12 +108,12 @@ def build(plan: Plan) -> Program:
 
 
 def _starting(plan: Plan, arguments: Arguments) -> Any:
-    def begun(group: Group) -> Any:
+    def settings(group: Group) -> Any:
         size = group.cohort.size
-        id = jax.numpy.zeros(size, "int32")
         hparams = {k: jax.numpy.zeros(size, dtype) for k, dtype in group.cohort.traced}
-        return program.begin(plan, group, id, hparams, arguments)
+        return jax.numpy.zeros(size, "int32"), hparams
 
+    begun = program.begin(plan, [settings(group) for group in groups(plan)], arguments)
     return by_cohort(plan, begun)
 
 

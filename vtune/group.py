@@ -1,9 +1,9 @@
-"""Cohorts whose members run the same program: compiled once, trained together, refined apart."""
+"""Cohorts that share what they can: groups run the same program, lanes take the same batches."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -61,6 +61,17 @@ def groups(plan: Plan) -> tuple[Group, ...]:
     return tuple(result)
 
 
+def lanes(found: tuple[Group, ...]) -> tuple[tuple[Group, ...], ...]:
+    """The groups that take the same batches in the same steps: rows are shuffled and gathered once
+    for all of a lane. A group that shrinks is alone, as its rounds are those of its own rungs."""
+    lanes: dict[Any, list[Group]] = {}
+    for group in found:
+        cohort = group.cohort
+        pace = (cohort.batch_size, cohort.steps, cohort.steps_per_epoch)
+        lanes.setdefault(group.indices if cohort.shrinks else pace, []).append(group)
+    return tuple(tuple(lane) for lane in lanes.values())
+
+
 def join(carries: Iterable[Carry]) -> Carry:
     """One carry of several cohorts; each keeps its own refiner's memory."""
     populations, memories, records = zip(*carries, strict=True)
@@ -77,11 +88,16 @@ def split(group: Group, carry: Carry) -> list[Carry]:
     return [Carry(*each) for each in zip(populations, carry.memory, records, strict=True)]
 
 
-def by_cohort(plan: Plan, run: Callable[[Group], Carry]) -> tuple[Carry, ...]:
-    """What `run` makes of every group, taken apart, in the order of the plan's cohorts."""
+def joined(plan: Plan, carry: tuple[Carry, ...]) -> tuple[Carry, ...]:
+    """By group one carry, from those of the cohorts."""
+    return tuple(join(carry[index] for index in group.indices) for group in groups(plan))
+
+
+def by_cohort(plan: Plan, carries: Iterable[Carry]) -> tuple[Carry, ...]:
+    """The groups' carries taken apart, in the order of the plan's cohorts."""
     made: dict[int, Carry] = {}
-    for group in groups(plan):
-        made |= zip(group.indices, split(group, run(group)), strict=True)
+    for group, carry in zip(groups(plan), carries, strict=True):
+        made |= zip(group.indices, split(group, carry), strict=True)
     return tuple(made[index] for index in range(len(plan.cohorts)))
 
 

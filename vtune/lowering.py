@@ -19,6 +19,7 @@ import numpy as np
 from jax import lax
 
 from vtune import windows
+from vtune.equations import bind, evaluate, inner, opened
 from vtune.types import PyTree
 
 FORMS = ("auto", "none", "patches")
@@ -91,14 +92,7 @@ def check_lowering(lowering: Any) -> None:
 
 def _evaluate(closed: Any, args: Sequence[Any]) -> list[Any]:
     """Runs a traced function's equations one by one, the replacements in place."""
-    jaxpr, consts = _opened(closed)
-    values: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
-    values |= zip(jaxpr.invars, args, strict=True)
-    read = lambda atom: atom.val if hasattr(atom, "val") else values[atom]
-    for equation in jaxpr.eqns:
-        outs = _equation(equation, [read(atom) for atom in equation.invars])
-        values |= zip(equation.outvars, outs, strict=True)
-    return [read(atom) for atom in jaxpr.outvars]
+    return evaluate(closed, args, _equation)
 
 
 def _equation(equation: Any, ins: list[Any]) -> Sequence[Any]:
@@ -107,10 +101,9 @@ def _equation(equation: Any, ins: list[Any]) -> Sequence[Any]:
         out = _WINDOWS[name](*ins, params)
         if out is not None:
             return [out]
-    elif name in _REBUILT and any(_holds_windows(inner) for inner in _inner(params)):
+    elif name in _REBUILT and any(map(_holds_windows, inner(params))):
         return _REBUILT[name](ins, params)
-    out = equation.primitive.bind(*ins, **equation.primitive.get_bind_params(params))
-    return out if equation.primitive.multiple_results else [out]
+    return bind(equation, ins)
 
 
 def _jit(ins: list[Any], params: Any) -> Sequence[Any]:
@@ -180,19 +173,7 @@ def _holds_windows(closed: Any) -> bool:
     return any(
         equation.primitive.name in _WINDOWS
         or (
-            equation.primitive.name in _REBUILT
-            and any(map(_holds_windows, _inner(equation.params)))
+            equation.primitive.name in _REBUILT and any(map(_holds_windows, inner(equation.params)))
         )
-        for equation in _opened(closed)[0].eqns
+        for equation in opened(closed)[0].eqns
     )
-
-
-def _inner(params: Any) -> list[Any]:
-    """The traced functions among an equation's parameters."""
-    values = [v for value in params.values() for v in (value if type(value) is tuple else (value,))]
-    return [value for value in values if hasattr(value, "eqns") or hasattr(value, "jaxpr")]
-
-
-def _opened(closed: Any) -> tuple[Any, Sequence[Any]]:
-    """(equations, constants) of a traced function, with or without constants."""
-    return getattr(closed, "jaxpr", closed), getattr(closed, "consts", ())

@@ -1,25 +1,27 @@
 """The program: THE only loops over steps and rounds.
 
-run = for each group of cohorts: initialise when first is 0, then
-      for each rung, on its leading slots:
+run = initialise all members when first is 0, then
+      for each lane of groups that take the same batches
+          (for each rung, on its leading slots, where a cohort shrinks):
           for each round in [first, stop): refine, gather, train, score, record
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vtune.alike import initialise
 from vtune.carry import Arguments, Carry
 from vtune.data import Data
 from vtune.decide import leading, refine, shrink
 from vtune.evaluate import evaluate
-from vtune.group import Group, by_cohort, join, own_slots
+from vtune.group import Group, by_cohort, groups, joined, lanes, own_slots
 from vtune.keys import IMPL, member_key
 from vtune.learner import traced_once
 from vtune.plan import CohortPlan, Plan
@@ -33,42 +35,77 @@ def run(plan: Plan, carry: tuple[Carry, ...], first: Any, stop: Any, arguments: 
 
     With `first` 0 the carry's ids and hyperparameters are taken and everything else is made.
     """
+    found = groups(plan)
 
-    def together(group: Group) -> Carry:
-        joined = join(carry[index] for index in group.indices)
-        return _run_group(plan, group, joined, first, stop, arguments)
+    def starting(carries: tuple[Carry, ...]) -> tuple[Carry, ...]:
+        settings = [(own.population.id, own.population.hparams) for own in carries]
+        begun = begin(plan, settings, arguments)
+        return tuple(
+            everywhere(own, plan.layout) if group.cohort.shrinks else own
+            for group, own in zip(found, begun, strict=True)
+        )
 
-    return by_cohort(plan, together)
+    carries = lax.cond(first == 0, starting, lambda c: c, joined(plan, carry))
+    trained: dict[tuple[int, ...], Carry] = {}
+    by_group = dict(zip((group.indices for group in found), carries, strict=True))
+    for lane in lanes(found):
+        names = [group.indices for group in lane]
+        own = tuple(by_group[name] for name in names)
+        shrinks = lane[0].cohort.shrinks
+        through = _run_shrinking if shrinks else _run_lane
+        trained |= zip(names, through(plan, lane, own, first, stop, arguments), strict=True)
+    return by_cohort(plan, [trained[group.indices] for group in found])
 
 
 def begin(
-    plan: Plan, group: Group, id: Array, hparams: dict[str, Array], arguments: Arguments
-) -> Carry:
-    """Cohorts that train together, before their first round."""
-    cohort, data = group.cohort, arguments.data
-    batch = None
-    if data is not None and cohort.batch_size is not None:
-        batch = data.take(data.train[: cohort.batch_size])
+    plan: Plan, settings: Sequence[tuple[Array, dict[str, Array]]], arguments: Arguments
+) -> tuple[Carry, ...]:
+    """By group the members before their first round, from their ids and hyperparameters."""
+    found, data = groups(plan), arguments.data
 
-    def init(member: Any, shared: Any) -> PyTree:
+    def init(cohort: CohortPlan, member: Any, shared: Any) -> PyTree:
         own_id, traced = member
         seed, batch = shared
         return traced_once(plan.learner).init(member_key(seed, own_id), cohort.h(traced), batch)
 
-    state = over_members(init, plan.layout)((id, hparams), (arguments.seed, batch))
-    score = jnp.full(id.shape, -jnp.inf, float_dtype())
-    died = jnp.full(id.shape, -1, jnp.int32)
-    population = Population(id, hparams, state, score, died)
+    states = initialise(
+        [functools.partial(init, group.cohort) for group in found],
+        settings,
+        arguments.seed,
+        [_first_batch(group.cohort, data) for group in found],
+        plan.layout,
+    )
+    return tuple(
+        _blank(plan, group, Population(id, hparams, state, *_unscored(id)), arguments)
+        for group, (id, hparams), state in zip(found, settings, states, strict=True)
+    )
+
+
+def _first_batch(cohort: CohortPlan, data: Data | None) -> PyTree:
+    """What `init` sees: the first rows in stored order."""
+    if data is None or cohort.batch_size is None:
+        return None
+    return data.take(data.train[: cohort.batch_size])
+
+
+def _unscored(id: Array) -> tuple[Array, Array]:
+    """Scores and steps of death before the first round."""
+    return jnp.full(id.shape, -jnp.inf, float_dtype()), jnp.full(id.shape, -1, jnp.int32)
+
+
+def _blank(plan: Plan, group: Group, population: Population, arguments: Arguments) -> Carry:
+    """A group's carry, nothing recorded yet."""
+    cohort, id = group.cohort, population.id
     means = _zero_sums(plan, cohort, population, arguments)
     metrics = jax.eval_shape(
-        lambda p: evaluate(plan, cohort, p, jnp.int32(0), arguments)[1], population
+        lambda p: evaluate(plan, [cohort], [p], jnp.int32(0), arguments)[0][1], population
     )
     everything = _named(means, metrics)
     blank = lambda leaf: jnp.full((plan.rounds, *leaf.shape), jnp.nan, _recorded(leaf))
     record = Record(
         parents=jnp.broadcast_to(own_slots(group), (plan.rounds, *id.shape)),
         hparams=jax.tree.map(
-            lambda leaf: jnp.zeros((plan.rounds, *leaf.shape), leaf.dtype), hparams
+            lambda leaf: jnp.zeros((plan.rounds, *leaf.shape), leaf.dtype), population.hparams
         ),
         metrics=jax.tree.map(blank, everything),
     )
@@ -79,35 +116,40 @@ def begin(
     return Carry(population, memory, record)
 
 
-def _run_group(
-    plan: Plan, group: Group, carry: Carry, first: Any, stop: Any, arguments: Arguments
-) -> Carry:
-    cohort = group.cohort
+def _run_lane(
+    plan: Plan,
+    lane: tuple[Group, ...],
+    carries: tuple[Carry, ...],
+    first: Any,
+    stop: Any,
+    arguments: Arguments,
+) -> tuple[Carry, ...]:
+    """The rounds of groups that take the same batches and keep their size."""
+    one_round = functools.partial(_one_round, plan, lane, None, arguments)
+    return lax.fori_loop(first, stop, one_round, carries)
 
-    def starting(carry: Carry) -> Carry:
-        id, hparams = carry.population.id, carry.population.hparams
-        begun = begin(plan, group, id, hparams, arguments)
-        return everywhere(begun, plan.layout) if cohort.shrinks else begun
 
-    carry = lax.cond(
-        first == 0,
-        starting,
-        lambda c: c,
-        carry,
-    )
-    done, before = 0, cohort.size
-    for rung in cohort.rungs:
+def _run_shrinking(
+    plan: Plan,
+    lane: tuple[Group, ...],
+    carries: tuple[Carry, ...],
+    first: Any,
+    stop: Any,
+    arguments: Arguments,
+) -> tuple[Carry, ...]:
+    """The rounds of one cohort that shrinks, rung by rung."""
+    (group,), (carry,) = lane, carries
+    done, before = 0, group.cohort.size
+    for rung in group.cohort.rungs:
         bounds = jnp.maximum(first, done), jnp.minimum(stop, done + rung.rounds)
         if rung.size < before:
             enter = functools.partial(shrink, plan, group, done, before, rung.size, arguments)
             carry = lax.cond((first <= done) & (done < stop), enter, lambda c: c, carry)
         rounds = functools.partial(_run_rung, plan, group, bounds, rung.size, arguments)
-        if cohort.shrinks:  # what a call does not reach, it does not touch
-            carry = lax.cond(bounds[0] < bounds[1], rounds, lambda c: c, carry)
-        else:
-            carry = rounds(carry)
+        # What a call does not reach, it does not touch.
+        carry = lax.cond(bounds[0] < bounds[1], rounds, lambda c: c, carry)
         done, before = done + rung.rounds, rung.size
-    return carry
+    return (carry,)
 
 
 def _run_rung(
@@ -118,44 +160,89 @@ def _run_rung(
     arguments: Arguments,
     carry: Carry,
 ) -> Carry:
-    """The rounds within `bounds` on the leading `size` slots of the full-size carry."""
-    cohort = group.cohort
+    """The rounds within `bounds` on the leading `size` slots of the full-size carry.
 
-    def one_round(number: Array, carry: Carry) -> Carry:
-        population, memory, record = carry
-        parents = record.parents[number, :size]
-        if not cohort.shrinks:
-            population, parents, memory = refine(plan, group, number, population, memory, arguments)
-        if arguments.path is not None:
-            id, hparams = jax.tree.map(lambda leaf: leaf[number], arguments.path)
-            population = population._replace(id=id, hparams=hparams)
-        population, metrics = _train_and_score(plan, cohort, population, number, arguments)
-        seen = Record(parents, population.hparams, metrics)
-        record = jax.tree.map(lambda past, new: past.at[number, :size].set(new), record, seen)
-        return Carry(population, memory, record)
-
-    if not cohort.shrinks:
-        return lax.fori_loop(bounds[0], bounds[1], one_round, carry)
-    # A shrinking population is whole on every device between calls: were it cut up, its leading
-    # slots would lie on the first ones, and every call would move all of it.
+    A shrinking population is whole on every device between calls: were it cut up, its leading
+    slots would lie on the first ones, and every call would move all of it.
+    """
     part = everywhere(carry._replace(population=leading(carry.population, size)), plan.layout)
-    population, memory, record = lax.fori_loop(bounds[0], bounds[1], one_round, part)
+    one_round = functools.partial(_one_round, plan, (group,), size, arguments)
+    ((population, memory, record),) = lax.fori_loop(*bounds, one_round, (part,))
     population = everywhere(population, plan.layout)
     whole = jax.tree.map(lambda full, new: full.at[:size].set(new), carry.population, population)
     return everywhere(Carry(whole, memory, record), plan.layout)
 
 
+def _one_round(
+    plan: Plan,
+    lane: tuple[Group, ...],
+    size: int | None,
+    arguments: Arguments,
+    number: Array,
+    carries: tuple[Carry, ...],
+) -> tuple[Carry, ...]:
+    """Refines, trains, scores and records the groups of a lane.
+
+    Args:
+      size: slots in use, where the population shrinks and is refined elsewhere.
+    """
+    populations, parents, memories = [], [], []
+    for group, (population, memory, record) in zip(lane, carries, strict=True):
+        own = record.parents[number, :size]
+        if size is None:
+            population, own, memory = refine(plan, group, number, population, memory, arguments)
+        if arguments.path is not None:
+            id, hparams = jax.tree.map(lambda leaf: leaf[number], arguments.path)
+            population = population._replace(id=id, hparams=hparams)
+        populations.append(population)
+        parents.append(own)
+        memories.append(memory)
+    cohorts = [group.cohort for group in lane]
+    scored = _train_and_score(plan, cohorts, populations, number, arguments)
+    result = []
+    for carry, own, memory, (population, metrics) in zip(
+        carries, parents, memories, scored, strict=True
+    ):
+        seen = Record(own, population.hparams, metrics)
+        slots = own.shape[0]
+        past = carry.record
+        record = jax.tree.map(lambda a, new, n=slots: a.at[number, :n].set(new), past, seen)
+        result.append(Carry(population, memory, record))
+    return tuple(result)
+
+
 def _train_and_score(
-    plan: Plan, cohort: CohortPlan, population: Population, number: Array, arguments: Arguments
-) -> tuple[Population, dict[str, Array]]:
+    plan: Plan,
+    cohorts: Sequence[CohortPlan],
+    populations: Sequence[Population],
+    number: Array,
+    arguments: Arguments,
+) -> list[tuple[Population, dict[str, Array]]]:
     """One round's training and scoring; metrics of members that diverged are NaN."""
-    bounds = jnp.asarray(cohort.boundaries(plan.rounds))
+    bounds = jnp.asarray(cohorts[0].boundaries(plan.rounds))
     start, end = bounds[number], bounds[number + 1]
-    state, died, means = _train(plan, cohort, population, start, end, arguments)
-    died = _note_broken(plan, state, died, end - 1)
-    score, metrics = evaluate(plan, cohort, population._replace(state=state), end, arguments)
+    trained, means = [], []
+    for population, (state, died, own) in zip(
+        populations, _train(plan, cohorts, populations, start, end, arguments), strict=True
+    ):
+        died = _note_broken(plan, state, died, end - 1)
+        trained.append(population._replace(state=state, died=died))
+        means.append(own)
+    scored = evaluate(plan, cohorts, trained, end, arguments)
+    return [_judge(plan, *each, end - 1) for each in zip(trained, means, scored, strict=True)]
+
+
+def _judge(
+    plan: Plan,
+    population: Population,
+    means: dict[str, Array],
+    scored: tuple[Array, dict[str, Array]],
+    last: Array,
+) -> tuple[Population, dict[str, Array]]:
+    """A group's scores, and what is recorded."""
+    died, (score, metrics) = population.died, scored
     if plan.learner.variables is None:  # a score is all that shows a state at infinity
-        died = jnp.where((died < 0) & ~jnp.isfinite(score), end - 1, died)
+        died = jnp.where((died < 0) & ~jnp.isfinite(score), last, died)
     alive = died < 0
     sign = 1.0 if plan.mode == "max" else -1.0
     score = jnp.where(alive & jnp.isfinite(score), sign * score, -jnp.inf)
@@ -166,8 +253,7 @@ def _train_and_score(
         return jnp.where(shaped, values, jnp.nan)
 
     metrics = jax.tree.map(mask, _named(means, metrics))
-    score = score.astype(float_dtype())
-    return population._replace(state=state, score=score, died=died), metrics
+    return population._replace(score=score.astype(float_dtype()), died=died), metrics
 
 
 def _named(means: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
@@ -182,21 +268,23 @@ def _recorded(value: Any) -> Any:
 
 def _train(
     plan: Plan,
-    cohort: CohortPlan,
-    population: Population,
+    cohorts: Sequence[CohortPlan],
+    populations: Sequence[Population],
     start: Array,
     end: Array,
     arguments: Arguments,
-) -> tuple[PyTree, Array, dict[str, Array]]:
-    """Steps [start, end): rows of a chunk of steps are gathered once for the whole cohort.
+) -> list[tuple[PyTree, Array, dict[str, Array]]]:
+    """Steps [start, end): rows of a chunk of steps are gathered once for all the cohorts.
 
     Returns:
-      The states, the step each member died at (or -1), and the means of the step metrics.
+      By cohort the states, the step each member died at (or -1), and the means of the step
+      metrics.
     """
     data, seed, learner = arguments.data, arguments.seed, traced_once(plan.learner)
-    stride = cohort.stride(plan.rounds, 0 if data is None else data.row_bytes)
+    pace = cohorts[0]  # batch size and steps are the same for all
+    stride = pace.stride(plan.rounds, 0 if data is None else data.row_bytes)
 
-    def member_steps(member: Any, shared: Any) -> Any:
+    def member_steps(cohort: CohortPlan, member: Any, shared: Any) -> Any:
         own_id, traced, state, died, sums = member
         seed, batches, offset, count = shared
         key, h = member_key(seed, own_id), cohort.h(traced)
@@ -213,44 +301,49 @@ def _train(
         length = stride.chunk if stride.even else count  # static where it can be
         return lax.fori_loop(0, length, one_step, (state, died, sums))
 
-    over = over_members(member_steps, plan.layout)
+    over = [over_members(functools.partial(member_steps, own), plan.layout) for own in cohorts]
 
-    def advance(offset: Array, count: Any, rows: Any, loop: Any) -> Any:
+    def advance(offset: Array, count: Any, rows: Any, loops: Any) -> Any:
         """`count` steps from `offset` on, in which `rows` [chunk, batch] are taken in turn."""
         batches = None if data is None or rows is None else data.take(rows)
         shared = (seed, batches, offset, jnp.asarray(count, jnp.int32))
-        return over((population.id, population.hparams, *loop), shared)
+        return tuple(
+            f((population.id, population.hparams, *loop), shared)
+            for f, population, loop in zip(over, populations, loops, strict=True)
+        )
 
-    def even_period(i: Array, loop: Any) -> Any:
+    def even_period(i: Array, loops: Any) -> Any:
         first = start + i * stride.period
-        rows = _epoch_rows(cohort, data, seed, first)
+        rows = _epoch_rows(pace, data, seed, first)
 
-        def piece(j: Array, loop: Any) -> Any:
+        def piece(j: Array, loops: Any) -> Any:
             offset = first + j * stride.chunk
-            own = _rows_of(cohort, rows, offset, stride.chunk)
-            return advance(offset, stride.chunk, own, loop)
+            own = _rows_of(pace, rows, offset, stride.chunk)
+            return advance(offset, stride.chunk, own, loops)
 
-        return lax.fori_loop(0, stride.period // stride.chunk, piece, loop)
+        return lax.fori_loop(0, stride.period // stride.chunk, piece, loops)
 
     def uneven_chunk(where: Any) -> Any:
-        offset, loop = where
+        offset, loops = where
         left = end - offset
-        if cohort.steps_per_epoch is not None:
-            left = jnp.minimum(left, cohort.steps_per_epoch - offset % cohort.steps_per_epoch)
+        if pace.steps_per_epoch is not None:
+            left = jnp.minimum(left, pace.steps_per_epoch - offset % pace.steps_per_epoch)
         count = jnp.minimum(left, stride.chunk)
-        rows = _epoch_rows(cohort, data, seed, offset)
-        own = _rows_of(cohort, rows, offset, stride.chunk)
-        return offset + count, advance(offset, count, own, loop)
+        rows = _epoch_rows(pace, data, seed, offset)
+        own = _rows_of(pace, rows, offset, stride.chunk)
+        return offset + count, advance(offset, count, own, loops)
 
-    zeros = _zero_sums(plan, cohort, population, arguments)
-    loop = (population.state, population.died, zeros)
+    loops: Any = tuple(
+        (population.state, population.died, _zero_sums(plan, own, population, arguments))
+        for own, population in zip(cohorts, populations, strict=True)
+    )
     if stride.even:
-        periods = cohort.steps // plan.rounds // stride.period
-        loop = lax.fori_loop(0, periods, even_period, loop)
+        periods = pace.steps // plan.rounds // stride.period
+        loops = lax.fori_loop(0, periods, even_period, loops)
     else:
-        _, loop = lax.while_loop(lambda where: where[0] < end, uneven_chunk, (start, loop))
-    state, died, sums = loop
-    return state, died, {k: v / (end - start).astype(v.dtype) for k, v in sums.items()}
+        _, loops = lax.while_loop(lambda where: where[0] < end, uneven_chunk, (start, loops))
+    mean = lambda sum: sum / (end - start).astype(sum.dtype)
+    return [(state, died, jax.tree.map(mean, sums)) for state, died, sums in loops]
 
 
 def _epoch_rows(cohort: CohortPlan, data: Data | None, seed: Any, offset: Array) -> Any:

@@ -35,9 +35,10 @@ class Refiner(Protocol):
     leaves, sizes and choices static fields. Asked before every round but the first; one that
     shrinks the population is asked only where the rung changes.
 
-    Three attributes may be there beside the functions: `size`, the members of a cohort, for one
+    Four attributes may be there beside the functions: `size`, the members of a cohort, for one
     that sets the number of settings itself; `max_rounds`, the sweep's rounds where `rounds=` is
-    left out; `first_round`, before which it first acts: a sweep that ends sooner is warned of."""
+    left out; `first_round`, before which it first acts: a sweep that ends sooner is warned of;
+    `idle`, true for one that never moves nor changes anything and need not be asked."""
 
     def rungs(self, size: int, rounds: int) -> tuple[Rung, ...]:
         """The sizes of a cohort over the rounds, never growing, the first the cohort's own.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,8 @@ from vtune.types import Array, Key, PyTree
 @dataclass(frozen=True)
 class Keep:
     """Every slot continues itself with its own hyperparameters."""
+
+    idle: ClassVar[bool] = True
 
     def rungs(self, size: int, rounds: int) -> tuple[Rung, ...]:
         return (Rung(size, rounds),)

@@ -1,0 +1,197 @@
+"""Structural hyperparameters in any mix: cohorts share what they can, members are what they are
+alone."""
+
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import blobs
+from solo import largest_difference, plain_loop, xent
+
+import vtune as vt
+from vtune.execute import build
+from vtune.group import groups, lanes
+
+ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
+OPTIMIZERS = {
+    "sgd": lambda h: optax.sgd(h["lr"], momentum=0.9),
+    "adam": lambda h: optax.adam(h["lr"]),
+    "schedule_free": lambda h: optax.contrib.schedule_free_sgd(h["lr"], b1=0.9),
+}
+
+
+class Net(nn.Module):
+    width: int = 4
+    depth: int = 1
+    activation: str = "relu"
+
+    @nn.compact
+    def __call__(self, x):
+        for _ in range(self.depth):
+            x = ACTIVATIONS[self.activation](nn.Dense(self.width, param_dtype=x.dtype)(x))
+        return nn.Dense(3, param_dtype=x.dtype)(x)
+
+
+def model(h):
+    return Net(h["width"], h["depth"], h["activation"])
+
+
+def optimizer(h):
+    return OPTIMIZERS[h["optimizer"]](h)
+
+
+def squared(logits, batch):
+    return jnp.sum(jnp.square(logits - jax.nn.one_hot(batch["y"], 3)), axis=-1)
+
+
+LOSSES = {"cross-entropy": lambda o, b: xent(o, b, None), "squared": squared}
+
+
+def learner():
+    return vt.flax_learner(
+        model,
+        optimizer=optimizer,
+        loss=lambda o, b, h: LOSSES[h["loss"]](o, b),
+        metrics={"accuracy": vt.metrics.accuracy},
+    )
+
+
+SPACE = {
+    "lr": vt.Float(1e-3, 1e-1, log=True),
+    "width": vt.Categorical([4, 6]),
+    "depth": vt.Categorical([1, 2]),
+    "activation": vt.Categorical(["relu", "tanh"]),
+    "optimizer": vt.Categorical(["sgd", "adam", "schedule_free"]),
+    "batch_size": vt.Categorical([8, 12]),
+    "loss": "cross-entropy",
+}
+
+
+def tune(space, data, n, **options):
+    return vt.tune(
+        learner(),
+        space,
+        data,
+        search=vt.Halton(n),
+        batch_size=lambda h: h["batch_size"],
+        **{"epochs": 2, **options},
+    )
+
+
+def test_members_of_any_structure_equal_solo_runs(x64):
+    """Six structural choices in one program; those of another batch size see the same epochs."""
+    data = blobs(rows=100)
+    space = {**SPACE, "depth": 2, "activation": vt.Categorical(["relu", "tanh"])}
+    sweep = tune(space, data, 48)
+    assert len(sweep._plan.cohorts) == 24
+    for index in (0, 7, 13, 22, 29, 46):
+        member = sweep[index]
+        h = member.hparams
+        static = {k: h[k] for k in ("width", "depth", "activation", "optimizer")}
+        train = plain_loop(
+            lambda h, static=static: model(static),
+            lambda h, static=static: optimizer({**h, **static}),
+        )
+        steps = 2 * (len(data.train) // h["batch_size"])
+        variables, _, metrics = train(
+            {"lr": h["lr"]},
+            data,
+            seed=0,
+            id=index,
+            steps=steps,
+            batch_size=h["batch_size"],
+        )
+        assert largest_difference(variables, member.variables) < 1e-9, h
+        assert metrics["loss"] == pytest.approx(member.score, abs=1e-9)
+
+
+@pytest.mark.parametrize("layout", [None, "vmap", vt.Layout(chunk=1, devices=1)], ids=str)
+def test_a_cohort_is_the_same_beside_others_and_alone(layout):
+    data = blobs()
+    mixed = tune(SPACE, data, 96, layout=layout)
+    for member in (mixed[0], mixed[47], mixed[60]):
+        h = member.hparams
+        setting = {k: h[k] for k in ("lr", "width", "depth", "activation", "optimizer")}
+        own = {**{k: v for k, v in h.items()}, "lr": SPACE["lr"]}
+        alone = vt.tune(
+            learner(),
+            own,
+            data,
+            search=vt.Given([{"lr": h["lr"]}]),
+            epochs=2,
+            batch_size=h["batch_size"],
+        )
+        del setting
+        if member.index == 0:  # the key is of the id
+            np.testing.assert_allclose(alone[0].score, member.score, rtol=1e-4)
+        again = mixed.rerun(member.index)
+        np.testing.assert_allclose(again.score, member.score, rtol=1e-4)
+
+
+def test_the_loss_is_structural_too():
+    data = blobs()
+    sweep = tune({**SPACE, "depth": 1, "loss": vt.Categorical(list(LOSSES))}, data, 48)
+    best = {h["loss"]: 0.0 for h in (m.hparams for m in sweep)}
+    for member in sweep:
+        name = member.hparams["loss"]
+        best[name] = max(best[name], float(member.history["accuracy"][-1]))
+    assert set(best) == set(LOSSES)
+    assert min(best.values()) > 0.8
+
+
+def test_cohorts_share_shuffles_gathers_and_draws():
+    """What is the same for several cohorts is compiled once: the shuffle of a batch size, the
+    weights' draws of a shape."""
+    count = lambda text, what: len(re.findall(rf"\b{what}\(", text))
+    text = lambda sweep: build(sweep._plan).call.as_text()
+    one = {**SPACE, "width": 4, "depth": 1, "activation": "relu", "optimizer": "sgd"}
+    single = text(tune({**one, "batch_size": 8}, blobs(), 4))
+    mixed = tune({**SPACE, "depth": 1}, blobs(), 24)
+    found = groups(mixed._plan)
+    assert len(found) == 24
+    assert sorted(map(len, lanes(found))) == [12, 12]
+    assert count(text(mixed), "sort") == 2 * count(single, "sort")
+    drawn = lambda text: len(re.findall(r"erf_inv|erf-inv|log-plus-one", text))
+    assert drawn(single) > 0
+    # two widths; schedule_free carries the drawn weights twice and still shares their draw
+    assert drawn(text(mixed)) <= 2 * drawn(single)
+
+
+def test_one_compilation_and_equal_epochs(compilations):
+    data = blobs(rows=100)
+    with compilations() as first:
+        sweep = tune(SPACE, data, 48)
+    with compilations() as second:
+        tune(SPACE, data, 48, seed=1)
+    assert (first.count, second.count) == (1, 0)
+    steps = {c.batch_size: c.steps for c in sweep._plan.cohorts}
+    assert steps == {8: 2 * (75 // 8), 12: 2 * (75 // 12)}
+
+
+def test_many_cohorts_are_announced_with_the_time_they_take(capsys):
+    tune({**SPACE, "depth": 1, "loss": vt.Categorical(list(LOSSES))}, blobs(rows=80), 48)
+    said = capsys.readouterr().err
+    match = re.search(r"vtune: 48 structural combinations .* about (\d+) s to compile", said)
+    assert match
+    assert int(match[1]) > 1
+    tune({**SPACE, "depth": 1, "optimizer": "sgd"}, blobs(rows=80), 16)
+    assert "structural combinations" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("space", "error", "says"),
+    [
+        ({**SPACE, "batch_size": vt.Categorical([8, 1000])}, ValueError, r"batch_size=1000 is abo"),
+        ({**SPACE, "batch_size": vt.Categorical([8, 0.5])}, TypeError, r"batch_size=0.5 is not"),
+        ({**SPACE, "batch_size": vt.Int(8, 12)}, ValueError, r"'batch_size', which is not struct"),
+        ({**SPACE, "width": vt.Int(4, 6)}, TypeError, r"hyperparameter 'width' is traced"),
+    ],
+)
+def test_bad_structure_is_named(space, error, says, compilations):
+    with compilations() as seen, pytest.raises(error, match=says):
+        tune(space, blobs(), 96)
+    assert seen.count == 0

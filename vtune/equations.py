@@ -1,0 +1,160 @@
+"""A traced function's equations (a jaxpr): reading, running and comparing them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+Equation = Any  # jax.extend.core.JaxprEqn
+Atom = Any  # a variable of a jaxpr, or a literal
+
+
+def opened(closed: Any) -> tuple[Any, Sequence[Any]]:
+    """(equations, constants) of a traced function, with or without constants."""
+    return getattr(closed, "jaxpr", closed), getattr(closed, "consts", ())
+
+
+def inner(params: Any) -> list[Any]:
+    """The traced functions among an equation's parameters."""
+    values = [v for value in params.values() for v in (value if type(value) is tuple else (value,))]
+    return [value for value in values if _is_traced(value)]
+
+
+def bind(equation: Equation, ins: list[Any]) -> Sequence[Any]:
+    """Runs one equation as it is."""
+    params = equation.params
+    out = equation.primitive.bind(*ins, **equation.primitive.get_bind_params(params))
+    return out if equation.primitive.multiple_results else [out]
+
+
+def evaluate(
+    closed: Any,
+    args: Sequence[Any],
+    run: Callable[[Equation, list[Any]], Sequence[Any]] = bind,
+) -> list[Any]:
+    """Runs a traced function's equations one by one."""
+    jaxpr, consts = opened(closed)
+    values: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
+    values |= zip(jaxpr.invars, args, strict=True)
+    return evaluate_some(jaxpr.eqns, jaxpr.outvars, values, run)
+
+
+def evaluate_some(
+    equations: Iterable[Equation],
+    wanted: Sequence[Atom],
+    values: dict[Any, Any],
+    run: Callable[[Equation, list[Any]], Sequence[Any]] = bind,
+) -> list[Any]:
+    """Runs these equations; `values` by variable is what is known before."""
+    values = dict(values)
+    read = lambda atom: atom.val if is_literal(atom) else values[atom]
+    for equation in equations:
+        outs = run(equation, [read(atom) for atom in equation.invars])
+        values |= zip(equation.outvars, outs, strict=True)
+    return [read(atom) for atom in wanted]
+
+
+def is_literal(atom: Atom) -> bool:
+    return hasattr(atom, "val")
+
+
+def needed(equations: Sequence[Equation], wanted: Sequence[Atom]) -> list[Equation]:
+    """Those equations that the wanted values come of, in their order."""
+    open_ = {atom for atom in wanted if not is_literal(atom)}
+    kept = []
+    for equation in reversed(equations):
+        if equation.effects or any(out in open_ for out in equation.outvars):
+            kept.append(equation)
+            open_ |= {atom for atom in equation.invars if not is_literal(atom)}
+    return kept[::-1]
+
+
+def depending(equations: Sequence[Equation], sources: Iterable[Atom]) -> set[Atom]:
+    """All variables that are made of the sources, these included."""
+    made = set(sources)
+    for equation in equations:
+        if any(not is_literal(atom) and atom in made for atom in equation.invars):
+            made |= set(equation.outvars)
+    return made
+
+
+def match(
+    ours: Sequence[Equation], theirs: Sequence[Equation], known: dict[Atom, Atom]
+) -> dict[Atom, Atom] | None:
+    """Our variables by theirs, where both lists of equations compute the same; else None.
+
+    Args:
+      known: their inputs and constants, with ours.
+    """
+    if len(ours) != len(theirs):
+        return None
+    ours_by_theirs = dict(known)
+
+    def same_atom(own: Atom, other: Atom) -> bool:
+        if is_literal(own) or is_literal(other):
+            return (
+                is_literal(own)
+                and is_literal(other)
+                and own.aval == other.aval
+                and _same(own.val, other.val)
+            )
+        return ours_by_theirs.get(other) is own
+
+    for own, other in zip(ours, theirs, strict=True):
+        if (
+            own.primitive is not other.primitive
+            or len(own.invars) != len(other.invars)
+            or not all(map(same_atom, own.invars, other.invars))
+            or [v.aval for v in own.outvars] != [v.aval for v in other.outvars]
+            or not _same(dict(own.params), dict(other.params))
+        ):
+            return None
+        ours_by_theirs |= zip(other.outvars, own.outvars, strict=True)
+    return ours_by_theirs
+
+
+def _is_traced(value: Any) -> bool:
+    return hasattr(value, "eqns") or hasattr(value, "jaxpr")
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two parameters are surely the same; where in doubt they are not."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if _is_traced(a):
+        return _same_function(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, tuple | list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, np.ndarray | jax.Array):
+        return a.dtype == b.dtype and a.shape == b.shape and bool(np.all(a == b))
+    try:
+        return bool(a == b)
+    except Exception:
+        return False
+
+
+def _same_function(a: Any, b: Any) -> bool:
+    (ours, own), (theirs, other) = opened(a), opened(b)
+    if len(ours.invars) != len(theirs.invars) or not _same(list(own), list(other)):
+        return False
+    if [v.aval for v in ours.invars] != [v.aval for v in theirs.invars]:
+        return False
+    known = dict(
+        zip((*theirs.invars, *theirs.constvars), (*ours.invars, *ours.constvars), strict=False)
+    )
+    found = match(ours.eqns, theirs.eqns, known)
+    if found is None or len(ours.outvars) != len(theirs.outvars):
+        return False
+    same = lambda own, other: (
+        is_literal(own) and is_literal(other) and _same(own.val, other.val)
+        if is_literal(own) or is_literal(other)
+        else found.get(other) is own
+    )
+    return all(map(same, ours.outvars, theirs.outvars))
