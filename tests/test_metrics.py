@@ -1,5 +1,10 @@
-"""Metrics equal scikit-learn's, over batches of any size with padding."""
+"""Metrics equal scikit-learn's, over batches of any size, with padding, weights, absent classes
+and ties."""
 
+import functools
+import warnings
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,72 +14,290 @@ from hypothesis import strategies as st
 
 import vtune as vt
 from vtune.evaluate import evaluation_batches
+from vtune.totals import join_rows, split_rows
+
+M = vt.metrics
 
 
-def in_batches(metric, outputs, y, size):
+def in_batches(metric, outputs, y, size, sample_weight=None):
     """The metric's value, accumulated over padded batches as the program does."""
-    rows = jnp.arange(len(y), dtype=jnp.int32)
-    total = None
-    for index, weight in zip(*evaluation_batches(rows, size), strict=True):
-        part = metric.measure(outputs[index], {"y": y[index]}, weight)
-        total = part if total is None else tuple(map(jnp.add, total, part))
-    return float(metric.score(total))
+    weight = np.ones(len(y)) if sample_weight is None else sample_weight
+    run = accumulated(metric, size, len(y))
+    return np.asarray(run(jnp.asarray(outputs), jnp.asarray(y), jnp.asarray(weight)))
 
 
-sizes = st.integers(1, 12)
-seeds = st.integers(0, 10_000)
+@functools.cache
+def accumulated(metric, size, rows):
+    """One jitted function for all values of a shape."""
+
+    def run(outputs, y, own):
+        summed, kept = None, []
+        every = jnp.arange(rows, dtype=jnp.int32)
+        for index, weight in zip(*evaluation_batches(every, size), strict=True):
+            # What stands on padded rows must not matter.
+            broken = jnp.where(weight.reshape(-1, *[1] * (outputs.ndim - 1)) > 0, 1.0, jnp.nan)
+            part = metric.measure(outputs[index] * broken, {"y": y[index]}, weight * own[index])
+            part, own_rows = split_rows(part)
+            summed = part if summed is None else jax.tree.map(jnp.add, summed, part)
+            kept.append(own_rows)
+        one = lambda leaf: leaf[None]  # a population of one
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves)[:, None], *kept)
+        return jax.vmap(metric.score)(join_rows(jax.tree.map(one, summed), stacked))[0]
+
+    return jax.jit(run)
 
 
-@settings(max_examples=12)  # every new shape compiles anew
-@given(seeds, st.integers(1, 30), st.integers(2, 5), sizes)
-def test_classification_equals_sklearn(seed, rows, classes, size):
+def softmax(logits):
+    p = np.exp(logits - logits.max(-1, keepdims=True))
+    return p / p.sum(-1, keepdims=True)
+
+
+def quiet(f, *args, **kwargs):
+    """scikit-learn's value; it warns where a metric is undefined."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return f(*args, **kwargs)
+
+
+def averaged(name, reference):
+    cases = {}
+    for average in ("micro", "macro", "weighted"):
+        for zero in (0, 1, np.nan):
+            cases[f"{name}-{average}-{zero}"] = (
+                getattr(M, name)(average=average, zero_division=zero),
+                lambda y, z, w, a=average, d=zero: reference(
+                    y, z.argmax(1), average=a, zero_division=d, sample_weight=w
+                ),
+            )
+    cases[f"{name}-labels"] = (
+        getattr(M, name)(average="macro", labels=[0, 2]),
+        lambda y, z, w: reference(
+            y, z.argmax(1), average="macro", labels=[0, 2], sample_weight=w, zero_division=0
+        ),
+    )
+    cases[f"{name}-micro-labels"] = (
+        getattr(M, name)("micro", labels=[1, 2]),
+        lambda y, z, w: reference(
+            y, z.argmax(1), average="micro", labels=[1, 2], sample_weight=w, zero_division=0
+        ),
+    )
+    cases[f"{name}-each"] = (
+        getattr(M, name)(average=None),
+        lambda y, z, w: reference(
+            y, z.argmax(1), average=None, labels=range(4), sample_weight=w, zero_division=0
+        ),
+    )
+    return cases
+
+
+def roc(y, z, w, **options):
+    if len(set(y)) < 4:
+        return np.nan  # scikit-learn refuses
+    return sk.roc_auc_score(y, softmax(z), sample_weight=w, **options)
+
+
+CLASSES = {
+    "accuracy": (M.accuracy, lambda y, z, w: sk.accuracy_score(y, z.argmax(1), sample_weight=w)),
+    "log_loss": (
+        M.log_loss,
+        lambda y, z, w: sk.log_loss(y, softmax(z), labels=range(4), sample_weight=w),
+    ),
+    "balanced": (
+        M.balanced_accuracy,
+        lambda y, z, w: sk.balanced_accuracy_score(y, z.argmax(1), sample_weight=w),
+    ),
+    "matrix": (
+        M.confusion_matrix,
+        lambda y, z, w: sk.confusion_matrix(y, z.argmax(1), labels=range(4), sample_weight=w),
+    ),
+    "ovr": (M.roc_auc(multi_class="ovr"), lambda y, z, w: roc(y, z, w, multi_class="ovr")),
+    "ovr-weighted": (
+        M.roc_auc("ovr", average="weighted"),
+        lambda y, z, w: roc(y, z, w, multi_class="ovr", average="weighted"),
+    ),
+    **averaged("precision", sk.precision_score),
+    **averaged("recall", sk.recall_score),
+    **averaged("f1", sk.f1_score),
+}
+for k in (1, 2, 3):
+    CLASSES[f"top-{k}"] = (
+        M.top_k_accuracy(k),
+        lambda y, z, w, k=k: sk.top_k_accuracy_score(y, z, k=k, labels=range(4), sample_weight=w),
+    )
+for norm in ("true", "pred", "all"):
+    CLASSES[f"matrix-{norm}"] = (
+        M.confusion_matrix(normalize=norm),
+        lambda y, z, w, norm=norm: sk.confusion_matrix(
+            y, z.argmax(1), labels=range(4), sample_weight=w, normalize=norm
+        ),
+    )
+UNWEIGHTED = {
+    "ovo": (M.roc_auc(multi_class="ovo"), lambda y, z: roc(y, z, None, multi_class="ovo")),
+    "ovo-weighted": (
+        M.roc_auc("ovo", average="weighted"),
+        lambda y, z: roc(y, z, None, multi_class="ovo", average="weighted"),
+    ),
+}
+
+# Few shapes, since every one compiles anew; many values.
+rows_of = st.sampled_from([(1, 1), (7, 3), (24, 5), (24, 24)])
+seeds = st.integers(0, 100_000)
+
+
+def drawn(seed, rows, classes=4):
+    """Logits with ties, labels of which some classes may be absent, weights."""
     rng = np.random.default_rng(seed)
-    logits = rng.normal(size=(rows, classes)).astype(np.float32) * 3
-    y = rng.integers(0, classes, rows)
-    accuracy = in_batches(vt.metrics.accuracy, jnp.asarray(logits), jnp.asarray(y), size)
-    assert accuracy == pytest.approx(sk.accuracy_score(y, logits.argmax(1)), abs=1e-6)
-    p = np.exp(logits.astype(np.float64))
-    p /= p.sum(1, keepdims=True)
-    expected = sk.log_loss(y, p, labels=range(classes))
-    got = in_batches(vt.metrics.log_loss, jnp.asarray(logits), jnp.asarray(y), size)
-    assert got == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    logits = rng.normal(size=(rows, classes)) * 3
+    if seed % 2:  # ties between rows, and between the classes of one
+        logits = logits[rng.integers(0, rows, rows)]
+        logits[: rows // 3] = np.round(logits[: rows // 3, :1])
+    y = rng.choice(rng.permutation(classes)[: rng.integers(1, classes + 1)], rows)
+    if seed % 3 == 0 and rows >= classes:
+        y[:classes] = np.arange(classes)
+    return logits, y, rng.uniform(0.1, 2.0, rows)
+
+
+@pytest.fixture(scope="module")
+def double():
+    """In float64, since the reference is."""
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+@settings(max_examples=25)
+@given(seed=seeds, shape=rows_of)
+def test_classification_equals_sklearn(double, name, seed, shape):
+    metric, reference = CLASSES[name]
+    logits, y, weight = drawn(seed, shape[0])
+    for w in (None, weight):
+        got = in_batches(metric, logits, y, shape[1], w)
+        np.testing.assert_allclose(got, quiet(reference, y, logits, w), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", UNWEIGHTED)
+@settings(max_examples=25)
+@given(seed=seeds, shape=rows_of)
+def test_one_against_one_equals_sklearn(double, name, seed, shape):
+    metric, reference = UNWEIGHTED[name]
+    logits, y, _ = drawn(seed, shape[0])
+    got = in_batches(metric, logits, y, shape[1])
+    np.testing.assert_allclose(got, quiet(reference, y, logits), atol=1e-6, rtol=1e-6)
+
+
+BINARY = {
+    "accuracy": (M.accuracy, lambda y, z: sk.accuracy_score(y, z > 0)),
+    "log_loss": (M.log_loss, lambda y, z: sk.log_loss(y, 1 / (1 + np.exp(-z)), labels=[0, 1])),
+    "precision": (M.precision, lambda y, z: sk.precision_score(y, z > 0, zero_division=0)),
+    "recall": (M.recall, lambda y, z: sk.recall_score(y, z > 0, zero_division=0)),
+    "f1": (M.f1, lambda y, z: sk.f1_score(y, z > 0, zero_division=0)),
+    "f1-one": (
+        M.f1(pos_label=0, zero_division=1),
+        lambda y, z: sk.f1_score(y, (z > 0).astype(int), pos_label=0, zero_division=1),
+    ),
+    "adjusted": (
+        M.balanced_accuracy(adjusted=True),
+        lambda y, z: sk.balanced_accuracy_score(y, z > 0, adjusted=True),
+    ),
+    "roc_auc": (
+        M.roc_auc,
+        lambda y, z: sk.roc_auc_score(y, z) if len(set(y)) == 2 else np.nan,
+    ),
+}
+
+
+@pytest.mark.parametrize("form", ["flat", "wide", "two"])
+@pytest.mark.parametrize("name", BINARY)
+@settings(max_examples=15)
+@given(seed=seeds, shape=rows_of)
+def test_binary_classification_equals_sklearn(double, name, form, seed, shape):
+    metric, reference = BINARY[name]
+    rng = np.random.default_rng(seed)
+    z = np.round(rng.normal(size=shape[0]) * 3, 1) + 0.05  # ties, none at 0
+    y = rng.integers(0, 2, shape[0]) if seed % 5 else np.full(shape[0], seed % 2)
+    outputs = {"flat": z, "wide": z[:, None], "two": np.stack([-z / 2, z / 2], 1)}[form]
+    got = in_batches(metric, outputs, y, shape[1])
+    np.testing.assert_allclose(got, quiet(reference, y, z), atol=1e-6, rtol=1e-6)
+
+
+REGRESSION = {
+    "mse": (M.mse, sk.mean_squared_error),
+    "rmse": (M.rmse, sk.root_mean_squared_error),
+    "mae": (M.mae, sk.mean_absolute_error),
+    "r2": (M.r2, sk.r2_score),
+}
 
 
 @pytest.mark.parametrize("wide", [False, True])
-@settings(max_examples=12)  # every new shape compiles anew
-@given(seed=seeds, rows=st.integers(1, 30), size=sizes)
-def test_one_logit_is_binary_classification(wide, seed, rows, size):
+@pytest.mark.parametrize("name", REGRESSION)
+@settings(max_examples=15)
+@given(seed=seeds, shape=rows_of)
+def test_regression_equals_sklearn(double, name, wide, seed, shape):
+    metric, reference = REGRESSION[name]
     rng = np.random.default_rng(seed)
-    logit = rng.normal(size=rows).astype(np.float32) * 3
-    y = rng.integers(0, 2, rows)
-    outputs = jnp.asarray(logit[:, None] if wide else logit)
-    got = in_batches(vt.metrics.accuracy, outputs, jnp.asarray(y), size)
-    assert got == pytest.approx(sk.accuracy_score(y, logit > 0), abs=1e-6)
-    p = 1 / (1 + np.exp(-logit.astype(np.float64)))
-    got = in_batches(vt.metrics.log_loss, outputs, jnp.asarray(y), size)
-    assert got == pytest.approx(sk.log_loss(y, p, labels=[0, 1]), rel=1e-4, abs=1e-5)
+    size = (shape[0], 2) if wide else shape[0]
+    # A mean far from 0, or targets that are all the same.
+    y = rng.normal(size=size) + 100
+    y = np.full_like(y, 3.0) if seed % 7 == 0 else y
+    outputs = y if seed % 14 == 0 else y + rng.normal(size=size)
+    got = in_batches(metric, outputs, y, shape[1])
+    np.testing.assert_allclose(got, quiet(reference, y, outputs), rtol=1e-6, atol=1e-6)
+    if np.ptp(y) == 0:  # its weighted mean is off by rounding, and so is scikit-learn's answer
+        return
+    weight = rng.uniform(0.1, 2.0, shape[0])
+    got = in_batches(metric, outputs, y, shape[1], weight)
+    expected = quiet(reference, y, outputs, sample_weight=weight)
+    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
 
-@settings(max_examples=12)  # every new shape compiles anew
-@given(seeds, st.integers(1, 30), sizes)
-def test_regression_equals_sklearn(seed, rows, size):
-    rng = np.random.default_rng(seed)
-    outputs, y = rng.normal(size=(2, rows, 2)).astype(np.float32)
-    table = {
-        "mse": sk.mean_squared_error,
-        "rmse": sk.root_mean_squared_error,
-        "mae": sk.mean_absolute_error,
-    }
-    for name, reference in table.items():
-        metric = getattr(vt.metrics, name)
-        got = in_batches(metric, jnp.asarray(outputs), jnp.asarray(y), size)
-        expected = reference(y, outputs)
-        if name == "rmse":  # over all targets together, not averaged over columns
-            expected = np.sqrt(sk.mean_squared_error(y, outputs))
-        assert got == pytest.approx(expected, rel=1e-5)
+def test_single_precision_is_close():
+    """As sweeps compute, with a mean far from 0, where sums of squares would lose all digits."""
+    rng = np.random.default_rng(0)
+    y = (rng.normal(size=500) + 1000).astype(np.float32)
+    outputs = y + rng.normal(size=500).astype(np.float32) / 2
+    for name, (metric, reference) in REGRESSION.items():
+        got = in_batches(metric, outputs, y, 64)
+        assert got == pytest.approx(reference(y, outputs), rel=1e-4), name
 
 
-def test_padding_may_be_nan():
-    weight = jnp.array([1.0, 0.0])
-    totals = vt.metrics.mse.measure(jnp.array([1.0, jnp.nan]), {"y": jnp.zeros(2)}, weight)
-    assert float(vt.metrics.mse.score(totals)) == 1.0
+def test_tokens_are_rows():
+    rng = np.random.default_rng(0)
+    logits, y = rng.normal(size=(6, 5, 3)).astype(np.float32), rng.integers(0, 3, (6, 5))
+    flat = sk.f1_score(y.ravel(), logits.reshape(-1, 3).argmax(1), average="macro")
+    assert in_batches(M.f1("macro"), logits, y, 4) == pytest.approx(flat, abs=1e-6)
+    area = sk.roc_auc_score(y.ravel(), softmax(logits).reshape(-1, 3), multi_class="ovr")
+    assert in_batches(M.roc_auc("ovr"), logits, y, 4) == pytest.approx(area, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        (lambda: M.f1(average="mean"), ValueError, r"f1: average='mean' must be one of"),
+        (lambda: M.recall(zero_division=2), ValueError, r"zero_division=2 must be 0, 1 or nan"),
+        (lambda: M.precision(labels=[]), TypeError, r"labels=\[\] must be a list of classes"),
+        (lambda: M.top_k_accuracy(0), ValueError, r"k=0 must be a whole number"),
+        (lambda: M.roc_auc("all"), ValueError, r"multi_class='all' must be"),
+        (lambda: M.roc_auc(average="micro"), ValueError, r"average='micro' must be"),
+        (lambda: M.confusion_matrix("rows"), ValueError, r"normalize='rows' must be"),
+        (lambda: M.accuracy(), TypeError, r"has no options; give it as it is"),
+    ],
+)
+def test_wrong_options_are_named(make, error, says):
+    with pytest.raises(error, match=says):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("metric", "says"),
+    [
+        (M.f1, r'f1 is of two classes, the model has 3; say average="macro"'),
+        (M.roc_auc, r"roc_auc is of two classes, the model has 3"),
+        (M.recall("macro", labels=[3]), r"labels=\[3\], the model has classes 0 to 2"),
+        (M.r2, r"outputs are \[3\] a row and the targets batch\['y'\] \[\]"),
+    ],
+)
+def test_data_that_do_not_suit_are_named(metric, says):
+    outputs = jax.ShapeDtypeStruct((4, 3), np.float32)
+    with pytest.raises(ValueError, match=says):
+        metric.check(outputs, {"y": np.array([0, 1, 2, 1])})

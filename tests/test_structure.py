@@ -51,13 +51,12 @@ def squared(logits, batch):
 LOSSES = {"cross-entropy": lambda o, b: xent(o, b, None), "squared": squared}
 
 
-def learner():
-    return vt.flax_learner(
-        model,
-        optimizer=optimizer,
-        loss=lambda o, b, h: LOSSES[h["loss"]](o, b),
-        metrics={"accuracy": vt.metrics.accuracy},
-    )
+LEARNER = vt.flax_learner(
+    model,
+    optimizer=optimizer,
+    loss=lambda o, b, h: LOSSES[h["loss"]](o, b),
+    metrics={"accuracy": vt.metrics.accuracy},
+)
 
 
 SPACE = {
@@ -71,9 +70,12 @@ SPACE = {
 }
 
 
+FEW = {**SPACE, "width": 6, "depth": 1, "activation": "relu", "optimizer": "adam", "batch_size": 8}
+
+
 def tune(space, data, n, **options):
     return vt.tune(
-        learner(),
+        LEARNER,
         space,
         data,
         search=vt.Halton(n),
@@ -85,10 +87,11 @@ def tune(space, data, n, **options):
 def test_members_of_any_structure_equal_solo_runs(x64):
     """Six structural choices in one program; those of another batch size see the same epochs."""
     data = blobs(rows=100)
-    space = {**SPACE, "depth": 2, "activation": vt.Categorical(["relu", "tanh"])}
-    sweep = tune(space, data, 48)
-    assert len(sweep._plan.cohorts) == 24
-    for index in (0, 7, 13, 22, 29, 46):
+    space = {**SPACE, "width": 4, "batch_size": vt.Categorical([8, 12])}
+    space["optimizer"] = vt.Categorical(["sgd", "adam"])
+    sweep = tune(space, data, 32)
+    assert len(sweep._plan.cohorts) == 16
+    for index in (0, 7, 13, 22, 29, 30):
         member = sweep[index]
         h = member.hparams
         static = {k: h[k] for k in ("width", "depth", "activation", "optimizer")}
@@ -111,30 +114,19 @@ def test_members_of_any_structure_equal_solo_runs(x64):
 
 @pytest.mark.parametrize("layout", [None, "vmap", vt.Layout(chunk=1, devices=1)], ids=str)
 def test_a_cohort_is_the_same_beside_others_and_alone(layout):
-    data = blobs()
-    mixed = tune(SPACE, data, 96, layout=layout)
-    for member in (mixed[0], mixed[47], mixed[60]):
-        h = member.hparams
-        setting = {k: h[k] for k in ("lr", "width", "depth", "activation", "optimizer")}
-        own = {**{k: v for k, v in h.items()}, "lr": SPACE["lr"]}
-        alone = vt.tune(
-            learner(),
-            own,
-            data,
-            search=vt.Given([{"lr": h["lr"]}]),
-            epochs=2,
-            batch_size=h["batch_size"],
-        )
-        del setting
-        if member.index == 0:  # the key is of the id
-            np.testing.assert_allclose(alone[0].score, member.score, rtol=1e-4)
-        again = mixed.rerun(member.index)
-        np.testing.assert_allclose(again.score, member.score, rtol=1e-4)
+    space = {**SPACE, "depth": 1, "activation": "relu", "width": 5}
+    mixed = tune(space, blobs(), 12, layout=layout)
+    for index in (0, 5, 8):
+        again = mixed.rerun(index)  # a program of its own
+        np.testing.assert_allclose(again.score, mixed[index].score, rtol=1e-4)
+        close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+        jax.tree.map(close, again.variables, mixed[index].variables)
 
 
 def test_the_loss_is_structural_too():
     data = blobs()
-    sweep = tune({**SPACE, "depth": 1, "loss": vt.Categorical(list(LOSSES))}, data, 48)
+    space = {**FEW, "loss": vt.Categorical(list(LOSSES))}
+    sweep = tune(space, data, 16, epochs=6)
     best = {h["loss"]: 0.0 for h in (m.hparams for m in sweep)}
     for member in sweep:
         name = member.hparams["loss"]
@@ -148,38 +140,67 @@ def test_cohorts_share_shuffles_gathers_and_draws():
     weights' draws of a shape."""
     count = lambda text, what: len(re.findall(rf"\b{what}\(", text))
     text = lambda sweep: build(sweep._plan).call.as_text()
-    one = {**SPACE, "width": 4, "depth": 1, "activation": "relu", "optimizer": "sgd"}
-    single = text(tune({**one, "batch_size": 8}, blobs(), 4))
-    mixed = tune({**SPACE, "depth": 1}, blobs(), 24)
+    single = text(tune({**FEW, "optimizer": "sgd"}, blobs(), 4))
+    mixed = tune({**SPACE, "depth": 1, "activation": "relu"}, blobs(), 12)
     found = groups(mixed._plan)
-    assert len(found) == 24
-    assert sorted(map(len, lanes(found))) == [12, 12]
+    assert len(found) == 12
+    assert sorted(map(len, lanes(found))) == [6, 6]
     assert count(text(mixed), "sort") == 2 * count(single, "sort")
-    drawn = lambda text: len(re.findall(r"erf_inv|erf-inv|log-plus-one", text))
+    drawn = lambda text: len(re.findall(r"erf_inv", text))
     assert drawn(single) > 0
     # two widths; schedule_free carries the drawn weights twice and still shares their draw
     assert drawn(text(mixed)) <= 2 * drawn(single)
 
 
+@pytest.mark.parametrize("where", ["static", "traced"])
+def test_draws_that_differ_are_not_taken_for_the_same(where):
+    def init(key, h, batch):
+        scale = h["scale"] if where == "static" else h["scale"] * h["lr"]
+        return {"drawn": jax.random.normal(key, (3,)) * scale, "plain": jnp.full(2, h["lr"])}
+
+    drawing = vt.Learner(
+        init=init,
+        step=lambda key, h, x, batch: (x, {}),
+        measure=lambda key, h, x, batch, weight: jnp.sum(x["drawn"]),
+        score=lambda total: {"loss": total},
+    )
+    space = {
+        "lr": vt.Float(0.1, 1.0),
+        "scale": vt.Categorical([1.0, 2.0]),
+        "n": vt.Categorical([1, 2]),
+    }
+    for member in vt.tune(drawing, space, search=vt.Halton(8), steps=1):
+        h = member.hparams
+        scale = h["scale"] * (1.0 if where == "static" else h["lr"])
+        drawn = jax.random.normal(vt.member_key(0, member.index), (3,)) * scale
+        np.testing.assert_allclose(member.state["drawn"], drawn, rtol=1e-6)
+        np.testing.assert_allclose(member.state["plain"], h["lr"], rtol=1e-6)
+
+
 def test_one_compilation_and_equal_epochs(compilations):
     data = blobs(rows=100)
+    space = {**FEW, "batch_size": vt.Categorical([8, 12]), "width": vt.Categorical([4, 6])}
     with compilations() as first:
-        sweep = tune(SPACE, data, 48)
+        sweep = tune(space, data, 8)
     with compilations() as second:
-        tune(SPACE, data, 48, seed=1)
+        tune(space, data, 8, seed=1)
     assert (first.count, second.count) == (1, 0)
     steps = {c.batch_size: c.steps for c in sweep._plan.cohorts}
     assert steps == {8: 2 * (75 // 8), 12: 2 * (75 // 12)}
 
 
-def test_many_cohorts_are_announced_with_the_time_they_take(capsys):
-    tune({**SPACE, "depth": 1, "loss": vt.Categorical(list(LOSSES))}, blobs(rows=80), 48)
-    said = capsys.readouterr().err
-    match = re.search(r"vtune: 48 structural combinations .* about (\d+) s to compile", said)
-    assert match
+def test_many_cohorts_are_announced_with_the_time_they_take(caplog):
+    few = {**FEW, "width": vt.Categorical(list(range(2, 18)))}
+    many = {**FEW, "width": vt.Categorical(list(range(2, 19)))}
+    refused = {"metric": "accuracy", "mode": "max", "layout": vt.Layout(memory=1)}
+    for space, count, says in ((few, 16, False), (many, 17, True)):
+        with pytest.raises(MemoryError):  # said before anything is compiled
+            tune(space, blobs(rows=80), count, **refused)
+        match = re.search(
+            rf"vtune: {count} structural combinations .* about (\d+) s to compile", caplog.text
+        )
+        assert bool(match) == says
     assert int(match[1]) > 1
-    tune({**SPACE, "depth": 1, "optimizer": "sgd"}, blobs(rows=80), 16)
-    assert "structural combinations" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

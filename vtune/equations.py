@@ -84,36 +84,38 @@ def depending(equations: Sequence[Equation], sources: Iterable[Atom]) -> set[Ato
 def match(
     ours: Sequence[Equation], theirs: Sequence[Equation], known: dict[Atom, Atom]
 ) -> dict[Atom, Atom] | None:
-    """Our variables by theirs, where both lists of equations compute the same; else None.
+    """Our variables by theirs, where all we compute is computed, in this order, by them; else
+    None. They may compute more.
 
     Args:
       known: their inputs and constants, with ours.
     """
-    if len(ours) != len(theirs):
-        return None
     ours_by_theirs = dict(known)
-
-    def same_atom(own: Atom, other: Atom) -> bool:
-        if is_literal(own) or is_literal(other):
-            return (
-                is_literal(own)
-                and is_literal(other)
-                and own.aval == other.aval
-                and _same(own.val, other.val)
-            )
-        return ours_by_theirs.get(other) is own
-
-    for own, other in zip(ours, theirs, strict=True):
-        if (
-            own.primitive is not other.primitive
-            or len(own.invars) != len(other.invars)
-            or not all(map(same_atom, own.invars, other.invars))
-            or [v.aval for v in own.outvars] != [v.aval for v in other.outvars]
-            or not _same(dict(own.params), dict(other.params))
-        ):
+    rest = iter(theirs)
+    for own in ours:
+        other = next((other for other in rest if _same_step(own, other, ours_by_theirs)), None)
+        if other is None:
             return None
         ours_by_theirs |= zip(other.outvars, own.outvars, strict=True)
     return ours_by_theirs
+
+
+def _same_step(own: Equation, other: Equation, ours_by_theirs: dict[Atom, Atom]) -> bool:
+    return (
+        own.primitive is other.primitive
+        and len(own.invars) == len(other.invars)
+        and all(
+            _same_atom(*pair, ours_by_theirs) for pair in zip(own.invars, other.invars, strict=True)
+        )
+        and [v.aval for v in own.outvars] == [v.aval for v in other.outvars]
+        and _same(dict(own.params), dict(other.params))
+    )
+
+
+def _same_atom(own: Atom, other: Atom, ours_by_theirs: dict[Atom, Atom]) -> bool:
+    if is_literal(own) and is_literal(other):
+        return own.aval == other.aval and _same(own.val, other.val)
+    return not (is_literal(own) or is_literal(other)) and ours_by_theirs.get(other) is own
 
 
 def _is_traced(value: Any) -> bool:
@@ -142,19 +144,13 @@ def _same(a: Any, b: Any) -> bool:
 
 def _same_function(a: Any, b: Any) -> bool:
     (ours, own), (theirs, other) = opened(a), opened(b)
-    if len(ours.invars) != len(theirs.invars) or not _same(list(own), list(other)):
+    pairs = [(ours.invars, theirs.invars), (ours.eqns, theirs.eqns), (ours.outvars, theirs.outvars)]
+    if any(len(mine) != len(yours) for mine, yours in pairs) or not _same(list(own), list(other)):
         return False
     if [v.aval for v in ours.invars] != [v.aval for v in theirs.invars]:
         return False
-    known = dict(
-        zip((*theirs.invars, *theirs.constvars), (*ours.invars, *ours.constvars), strict=False)
-    )
+    known = dict(zip(theirs.invars, ours.invars, strict=True))
+    known |= zip(theirs.constvars, ours.constvars, strict=True)
     found = match(ours.eqns, theirs.eqns, known)
-    if found is None or len(ours.outvars) != len(theirs.outvars):
-        return False
-    same = lambda own, other: (
-        is_literal(own) and is_literal(other) and _same(own.val, other.val)
-        if is_literal(own) or is_literal(other)
-        else found.get(other) is own
-    )
-    return all(map(same, ours.outvars, theirs.outvars))
+    outs = zip(ours.outvars, theirs.outvars, strict=True)
+    return found is not None and all(_same_atom(*pair, found) for pair in outs)

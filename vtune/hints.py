@@ -18,6 +18,17 @@ def idle_cores(members: int) -> None:
         _say_idle_cores(cores())
 
 
+def many_combinations(count: int, seconds: float) -> None:
+    """Says how long many structural combinations will take to compile."""
+    LOG.warning(
+        "vtune: %d structural combinations are compiled into one program, which takes about %d s "
+        "to compile the first time; numbers that set no shape compile nothing as vt.Ordinal or "
+        "vt.Float",
+        count,
+        max(1, round(seconds)),
+    )
+
+
 @functools.cache
 def _say_idle_cores(there: int) -> None:
     if there > 1:

@@ -1,0 +1,38 @@
+"""Metrics computed inside the program, equal to scikit-learn's.
+
+Classification (logits against whole-number labels `y`): `accuracy`, `balanced_accuracy`,
+`top_k_accuracy`, `precision`, `recall`, `f1`, `log_loss`, `roc_auc`, `confusion_matrix`.
+Regression (outputs against targets `y`): `mse`, `rmse`, `mae`, `r2`. Those with options are called
+with them: `vt.metrics.f1(average="macro")`. Your own, a mean over the rows, is a line:
+
+    cosine = vt.metrics.mean(lambda outputs, batch: similarity(outputs, batch["target"]))
+
+A metric is a pair: `measure(outputs, batch, weight)` gives totals of one evaluation batch, which
+are summed over the batches; `score(totals)` makes the value of them, once. `weight` [batch] is 0 on
+padding.
+"""
+
+from vtune.metrics.base import Metric, expand, mean
+from vtune.metrics.classification import accuracy, log_loss, top_k_accuracy
+from vtune.metrics.confusion import balanced_accuracy, confusion_matrix, f1, precision, recall
+from vtune.metrics.ranking import roc_auc
+from vtune.metrics.regression import mae, mse, r2, rmse
+
+__all__ = [
+    "Metric",
+    "accuracy",
+    "balanced_accuracy",
+    "confusion_matrix",
+    "expand",
+    "f1",
+    "log_loss",
+    "mae",
+    "mean",
+    "mse",
+    "precision",
+    "r2",
+    "recall",
+    "rmse",
+    "roc_auc",
+    "top_k_accuracy",
+]

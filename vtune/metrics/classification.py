@@ -1,0 +1,59 @@
+"""Classification metrics that are means over the rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vtune.metrics.base import Metric, configurable, mean
+from vtune.metrics.labels import checked, one_logit
+from vtune.types import Array, Batch, Outputs, float_dtype, is_whole
+
+
+def _correct(outputs: Outputs, batch: Batch) -> Array:
+    labels = batch["y"]
+    if one_logit(outputs, labels):
+        predicted = (outputs.reshape(labels.shape) > 0).astype(labels.dtype)
+    else:
+        predicted = jnp.argmax(outputs, axis=-1)
+    return (predicted == labels).astype(float_dtype())
+
+
+def _log_loss(outputs: Outputs, batch: Batch) -> Array:
+    labels = batch["y"]
+    if one_logit(outputs, labels):
+        logits = outputs.reshape(labels.shape)
+        return jnp.logaddexp(0.0, jnp.where(labels > 0, -logits, logits))
+    logp = jax.nn.log_softmax(outputs, axis=-1)
+    return -jnp.take_along_axis(logp, labels[..., None], axis=-1)[..., 0]
+
+
+def _top_k_accuracy(k: Any = 2) -> Metric:
+    if not is_whole(k) or k < 1:
+        raise ValueError(f"top_k_accuracy: k={k!r} must be a whole number, 1 or more")
+
+    def hit(outputs: Outputs, batch: Batch) -> Array:
+        labels = batch["y"]
+        if one_logit(outputs, labels):
+            z = outputs.reshape(labels.shape)
+            outputs = jnp.stack([jnp.zeros_like(z), z], axis=-1)
+        own = jnp.take_along_axis(outputs, labels[..., None], axis=-1)
+        classes = jax.lax.broadcasted_iota(jnp.int32, outputs.shape, outputs.ndim - 1)
+        # Of equal logits the later class comes first, as in scikit-learn.
+        later = classes > labels[..., None].astype(classes.dtype)
+        before = (outputs > own) | ((outputs == own) & later)
+        return (jnp.sum(before, axis=-1) < k).astype(float_dtype())
+
+    return mean(hit, check=checked)
+
+
+accuracy = mean(_correct, check=checked)
+"""Part of the rows whose largest logit is the label's (one logit: its sign). Labels: `y`."""
+
+log_loss = mean(_log_loss, mode="min", check=checked)
+"""Mean negative log-likelihood of the label (natural logarithm) under softmax or sigmoid."""
+
+top_k_accuracy = configurable(_top_k_accuracy)
+"""Part of the rows whose label is among the `k` largest logits; `top_k_accuracy(k=5)`, else 2."""

@@ -1,0 +1,83 @@
+"""Regression metrics: outputs against targets `y` of the same shape.
+
+Of several targets a row each is judged on its own, and the plain mean taken, as scikit-learn does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vtune.metrics.base import Metric, mean, targets
+from vtune.types import Array, Batch, Outputs, Rows, Totals, Weight, float_dtype
+
+
+def check_targets(outputs: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raises ValueError where outputs and targets would broadcast."""
+    target = targets("a regression metric", arrays)
+    for leaf in jax.tree.leaves(outputs):
+        if leaf.shape[1:] != target.shape[1:]:
+            raise ValueError(
+                f"the model's outputs are {list(leaf.shape[1:])} a row and the targets "
+                f"batch['y'] {list(target.shape[1:])}; make them alike, for example with "
+                "outputs[..., 0] in the model (broadcasting would compare every pair)"
+            )
+
+
+def _columns(values: Array, weight: Weight) -> tuple[Array, Array]:
+    """Values [rows, targets], 0 where padded, and weights [rows, 1]."""
+    values = values.reshape(values.shape[0], -1)
+    weights = weight.astype(float_dtype())[:, None]
+    return jnp.where(weights > 0, values, 0.0), weights
+
+
+def _squares(outputs: Outputs, batch: Batch, weight: Weight) -> tuple[Array, Array]:
+    values, weights = _columns(jnp.square(outputs - batch["y"]), weight)
+    return jnp.sum(values * weights, axis=0), jnp.sum(weights)
+
+
+def _rmse() -> Metric:
+    def score(totals: Totals) -> Array:
+        return jnp.mean(jnp.sqrt(totals[0] / totals[1]))
+
+    return Metric(_squares, score, check_targets, "min")
+
+
+def _r2() -> Metric:
+    def measure(outputs: Outputs, batch: Batch, weight: Weight) -> Totals:
+        # Rows and not sums of y and y^2, whose difference loses all its digits.
+        own, weights = _columns(jnp.asarray(batch["y"], float_dtype()), weight)
+        return _squares(outputs, batch, weight)[0], Rows((own, weights))
+
+    def score(totals: Totals) -> Array:
+        left, (y, weights) = totals[0], totals[1].value
+        centre = jnp.sum(y * weights, axis=0, keepdims=True) / jnp.sum(weights)
+        spread = jnp.sum(jnp.square(y - centre) * weights, axis=0)
+        low = jnp.min(jnp.where(weights > 0, y, jnp.inf), axis=0)
+        varies = jnp.max(jnp.where(weights > 0, y, -jnp.inf), axis=0) > low
+        constant = jnp.where(left > 0, 0.0, 1.0)  # of targets that are all the same
+        value = jnp.where(varies, 1 - left / jnp.where(varies, spread, 1.0), constant)
+        return jnp.where(jnp.sum(weights > 0) > 1, jnp.mean(value), jnp.nan)
+
+    return Metric(measure, score, check_targets)
+
+
+def _mean_of(value: Callable[[Array], Array]) -> Metric:
+    return mean(lambda outputs, batch: value(outputs - batch["y"]), mode="min", check=check_targets)
+
+
+mse = _mean_of(jnp.square)
+"""Mean squared error of `outputs` against `y`."""
+
+rmse = _rmse()
+"""Root of the mean squared error, the mean over the targets."""
+
+mae = _mean_of(jnp.abs)
+"""Mean absolute error."""
+
+r2 = _r2()
+"""Coefficient of determination, the mean over the targets; NaN for fewer than two rows."""
