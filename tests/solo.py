@@ -31,12 +31,17 @@ def valid_batch(data):
     return {k: v[np.asarray(data.valid)] for k, v in data.arrays.items()}
 
 
+def mean(loss):
+    """The mean of values, or of values with weights."""
+    return jnp.average(loss[0], weights=loss[1]) if isinstance(loss, tuple) else loss.mean()
+
+
 @functools.lru_cache
-def plain_loop(model, optimizer, mode=None):
+def plain_loop(model, optimizer, mode=None, loss=xent, penalty=None, augment=None):
     """Returns a function that trains a linen module in a Python loop over jitted steps.
 
     model, optimizer: functions of h. mode: "train" or "deterministic", the argument of
-    `__call__` that says it, if any.
+    `__call__` that says it, if any. loss, penalty, augment: as a learner takes them.
     """
     on, off = {}, {}
     if mode:
@@ -50,53 +55,65 @@ def plain_loop(model, optimizer, mode=None):
             mutable=list(other) or ["nothing"],
             **on,
         )
-        return xent(out, batch, None).mean(), new
+        value = loss(out, batch, h)
+        value = (
+            jnp.sum(value[0] * value[1]) / jnp.sum(value[1]) if isinstance(value, tuple) else value
+        )
+        return value.mean() + (penalty(params, h) if penalty else 0.0), new
 
     @jax.jit
-    def begin(key, x, h):
+    def begin(key, x, h, start):
         variables = model(h).init(key, x, **off)
-        return variables, optimizer(h).init(variables["params"])
+        params = {**variables["params"], **(start or {})}
+        return {**variables, "params": params}, optimizer(h).init(params)
 
     @jax.jit
     def step(params, other, opt_state, batch, key, h):
-        (loss, new), grads = jax.value_and_grad(loss_of, has_aux=True)(params, other, batch, key, h)
+        if augment:
+            batch = augment(jax.random.fold_in(key, 0), batch, h)
+        (value, new), grads = jax.value_and_grad(loss_of, has_aux=True)(
+            params, other, batch, key, h
+        )
         updates, opt_state = optax.with_extra_args_support(optimizer(h)).update(
             grads,
             opt_state,
             params,
-            value=loss,
+            value=value,
             grad=grads,
             value_fn=lambda p, **_: loss_of(p, other, batch, key, h)[0],
         )
-        return optax.apply_updates(params, updates), {**other, **new}, opt_state, loss
+        return optax.apply_updates(params, updates), {**other, **new}, opt_state, value
 
     @jax.jit
     def logits_of(params, other, batch, h):
         return model(h).apply({"params": params, **other}, batch["x"], **off)
 
-    def train(h, data, *, seed, id, steps, batch_size, path=None):
+    def train(h, data, *, seed, id, steps, batch_size, path=None, start=None, show=None):
         """Returns the variables, the training losses and the validation metrics.
 
-        path: (step) -> (id, h) where these change on the way, as a refiner makes them.
+        path: (step) -> (id, h) where these change on the way, as a refiner makes them. start:
+        parameters from elsewhere. show: (opt_state, params) -> the weights that are judged.
         """
         h = {k: jnp.asarray(v, float) for k, v in h.items()}
         key = vt.member_key(seed, id)
-        params, opt_state = begin(key, data.arrays["x"][np.asarray(data.train)[:batch_size]], h)
+        first = data.arrays["x"][np.asarray(data.train)[:batch_size]]
+        params, opt_state = begin(key, first, h, start)
         params, other = params["params"], {k: v for k, v in params.items() if k != "params"}
         losses = []
         for number, batch in enumerate(batches(data, seed, steps, batch_size)):
             if path is not None:
                 id, h = path(number)
                 key, h = vt.member_key(seed, id), {k: jnp.asarray(v, float) for k, v in h.items()}
-            params, other, opt_state, loss = step(
+            params, other, opt_state, value = step(
                 params, other, opt_state, batch, jax.random.fold_in(key, number), h
             )
-            losses.append(float(loss))
+            losses.append(float(value))
+        params = params if show is None else show(opt_state, params)
         valid = valid_batch(data)
         logits = logits_of(params, other, valid, h)
         hits = np.asarray(jnp.argmax(logits, -1) == valid["y"], np.float64)
         metrics = {
-            "loss": float(xent(logits, valid, None).mean()),
+            "loss": float(mean(loss(logits, valid, h))),
             "accuracy": float(hits.mean()),
         }
         return {"params": params, **other}, losses, metrics

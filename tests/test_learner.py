@@ -11,7 +11,7 @@ from problems import MLP, blobs, mlp_learner
 from solo import batches, largest_difference, xent
 
 import vtune as vt
-from vtune.learner import call_arguments
+from vtune.contracts import call_arguments
 
 DATA = blobs()
 ONE = {"lr": vt.Float(0.05, 0.05)}

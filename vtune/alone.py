@@ -67,8 +67,11 @@ def rerun(sweep: Sweep, index: int, data: Data | None) -> Member:
     path = path_of(lineage, {k: schedule[k] for k in schedule.traced}, sweep._plan.rounds)
     alone = starting(drawn, path)
     plan, arguments = prepare_alone(sweep._plan, own, drawn, sweep.seed, data, path)
+    arguments = arguments._replace(weights=sweep._weights)
+    plan = dataclasses.replace(plan, arguments=describe(arguments), stopping=None)
     outcome = execute(plan, (alone,), arguments, stop_after=len(lineage))
-    stopped = "dropped" if member._dropped else sweep._stopped
+    ended = sweep._records.stopped[member._column] >= 0
+    stopped = "dropped" if member._dropped else "stopped" if ended else sweep._stopped
     again = finish(plan, sweep.space, (alone,), arguments, outcome, stopped)
     return Member(again, 0)
 

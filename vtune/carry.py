@@ -33,3 +33,4 @@ class Arguments(NamedTuple):
     refiner: Any
     data: Data | None
     path: Path | None = None  # only for a member that is trained again along its lineage
+    weights: PyTree = None  # from elsewhere, to start from

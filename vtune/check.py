@@ -13,15 +13,15 @@ import numpy as np
 from vtune.carry import Arguments
 from vtune.data import Data
 from vtune.keys import IMPL, member_key
-from vtune.learner import Learner, traced_once
+from vtune.learner import Learner, first_state, traced_once
 from vtune.plan import CohortPlan, Plan, describe
 from vtune.refine.base import Refinement
 from vtune.types import Hparams, PyTree, float_dtype
 
 
-def outputs_of(plan: Plan, cohort: CohortPlan, data: Data | None) -> PyTree:
+def outputs_of(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> PyTree:
     """The shapes of what a cohort's `predict` returns for an evaluation batch, None without."""
-    return _traced(_outputs, plan, cohort, data, set())
+    return _traced(_outputs, plan, cohort, arguments, set())
 
 
 class Found(NamedTuple):
@@ -31,29 +31,29 @@ class Found(NamedTuple):
     metrics: PyTree
 
 
-def check_cohort(plan: Plan, cohort: CohortPlan, data: Data | None) -> Found:
+def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Found:
     """Traces one member of a cohort through init, step, measure, score and predict.
 
     Args:
-      data: as shapes.
+      arguments: as shapes.
 
     Raises:
       TypeError, ValueError: saying what was seen and what to write instead.
     """
     reads: set[str] = set()
-    metrics = _traced(_one_member, plan, cohort, data, reads)
+    metrics = _traced(_one_member, plan, cohort, arguments, reads)
     return Found(frozenset(reads), metrics)
 
 
 def _traced(
-    run: Callable[..., Any], plan: Plan, cohort: CohortPlan, data: Data | None, reads: set[str]
+    run: Callable[..., Any], plan: Plan, cohort: CohortPlan, arguments: Arguments, reads: set[str]
 ) -> PyTree:
-    """The shapes of `run(plan, cohort, data, h)`; errors from tracing are put in plain words."""
+    """The shapes of `run(plan, cohort, arguments, h)`; errors are put in plain words."""
     shapes = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
 
     def trace(traced: dict[str, Any], plain: dict[str, Any]) -> PyTree:
         def member(traced: dict[str, Any]) -> PyTree:
-            return run(plan, cohort, data, cohort.h({**traced, **plain}, reads))
+            return run(plan, cohort, arguments, cohort.h({**traced, **plain}, reads))
 
         return jax.eval_shape(member, traced)
 
@@ -115,28 +115,35 @@ def _zeros(data: Data | None, rows: int | None) -> PyTree:
     return {k: jnp.zeros((rows, *v.shape[1:]), v.dtype) for k, v in data.arrays.items()}
 
 
-def _outputs(plan: Plan, cohort: CohortPlan, data: Data | None, h: Hparams) -> PyTree:
+def _first_state(learner: Learner, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
+    weights = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), arguments.weights)
+    batch = _zeros(arguments.data, cohort.batch_size)
+    return first_state(learner, member_key(np.uint32(0), 0), h, batch, weights)
+
+
+def _outputs(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
     if plan.learner.predict is None:
         return None
     # Python numbers among the values would be made arrays, and pass where they must not.
     whole = all(isinstance(value, jax.core.Tracer) for value in jax.tree.leaves(h))
     learner = traced_once(plan.learner) if whole else plan.learner
     assert learner.predict is not None
-    state = learner.init(member_key(np.uint32(0), 0), h, _zeros(data, cohort.batch_size))
-    return learner.predict(h, state, _evaluation_batch(plan, data)[0])
+    state = _first_state(learner, cohort, arguments, h)
+    return learner.predict(h, state, _evaluation_batch(plan, arguments.data)[0])
 
 
-def _one_member(plan: Plan, cohort: CohortPlan, data: Data | None, h: Hparams) -> PyTree:
-    learner = plan.learner
+def _one_member(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
+    learner, data = plan.learner, arguments.data
     key = member_key(np.uint32(0), 0)
     batch = _zeros(data, cohort.batch_size)
-    state = learner.init(key, h, batch)
+    state = _first_state(learner, cohort, arguments, h)
     result = learner.step(key, h, state, batch)
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError("the learner's step must return (state, metrics)")
     after, step_metrics = result
     _check_state(state, after)
-    _check_step_metrics(step_metrics)
+    if learner.summarise is None:
+        _check_step_metrics(step_metrics)
     rows, weight = _evaluation_batch(plan, data)
     metrics = dict(learner.score(learner.measure(key, h, state, rows, weight)))
     _check_metric(plan, metrics)

@@ -24,12 +24,17 @@ class Data:
       arrays: dict of device arrays, all with the same leading axis.
       train: [train rows] int32, indices into the arrays.
       valid: [validation rows] int32, none of them in `train`.
+      scaling: by name (shift, factor) of entries that were scaled, see `vt.standardize`; on the
+        host, and no part of the program.
     """
 
-    def __init__(self, arrays: dict[str, Any], train: Any, valid: Any):
+    def __init__(
+        self, arrays: dict[str, Any], train: Any, valid: Any, scaling: Mapping | None = None
+    ):
         self.arrays = arrays
         self.train = train
         self.valid = valid
+        self.scaling = dict(scaling or {})
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
         return (self.arrays, self.train, self.valid), None
@@ -56,6 +61,12 @@ class Data:
     def take(self, rows: Array) -> dict[str, Array]:
         """Gathers rows of every array; the result has the leading axes of `rows`."""
         return {k: jnp.take(v, rows, axis=0, mode="clip") for k, v in self.arrays.items()}
+
+    def scale(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """New rows, scaled as these were."""
+        from vtune.scaling import apply_scaling
+
+        return apply_scaling(self.scaling, arrays)
 
     @property
     def row_bytes(self) -> int:

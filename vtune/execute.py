@@ -66,7 +66,7 @@ class Outcome:
 @functools.lru_cache(maxsize=32)
 def outputs(plan: Plan) -> tuple[PyTree, ...]:
     """By cohort the shapes of what predict returns. Compiles nothing."""
-    return tuple(outputs_of(plan, cohort, _shapes(plan).data) for cohort in plan.cohorts)
+    return tuple(outputs_of(plan, cohort, _shapes(plan)) for cohort in plan.cohorts)
 
 
 @functools.lru_cache(maxsize=32)
@@ -74,7 +74,7 @@ def inspect(plan: Plan) -> tuple[Found, ...]:
     """By cohort what tracing a member shows; raises what is wrong. Compiles nothing."""
     for index in range(len(plan.cohorts)):
         check_refiner(plan, index, _shapes(plan))
-    return tuple(check_cohort(plan, cohort, _shapes(plan).data) for cohort in plan.cohorts)
+    return tuple(check_cohort(plan, cohort, _shapes(plan)) for cohort in plan.cohorts)
 
 
 @functools.lru_cache(maxsize=32)

@@ -32,7 +32,7 @@ from vtune.sweep import Sweep, Timing
 from vtune.types import PyTree, Static
 
 FORMAT = "vtune sweep"
-VERSION = 2
+VERSION = 3
 PARTS = ("manifest.json", "arrays.npz", "weights")
 
 
@@ -143,6 +143,8 @@ def load(path: str | os.PathLike, learner: Learner) -> Sweep:
         {name: arrays[f"history/{name}"] for name in manifest["history"]},
         {name: arrays[f"settings/{name}"] for name in manifest["settings"]},
         arrays["parents"],
+        arrays["ends"],
+        arrays["stopped"],
     )
     timing = Timing(*manifest["timing"])
     return Sweep(
@@ -155,6 +157,10 @@ def load(path: str | os.PathLike, learner: Learner) -> Sweep:
         None,
         timing,
         spec,
+        scaling={
+            name: (arrays[f"scaling/{name}/shift"], arrays[f"scaling/{name}/factor"])
+            for name in manifest["scaling"]
+        },
     )
 
 
@@ -194,6 +200,7 @@ def _manifest(sweep: Sweep) -> dict[str, Any]:
         "eval_batch_size": plan.eval_batch_size,
         "seed": sweep.seed,
         "rows": sweep._rows,
+        "scaling": list(sweep._scaling),
         "history": list(sweep.history),
         "settings": list(sweep.settings),
         "timing": list(sweep.timing),
@@ -204,6 +211,9 @@ def _arrays(sweep: Sweep) -> dict[str, np.ndarray]:
     arrays = {f"history/{name}": values for name, values in sweep.history.items()}
     arrays |= {f"settings/{name}": values for name, values in sweep.settings.items()}
     arrays["parents"] = sweep.parents
+    for name, (shift, factor) in sweep._scaling.items():
+        arrays |= {f"scaling/{name}/shift": shift, f"scaling/{name}/factor": factor}
+    arrays |= {"ends": sweep._records.ends, "stopped": sweep._records.stopped}
     for index, own in enumerate(sweep._cohorts):
         arrays[f"cohort{index}/id"] = own.id
         for name, values in own.hparams.items():
@@ -320,9 +330,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if manifest.get("version", 0) > VERSION:
         raise ValueError(f"{folder} was saved by a newer vtune; upgrade to read it")
     if manifest.get("version", 0) < VERSION:
-        raise ValueError(
-            f"{folder} was saved by an older vtune, without lineages; run the sweep again"
-        )
+        raise ValueError(f"{folder} was saved by an older vtune; run the sweep again")
     sums = manifest.get("checksums")
     if not isinstance(sums, dict) or sums.get("manifest") != _text_checksum(manifest):
         raise ValueError(f"{folder}: damaged, manifest.json is not what was saved")

@@ -3,6 +3,7 @@
 member key = key(seed) folded with the member's id
 step key   = member key folded with the global step, counted from 0
 row key    = key(seed) folded with a tag, the fold and the epoch
+augmentation key = step key folded with 0
 refine key = key(seed) folded with a tag, the coming round and the cohort's number
 """
 
@@ -32,6 +33,11 @@ def member_key(seed: Any, id: Any) -> Key:
       training step number `step` (from 0) receives.
     """
     return jax.random.fold_in(jax.random.key(seed, impl=IMPL), id)
+
+
+def augment_key(step_key: Key) -> Key:
+    """The key that a training batch is augmented with."""
+    return jax.random.fold_in(step_key, 0)
 
 
 def is_key(leaf: Any) -> bool:

@@ -7,7 +7,9 @@ from typing import Any
 
 import flax.linen as nn
 
-from vtune.learner import Learner, Net, assemble, call_arguments, check_call
+from vtune.assemble import Net, Parts, assemble
+from vtune.contracts import call_arguments, check_call
+from vtune.learner import Learner
 from vtune.metrics import Metric
 from vtune.types import Batch, Hparams, Key, Outputs, PyTree
 
@@ -18,8 +20,11 @@ def flax_learner(
     optimizer: Callable[[Hparams], Any],
     loss: Callable[..., Any] | None = None,
     metrics: Mapping[str, Metric] | None = None,
+    train_metrics: Mapping[str, Metric] | None = None,
     penalty: Callable[[PyTree, Hparams], Any] | None = None,
     batch_loss: Callable[..., Any] | None = None,
+    augment: Callable[..., Any] | None = None,
+    eval_params: Callable[..., Any] | None = None,
     apply: Callable[..., Any] | None = None,
     lowering: str = "auto",
 ) -> Learner:
@@ -37,9 +42,16 @@ def flax_learner(
       loss: (outputs, batch, h) -> values [batch, ...], or (values, weights). Training minimises
         the weighted mean.
       metrics: by name, what is recorded on the validation rows beside `loss`.
-      penalty: (params, h) -> a scalar added to the training loss, such as an L2 term.
+      train_metrics: by name, what is recorded as `train/<name>` on the training batches of a
+        round, all together, as the model saw them.
+      penalty: (params, h) -> a scalar added to the training loss, such as `vt.penalties.l2`.
       batch_loss: (outputs, batch, h) -> scalar, in the place of `loss` where the loss is not
         per example. On validation it is averaged over full evaluation batches.
+      augment: (key, batch, h) -> batch, changed anew for every training step and member; see
+        `vt.augment`. Its key is the step key folded with 0.
+      eval_params: (opt_state, params) -> the weights that are scored, shown and predict, where
+        these are not those trained: `vt.averaged` of `vt.weight_average`,
+        `optax.contrib.schedule_free_eval_params`.
       apply: (model, variables, batch, *, train, rngs, mutable) -> what `model.apply` returns,
         for modules that are called in another way. Called once
         with empty variables and `mutable=True` to make them.
@@ -99,8 +111,23 @@ def flax_learner(
     def variables(params: PyTree, other: PyTree) -> PyTree:
         return {"params": params, **other}
 
-    net = Net(init, run, variables)
-    return assemble(net, optimizer, loss, metrics, penalty, batch_loss, lowering)
+    def split(variables: PyTree, params: PyTree, other: PyTree) -> tuple[PyTree, PyTree]:
+        if not set(variables) <= {"params", *other}:  # the parameters alone
+            return variables, {}
+        return variables.get("params", {}), {k: v for k, v in variables.items() if k != "params"}
+
+    parts = Parts(
+        optimizer,
+        loss,
+        metrics,
+        train_metrics,
+        penalty,
+        batch_loss,
+        augment,
+        eval_params,
+        lowering,
+    )
+    return assemble(Net(init, run, variables, split), parts)
 
 
 def _init_through(apply: Callable[..., Any], module: nn.Module, key: Key, batch: Batch) -> Any:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from vtune.predict import checked_rows, predict
+from vtune.scaling import apply_scaling
 from vtune.types import PyTree
 
 if TYPE_CHECKING:
@@ -20,11 +21,13 @@ class Member:
     Attributes:
       index: its number in the first population.
       hparams: its hyperparameters as plain Python values.
-      score: the last value of the sweep's metric, before it was dropped if it was; NaN where it
-        diverged.
-      status: "completed"; "dropped after round N" by the refiner; "diverged at step N", steps
-        counted from 0: the first whose metrics were not finite, or a round's last where only
-        the weights were not; after Ctrl-C "interrupted after round N".
+      score: the value of the sweep's metric with the weights it holds: the last, before it was
+        dropped if it was, or the best with keep="best"; NaN where it diverged.
+      status: "completed"; "completed after round N", its own number of epochs; "stopped after
+        round N", for its score had not improved for so long; "dropped after round N" by the
+        refiner; "diverged at step N", steps counted from 0: the first whose metrics were not
+        finite, or a round's last where only the weights were not; after Ctrl-C "interrupted after
+        round N".
       history: metric by name, each [rounds, ...].
     """
 
@@ -49,19 +52,39 @@ class Member:
 
     @property
     def score(self) -> float:
-        name, last = self._sweep.metric_name, self._sweep._lived[self._column] - 1
-        return float(self._sweep.history[name][last, self._column])
+        name, last = self._sweep.metric_name, self._sweep._records.ends[self._column] - 1
+        value = float(self._sweep.history[name][last, self._column])
+        return np.nan if self._died >= 0 else value
 
     @property
     def status(self) -> str:
-        cohort, slot = self._place
-        died = int(np.asarray(self._sweep._populations[cohort].died)[slot])
-        if died >= 0:
-            return f"diverged at step {died}"
+        if self._died >= 0:
+            return f"diverged at step {self._died}"
+        stopped = int(self._sweep._records.stopped[self._column])
+        if stopped >= 0:
+            if stopped + 1 < self._epochs:
+                return f"stopped after round {stopped}"
+            whole = self._epochs == self._sweep._plan.rounds
+            return "completed" if whole else f"completed after round {stopped}"
         done, planned = self._sweep._rounds, self._sweep._plan.rounds
         if self._dropped:
             return f"dropped after round {self._sweep._lived[self._column] - 1}"
         return "completed" if done == planned else f"{self._sweep._stopped} after round {done - 1}"
+
+    @property
+    def _died(self) -> int:
+        cohort, slot = self._place
+        return int(np.asarray(self._sweep._populations[cohort].died)[slot])
+
+    @property
+    def _epochs(self) -> int:
+        """How many it may train: its own number, or that of all."""
+        plan = self._sweep._plan
+        cohort = plan.cohorts[self._place[0]]
+        if cohort.own_epochs is None:
+            return plan.rounds
+        traced = {name: self.hparams[name] for name, _ in cohort.traced}
+        return int(cohort.epochs(traced))
 
     @property
     def _dropped(self) -> bool:
@@ -93,11 +116,18 @@ class Member:
         return self.state if show is None else show(self.state)
 
     def predict(self, x: Any) -> PyTree:
-        """The model's outputs `[rows, ...]` for an array (the entry `x`) or a dict of arrays."""
+        """The model's outputs `[rows, ...]` for an array (the entry `x`) or a dict of arrays.
+
+        Entries that were scaled in training (`vt.standardize`) are scaled here in the same way.
+        """
+        batch = checked_rows(x, self._sweep._rows or {})
+        return self._outputs(apply_scaling(self._sweep._scaling, batch))
+
+    def _outputs(self, batch: dict[str, np.ndarray]) -> PyTree:
+        """The model's outputs for arrays as in training."""
         cohort, slot = self._place
         plan, sweep = self._sweep._plan.cohorts[cohort], self._sweep
         traced = {k: v[slot] for k, v in sweep._populations[cohort].hparams.items()}
-        batch = checked_rows(x, sweep._rows or {})
         size = sweep._plan.eval_batch_size
         return predict(sweep.learner, plan, traced, self.state, batch, size)
 

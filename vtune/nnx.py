@@ -8,8 +8,10 @@ from typing import Any
 import jax
 from flax import nnx
 
+from vtune.assemble import Net, Parts, assemble
+from vtune.contracts import call_arguments, check_call
 from vtune.keys import IMPL
-from vtune.learner import Learner, Net, assemble, call_arguments, check_call
+from vtune.learner import Learner
 from vtune.metrics import Metric
 from vtune.types import Batch, Hparams, Key, Outputs, PyTree
 
@@ -20,8 +22,11 @@ def nnx_learner(
     optimizer: Callable[[Hparams], Any],
     loss: Callable[..., Any] | None = None,
     metrics: Mapping[str, Metric] | None = None,
+    train_metrics: Mapping[str, Metric] | None = None,
     penalty: Callable[[PyTree, Hparams], Any] | None = None,
     batch_loss: Callable[..., Any] | None = None,
+    augment: Callable[..., Any] | None = None,
+    eval_params: Callable[..., Any] | None = None,
     lowering: str = "auto",
 ) -> Learner:
     """Makes a learner of an nnx module, an Optax optimizer and a loss.
@@ -32,9 +37,9 @@ def nnx_learner(
         each step its random streams are reseeded, `nnx.reseed(module, dropout=step_key)` where
         the stream is `dropout`; of several streams the second and later ones, in alphabetical
         order, get the step key folded with their place 1, 2, ...
-      optimizer, loss, metrics, penalty, batch_loss, lowering: as in `vt.flax_learner`. `train()`
-        and `eval()` of the module are called, and `train`, `training` or `deterministic` is
-        passed to its `__call__` where it is taken.
+      optimizer, loss, metrics, train_metrics, penalty, batch_loss, augment, eval_params, lowering:
+        as in `vt.flax_learner`. `train()` and `eval()` of the module are called, and `train`,
+        `training` or `deterministic` is passed to its `__call__` where it is taken.
 
     Returns:
       A `Learner`. `Member.variables` goes into `nnx.update(module, variables)`.
@@ -93,8 +98,21 @@ def nnx_learner(
     def variables(params: PyTree, other: PyTree) -> PyTree:
         return _merge(params, other["variables"])
 
-    net = Net(init, run, variables)
-    return assemble(net, optimizer, loss, metrics, penalty, batch_loss, lowering)
+    def split(variables: PyTree, params: PyTree, other: PyTree) -> tuple[PyTree, PyTree]:
+        return _common(variables, params), {"variables": _but(variables, params)}
+
+    parts = Parts(
+        optimizer,
+        loss,
+        metrics,
+        train_metrics,
+        penalty,
+        batch_loss,
+        augment,
+        eval_params,
+        lowering,
+    )
+    return assemble(Net(init, run, variables, split), parts)
 
 
 def _split(module: nnx.Module) -> Any:
@@ -112,3 +130,22 @@ def _merge(a: PyTree, b: PyTree) -> PyTree:
     if isinstance(a, dict) and isinstance(b, dict):
         return {k: _merge(a.get(k, {}), b.get(k, {})) for k in {**a, **b}}
     return a if not isinstance(a, dict) or a else b
+
+
+def _common(tree: PyTree, like: PyTree) -> PyTree:
+    """The part of a nested dict that another has places for."""
+    if not (isinstance(tree, dict) and isinstance(like, dict)):
+        return tree
+    return {k: _common(v, like[k]) for k, v in tree.items() if k in like}
+
+
+def _but(tree: PyTree, like: PyTree) -> PyTree:
+    """The part of a nested dict that another has no places for."""
+    left = {}
+    for key, value in tree.items():
+        if key not in like:
+            left[key] = value
+        elif isinstance(value, dict) and isinstance(like[key], dict):
+            below = _but(value, like[key])
+            left |= {key: below} if below else {}
+    return left

@@ -45,6 +45,7 @@ class CohortPlan:
       traced: (name, dtype) of each traced hyperparameter.
       size: members. batch_size: rows a step, None without data. steps: in all.
       steps_per_epoch: None without data. rungs: sizes over the rounds.
+      own_epochs: how many epochs a member trains, where that is up to its hyperparameters.
     """
 
     static: Static
@@ -54,6 +55,7 @@ class CohortPlan:
     steps: int
     steps_per_epoch: int | None
     rungs: tuple[Rung, ...]
+    own_epochs: Callable[[Hparams], Any] | None = None
 
     @property
     def shrinks(self) -> bool:
@@ -62,7 +64,15 @@ class CohortPlan:
 
     def h(self, traced: dict[str, Any], reads: set[str] | None = None) -> Hparams:
         """One member's hyperparameters, from its traced values."""
+        if self.own_epochs is not None:
+            total = self.epochs(traced, reads) * (self.steps_per_epoch or 1)
+            return Hparams({**traced, "total_steps": total}, self.static.value, reads)
         return Hparams(traced, self.static.value, reads)
+
+    def epochs(self, traced: dict[str, Any], reads: set[str] | None = None) -> Any:
+        """How many epochs a member with these traced values trains."""
+        assert self.own_epochs is not None
+        return self.own_epochs(Hparams(traced, self.static.value, reads))
 
     def boundaries(self, rounds: int) -> np.ndarray:
         """[rounds + 1] the steps at which rounds begin and end, as even as can be."""
@@ -86,6 +96,17 @@ class CohortPlan:
         return Stride(period, -(-period // pieces), False)
 
 
+class Stopping(NamedTuple):
+    """When members stop before the others, and which weights they keep.
+
+    Attributes:
+      patience: rounds without a better score, None for any number. keep: "best" or "last".
+    """
+
+    patience: int | None
+    keep: str
+
+
 @dataclass(frozen=True)
 class Plan:
     """The identity of a program.
@@ -96,6 +117,7 @@ class Plan:
       eval_batch_size: rows scored at once, None without data. layout: as resolved.
       arguments: structure, shapes and types of (space, refiner, data).
       config: the settings of JAX that change what is compiled.
+      stopping: None where all members train to the end and keep their last weights.
     """
 
     learner: Learner
@@ -107,6 +129,7 @@ class Plan:
     layout: Layout
     arguments: Any
     config: tuple[Any, ...]
+    stopping: Stopping | None = None
 
 
 def describe(tree: PyTree) -> Any:

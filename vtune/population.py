@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,8 @@ class Population(NamedTuple):
       state: the learner's states.
       score: [pop], higher is better, -inf where there is none.
       died: [pop] int32, the step a member diverged at, or -1.
+      stopped: [pop] int32, the round a member stopped after, or -1; None where none does.
+      kept: the best so far, where members stop or the best weights are kept.
     """
 
     id: IntArray[Array, " pop"]
@@ -34,6 +36,17 @@ class Population(NamedTuple):
     state: PyTree
     score: FloatArray[Array, " pop"]
     died: IntArray[Array, " pop"]
+    stopped: Any = None
+    kept: Any = None
+
+
+class Kept(NamedTuple):
+    """The best of each member so far: its score [pop], its round [pop], and its state where the
+    best weights are kept."""
+
+    score: Array
+    round: Array
+    state: PyTree
 
 
 class Record(NamedTuple):
@@ -62,7 +75,7 @@ def gather(population: Population, refinement: Refinement) -> Population:
         lambda tree: jax.tree.map(lambda leaf: jnp.take(leaf, parents, axis=0), tree),
         moved,
     )
-    return Population(population.id, refinement.hparams, state, score, died)
+    return population._replace(hparams=refinement.hparams, state=state, score=score, died=died)
 
 
 def over_members(

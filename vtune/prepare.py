@@ -8,15 +8,18 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.tree_util import keystr
 
 from vtune.alone import starting
+from vtune.budget import most_epochs, stopping_of
 from vtune.carry import Arguments, Path
 from vtune.check import Found, check_labels, check_metrics
-from vtune.data import Data
+from vtune.data import Data, check_finite
 from vtune.execute import inspect, outputs
 from vtune.hints import many_combinations
 from vtune.layout import resolve_layout
 from vtune.learner import Learner
+from vtune.member import Member
 from vtune.plan import CohortPlan, Plan, as_arrays, data_rows, describe, jax_config
 from vtune.refine.base import Refiner
 from vtune.refine.keep import Keep
@@ -24,6 +27,7 @@ from vtune.search import Cohort, Halton, sized
 from vtune.space import Space, parse
 from vtune.traced import program_space
 from vtune.types import Hparams, Static, UnknownHyperparameterError, is_whole
+from vtune.weights import plain
 
 EVAL_ROWS = 1024  # scored at once, unless eval_batch_size= says otherwise
 MANY_COHORTS = 16  # with more, the time to compile is predicted
@@ -56,6 +60,9 @@ def prepare(
     mode: Any,
     seed: Any,
     layout: Any,
+    patience: Any = None,
+    keep: Any = None,
+    init_from: Any = None,
     path: Path | None = None,
     known_schedule: bool = False,
 ) -> Prepared:
@@ -98,21 +105,26 @@ def prepare(
     cohorts = search.draw(checked, int(seed))
     if path is not None:
         cohorts = (starting(cohorts[0], path),)
+    own_epochs, epochs = (
+        (epochs, most_epochs(cohorts, epochs)) if callable(epochs) else (None, epochs)
+    )
     lengths = [
         _length(cohort, data, epochs, steps, batch_size) for cohort in cohorts
     ]  # (batch size, steps, steps per epoch)
     rounds = _rounds(rounds, epochs, lengths, refiner)
+    stopping = stopping_of(patience, keep, own_epochs, rounds, epochs, refiner)
     arguments = Arguments(
         np.uint32(seed),
         tuple(program_space(cohort.combination.traced) for cohort in cohorts),
         as_arrays(refiner),
         data,
         path,
+        _weights(learner, init_from),
     )
     plan = Plan(
         learner=learner,
         cohorts=tuple(
-            _cohort_plan(cohort, length, rounds, refiner)
+            _cohort_plan(cohort, length, rounds, refiner, own_epochs)
             for cohort, length in zip(cohorts, lengths, strict=True)
         ),
         rounds=rounds,
@@ -122,6 +134,7 @@ def prepare(
         layout=resolve_layout(layout, max(len(cohort.id) for cohort in cohorts)),
         arguments=describe(arguments),
         config=jax_config(),
+        stopping=stopping,
     )
     for shapes in outputs(plan):
         check_labels(learner, shapes, data)
@@ -224,7 +237,27 @@ def _eval_batch_size(size: Any, data: Data | None) -> int | None:
     return None if pair is None else min(int(size or EVAL_ROWS), pair[1])
 
 
-def _cohort_plan(cohort: Cohort, length: Any, rounds: int, refiner: Refiner) -> CohortPlan:
+def _weights(learner: Learner, init_from: Any) -> Any:
+    """Weights from elsewhere, as arrays."""
+    if init_from is None:
+        return None
+    if learner.load is None:
+        raise ValueError("init_from: this learner has no load function; give Learner(load=...)")
+    tree = plain(init_from.variables if isinstance(init_from, Member) else init_from)
+    if not isinstance(tree, dict) or not jax.tree.leaves(tree):
+        raise TypeError(
+            f"init_from={type(init_from).__name__} is no tree of weights; give sweep.best, or "
+            'variables such as {"params": {...}}, whole or part'
+        )
+    check_finite(
+        "init_from", {keystr(k): np.asarray(v) for k, v in jax.tree.leaves_with_path(tree)}
+    )
+    return as_arrays(tree)
+
+
+def _cohort_plan(
+    cohort: Cohort, length: Any, rounds: int, refiner: Refiner, own_epochs: Any
+) -> CohortPlan:
     batch_size, steps, a_epoch = length
     static = {**cohort.combination.static, "total_steps": steps}
     if a_epoch is not None:
@@ -249,7 +282,7 @@ def _cohort_plan(cohort: Cohort, length: Any, rounds: int, refiner: Refiner) -> 
             f"{rounds} rounds, begin with {size} members and never grow"
         )
     traced = tuple((name, str(values.dtype)) for name, values in cohort.hparams.items())
-    return CohortPlan(Static(static), traced, size, batch_size, steps, a_epoch, rungs)
+    return CohortPlan(Static(static), traced, size, batch_size, steps, a_epoch, rungs, own_epochs)
 
 
 def _warn_idle(refiner: Refiner, rounds: int) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Record
 from vtune.search import Cohort
+from vtune.stopping import Ends
 
 
 class Records(NamedTuple):
@@ -21,11 +22,15 @@ class Records(NamedTuple):
         member was dropped or has no such hyperparameter.
       parents: [rounds, members] int32, the column whose weights the member went on from in that
         round; -1 from the round on that it was dropped before.
+      ends: [members] int32, the rounds that the weights a member holds were trained for.
+      stopped: [members] int32, the round a member stopped after by itself, or -1.
     """
 
     history: dict[str, np.ndarray]
     settings: dict[str, np.ndarray]
     parents: np.ndarray
+    ends: np.ndarray
+    stopped: np.ndarray
 
     @property
     def lived(self) -> np.ndarray:
@@ -33,15 +38,15 @@ class Records(NamedTuple):
         return np.sum(self.parents >= 0, axis=0)
 
     def lineage(self, column: int) -> np.ndarray:
-        """[rounds lived] the columns where the weights of a member stood, round by round."""
+        """[rounds] the columns where the weights of a member stood, round by round."""
         path = []
-        for number in range(int(self.lived[column]) - 1, -1, -1):
+        for number in range(int(self.ends[column]) - 1, -1, -1):
             path.append(column)
             column = int(self.parents[number, column])
         return np.array(path[::-1], np.int32)
 
 
-def join(plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int) -> Records:
+def join(plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int, ends: Ends) -> Records:
     """Puts the cohorts' records side by side, by member instead of by slot."""
     ids = sorted(int(i) for cohort in cohorts for i in cohort.id)
     column_of = {id: column for column, id in enumerate(ids)}
@@ -67,7 +72,11 @@ def join(plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int) -> Re
         if not np.isnan(values).any():
             settings[name] = values.astype(types[name])
     names = sorted(history, key=lambda name: (name.startswith("train/"), name))
-    return Records({name: history[name] for name in names}, settings, parents)
+    lived = np.sum(parents >= 0, axis=0).tolist()
+    shown = [min(ends.shown.get(id, rounds), n - 1) + 1 for id, n in zip(ids, lived, strict=True)]
+    stopped = np.array([ends.stopped.get(id, -1) for id in ids], np.int32)
+    history = {name: history[name] for name in names}
+    return Records(history, settings, parents, np.array(shown, np.int32), stopped)
 
 
 def _standing(plan: CohortPlan, columns: np.ndarray, parents: np.ndarray, rounds: int) -> Any:

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vtune import stopping
 from vtune.alike import initialise
 from vtune.carry import Arguments, Carry
 from vtune.data import Data
@@ -23,7 +24,7 @@ from vtune.decide import leading, refine, shrink
 from vtune.evaluate import evaluate
 from vtune.group import Group, by_cohort, groups, joined, lanes, own_slots
 from vtune.keys import IMPL, member_key
-from vtune.learner import traced_once
+from vtune.learner import first_state, traced_once
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Population, Record, everywhere, over_members
 from vtune.totals import widened
@@ -65,14 +66,15 @@ def begin(
 
     def init(cohort: CohortPlan, member: Any, shared: Any) -> PyTree:
         own_id, traced = member
-        seed, batch = shared
-        return traced_once(plan.learner).init(member_key(seed, own_id), cohort.h(traced), batch)
+        seed, (batch, weights) = shared
+        key = member_key(seed, own_id)
+        return first_state(traced_once(plan.learner), key, cohort.h(traced), batch, weights)
 
     states = initialise(
         [functools.partial(init, group.cohort) for group in found],
         settings,
         arguments.seed,
-        [_first_batch(group.cohort, data) for group in found],
+        [(_first_batch(group.cohort, data), arguments.weights) for group in found],
         plan.layout,
     )
     return tuple(
@@ -96,7 +98,9 @@ def _unscored(id: Array) -> tuple[Array, Array]:
 def _blank(plan: Plan, group: Group, population: Population, arguments: Arguments) -> Carry:
     """A group's carry, nothing recorded yet."""
     cohort, id = group.cohort, population.id
-    means = _zero_sums(plan, cohort, population, arguments)
+    population = stopping.begin(plan, population)
+    zeros = _zero_sums(plan, cohort, population, arguments)
+    means = jax.eval_shape(lambda sums: _summarised(plan, sums, jnp.int32(1)), zeros)
     metrics = jax.eval_shape(
         lambda p: evaluate(plan, [cohort], [p], jnp.int32(0), arguments)[0][1], population
     )
@@ -229,7 +233,11 @@ def _train_and_score(
         trained.append(population._replace(state=state, died=died))
         means.append(own)
     scored = evaluate(plan, cohorts, trained, end, arguments)
-    return [_judge(plan, *each, end - 1) for each in zip(trained, means, scored, strict=True)]
+    judged = []
+    for i, (cohort, before) in enumerate(zip(cohorts, populations, strict=True)):
+        after, metrics = _judge(plan, trained[i], means[i], scored[i], end - 1)
+        judged.append((stopping.note(plan, cohort, before, after, number), metrics))
+    return judged
 
 
 def _judge(
@@ -243,17 +251,26 @@ def _judge(
     died, (score, metrics) = population.died, scored
     if plan.learner.variables is None:  # a score is all that shows a state at infinity
         died = jnp.where((died < 0) & ~jnp.isfinite(score), last, died)
-    alive = died < 0
+    alive, live = died < 0, stopping.active(population)
     sign = 1.0 if plan.mode == "max" else -1.0
     score = jnp.where(alive & jnp.isfinite(score), sign * score, -jnp.inf)
+    seen = alive if live is None else alive & live
 
     def mask(values: Array) -> Array:
         values = jnp.asarray(values, _recorded(values))
-        shaped = alive.reshape(alive.shape + (1,) * (values.ndim - 1))
+        shaped = seen.reshape(seen.shape + (1,) * (values.ndim - 1))
         return jnp.where(shaped, values, jnp.nan)
 
     metrics = jax.tree.map(mask, _named(means, metrics))
     return population._replace(score=score.astype(float_dtype()), died=died), metrics
+
+
+def _summarised(plan: Plan, sums: PyTree, steps: Array) -> dict[str, Any]:
+    """The step's metrics over a round, by name, from their sums [pop, ...]."""
+    if plan.learner.summarise is None:
+        return {name: value / steps.astype(value.dtype) for name, value in sums.items()}
+    summarise = plan.learner.summarise
+    return jax.vmap(lambda own: dict(summarise(own, steps)))(sums)
 
 
 def _named(means: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
@@ -285,7 +302,7 @@ def _train(
     stride = pace.stride(plan.rounds, 0 if data is None else data.row_bytes)
 
     def member_steps(cohort: CohortPlan, member: Any, shared: Any) -> Any:
-        own_id, traced, state, died, sums = member
+        own_id, traced, live, *loop = member
         seed, batches, offset, count = shared
         key, h = member_key(seed, own_id), cohort.h(traced)
 
@@ -299,7 +316,9 @@ def _train(
             return state, died, jax.tree.map(jnp.add, sums, widened(metrics))
 
         length = stride.chunk if stride.even else count  # static where it can be
-        return lax.fori_loop(0, length, one_step, (state, died, sums))
+        train = lambda loop: lax.fori_loop(0, length, one_step, loop)
+        loop = tuple(loop)
+        return train(loop) if live is None else lax.cond(live, train, lambda loop: loop, loop)
 
     over = [over_members(functools.partial(member_steps, own), plan.layout) for own in cohorts]
 
@@ -308,7 +327,7 @@ def _train(
         batches = None if data is None or rows is None else data.take(rows)
         shared = (seed, batches, offset, jnp.asarray(count, jnp.int32))
         return tuple(
-            f((population.id, population.hparams, *loop), shared)
+            f((population.id, population.hparams, stopping.active(population), *loop), shared)
             for f, population, loop in zip(over, populations, loops, strict=True)
         )
 
@@ -342,8 +361,7 @@ def _train(
         loops = lax.fori_loop(0, periods, even_period, loops)
     else:
         _, loops = lax.while_loop(lambda where: where[0] < end, uneven_chunk, (start, loops))
-    mean = lambda sum: sum / (end - start).astype(sum.dtype)
-    return [(state, died, jax.tree.map(mean, sums)) for state, died, sums in loops]
+    return [(state, died, _summarised(plan, sums, end - start)) for state, died, sums in loops]
 
 
 def _epoch_rows(cohort: CohortPlan, data: Data | None, seed: Any, offset: Array) -> Any:
@@ -379,7 +397,7 @@ def _zero_sums(
 
     shapes = jax.eval_shape(one, traced, state, batch)
     size = population.id.shape[0]
-    return {k: jnp.zeros((size, *s.shape), s.dtype) for k, s in shapes.items()}
+    return jax.tree.map(lambda s: jnp.zeros((size, *s.shape), s.dtype), shapes)
 
 
 def _all_finite(tree: PyTree) -> Array:

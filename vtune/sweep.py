@@ -19,10 +19,13 @@ from vtune.records import Records, join
 from vtune.schedule import Schedule
 from vtune.search import Cohort
 from vtune.space import Space
+from vtune.stopping import Ends, settle
 from vtune.types import PyTree, is_whole
 
 if TYPE_CHECKING:
     import pandas
+
+    from vtune.ensemble import Ensemble
 
 
 class Timing(NamedTuple):
@@ -57,6 +60,8 @@ class Sweep:
         timing: Timing,
         rows: dict[str, Any] | None,
         stopped: str = "interrupted",
+        weights: PyTree = None,
+        scaling: dict[str, Any] | None = None,
     ):
         self._plan = plan
         self._cohorts = cohorts
@@ -72,6 +77,8 @@ class Sweep:
         self.parents = records.parents
         self.seed = seed
         self.data = data
+        self._weights = weights  # that all started from, if from elsewhere
+        self._scaling = scaling or {}  # of entries of the data, for predict
         self.timing = timing
         self.learner: Learner = plan.learner
         self.mode: str = plan.mode
@@ -132,10 +139,36 @@ class Sweep:
         """The best member's outputs, or another's; see `Member.predict`."""
         return (self.best if member is None else self[member]).predict(x)
 
+    def ensemble(
+        self,
+        kind: int | str = "best",
+        k: int | None = None,
+        *,
+        combine: str = "outputs",
+        data: Data | None = None,
+    ) -> Ensemble:
+        """Members whose averaged outputs predict: `ensemble(5)`, `ensemble("greedy", 8)`.
+
+        Args:
+          kind: "best" takes the k best by their last scores; "greedy" takes, up to k times and
+            with replacement, the member that helps the metric on the validation rows most
+            (Caruana et al. 2004). k: how many; a number alone is of the best.
+          combine: "outputs" averages them as they are; "probabilities" those that logits stand for,
+            and gives their logarithms.
+          data: only for a loaded sweep, which does not hold its data.
+
+        Raises:
+          ValueError: an unknown kind, more members than there are, a loaded sweep without data=.
+        """
+        from vtune.ensemble import ensemble
+
+        return ensemble(self, kind, k, combine, data)
+
     def table(self) -> pandas.DataFrame:
         """A row a member: hyperparameters, last and best values, status.
 
-        For a metric `m` the columns are `m` (the last, before it was dropped), `m/best` and
+        For a metric `m` the columns are `m` (with the weights it holds: the last, before it was
+        dropped, or those of the best score with keep="best"), `m/best` and
         `m/best_round` (counted from 0, the row of the history; -1 where there never was a value).
         Choices that are functions are shown by name. A hyperparameter called like a metric is
         under `hparams/<name>`.
@@ -150,7 +183,7 @@ class Sweep:
         }
         for name, values in self.history.items():
             if values.ndim == 2:
-                columns[name] = values[self._lived - 1, np.arange(len(self))]
+                columns[name] = values[self._records.ends - 1, np.arange(len(self))]
                 columns[f"{name}/best"], columns[f"{name}/best_round"] = self._peak(name, values)
         columns["status"] = [member.status for member in self.members]
         return pandas.DataFrame(columns, index=pandas.RangeIndex(len(self), name="member"))
@@ -264,17 +297,24 @@ def finish(
 ) -> Sweep:
     """Makes the result of what a run left."""
     data = None if arguments.data is None else arguments.data.arrays
+    settled = [settle(plan, own.population) for own in outcome.carry]
+    merged: list[dict[int, int]] = [{}, {}]
+    for _, ends in settled:
+        for all_, own in zip(merged, ends, strict=True):
+            all_ |= own
     return Sweep(
         plan,
         space,
         cohorts,
-        tuple(own.population for own in outcome.carry),
-        join(plan, cohorts, outcome.carry, outcome.rounds),
+        tuple(population for population, _ in settled),
+        join(plan, cohorts, outcome.carry, outcome.rounds, Ends(*merged)),
         int(arguments.seed),
         arguments.data,
         Timing(outcome.compile_seconds, outcome.run_seconds),
         None if data is None else {k: [list(v.shape[1:]), str(v.dtype)] for k, v in data.items()},
         stopped,
+        arguments.weights,
+        None if arguments.data is None else arguments.data.scaling,
     )
 
 

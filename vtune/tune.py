@@ -25,7 +25,7 @@ def tune(
     *,
     search: Search | None = None,
     refiner: Refiner | None = None,
-    epochs: int | None = None,
+    epochs: int | Callable[[Hparams], int] | None = None,
     steps: int | None = None,
     rounds: int | None = None,
     batch_size: int | Callable[[Hparams], int] = 32,
@@ -33,6 +33,9 @@ def tune(
     metric: str | Callable[..., Any] = "loss",
     mode: str | None = None,
     seed: int = 0,
+    patience: int | None = None,
+    keep: str | None = None,
+    init_from: Any = None,
     layout: str | int | Layout | None = None,
     progress: bool | None = None,
 ) -> Sweep:
@@ -51,6 +54,8 @@ def tune(
         `vt.PBT`, `vt.MFPBT`, `vt.PB2`, `vt.Halving`, `vt.Hyperband`, or your own. Cohorts are
         refined each on its own.
       epochs, steps: how long every member trains; one of the two. Steps are optimizer updates.
+        `epochs` may be a function of the hyperparameters, traced ones too (`lambda h:
+        h["epochs"]`): a member whose epochs are over is frozen, and `h["total_steps"]` is its own.
       rounds: how often members are scored; one an epoch when left out.
       batch_size: rows a step, or a function of the structural hyperparameters.
       eval_batch_size: rows scored at once, which bounds memory; at most 1,024 when left out.
@@ -58,6 +63,11 @@ def tune(
         function is part of the program's identity: a new one compiles anew.
       mode: "max" or "min"; may be left out for metrics that say it themselves.
       seed: of everything, 0 to 2**32 - 1.
+      patience: a member whose score has not improved for so many rounds is frozen. Of plain
+        search only.
+      keep: "last" weights, or those of the "best" score; best with `patience`, else last.
+      init_from: weights that all members start from in the place of drawn ones: a tree of
+        variables or parameters, whole or part, or a member of a sweep.
       layout: how members are laid over the machine, see `vt.Layout`; "vmap", "map" or a chunk
         size for short.
       progress: a live bar; when left out, where the error stream is a terminal.
@@ -98,6 +108,9 @@ def tune(
         mode=mode,
         seed=seed,
         layout=layout,
+        patience=patience,
+        keep=keep,
+        init_from=init_from,
     )
     return run_prepared(prepared, progress)
 

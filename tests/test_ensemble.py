@@ -1,0 +1,171 @@
+"""Ensembles: the k best, and greedy selection."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+import sklearn.metrics as sk
+from problems import LR, MLP, blobs, mlp_learner, quadratic
+from solo import xent
+
+import vtune as vt
+
+DATA = blobs(rows=200, features=4)
+X, Y = np.asarray(DATA.arrays["x"]), np.asarray(DATA.arrays["y"])
+VALID = np.asarray(DATA.valid)
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    learner = vt.flax_learner(
+        lambda h: MLP(width=h["width"]),
+        optimizer=lambda h: optax.adam(h["lr"]),
+        loss=xent,
+        metrics={"accuracy": vt.metrics.accuracy, "auc": vt.metrics.roc_auc("ovr")},
+    )
+    space = {**LR, "width": vt.Categorical([2, 3])}
+    return vt.tune(
+        learner, space, DATA, search=vt.Halton(10), epochs=4, batch_size=25, metric="loss"
+    )
+
+
+def log_loss(logits):
+    return float(xent(logits, {"y": Y[VALID]}, None).mean())
+
+
+def test_the_best_are_averaged(sweep):
+    three = sweep.ensemble(3)
+    assert [m.index for m in three.members] == sweep.ranking[:3].tolist()
+    assert three.weights.tolist() == [1 / 3] * 3
+    expected = np.mean([sweep.predict(X, int(i)) for i in sweep.ranking[:3]], axis=0)
+    np.testing.assert_allclose(three.predict(X), expected, rtol=1e-5, atol=1e-6)
+    assert three.score == pytest.approx(log_loss(expected[VALID]), rel=1e-5)
+    one = sweep.ensemble(1)
+    assert one.score == pytest.approx(sweep.best.score, rel=1e-5)
+    assert "loss=" in repr(three)
+
+
+def test_probabilities_are_averaged_as_probabilities(sweep):
+    three = sweep.ensemble("best", 3, combine="probabilities")
+    each = [jax.nn.softmax(sweep.predict(X, int(i))) for i in sweep.ranking[:3]]
+    np.testing.assert_allclose(np.exp(three.predict(X)), np.mean(each, axis=0), rtol=1e-4)
+    assert three.score == pytest.approx(log_loss(three.predict(X)[VALID]), rel=1e-4)
+
+
+@pytest.mark.parametrize("combine", ["outputs", "probabilities"])
+def test_greedy_selection_is_the_slow_one(sweep, combine):
+    """Every candidate tried in turn, with scikit-learn's score."""
+    k = 5
+    logits = np.stack([sweep.predict(X[VALID], i) for i in range(len(sweep))]).astype(np.float64)
+    shares = logits if combine == "outputs" else np.asarray(jax.nn.softmax(logits, axis=-1))
+
+    def score(members):
+        mean = np.mean(shares[list(members)], axis=0)
+        p = mean if combine == "probabilities" else np.asarray(jax.nn.softmax(mean, axis=-1))
+        return -sk.log_loss(Y[VALID], p, labels=range(3))
+
+    bag, scores = [], []
+    for _ in range(k):
+        bag.append(max(range(len(sweep)), key=lambda i: score([*bag, i])))
+        scores.append(score(bag))
+    bag = bag[: 1 + max(range(k), key=lambda n: (scores[n], n))]
+    found = sweep.ensemble("greedy", k, combine=combine)
+    counts = {i: bag.count(i) / len(bag) for i in bag}
+    weights = dict(zip([m.index for m in found.members], found.weights, strict=True))
+    assert weights == pytest.approx(counts)
+    assert found.score == pytest.approx(-max(scores), rel=1e-4)
+    assert found.score <= sweep.best.score + 1e-6  # never worse on the rows it was chosen by
+
+
+def test_other_metrics_lead_too_and_rows_are_joined(sweep):
+    learner = sweep.learner
+    by_auc = vt.tune(
+        learner,
+        {**LR, "width": 2},
+        DATA,
+        search=vt.Halton(6),
+        epochs=2,
+        batch_size=25,
+        metric="auc",
+        mode="max",
+    )
+    greedy = by_auc.ensemble("greedy", 4)
+    logits = np.asarray(greedy.predict(X[VALID]), np.float64)
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = sk.roc_auc_score(Y[VALID], p, multi_class="ovr")
+    assert greedy.score == pytest.approx(expected, abs=1e-5)
+    assert greedy.score >= by_auc.best.score - 1e-6
+
+
+def test_diverged_and_dropped_members_are_left_out():
+    learner = mlp_learner()
+    given = [{"lr": lr} for lr in (0.05, 1e30, 0.08)]
+    wild = vt.tune(
+        learner,
+        {"lr": vt.Float(1e-3, 1e30, log=True)},
+        DATA,
+        search=vt.Given(given),
+        epochs=2,
+        batch_size=25,
+    )
+    assert {m.index for m in wild.ensemble("greedy", 6).members} <= {0, 2}
+    with pytest.raises(ValueError, match=r"3 members asked for, 2 have a finite score"):
+        wild.ensemble(3)
+    halved = vt.tune(
+        learner, LR, DATA, search=vt.Halton(8), refiner=vt.Halving(2), epochs=4, batch_size=25
+    )
+    left = [m.index for m in halved if m.status == "completed"]
+    assert {m.index for m in halved.ensemble("greedy", 4).members} <= set(left)
+
+
+def test_a_loaded_sweep_is_given_its_data(sweep, tmp_path):
+    sweep.save(tmp_path / "run")
+    loaded = vt.load(tmp_path / "run", sweep.learner)
+    with pytest.raises(ValueError, match=r"holds no data; give ensemble\(..., data=...\)"):
+        loaded.ensemble(2)
+    assert loaded.ensemble(2, data=DATA).score == pytest.approx(sweep.ensemble(2).score, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("most", 3), r"ensemble: 'most' is no kind; write ensemble\(5\) or"),
+        (("greedy",), r"k=None must be a whole number"),
+        ((0,), r"k=0 must be a whole number, 1 or more"),
+        ((11,), r"11 members asked for, 10 have a finite score"),
+    ],
+)
+def test_wrong_calls_are_named(sweep, arguments, says):
+    with pytest.raises(ValueError, match=says):
+        sweep.ensemble(*arguments)
+    with pytest.raises(ValueError, match=r"combine='votes' must be one of"):
+        sweep.ensemble(2, combine="votes")
+
+
+def test_a_learner_that_cannot_judge_says_so():
+    plain = vt.tune(quadratic(), LR, search=vt.Halton(2), steps=1)
+    with pytest.raises(ValueError, match=r"ensemble: a loaded sweep holds no data"):
+        plain.ensemble(1)
+    with pytest.raises(ValueError, match=r"this learner cannot judge outputs"):
+        plain.ensemble(1, data=DATA)
+
+
+def test_a_single_logit_has_probabilities_too():
+    y = (Y > 0).astype(int)
+    learner = vt.flax_learner(
+        MLP(classes=1),
+        optimizer=lambda h: optax.adam(h["lr"]),
+        loss=lambda o, b, h: optax.sigmoid_binary_cross_entropy(o[:, 0], b["y"]),
+        metrics={"accuracy": vt.metrics.accuracy},
+    )
+    sweep = vt.tune(
+        learner,
+        LR,
+        vt.holdout({"x": X, "y": y}, seed=0),
+        search=vt.Halton(3),
+        epochs=1,
+        batch_size=25,
+    )
+    both = sweep.ensemble(2, combine="probabilities")
+    each = [jax.nn.sigmoid(m.predict(X)) for m in both.members]
+    np.testing.assert_allclose(jax.nn.sigmoid(both.predict(X)), np.mean(each, 0), rtol=1e-4)

@@ -1,0 +1,147 @@
+"""Weights from elsewhere, whole or in part, with frozen parts and rates of their own."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from problems import LR, MLP, blobs, mlp_learner, quadratic
+from solo import largest_difference, plain_loop, xent
+
+import vtune as vt
+
+DATA = blobs()
+
+
+def frozen_first(h):
+    """The first layer stays, the second has a tenth of the rate on its bias."""
+
+    def labels(params):
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: "still" if path[0].key == "Dense_0" else path[1].key, params
+        )
+
+    rates = {"still": optax.set_to_zero(), "kernel": optax.sgd(h["lr"])}
+    return optax.multi_transform({**rates, "bias": optax.sgd(h["lr"] / 10)}, labels)
+
+
+def tune(learner, space=LR, **options):
+    return vt.tune(
+        learner, space, DATA, **{"search": vt.Halton(3), "epochs": 2, "batch_size": 16, **options}
+    )
+
+
+def test_a_part_of_the_weights_frozen_equals_a_plain_loop(x64):
+    elsewhere = MLP().init(jax.random.key(7), DATA.arrays["x"])["params"]
+    part = {"Dense_0": elsewhere["Dense_0"]}
+    learner = vt.flax_learner(MLP(), optimizer=frozen_first, loss=xent)
+    sweep = tune(learner, init_from={"params": part})
+    train = plain_loop(lambda h: MLP(), frozen_first)
+    variables, _, metrics = train(
+        sweep[2].hparams, DATA, seed=0, id=2, steps=8, batch_size=16, start=part
+    )
+    assert largest_difference(variables, sweep[2].variables) < 1e-9
+    assert metrics["loss"] == pytest.approx(sweep[2].score, abs=1e-9)
+    for member in sweep:
+        own = member.variables["params"]["Dense_0"]
+        np.testing.assert_array_equal(own["kernel"], part["Dense_0"]["kernel"])
+    again = sweep.rerun(2)
+    assert again.score == pytest.approx(sweep[2].score, abs=1e-12)
+
+
+def test_all_members_go_on_from_a_member(compilations):
+    first = tune(mlp_learner(), epochs=8)
+    learner = mlp_learner()
+    options = {"space": {"lr": vt.Float(1e-7, 1e-6)}, "epochs": 1}
+    second = tune(learner, init_from=first.best, **options)
+    for member in second:
+        assert member.score == pytest.approx(first.best.score, abs=1e-3)
+        assert largest_difference(member.variables, first.best.variables) < 1e-3
+    params_alone = first[0].variables["params"]
+    with compilations() as seen:  # other weights of the same shapes are the same program
+        third = tune(learner, init_from={"params": params_alone}, **options)
+    assert seen.count == 0
+    assert third[0].score == pytest.approx(first[0].score, abs=1e-3)
+    fourth = tune(learner, init_from=params_alone, **options)
+    assert fourth[0].score == third[0].score
+
+
+class Normed(nn.Module):
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dense(3)(nn.BatchNorm(use_running_average=not train)(x))
+
+
+def test_statistics_are_taken_over_too_and_optimizers_start_there():
+    optimizer = lambda h: optax.contrib.schedule_free_sgd(h["lr"], b1=0.9)
+    learner = vt.flax_learner(Normed(), optimizer=optimizer, loss=xent)
+    tiny = {"lr": vt.Float(1e-8, 1e-7)}
+    mean = {"batch_stats": {"BatchNorm_0": {"mean": jnp.full(6, 100.0)}}}
+    kernel = {"params": {"Dense_0": {"kernel": jnp.full((6, 3), 0.5)}}}
+    sweep = tune(learner, tiny, init_from={**mean, **kernel}, steps=1, epochs=None)
+    stats = sweep[0].variables["batch_stats"]["BatchNorm_0"]
+    assert float(stats["mean"].min()) > 90
+    state = sweep[0].state
+    np.testing.assert_allclose(state.params["Dense_0"]["kernel"], 0.5, atol=1e-5)
+    np.testing.assert_allclose(state.opt_state.z["Dense_0"]["kernel"], 0.5, atol=1e-5)
+
+
+class Net(nnx.Module):
+    def __init__(self, rngs):
+        self.hidden = nnx.Linear(6, 4, rngs=rngs)
+        self.norm = nnx.BatchNorm(4, rngs=rngs)
+        self.out = nnx.Linear(4, 3, rngs=rngs)
+
+    def __call__(self, x):
+        return self.out(self.norm(nnx.relu(self.hidden(x))))
+
+
+def test_nnx_takes_its_own_state():
+    learner = vt.nnx_learner(
+        lambda h, rngs: Net(rngs), optimizer=lambda h: optax.sgd(h["lr"]), loss=xent
+    )
+    first = tune(learner, epochs=3)
+    tiny = {"lr": vt.Float(1e-8, 1e-7)}
+    whole = tune(learner, tiny, init_from=first.best, steps=1, epochs=None)
+    assert largest_difference(whole[0].variables["out"], first.best.variables["out"]) < 1e-5
+    module = Net(nnx.Rngs(5))
+    part = tune(learner, tiny, init_from=nnx.state(module), steps=1, epochs=None)
+    np.testing.assert_allclose(
+        part[1].variables["hidden"]["kernel"], module.hidden.kernel[...], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "says"),
+    [
+        (
+            {"params": {"Dense_9": {}}},
+            ValueError,
+            r"init_from: the model has no 'Dense_9'; it has there \['Dense_0', 'Dense_1'\]",
+        ),
+        (
+            {"params": {"Dense_0": {"kernel": np.zeros((6, 9))}}},
+            ValueError,
+            r"init_from: Dense_0/kernel has shape \[6, 9\], in the model \[6, 8\]; leave it out",
+        ),
+        ({"params": {"Dense_0": np.zeros(3)}}, ValueError, r"Dense_0 is a branch in the model"),
+        ({"params": {}}, TypeError, r"init_from=dict is no tree of weights; give sweep.best"),
+        (3, TypeError, r"init_from=int is no tree of weights"),
+        (
+            {"params": {"Dense_0": {"bias": np.full(8, np.nan)}}},
+            ValueError,
+            r"init_from: .* holds 8 NaN or infinite values",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(weights, error, says, compilations):
+    with compilations() as seen, pytest.raises(error, match=says):
+        tune(mlp_learner(), init_from=weights)
+    assert seen.count == 0
+
+
+def test_a_learner_that_cannot_load_says_so():
+    with pytest.raises(ValueError, match=r"init_from: this learner has no load function"):
+        vt.tune(quadratic(), LR, search=vt.Halton(2), steps=1, init_from={"x": np.ones(1)})

@@ -1,0 +1,252 @@
+"""Any Optax chain, schedules with traced numbers, penalties, averaged weights: each member equals a
+plain loop of its setting."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import LR, MLP, blobs
+from solo import largest_difference, plain_loop, xent
+
+import vtune as vt
+
+STEPS, EPOCHS, BATCH = 9, 2, 16
+
+
+def layers(params):
+    return {name: "first" if name == "Dense_0" else "rest" for name in params}
+
+
+OPTIMIZERS = {
+    "sgd": lambda h: optax.sgd(h["lr"]),
+    "momentum": lambda h: optax.sgd(h["lr"], momentum=h["beta"]),
+    "nesterov": lambda h: optax.sgd(h["lr"], momentum=h["beta"], nesterov=True),
+    "adam": lambda h: optax.adam(h["lr"], b1=h["beta"]),
+    "adamw": lambda h: optax.adamw(h["lr"], weight_decay=h["decay"]),
+    "lion": lambda h: optax.lion(h["lr"], b1=h["beta"], weight_decay=h["decay"]),
+    "lamb": lambda h: optax.lamb(h["lr"], weight_decay=h["decay"]),
+    "schedule_free": lambda h: optax.contrib.schedule_free_adamw(h["lr"], b1=0.9),
+    "clipped": lambda h: optax.chain(
+        optax.clip_by_global_norm(h["clip"]), optax.sgd(h["lr"], momentum=0.9)
+    ),
+    "averaged": lambda h: optax.chain(optax.adam(h["lr"]), vt.weight_average(h["beta"])),
+    "accumulated": lambda h: optax.MultiSteps(optax.adam(h["lr"]), every_k_schedule=2),
+    "layered": lambda h: optax.multi_transform(
+        {"first": optax.adam(h["lr"] * h["clip"]), "rest": optax.sgd(h["lr"])}, layers
+    ),
+    "cosine": lambda h: optax.adam(
+        vt.schedules.cosine(h["lr"], h["total_steps"], warmup=h["warmup"], end=1e-4)
+    ),
+    "exponential": lambda h: optax.sgd(
+        vt.schedules.exponential(h["lr"], h["total_steps"], decay=h["clip"], warmup=h["warmup"])
+    ),
+}
+SPACE = {
+    **LR,
+    "beta": vt.Float(0.5, 0.95),
+    "decay": vt.Float(1e-4, 1e-1, log=True),
+    "clip": vt.Float(0.05, 0.5),
+    "warmup": vt.Float(0.0, 0.5),
+}
+
+
+def transformation(name):
+    def made(h):
+        own = OPTIMIZERS[name](h)
+        is_steps = isinstance(own, optax.MultiSteps)
+        return own.gradient_transformation() if is_steps else own
+
+    return made
+
+
+def test_every_optimizer_equals_a_plain_loop_in_one_sweep(x64):
+    data = blobs()
+    learner = vt.flax_learner(MLP(), optimizer=lambda h: OPTIMIZERS[h["optimizer"]](h), loss=xent)
+    space = {**SPACE, "optimizer": vt.Categorical(list(OPTIMIZERS))}
+    sweep = vt.tune(
+        learner,
+        space,
+        data,
+        search=vt.Halton(2 * len(OPTIMIZERS)),
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        layout=vt.Layout(devices=2),
+    )
+    steps = EPOCHS * (len(data.train) // BATCH)
+    for member in sweep.members[len(OPTIMIZERS) :]:
+        h = dict(member.hparams)
+        train = plain_loop(lambda h: MLP(), transformation(h.pop("optimizer")))
+        variables, _, metrics = train(
+            {**h, "total_steps": steps},
+            data,
+            seed=0,
+            id=member.index,
+            steps=steps,
+            batch_size=BATCH,
+        )
+        own = {"params": member.state.params}
+        assert largest_difference(variables, own) < 1e-9, member
+        assert metrics["loss"] == pytest.approx(member.score, abs=1e-9)
+
+
+@pytest.mark.parametrize("which", ["weight average", "schedule free"])
+def test_judged_weights_may_be_others_than_trained_ones(x64, which):
+    optimizer, show = {
+        "weight average": (OPTIMIZERS["averaged"], vt.averaged),
+        "schedule free": (
+            OPTIMIZERS["schedule_free"],
+            optax.contrib.schedule_free_eval_params,
+        ),
+    }[which]
+    data = blobs()
+    learner = vt.flax_learner(MLP(), optimizer=optimizer, loss=xent, eval_params=show)
+    space = {"lr": SPACE["lr"], "beta": SPACE["beta"]} if which[0] == "w" else LR
+    sweep = vt.tune(learner, space, data, search=vt.Halton(3), epochs=EPOCHS, batch_size=BATCH)
+    member = sweep[2]
+    train = plain_loop(lambda h: MLP(), optimizer)
+    variables, _, metrics = train(
+        member.hparams, data, seed=0, id=2, steps=EPOCHS * 4, batch_size=BATCH, show=show
+    )
+    assert largest_difference(variables, member.variables) < 1e-9
+    assert largest_difference(variables["params"], member.state.params) > 1e-4
+    assert metrics["loss"] == pytest.approx(member.score, abs=1e-9)
+    x = np.asarray(data.arrays["x"][:5])
+    np.testing.assert_allclose(sweep.predict(x, 2), MLP().apply(variables, x), atol=1e-9)
+
+
+def test_an_average_is_the_weighted_mean_of_all_weights():
+    weights = [jnp.array([float(n), n**2]) for n in (1, 2, 5)]
+    optimizer = vt.weight_average(0.8)
+    state = optimizer.init(weights[0])
+    np.testing.assert_array_equal(vt.averaged(state, weights[0]), weights[0])
+    for before, after in zip([jnp.zeros(2), *weights], weights, strict=False):
+        _, state = optimizer.update(after - before, state, before)
+    share = 0.8 ** np.arange(3)[::-1]
+    expected = np.average(np.stack(weights), axis=0, weights=share)
+    np.testing.assert_allclose(vt.averaged(state, weights[-1]), expected, rtol=1e-6)
+
+
+SCHEDULES = {
+    "cosine": (
+        vt.schedules.cosine(0.1, 40, warmup=0.25, end=0.01),
+        optax.warmup_cosine_decay_schedule(0.0, 0.1, 10, 40, 0.01),
+    ),
+    "cosine, no warm-up": (
+        vt.schedules.cosine(0.1, 40, end=0.05),
+        optax.cosine_decay_schedule(0.1, 40, alpha=0.5),
+    ),
+    "linear": (
+        vt.schedules.linear(0.1, 40, warmup=0.25, start=0.02, end=0.01),
+        optax.join_schedules(
+            [optax.linear_schedule(0.02, 0.1, 10), optax.linear_schedule(0.1, 0.01, 30)], [10]
+        ),
+    ),
+    "polynomial": (
+        vt.schedules.polynomial(0.1, 40, power=3, end=0.01),
+        optax.polynomial_schedule(0.1, 0.01, 3, 40),
+    ),
+    "exponential": (
+        vt.schedules.exponential(0.1, 40, decay=0.2, warmup=0.25, end=0.03),
+        optax.warmup_exponential_decay_schedule(0.0, 0.1, 10, 30, 0.2, end_value=0.03),
+    ),
+    "constant": (
+        vt.schedules.constant(0.1, 40, warmup=0.25),
+        optax.warmup_constant_schedule(0.0, 0.1, 10),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_are_those_of_optax(x64, name):
+    own, reference = SCHEDULES[name]
+    for step in range(50):
+        if name == "exponential" and step > 40:  # Optax goes on falling
+            continue
+        assert float(own(step)) == pytest.approx(float(reference(step)), abs=1e-7), step
+
+
+def test_schedules_take_traced_numbers_and_fractions_of_a_step():
+    def at(step, peak, warmup, end):
+        return vt.schedules.cosine(peak, 10, warmup=warmup, end=end)(step)
+
+    values = jax.jit(jax.vmap(at, in_axes=(0, None, None, None)))(jnp.arange(12), 0.2, 0.25, 0.1)
+    assert values[0] == 0
+    assert float(values[2]) == pytest.approx(0.2 * 2 / 2.5)
+    assert float(values[3]) == pytest.approx(0.1 + 0.05 * (1 + np.cos(np.pi * 0.5 / 7.5)))
+    np.testing.assert_allclose(values[10:], 0.1, rtol=1e-6)
+    for warmup in (0.0, 1.0):  # no warm-up, and nothing else
+        slope = jax.grad(lambda w: at(3, 0.2, w, 0.1))(warmup)
+        assert np.isfinite(slope)
+
+
+PENALTIES = {
+    "l1": lambda p, h: vt.penalties.l1(p, h["weight"]),
+    "l2": lambda p, h: vt.penalties.l2(p, h["weight"], only="kernel"),
+    "elastic": lambda p, h: vt.penalties.elastic_net(p, h["weight"], 0.3),
+}
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_a_penalised_member_equals_a_plain_loop(x64, name):
+    data = blobs()
+    space = {**LR, "weight": vt.Float(1e-3, 1e-1, log=True)}
+    optimizer = OPTIMIZERS["sgd"]
+    learner = vt.flax_learner(MLP(), optimizer=optimizer, loss=xent, penalty=PENALTIES[name])
+    sweep = vt.tune(learner, space, data, search=vt.Halton(3), epochs=2, batch_size=BATCH)
+    h = sweep[1].hparams
+
+    def written_out(params, h):
+        kernels = [layer["kernel"] for layer in params.values()]
+        every = kernels + [layer["bias"] for layer in params.values()]
+        absolute = sum(jnp.abs(w).sum() for w in every)
+        return {
+            "l1": h["weight"] * absolute,
+            "l2": h["weight"] * sum((w**2).sum() for w in kernels),
+            "elastic": h["weight"] * (0.3 * absolute + 0.35 * sum((w**2).sum() for w in every)),
+        }[name]
+
+    train = plain_loop(lambda h: MLP(), optimizer, None, xent, written_out)
+    variables, _, metrics = train(h, data, seed=0, id=1, steps=8, batch_size=BATCH)
+    assert largest_difference(variables, sweep[1].variables) < 1e-9
+    assert metrics["loss"] == pytest.approx(sweep[1].score, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        (lambda: vt.schedules.cosine(0.1, 0), ValueError, r"cosine: steps=0 must be 1 or more"),
+        (
+            lambda: vt.schedules.linear(0.1, 100, warmup=10),
+            ValueError,
+            r"linear: warmup=10 must be from 0 to 1 \(a part of the steps, not their number\)",
+        ),
+        (lambda: vt.schedules.linear("0.1", 9), TypeError, r"peak='0.1' is not a number"),
+        (
+            lambda: vt.schedules.exponential(0.1, 9, decay=-1),
+            ValueError,
+            r"exponential: decay=-1 must be 0 or more",
+        ),
+        (lambda: vt.weight_average(1.0), ValueError, r"decay=1.0 must be 0 or more and below 1"),
+        (
+            lambda: vt.averaged(optax.adam(0.1).init(jnp.ones(2)), jnp.ones(2)),
+            ValueError,
+            r"the optimizer keeps no average; write optax.chain",
+        ),
+        (
+            lambda: vt.penalties.l2({"Dense_0": {"kernel": jnp.ones(2)}}, 0.1, only="weight"),
+            ValueError,
+            r"only='weight' is in no parameter's path; there are Dense_0/kernel",
+        ),
+        (
+            lambda: vt.flax_learner(
+                MLP(), optimizer=OPTIMIZERS["sgd"], loss=xent, eval_params=lambda state: state
+            ),
+            TypeError,
+            r"eval_params must take the arguments \(opt_state, params\)",
+        ),
+    ],
+)
+def test_wrong_parts_are_named(make, error, says):
+    with pytest.raises(error, match=says):
+        make()

@@ -1,0 +1,106 @@
+"""Scaling fitted on training rows only; class weights."""
+
+import numpy as np
+import optax
+import pytest
+from problems import LR, MLP, xent
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.utils.class_weight import compute_class_weight
+from solo import largest_difference, plain_loop
+
+import vtune as vt
+
+
+def rows(seed=0, n=60):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 4)) * [1, 100, 0.01, 0] + [0, 5000, 3, 7]
+    return x, rng.integers(0, 3, n)
+
+
+SCALERS = {
+    "standardize": (vt.standardize, StandardScaler()),
+    "min_max": (vt.min_max_scale, MinMaxScaler()),
+    "range": (
+        lambda data, *names: vt.min_max_scale(data, *names, low=-1, high=3),
+        MinMaxScaler((-1, 3)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCALERS)
+def test_scaling_equals_sklearns_on_the_training_rows(name):
+    scale, reference = SCALERS[name]
+    x, y = rows()
+    data = vt.holdout({"x": x, "y": y}, seed=1)
+    scaled = scale(data, "x")
+    raw = np.asarray(data.arrays["x"], np.float64)
+    expected = reference.fit(raw[np.asarray(data.train)]).transform(raw)
+    np.testing.assert_allclose(scaled.arrays["x"], expected, atol=2e-4)
+    np.testing.assert_array_equal(scaled.arrays["y"], y)
+    np.testing.assert_allclose(scaled.scale({"x": raw[:3]})["x"], expected[:3], atol=2e-4)
+    # Other validation rows change nothing.
+    other = x.copy()
+    other[np.asarray(data.valid)] += 1e4
+    moved = scale(vt.holdout({"x": other, "y": y}, seed=1), "x")
+    train = np.asarray(data.train)
+    np.testing.assert_array_equal(moved.arrays["x"][train], scaled.arrays["x"][train])
+
+
+def test_a_scaled_member_equals_a_plain_loop_and_predicts_raw_rows(x64, tmp_path):
+    x, y = rows()
+    data = vt.standardize(vt.holdout({"x": x, "y": y}, seed=1), "x")
+    optimizer = lambda h: optax.sgd(h["lr"])
+    learner = vt.flax_learner(MLP(), optimizer=optimizer, loss=xent)
+    sweep = vt.tune(learner, LR, data, search=vt.Halton(2), epochs=2, batch_size=16)
+    train = plain_loop(lambda h: MLP(), optimizer)
+    variables, _, metrics = train(sweep[1].hparams, data, seed=0, id=1, steps=6, batch_size=16)
+    assert largest_difference(variables, sweep[1].variables) < 1e-9
+    assert metrics["loss"] == pytest.approx(sweep[1].score, abs=1e-9)
+    expected = MLP().apply(variables, data.arrays["x"][:5])
+    np.testing.assert_allclose(sweep.predict(x[:5], 1), expected, atol=1e-9)
+    sweep.save(tmp_path / "run")
+    loaded = vt.load(tmp_path / "run", learner)
+    np.testing.assert_allclose(loaded.predict(x[:5], 1), expected, atol=1e-9)
+    plain = vt.min_max_scale(data, "y")  # several, one after the other
+    assert set(plain.scaling) == {"x", "y"}
+
+
+def test_images_may_be_scaled_and_small_types_widen():
+    x = np.random.default_rng(0).integers(0, 256, (30, 4, 4)).astype(np.uint8)
+    data = vt.min_max_scale(vt.holdout({"x": x, "y": np.arange(30) % 2}), "x")
+    assert data.arrays["x"].dtype == np.float32
+    assert float(np.asarray(data.arrays["x"])[np.asarray(data.train)].max()) == 1.0
+
+
+def test_class_weights_equal_sklearns():
+    x, y = rows(n=90)
+    y[:40] = 2
+    data = vt.holdout({"x": x, "y": y}, seed=0)
+    own = y[np.asarray(data.train)]
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=own)
+    np.testing.assert_allclose(vt.class_weights(data), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        (lambda d: vt.standardize({"x": 1}, "x"), TypeError, r"dict is no Data; split first"),
+        (
+            lambda d: vt.standardize(d),
+            ValueError,
+            r"name the entries, such as vt.standardize\(data",
+        ),
+        (lambda d: vt.standardize(d, "z"), ValueError, r"'z' is not one of \['x', 'y'\]"),
+        (
+            lambda d: vt.standardize(vt.standardize(d, "x"), "x"),
+            ValueError,
+            r"'x' is scaled already",
+        ),
+        (lambda d: vt.min_max_scale(d, "x", low=1), ValueError, r"low=1 must be below high=1.0"),
+        (lambda d: vt.class_weights(d, "x"), TypeError, r"'x' must hold classes, whole numbers"),
+    ],
+)
+def test_wrong_scaling_is_named(make, error, says):
+    x, y = rows()
+    with pytest.raises(error, match=says):
+        make(vt.holdout({"x": x, "y": y}))

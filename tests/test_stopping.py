@@ -1,0 +1,206 @@
+"""Own numbers of epochs, patience, and the best weights kept."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import LR, MLP, blobs, mlp_learner
+from solo import largest_difference, plain_loop, xent
+
+import vtune as vt
+
+LAYOUTS = [None, "vmap", vt.Layout(chunk=1, devices=1)]
+EPOCHS = {**LR, "epochs": vt.Int(1, 6)}
+
+
+def scripted(scores):
+    """A learner whose score after round r is what the script says; its state counts the steps."""
+    script = jnp.asarray(scores, float)
+    return vt.Learner(
+        init=lambda key, h, batch: jnp.int32(0),
+        step=lambda key, h, count, batch: (count + 1, {"seen": count.astype(float)}),
+        measure=lambda key, h, count, batch, weight: script[h["which"], count - 1],
+        score=lambda total: {"score": total},
+    )
+
+
+SCRIPT = [
+    [1.0, 2.0, 3.0, 4.0, 5.0, 6.0],  # always better
+    [3.0, 1.0, 2.0, 3.0, 9.0, 9.0],  # stops after round 2 with patience 2, misses the 9
+    [1.0, 5.0, 4.0, 5.0, 1.0, 9.0],  # an equal score is no improvement: stops after round 3
+    [np.nan, 8.0, 8.0, 8.0, 8.0, 8.0],
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("keep", ["best", "last", None])
+def test_patience(layout, keep):
+    space = {"which": vt.Ordinal([0, 1, 2])}
+    sweep = vt.tune(
+        scripted(SCRIPT),
+        space,
+        search=vt.Grid(),
+        steps=6,
+        rounds=6,
+        metric="score",
+        mode="max",
+        patience=2,
+        keep=keep,
+        layout=layout,
+    )
+    assert [m.status for m in sweep] == [
+        "completed",
+        "stopped after round 2",
+        "stopped after round 3",
+    ]
+    best = keep != "last"
+    assert [m.score for m in sweep] == ([6, 3, 5] if best else [6, 2, 5])
+    assert [int(m.state) for m in sweep] == ([6, 1, 2] if best else [6, 3, 4])
+    nan = np.isnan(sweep.history["score"])
+    assert nan.sum(axis=0).tolist() == [0, 3, 2]
+    assert nan[3:, 1].all()
+    assert np.isnan(sweep.history["train/seen"]).tolist() == nan.tolist()
+    table = sweep.table()
+    assert table["status"].tolist() == [m.status for m in sweep]
+    assert table["score"].tolist() == [m.score for m in sweep]
+    assert table["score/best"].tolist() == [6, 3, 5]
+    assert sweep.best.index == 0
+    again = sweep.rerun(1)
+    assert (again.score, int(again.state)) == (sweep[1].score, int(sweep[1].state))
+    assert len(sweep.lineage(1)) == (1 if best else 3)
+
+
+def test_the_best_weights_are_kept_without_patience_too():
+    sweep = vt.tune(
+        scripted(SCRIPT),
+        {"which": vt.Ordinal([0, 1, 2, 3])},
+        search=vt.Given([{"which": 1}, {"which": 2}]),
+        steps=4,
+        rounds=4,
+        metric="score",
+        mode="max",
+        keep="best",
+    )
+    assert [m.status for m in sweep] == ["completed"] * 2
+    assert [(m.score, int(m.state)) for m in sweep] == [(3, 1), (5, 2)]
+
+
+def test_a_member_that_diverged_is_not_brought_back():
+    learner = scripted(SCRIPT)._replace(variables=None)
+    sweep = vt.tune(
+        learner,
+        {"which": vt.Ordinal([0, 3])},
+        search=vt.Grid(),
+        steps=6,
+        rounds=6,
+        metric="score",
+        mode="max",
+        patience=3,
+    )
+    assert sweep[1].status == "diverged at step 0"
+    assert np.isnan(sweep[1].score)
+    assert sweep.best.index == 0
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_members_with_their_own_epochs_equal_solo_runs(x64, layout):
+    """The schedule of each is of its own length."""
+
+    def optimizer(h):
+        return optax.adam(vt.schedules.cosine(h["lr"], h["total_steps"], warmup=0.2))
+
+    data = blobs()
+    learner = vt.flax_learner(MLP(), optimizer=optimizer, loss=xent)
+    given = [{"lr": 0.03, "epochs": n} for n in (1, 3, 6, 4)]
+    sweep = vt.tune(
+        learner,
+        EPOCHS,
+        data,
+        search=vt.Given(given),
+        epochs=lambda h: h["epochs"],
+        batch_size=16,
+        layout=layout,
+    )
+    assert [m.status for m in sweep] == [
+        "completed after round 0",
+        "completed after round 2",
+        "completed",
+        "completed after round 3",
+    ]
+    assert (~np.isnan(sweep.history["loss"])).sum(axis=0).tolist() == [1, 3, 6, 4]
+    train = plain_loop(lambda h: MLP(), optimizer)
+    for index, setting in enumerate(given):
+        steps = setting["epochs"] * (len(data.train) // 16)
+        h = {"lr": 0.03, "total_steps": steps}
+        variables, _, metrics = train(h, data, seed=0, id=index, steps=steps, batch_size=16)
+        assert largest_difference(variables, sweep[index].variables) < 1e-9
+        assert metrics["loss"] == pytest.approx(sweep[index].score, abs=1e-9)
+
+
+def test_epochs_may_be_structural_beside_batch_sizes(compilations):
+    space = {
+        **LR,
+        "epochs": vt.Categorical([1, 3]),
+        "batch_size": vt.Categorical([8, 16]),
+    }
+    options = {"epochs": lambda h: h["epochs"], "batch_size": lambda h: h["batch_size"]}
+    learner = mlp_learner()
+    data = blobs()
+    with compilations() as first:
+        sweep = vt.tune(learner, space, data, search=vt.Halton(8), **options)
+    with compilations() as second:
+        vt.tune(learner, space, data, search=vt.Halton(8), seed=3, **options)
+    assert (first.count, second.count) == (1, 0)
+    for member in sweep:
+        rounds = int((~np.isnan(member.history["loss"])).sum())
+        assert rounds == member.hparams["epochs"]
+        assert member.status == ("completed" if rounds == 3 else "completed after round 0")
+
+
+def test_another_draw_of_epochs_compiles_nothing(compilations):
+    learner, options = mlp_learner(), {"epochs": lambda h: h["epochs"], "batch_size": 16}
+    vt.tune(learner, EPOCHS, blobs(), search=vt.Random(3), **options)
+    with compilations() as seen:
+        vt.tune(learner, EPOCHS, blobs(), search=vt.Random(3), seed=5, **options)
+    assert seen.count == 0
+
+
+def test_stopping_survives_saving(tmp_path):
+    learner = scripted(SCRIPT)
+    options = {"steps": 6, "rounds": 6, "metric": "score", "mode": "max", "patience": 2}
+    sweep = vt.tune(learner, {"which": vt.Ordinal([0, 1, 2])}, search=vt.Grid(), **options)
+    sweep.save(tmp_path / "run")
+    loaded = vt.load(tmp_path / "run", learner)
+    assert [m.score for m in loaded] == [m.score for m in sweep]
+    assert [m.status for m in loaded] == [m.status for m in sweep]
+    same = lambda a, b: np.testing.assert_array_equal(a, b)
+    jax.tree.map(same, [m.state for m in loaded], [m.state for m in sweep])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"patience": 0}, ValueError, r"patience=0 must be a whole number of rounds, 1 or more"),
+        ({"keep": "first"}, ValueError, r"keep='first' must be \"best\" or \"last\""),
+        (
+            {"patience": 2, "refiner": vt.PBT()},
+            ValueError,
+            r"patience= goes with plain search; PBT decides itself who goes on",
+        ),
+        ({"keep": "best", "refiner": vt.Halving(2)}, ValueError, r"keep= goes with plain search"),
+        (
+            {"epochs": lambda h: h["epochs"], "rounds": 2},
+            ValueError,
+            r"rounds=2: where epochs= is a function, members are scored every epoch",
+        ),
+        ({"epochs": lambda h: h["lr"] + 1}, TypeError, r"epochs=\S+ is not a whole number; write"),
+        ({"epochs": lambda h: h["epochs"] - 1}, ValueError, r"epochs=0 must be 1 or more"),
+        ({"epochs": lambda h: h["length"]}, ValueError, r"epochs: hyperparameter 'length' is read"),
+    ],
+)
+def test_what_cannot_be_is_named(options, error, says, compilations):
+    given = {"search": vt.Halton(4), "epochs": 4, "batch_size": 16, **options}
+    with compilations() as seen, pytest.raises(error, match=says):
+        vt.tune(mlp_learner(), EPOCHS, blobs(), **given)
+    assert seen.count == 0

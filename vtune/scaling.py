@@ -1,0 +1,109 @@
+"""Scaling entries of the data by what the training rows show; validation rows are never looked at.
+
+    data = vt.standardize(vt.holdout({"x": X, "y": y}), "x")
+
+`sweep.predict` scales new rows in the same way; `data.scale({"x": X_new})` does it by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from vtune.data import Data
+from vtune.types import float_dtype
+
+
+def standardize(data: Data, *names: str) -> Data:
+    """Each feature of these entries with mean 0 and variance 1 over the training rows.
+
+    A feature that is the same in all of them is only moved to 0, as in scikit-learn.
+
+    Raises:
+      TypeError, ValueError: not a Data, no name, or one that the data have not.
+    """
+
+    def fit(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        spread = rows.std(axis=0)
+        constant = np.ptp(rows, axis=0) == 0
+        return rows.mean(axis=0), np.where(constant | (spread == 0), 1.0, spread)
+
+    return _scaled("standardize", data, names, fit)
+
+
+def min_max_scale(data: Data, *names: str, low: float = 0.0, high: float = 1.0) -> Data:
+    """Each feature of these entries from `low` to `high` over the training rows; validation rows
+    may lie outside.
+
+    Raises:
+      TypeError, ValueError: as `standardize`, and `low` not below `high`.
+    """
+    if not low < high:
+        raise ValueError(f"min_max_scale: low={low!r} must be below high={high!r}")
+
+    def fit(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        least, reach = rows.min(axis=0), np.ptp(rows, axis=0)
+        factor = np.where(reach == 0, 1.0, reach) / (high - low)
+        return least - low * factor, factor
+
+    return _scaled("min_max_scale", data, names, fit)
+
+
+def class_weights(data: Data, name: str = "y") -> np.ndarray:
+    """[classes] rows / (classes * rows of the class), over the training rows: what weighs all
+    classes alike, as scikit-learn's "balanced". 0 for a class without rows.
+
+    In a loss: `lambda out, batch, h: (xent(out, batch["y"]), weights[batch["y"]])`.
+
+    Raises:
+      TypeError, ValueError: no such entry, or not one of whole numbers from 0 on.
+    """
+    _check("class_weights", data, (name,))
+    labels = np.asarray(data.arrays[name])[np.asarray(data.train)]
+    if labels.dtype.kind not in "iub" or labels.min() < 0:
+        raise TypeError(f"class_weights: {name!r} must hold classes, whole numbers from 0 on")
+    counts = np.bincount(labels.ravel().astype(np.int64))
+    there = np.count_nonzero(counts)
+    weights = np.where(counts > 0, labels.size / (there * np.maximum(counts, 1)), 0.0)
+    return weights.astype(float_dtype())
+
+
+def apply_scaling(scaling: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """New rows, scaled as the data were; entries that were not are left as they are."""
+    return {
+        name: _apply(np.asarray(array), scaling[name]) if name in scaling else array
+        for name, array in arrays.items()
+    }
+
+
+def _apply(array: np.ndarray, how: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    shift, factor = how
+    return ((array.astype(np.float64) - shift) / factor).astype(float_dtype())
+
+
+def _scaled(who: str, data: Data, names: tuple[str, ...], fit: Any) -> Data:
+    _check(who, data, names)
+    arrays, scaling = dict(data.arrays), dict(data.scaling)
+    for name in names:
+        if name in scaling:
+            raise ValueError(f"{who}: {name!r} is scaled already")
+        values = np.asarray(data.arrays[name], np.float64)
+        scaling[name] = fit(values[np.asarray(data.train)])
+        arrays[name] = jax.device_put(_apply(values, scaling[name]))
+    return Data(arrays, data.train, data.valid, scaling)
+
+
+def _check(who: str, data: Any, names: tuple[str, ...]) -> None:
+    if not isinstance(data, Data):
+        raise TypeError(
+            f"{who}: {type(data).__name__} is no Data; split first, so that only training rows are "
+            'looked at: vt.holdout({"x": X, "y": y})'
+        )
+    if not names:
+        raise ValueError(f'{who}: name the entries, such as vt.{who}(data, "x")')
+    for name in names:
+        if name not in data.arrays:
+            raise ValueError(f"{who}: {name!r} is not one of {sorted(data.arrays)}")

@@ -1,0 +1,135 @@
+"""Learning-rate schedules whose numbers may all be traced hyperparameters.
+
+Optax's own schedules compare their arguments in Python and refuse traced ones. These never branch
+on a value; with plain numbers they are Optax's, step for step. Each returns step -> value, which
+goes into any Optax optimizer:
+
+    optax.adamw(vt.schedules.cosine(h["lr"], h["total_steps"], warmup=h["warmup"]))
+
+Arguments they share:
+  peak: the value after the warm-up. steps: of the whole schedule, `h["total_steps"]`; the last
+    value stays afterwards.
+  warmup: the part of the steps, 0 to 1, in which the value rises in a straight line from `start`.
+    It need not be a whole number of steps.
+  start, end: the first and the last value, in the unit of `peak`.
+Plain numbers outside their range are a ValueError; traced ones are bounded by their space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+from vtune.types import Array
+
+Curve = Callable[[Any], Array]  # step -> value
+
+
+def cosine(peak: Any, steps: Any, *, warmup: Any = 0.0, start: Any = 0.0, end: Any = 0.0) -> Curve:
+    """Half a cosine from `peak` to `end` (Loshchilov and Hutter 2017), after a warm-up."""
+    return _decaying(
+        "cosine", lambda t: 0.5 * (1 + jnp.cos(jnp.pi * t)), peak, steps, warmup, start, end
+    )
+
+
+def linear(peak: Any, steps: Any, *, warmup: Any = 0.0, start: Any = 0.0, end: Any = 0.0) -> Curve:
+    """A straight line from `peak` to `end`, after a warm-up."""
+    return _decaying("linear", lambda t: 1 - t, peak, steps, warmup, start, end)
+
+
+def polynomial(
+    peak: Any,
+    steps: Any,
+    *,
+    power: Any = 2.0,
+    warmup: Any = 0.0,
+    start: Any = 0.0,
+    end: Any = 0.0,
+) -> Curve:
+    """(1 - t)^power from `peak` to `end`, t from 0 to 1, after a warm-up."""
+    _check("polynomial", power=(power, 0, None))
+    # The gradient of 0^power is never asked for; 0 stays 0.
+    shape = lambda t: jnp.where(t < 1, jnp.maximum(1 - t, 1e-30) ** power, 0.0)
+    return _decaying("polynomial", shape, peak, steps, warmup, start, end)
+
+
+def exponential(
+    peak: Any,
+    steps: Any,
+    *,
+    decay: Any = 0.1,
+    warmup: Any = 0.0,
+    start: Any = 0.0,
+    end: Any = 0.0,
+) -> Curve:
+    """peak * decay^t, t from 0 to 1 over the steps after the warm-up, never below `end`."""
+    _check("exponential", decay=(decay, 0, None))
+    _check_common("exponential", peak, steps, warmup, start, end)
+
+    def value(step: Any) -> Array:
+        rising, t = _phase(step, steps, warmup)
+        falling = jnp.maximum(peak * jnp.asarray(decay, float) ** t, end)
+        return jnp.where(rising < 1, start + (peak - start) * rising, falling)
+
+    return value
+
+
+def constant(peak: Any, steps: Any = 1, *, warmup: Any = 0.0, start: Any = 0.0) -> Curve:
+    """`peak`, after a warm-up."""
+    return _decaying("constant", jnp.ones_like, peak, steps, warmup, start, 0.0)
+
+
+def _decaying(
+    who: str,
+    shape: Callable[[Array], Array],
+    peak: Any,
+    steps: Any,
+    warmup: Any,
+    start: Any,
+    end: Any,
+) -> Curve:
+    """Rises to `peak`, then follows `shape`, from 1 at t = 0 to 0 at t = 1, down to `end`."""
+    _check_common(who, peak, steps, warmup, start, end)
+
+    def value(step: Any) -> Array:
+        rising, t = _phase(step, steps, warmup)
+        falling = end + (peak - end) * shape(t)
+        return jnp.where(rising < 1, start + (peak - start) * rising, falling)
+
+    return value
+
+
+def _phase(step: Any, steps: Any, warmup: Any) -> tuple[Array, Array]:
+    """(part of the warm-up that is over, part of the rest that is over), each 0 to 1."""
+    step = jnp.asarray(step, float)
+    warm = jnp.asarray(warmup * steps, float)
+    rest = steps - warm
+    rising = jnp.where(warm > 0, step / jnp.where(warm > 0, warm, 1.0), 1.0)
+    over = (step - warm) / jnp.where(rest > 0, rest, 1.0)
+    return jnp.minimum(rising, 1.0), jnp.clip(jnp.where(rest > 0, over, 1.0), 0.0, 1.0)
+
+
+def _check_common(who: str, peak: Any, steps: Any, warmup: Any, start: Any, end: Any) -> None:
+    _check(
+        who,
+        peak=(peak, None, None),
+        steps=(steps, 1, None),
+        warmup=(warmup, 0, 1),
+        start=(start, None, None),
+        end=(end, None, None),
+    )
+
+
+def _check(who: str, **ranges: tuple[Any, Any, Any]) -> None:
+    """Raises where a plain number is outside its range; traced ones have no value yet."""
+    for name, (value, low, high) in ranges.items():
+        if callable(value) or isinstance(value, str | bool) or value is None:
+            raise TypeError(f"schedules.{who}: {name}={value!r} is not a number")
+        if not isinstance(value, int | float):
+            continue
+        if (low is not None and value < low) or (high is not None and value > high):
+            bounds = f"{low} or more" if high is None else f"from {low} to {high}"
+            hint = " (a part of the steps, not their number)" if name == "warmup" else ""
+            raise ValueError(f"schedules.{who}: {name}={value!r} must be {bounds}{hint}")

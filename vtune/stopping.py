@@ -1,0 +1,104 @@
+"""Members that stop before the others: their own number of epochs, patience, the best weights kept.
+
+A member that has stopped is frozen: it is trained no more, its score stays, and its history is NaN
+from the next round on.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vtune.plan import CohortPlan, Plan
+from vtune.population import Kept, Population
+from vtune.types import Array
+
+
+def begin(plan: Plan, population: Population) -> Population:
+    """With what is noted about stopping, before the first round."""
+    if plan.stopping is None:
+        return population
+    number = jnp.full(population.id.shape, -1, jnp.int32)
+    state = population.state if plan.stopping.keep == "best" else None
+    kept = Kept(population.score, jnp.zeros_like(number), state)
+    return population._replace(stopped=number, kept=kept)
+
+
+def active(population: Population) -> Array | None:
+    """[pop] who is still trained; None where nobody stops."""
+    return None if population.stopped is None else population.stopped < 0
+
+
+def note(
+    plan: Plan, cohort: CohortPlan, before: Population, after: Population, number: Array
+) -> Population:
+    """Notes a better score, keeps its weights, and who stops after round `number`.
+
+    Args:
+      before, after: the population before and after it was scored in this round.
+    """
+    if plan.stopping is None:
+        return after
+    live, kept = before.stopped < 0, before.kept
+    score = jnp.where(live, after.score, before.score)
+    better = live & ((score > kept.score) | (number == 0))
+    best = (
+        jax.tree.map(
+            lambda new, old: jnp.where(_along(better, new), new, old), after.state, kept.state
+        )
+        if kept.state is not None
+        else None
+    )
+    kept = Kept(jnp.where(better, score, kept.score), jnp.where(better, number, kept.round), best)
+    over = number + 1 >= _budgets(cohort, plan.rounds, after)
+    if plan.stopping.patience is not None:
+        over |= number - kept.round >= plan.stopping.patience
+    stopped = jnp.where(live & over, number, before.stopped)
+    return after._replace(score=score, stopped=stopped, kept=kept)
+
+
+def _budgets(cohort: CohortPlan, rounds: int, population: Population) -> Array:
+    """[pop] rounds that each member may be trained."""
+    if cohort.own_epochs is None or not population.hparams:
+        own = rounds if cohort.own_epochs is None else cohort.epochs({})
+        return jnp.full(population.id.shape, own, jnp.int32)
+    return jax.vmap(lambda traced: jnp.asarray(cohort.epochs(traced), jnp.int32))(
+        population.hparams
+    )
+
+
+def _along(chosen: Array, leaf: Array) -> Array:
+    return chosen.reshape(chosen.shape + (1,) * (leaf.ndim - 1))
+
+
+class Ends(NamedTuple):
+    """By id, on the host.
+
+    Attributes:
+      shown: the round whose weights a member holds at the end. stopped: the round it stopped
+        after, or -1.
+    """
+
+    shown: dict[int, int]
+    stopped: dict[int, int]
+
+
+def settle(plan: Plan, population: Population) -> tuple[Population, Ends]:
+    """The population with the weights that are kept, and when each member came to them."""
+    if plan.stopping is None:
+        return population, Ends({}, {})
+    ids, stopped = np.asarray(population.id).tolist(), np.asarray(population.stopped)
+    ends = Ends(
+        {i: int(s) for i, s in zip(ids, stopped, strict=True) if s >= 0},
+        dict(zip(ids, stopped.tolist(), strict=True)),
+    )
+    kept, population = population.kept, population._replace(stopped=None, kept=None)
+    if plan.stopping.keep == "best":
+        died = np.asarray(population.died) >= 0
+        score: Any = np.where(died, -np.inf, np.asarray(kept.score))
+        shown = dict(zip(ids, np.asarray(kept.round).tolist(), strict=True))
+        return population._replace(state=kept.state, score=score), ends._replace(shown=shown)
+    return population, ends
