@@ -51,7 +51,8 @@ def optimizer(h):
     kind = lambda name: "frozen" if name in frozen else "pretrained" if name in LAYERS else "new"
 
     def labels(params):
-        return {name: jax.tree.map(lambda _, k=kind(name): k, own) for name, own in params.items()}
+        kind_of = lambda path, _: kind(path[0].key)
+        return jax.tree_util.tree_map_with_path(kind_of, params)
 
     return optax.multi_transform(rates, labels)
 

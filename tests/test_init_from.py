@@ -117,7 +117,7 @@ def test_nnx_takes_its_own_state():
     ("weights", "error", "says"),
     [
         (
-            {"params": {"Dense_9": {}}},
+            {"params": {"Dense_9": {"bias": np.zeros(3)}}},
             ValueError,
             r"init_from: the model has no 'Dense_9'; it has there \['Dense_0', 'Dense_1'\]",
         ),

@@ -20,9 +20,10 @@ def test_bytes_are_the_texts_own():
     assert ids.dtype == np.int32
     assert ids.shape == (4, 12)
     assert ids[0].tolist() == [b + 1 for b in b"Win a prize!"]
-    assert bytes(ids[1][ids[1] > 0] - 1) == b"don't be lat"
+    text = lambda row: bytes((row[row > 0] - 1).tolist())
+    assert text(ids[1]) == b"don't be lat"
     assert not ids[2].any()
-    assert bytes(ids[3][ids[3] > 0] - 1).decode() == "Ünï win"
+    assert text(ids[3]).decode() == "Ünï win"
 
 
 def test_words_by_frequency():

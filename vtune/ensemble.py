@@ -106,7 +106,7 @@ def _greedy(members: list[int], outputs: Array, k: int, judge: Any) -> tuple[dic
     way the best, the larger of equals."""
     total, bag, best = jnp.zeros_like(outputs[0]), [], (-np.inf, 0)
     for n in range(k):
-        scores = judge((total + outputs) / (n + 1))
+        scores = judge((total[None] + outputs) / (n + 1))
         pick = int(np.argmax(scores))
         bag.append(members[pick])
         total = total + outputs[pick]
