@@ -48,6 +48,18 @@ def test_the_page_on_refiners_runs_as_printed(capsys):
     assert (drifted.parents[1:] != np.arange(16)).sum() == 7  # one copy a round
 
 
+def test_the_page_on_hyperparameters_runs_as_printed(capsys):
+    text = (ROOT / "docs" / "hyperparameters.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict = {}
+    exec(compile(block, "hyperparameters.md", "exec"), names)
+    assert names["both"].score >= names["sweep"].best.score > 0.9
+    for path in re.findall(r"`vt\.([\w.]+)", text):  # what the table names is there
+        found = vtune
+        for part in path.rstrip(".").split("."):
+            found = getattr(found, part)
+
+
 def test_readme_names_files_that_are_there():
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     text = "".join(page.read_text() for page in pages)

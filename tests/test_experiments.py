@@ -73,6 +73,31 @@ def test_refiners_on_mnist(name, options, tmp_path):
         assert "member-epochs: 10 of 18" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("name", "folder", "options", "says"),
+    [
+        ("keras_mlp", "mnist10k", {"members": 4, "epochs": 1}, "the tutorial's setting: 0."),
+        ("mnist_cnn", "mnist10k", {"members": 1, "epochs": 1}, None),
+        ("sms_spam", "sms_spam", {"members": 4, "epochs": 2}, "F1 of spam on the held-out fifth"),
+        ("tabular", None, {"members": 5, "epochs": 2, "splits": 1}, "MSE, Ridge: mean "),
+        ("finetune", None, {"members": 3, "epochs": 1}, "5 to 9 from"),
+        ("adversarial", None, {"members": 2, "epochs": 2}, "best by robust accuracy: "),
+    ],
+)
+def test_every_hyperparameter(name, folder, options, says, tmp_path):
+    given = [str(part) for key, value in options.items() for part in (f"--{key}", value)]
+    if folder is not None:
+        if not (DATA / folder).is_dir():
+            pytest.skip(f"no {DATA / folder}; set VTUNE_DATA to a folder with {folder}")
+        given += ["--data", str(DATA / folder)]
+    out = tmp_path / "run"
+    done = run(f"experiments/{name}.py", "--out", out, *given)
+    assert done.returncode == 0, done.stderr
+    assert "best of" in done.stdout
+    assert (out / "diabetes" if name == "tabular" else out).joinpath("figure.png").is_file()
+    assert says is None or says in done.stdout
+
+
 def test_mnist_mlp_says_what_data_it_wants(tmp_path):
     done = run("experiments/mnist_mlp.py", "--data", tmp_path / "nowhere")
     assert done.returncode == 1
@@ -87,3 +112,12 @@ def test_bench_quick(tmp_path):
     assert set(measured["workloads"]["CNN"]["runners"]) >= {"vtune", "plain", "loop"}
     assert "| MLP-32, batch 32 × 2 | vtune |" in (tmp_path / "bench.md").read_text()
     assert (tmp_path / "bench.png").stat().st_size > 0
+
+
+def test_structure_quick():
+    done = run("scripts/benchmarks/structure.py", "--quick")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|") for line in done.stdout.splitlines()[2:]]
+    assert [row[1].strip() for row in rows] == ["sweep", "loop", "shared"]
+    accuracy = [float(row[4]) for row in rows]  # the same work, from other draws
+    assert max(accuracy) - min(accuracy) < 0.03

@@ -136,6 +136,8 @@ def test_members_with_their_own_epochs_equal_solo_runs(x64, layout):
         variables, _, metrics = train(h, data, seed=0, id=index, steps=steps, batch_size=16)
         assert largest_difference(variables, sweep[index].variables) < 1e-9
         assert metrics["loss"] == pytest.approx(sweep[index].score, abs=1e-9)
+    replayed = vt.replay(learner, data, sweep.schedule(0), seed=0)  # id 0, one epoch of its own
+    assert replayed.score == pytest.approx(sweep[0].score, abs=1e-9)
 
 
 def test_epochs_may_be_structural_beside_batch_sizes(compilations):
@@ -176,6 +178,10 @@ def test_stopping_survives_saving(tmp_path):
     assert [m.status for m in loaded] == [m.status for m in sweep]
     same = lambda a, b: np.testing.assert_array_equal(a, b)
     jax.tree.map(same, [m.state for m in loaded], [m.state for m in sweep])
+    learner, options = mlp_learner(), {"epochs": lambda h: h["epochs"], "batch_size": 16}
+    own = vt.tune(learner, EPOCHS, blobs(), search=vt.Halton(3), **options)
+    own.save(tmp_path / "own")
+    assert [m.status for m in vt.load(tmp_path / "own", learner)] == [m.status for m in own]
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,10 @@ def schedule_of(sweep: Sweep, index: int) -> Schedule:
             values[name] = sweep.settings[name][np.arange(rounds), path].astype(dtype)
         elif name in combination.static:
             values[name] = Fixed([combination.static[name]] * rounds)
+    planned = int(sweep._records.budgets[member._column])
     options = {
-        "steps": plan.steps,
-        "rounds": sweep._plan.rounds,
+        "steps": plan.steps * planned // sweep._plan.rounds,
+        "rounds": planned,
         "batch_size": plan.batch_size,
         "eval_batch_size": sweep._plan.eval_batch_size,
         "metric": sweep._plan.metric,

@@ -70,8 +70,9 @@ def _traced(
 _TRACED = """\
 hyperparameter {names} is traced (an array inside the program), but was used as a plain Python \
 number: in `if`, in a comparison, with float() or int(), or as a shape. Write instead
-  - a learning-rate schedule:  lambda step: h["{first}"] * schedule(step), where `schedule` has \
-peak 1 and is made without h["{first}"]
+  - a learning-rate schedule:  vt.schedules.cosine(h["{first}"], h["total_steps"]) or another of \
+vt.schedules; or lambda step: h["{first}"] * schedule(step), where `schedule` has peak 1 and is \
+made without h["{first}"]
   - a dropout rate:            vt.nn.Dropout(h["{first}"])
   - a choice or a shape:       "{first}": vt.Categorical([...]) in the space
 (JAX said: {error})"""

@@ -145,6 +145,7 @@ def load(path: str | os.PathLike, learner: Learner) -> Sweep:
         arrays["parents"],
         arrays["ends"],
         arrays["stopped"],
+        arrays["budgets"],
     )
     timing = Timing(*manifest["timing"])
     return Sweep(
@@ -213,7 +214,7 @@ def _arrays(sweep: Sweep) -> dict[str, np.ndarray]:
     arrays["parents"] = sweep.parents
     for name, (shift, factor) in sweep._scaling.items():
         arrays |= {f"scaling/{name}/shift": shift, f"scaling/{name}/factor": factor}
-    arrays |= {"ends": sweep._records.ends, "stopped": sweep._records.stopped}
+    arrays |= {name: getattr(sweep._records, name) for name in ("ends", "stopped", "budgets")}
     for index, own in enumerate(sweep._cohorts):
         arrays[f"cohort{index}/id"] = own.id
         for name, values in own.hparams.items():

@@ -62,9 +62,10 @@ class Member:
             return f"diverged at step {self._died}"
         stopped = int(self._sweep._records.stopped[self._column])
         if stopped >= 0:
-            if stopped + 1 < self._epochs:
+            budget = int(self._sweep._records.budgets[self._column])
+            if stopped + 1 < budget:
                 return f"stopped after round {stopped}"
-            whole = self._epochs == self._sweep._plan.rounds
+            whole = budget == self._sweep._plan.rounds
             return "completed" if whole else f"completed after round {stopped}"
         done, planned = self._sweep._rounds, self._sweep._plan.rounds
         if self._dropped:
@@ -75,16 +76,6 @@ class Member:
     def _died(self) -> int:
         cohort, slot = self._place
         return int(np.asarray(self._sweep._populations[cohort].died)[slot])
-
-    @property
-    def _epochs(self) -> int:
-        """How many it may train: its own number, or that of all."""
-        plan = self._sweep._plan
-        cohort = plan.cohorts[self._place[0]]
-        if cohort.own_epochs is None:
-            return plan.rounds
-        traced = {name: self.hparams[name] for name, _ in cohort.traced}
-        return int(cohort.epochs(traced))
 
     @property
     def _dropped(self) -> bool:

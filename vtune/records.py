@@ -24,6 +24,7 @@ class Records(NamedTuple):
         round; -1 from the round on that it was dropped before.
       ends: [members] int32, the rounds that the weights a member holds were trained for.
       stopped: [members] int32, the round a member stopped after by itself, or -1.
+      budgets: [members] int32, the rounds it was to be trained.
     """
 
     history: dict[str, np.ndarray]
@@ -31,6 +32,7 @@ class Records(NamedTuple):
     parents: np.ndarray
     ends: np.ndarray
     stopped: np.ndarray
+    budgets: np.ndarray
 
     @property
     def lived(self) -> np.ndarray:
@@ -76,7 +78,8 @@ def join(plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int, ends:
     shown = [min(ends.shown.get(id, rounds), n - 1) + 1 for id, n in zip(ids, lived, strict=True)]
     stopped = np.array([ends.stopped.get(id, -1) for id in ids], np.int32)
     history = {name: history[name] for name in names}
-    return Records(history, settings, parents, np.array(shown, np.int32), stopped)
+    budgets = np.array([ends.budgets.get(id, plan.rounds) for id in ids], np.int32)
+    return Records(history, settings, parents, np.array(shown, np.int32), stopped, budgets)
 
 
 def _standing(plan: CohortPlan, columns: np.ndarray, parents: np.ndarray, rounds: int) -> Any:

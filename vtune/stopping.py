@@ -79,21 +79,23 @@ class Ends(NamedTuple):
 
     Attributes:
       shown: the round whose weights a member holds at the end. stopped: the round it stopped
-        after, or -1.
+        after, or -1. budgets: the rounds it was to be trained, where these are its own.
     """
 
     shown: dict[int, int]
     stopped: dict[int, int]
+    budgets: dict[int, int]
 
 
-def settle(plan: Plan, population: Population) -> tuple[Population, Ends]:
+def settle(plan: Plan, cohort: CohortPlan, population: Population) -> tuple[Population, Ends]:
     """The population with the weights that are kept, and when each member came to them."""
     if plan.stopping is None:
-        return population, Ends({}, {})
+        return population, Ends({}, {}, {})
     ids, stopped = np.asarray(population.id).tolist(), np.asarray(population.stopped)
     ends = Ends(
         {i: int(s) for i, s in zip(ids, stopped, strict=True) if s >= 0},
         dict(zip(ids, stopped.tolist(), strict=True)),
+        {} if cohort.own_epochs is None else _own_budgets(cohort, population),
     )
     kept, population = population.kept, population._replace(stopped=None, kept=None)
     if plan.stopping.keep == "best":
@@ -102,3 +104,12 @@ def settle(plan: Plan, population: Population) -> tuple[Population, Ends]:
         shown = dict(zip(ids, np.asarray(kept.round).tolist(), strict=True))
         return population._replace(state=kept.state, score=score), ends._replace(shown=shown)
     return population, ends
+
+
+def _own_budgets(cohort: CohortPlan, population: Population) -> dict[int, int]:
+    """By id, without JAX: a device computation would be a program more."""
+    columns = {name: np.asarray(values) for name, values in population.hparams.items()}
+    return {
+        id: int(cohort.epochs({name: values[slot] for name, values in columns.items()}))
+        for slot, id in enumerate(np.asarray(population.id).tolist())
+    }

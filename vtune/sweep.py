@@ -297,8 +297,11 @@ def finish(
 ) -> Sweep:
     """Makes the result of what a run left."""
     data = None if arguments.data is None else arguments.data.arrays
-    settled = [settle(plan, own.population) for own in outcome.carry]
-    merged: list[dict[int, int]] = [{}, {}]
+    settled = [
+        settle(plan, cohort, own.population)
+        for cohort, own in zip(plan.cohorts, outcome.carry, strict=True)
+    ]
+    merged: list[dict[int, int]] = [{}, {}, {}]
     for _, ends in settled:
         for all_, own in zip(merged, ends, strict=True):
             all_ |= own
