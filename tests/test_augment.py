@@ -77,6 +77,10 @@ def test_mixup_mixes_rows_and_labels_alike():
     expected = share[:, None] * x + (1 - share[:, None]) * x[other]
     np.testing.assert_allclose(batch["x"], expected, rtol=1e-6)
     assert sorted(other.tolist()) == list(range(64))
+    unmixed = A.mixup(KEY, {"x": x, "y": y}, 0.0)
+    np.testing.assert_array_equal(unmixed["x"], x)
+    with pytest.raises(TypeError, match=r"the loss returns \(values, weights\); multiply"):
+        A.mixed(lambda o, b, h: (o, o))(x, batch, None)
     logits = jax.random.normal(KEY, (64, 64))
     loss = A.mixed(lambda o, b, h: xent(o, b, h))
     own = optax.softmax_cross_entropy_with_integer_labels

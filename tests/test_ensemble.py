@@ -1,11 +1,13 @@
 """Ensembles: the k best, and greedy selection."""
 
+import flax.linen as nn
 import jax
 import numpy as np
 import optax
 import pytest
 import sklearn.metrics as sk
 from problems import LR, MLP, blobs, mlp_learner, quadratic
+from sklearn.datasets import load_digits
 from solo import xent
 
 import vtune as vt
@@ -169,3 +171,76 @@ def test_a_single_logit_has_probabilities_too():
     both = sweep.ensemble(2, combine="probabilities")
     each = [jax.nn.sigmoid(m.predict(X)) for m in both.members]
     np.testing.assert_allclose(jax.nn.sigmoid(both.predict(X)), np.mean(each, 0), rtol=1e-4)
+
+
+def test_labels_of_their_own_and_sure_logits():
+    """Five yes-or-no labels a row are no classes; a logit of 30 comes back as it went."""
+    y = np.stack([c == Y for c in (0, 1, 2, 1, 0)], axis=1).astype(np.int32)
+    learner = vt.flax_learner(
+        Sure(),
+        optimizer=lambda h: optax.sgd(h["lr"]),
+        loss=lambda o, b, h: optax.sigmoid_binary_cross_entropy(o, b["y"]),
+    )
+    data = vt.holdout({"x": X, "y": y}, seed=0)
+    sweep = vt.tune(learner, LR, data, search=vt.Halton(2), epochs=1, batch_size=25)
+    own = sweep.best.predict(X)
+    assert float(own.max()) > 20
+    back = sweep.ensemble(1, combine="probabilities").predict(X)
+    np.testing.assert_allclose(back, own, rtol=1e-4, atol=1e-4)
+
+
+class Sure(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return 10 * nn.Dense(5)(x)
+
+
+class TwoHeads(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return {"logits": nn.Dense(3)(x), "spread": nn.Dense(1)(x)}
+
+
+def test_models_of_several_outputs():
+    learner = vt.flax_learner(
+        TwoHeads(),
+        optimizer=lambda h: optax.adam(h["lr"]),
+        loss=lambda o, b, h: xent(o["logits"], b, h),
+    )
+    sweep = vt.tune(learner, LR, DATA, search=vt.Halton(3), epochs=2, batch_size=25)
+    greedy = sweep.ensemble("greedy", 3)
+    each = [m.predict(X) for m in greedy.members]
+    mean = jax.tree.map(lambda *a: np.average(a, axis=0, weights=greedy.weights), *each)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    jax.tree.map(close, greedy.predict(X), mean)
+    with pytest.raises(TypeError, match=r"needs one array of logits"):
+        sweep.ensemble(2, combine="probabilities")
+
+
+def test_greedy_selection_helps_on_rows_that_nobody_saw():
+    """The mean over five seeds; one program for all."""
+    x, y = load_digits(return_X_y=True)
+    learner = vt.flax_learner(
+        MLP(width=16, classes=10),
+        optimizer=lambda h: optax.adam(h["lr"]),
+        loss=xent,
+        metrics={"accuracy": vt.metrics.accuracy},
+    )
+    best, together = [], []
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(x))
+        seen, test = order[:1200], order[1200:]
+        sweep = vt.tune(
+            learner,
+            LR,
+            vt.holdout({"x": x[seen] / 16, "y": y[seen]}, fraction=0.25, seed=seed),
+            search=vt.Halton(16),
+            epochs=5,
+            batch_size=32,
+            metric="accuracy",
+            seed=seed,
+        )
+        right = lambda out, test=test: np.mean(np.argmax(out, axis=-1) == y[test])
+        best.append(right(sweep.predict(x[test] / 16)))
+        together.append(right(sweep.ensemble("greedy", 8).predict(x[test] / 16)))
+    assert np.mean(together) >= np.mean(best)

@@ -80,6 +80,7 @@ def test_refiners_on_mnist(name, options, tmp_path):
         ("mnist_cnn", "mnist10k", {"members": 1, "epochs": 1}, None),
         ("sms_spam", "sms_spam", {"members": 4, "epochs": 2}, "F1 of spam on the held-out fifth"),
         ("tabular", None, {"members": 5, "epochs": 2, "splits": 1}, "MSE, Ridge: mean "),
+        ("ensembles", None, {"members": 4, "epochs": 2, "seeds": 1}, "greedy, 8,"),
         ("finetune", None, {"members": 3, "epochs": 1}, "5 to 9 from"),
         ("adversarial", None, {"members": 2, "epochs": 2}, "best by robust accuracy: "),
     ],

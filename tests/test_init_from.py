@@ -51,6 +51,15 @@ def test_a_part_of_the_weights_frozen_equals_a_plain_loop(x64):
     assert again.score == pytest.approx(sweep[2].score, abs=1e-12)
 
 
+def test_a_loaded_sweep_knows_where_it_started(tmp_path):
+    learner = mlp_learner()
+    part = {"Dense_1": {"bias": np.array([1.0, -1.0, 2.0], np.float32)}}
+    sweep = tune(learner, init_from=part)
+    sweep.save(tmp_path / "run")
+    again = vt.load(tmp_path / "run", learner).rerun(1, data=DATA)
+    assert again.score == pytest.approx(sweep[1].score, rel=1e-5)
+
+
 def test_all_members_go_on_from_a_member(compilations):
     first = tune(mlp_learner(), epochs=8)
     learner = mlp_learner()
@@ -125,6 +134,11 @@ def test_nnx_takes_its_own_state():
             {"params": {"Dense_0": {"kernel": np.zeros((6, 9))}}},
             ValueError,
             r"init_from: Dense_0/kernel has shape \[6, 9\], in the model \[6, 8\]; leave it out",
+        ),
+        (
+            {"params": {}, "batch_stats": {"BatchNorm_0": {"mean": np.zeros(8)}}},
+            ValueError,
+            r"the model has no 'batch_stats'; it has there nothing",
         ),
         ({"params": {"Dense_0": np.zeros(3)}}, ValueError, r"Dense_0 is a branch in the model"),
         ({"params": {}}, TypeError, r"init_from=dict is no tree of weights; give sweep.best"),

@@ -261,6 +261,20 @@ def test_single_precision_is_close():
         assert got == pytest.approx(reference(y, outputs), rel=1e-4), name
 
 
+def test_broken_outputs_are_never_right():
+    broken, y = np.full((6, 3), np.nan, np.float32), np.array([0, 1, 2] * 2)
+    assert in_batches(M.top_k_accuracy, broken, y, 4) == 0
+    assert np.isnan(in_batches(M.log_loss, broken, y, 4))
+    assert np.isnan(in_batches(M.r2, broken[:, 0], np.ones(6, np.float32), 4))
+
+
+def test_labels_may_be_bools():
+    logits, y = np.array([[0.0, 1.0], [2.0, 1.0]], np.float32), np.array([True, True])
+    expected = sk.log_loss(y, softmax(logits), labels=[0, 1])
+    assert in_batches(M.log_loss, logits, y, 2) == pytest.approx(expected, abs=1e-6)
+    assert in_batches(M.top_k_accuracy(1), logits, y, 2) == 0.5
+
+
 def test_tokens_are_rows():
     rng = np.random.default_rng(0)
     logits, y = rng.normal(size=(6, 5, 3)).astype(np.float32), rng.integers(0, 3, (6, 5))
@@ -275,6 +289,7 @@ def test_tokens_are_rows():
     [
         (lambda: M.f1(average="mean"), ValueError, r"f1: average='mean' must be one of"),
         (lambda: M.recall(zero_division=2), ValueError, r"zero_division=2 must be 0, 1 or nan"),
+        (lambda: M.f1(zero_division="warn"), ValueError, r"zero_division='warn' must be 0, 1"),
         (lambda: M.precision(labels=[]), TypeError, r"labels=\[\] must be a list of classes"),
         (lambda: M.top_k_accuracy(0), ValueError, r"k=0 must be a whole number"),
         (lambda: M.roc_auc("all"), ValueError, r"multi_class='all' must be"),

@@ -127,6 +127,14 @@ def test_an_average_is_the_weighted_mean_of_all_weights():
     np.testing.assert_allclose(vt.averaged(state, weights[-1]), expected, rtol=1e-6)
 
 
+def test_an_average_of_small_types_is_kept_in_wider_ones():
+    optimizer, weights = vt.weight_average(0.999), jnp.ones(3, jnp.bfloat16)
+    state = optimizer.init(weights)
+    for _ in range(200):
+        _, state = optimizer.update(jnp.zeros_like(weights), state, weights)
+    np.testing.assert_allclose(vt.averaged(state, weights), 1.0, rtol=1e-3)
+
+
 SCHEDULES = {
     "cosine": (
         vt.schedules.cosine(0.1, 40, warmup=0.25, end=0.01),

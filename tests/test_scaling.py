@@ -61,6 +61,11 @@ def test_a_scaled_member_equals_a_plain_loop_and_predicts_raw_rows(x64, tmp_path
     sweep.save(tmp_path / "run")
     loaded = vt.load(tmp_path / "run", learner)
     np.testing.assert_allclose(loaded.predict(x[:5], 1), expected, atol=1e-9)
+    again = loaded.rerun(1, data=data)
+    assert again.score == pytest.approx(sweep[1].score, abs=1e-9)
+    for call in (lambda d: loaded.rerun(1, data=d), lambda d: loaded.ensemble(2, data=d)):
+        with pytest.raises(ValueError, match=r"whose 'x' was scaled; give the same data, such as"):
+            call(vt.holdout({"x": x, "y": y}, seed=1))
     plain = vt.min_max_scale(data, "y")  # several, one after the other
     assert set(plain.scaling) == {"x", "y"}
 
@@ -79,6 +84,8 @@ def test_class_weights_equal_sklearns():
     own = y[np.asarray(data.train)]
     expected = compute_class_weight("balanced", classes=np.arange(3), y=own)
     np.testing.assert_allclose(vt.class_weights(data), expected, rtol=1e-6)
+    rare = vt.split({"x": x[:3], "y": np.array([0, 0, 1])}, {"x": x[3:5], "y": np.array([1, 2])})
+    assert vt.class_weights(rare).tolist() == [0.75, 1.5, 0.0]  # 2 is only judged
 
 
 @pytest.mark.parametrize(

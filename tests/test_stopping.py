@@ -161,11 +161,44 @@ def test_epochs_may_be_structural_beside_batch_sizes(compilations):
 
 
 def test_another_draw_of_epochs_compiles_nothing(compilations):
-    learner, options = mlp_learner(), {"epochs": lambda h: h["epochs"], "batch_size": 16}
-    vt.tune(learner, EPOCHS, blobs(), search=vt.Random(3), **options)
-    with compilations() as seen:
-        vt.tune(learner, EPOCHS, blobs(), search=vt.Random(3), seed=5, **options)
-    assert seen.count == 0
+    learner, counts = mlp_learner(), []
+    for seed in (0, 5):
+        with compilations() as seen:
+            vt.tune(
+                learner,
+                EPOCHS,
+                blobs(),
+                search=vt.Random(3),
+                seed=seed,
+                epochs=lambda h: h["epochs"],  # a new function every time
+                batch_size=16,
+            )
+        counts.append(seen.count)
+    assert counts == [1, 0]
+
+
+def test_structural_epochs_are_plain_numbers_for_schedules():
+    def optimizer(h):  # Optax compares the steps in Python
+        schedule = optax.cosine_decay_schedule(1.0, h["total_steps"])
+        return optax.sgd(lambda step: h["lr"] * schedule(step))
+
+    learner = vt.flax_learner(MLP(), optimizer=optimizer, loss=xent)
+    space = {**LR, "epochs": vt.Categorical([1, 3])}
+    sweep = vt.tune(
+        learner, space, blobs(), search=vt.Halton(2), epochs=lambda h: h["epochs"], batch_size=16
+    )
+    for member in sweep:
+        alone = vt.tune(
+            learner,
+            LR,
+            blobs(),
+            search=vt.Given([{"lr": member.hparams["lr"]}]),
+            epochs=member.hparams["epochs"],
+            batch_size=16,
+        )
+        if member.index == 0:  # the same key
+            assert alone.best.score == pytest.approx(member.score, rel=1e-5)
+        assert sweep.rerun(member.index).score == pytest.approx(member.score, rel=1e-5)
 
 
 def test_stopping_survives_saving(tmp_path):
@@ -178,10 +211,22 @@ def test_stopping_survives_saving(tmp_path):
     assert [m.status for m in loaded] == [m.status for m in sweep]
     same = lambda a, b: np.testing.assert_array_equal(a, b)
     jax.tree.map(same, [m.state for m in loaded], [m.state for m in sweep])
-    learner, options = mlp_learner(), {"epochs": lambda h: h["epochs"], "batch_size": 16}
-    own = vt.tune(learner, EPOCHS, blobs(), search=vt.Halton(3), **options)
-    own.save(tmp_path / "own")
-    assert [m.status for m in vt.load(tmp_path / "own", learner)] == [m.status for m in own]
+
+
+def test_a_loaded_sweep_trains_members_for_their_own_epochs_again(tmp_path):
+    def optimizer(h):
+        return optax.sgd(vt.schedules.cosine(h["lr"], h["total_steps"]))
+
+    learner = vt.flax_learner(MLP(), optimizer=optimizer, loss=xent)
+    options = {"epochs": lambda h: h["epochs"], "batch_size": 16}
+    for name, epochs in (("traced", vt.Int(1, 5)), ("structural", vt.Categorical([2, 5]))):
+        own = vt.tune(learner, {**LR, "epochs": epochs}, blobs(), search=vt.Halton(3), **options)
+        own.save(tmp_path / name)
+        loaded = vt.load(tmp_path / name, learner)
+        assert [m.status for m in loaded] == [m.status for m in own]
+        assert own[0].status.startswith("completed after round")
+        again = loaded.rerun(0, data=blobs())
+        assert again.score == pytest.approx(own[0].score, rel=1e-5)
 
 
 @pytest.mark.parametrize(

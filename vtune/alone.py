@@ -14,6 +14,7 @@ from vtune.execute import execute
 from vtune.member import Member
 from vtune.plan import CohortPlan, Plan, describe
 from vtune.refine.keep import Keep
+from vtune.scaling import check_scaling
 from vtune.schedule import Fixed, Schedule
 from vtune.search import Cohort
 from vtune.traced import program_space
@@ -64,8 +65,13 @@ def rerun(sweep: Sweep, index: int, data: Data | None) -> Member:
                 f"rerun: the data give {steps} steps an epoch, the sweep had "
                 f"{own.steps_per_epoch}; give the data it was trained on"
             )
-    lineage, schedule = sweep.lineage(index), sweep.schedule(index)
-    path = path_of(lineage, {k: schedule[k] for k in schedule.traced}, sweep._plan.rounds)
+    if data is not None and sweep._scaling:
+        check_scaling("rerun", sweep._scaling, data)
+    lineage, rounds = sweep.lineage(index), np.arange(len(sweep.lineage(index)))
+    lived = {
+        name: sweep.settings[name][rounds, lineage].astype(dtype) for name, dtype in own.traced
+    }
+    path = path_of(lineage, lived, sweep._plan.rounds)
     alone = starting(drawn, path)
     plan, arguments = prepare_alone(sweep._plan, own, drawn, sweep.seed, data, path)
     arguments = arguments._replace(weights=sweep._weights)

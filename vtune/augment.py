@@ -74,7 +74,8 @@ def noise(key: Key, x: Array, scale: Any) -> Array:
 
 
 def mixup(key: Key, batch: Batch, alpha: Any, *, inputs: str = "x", labels: str = "y") -> Batch:
-    """Mixes each row with another, by a share drawn from Beta(alpha, alpha) (Zhang et al. 2018).
+    """Mixes each row with another, by a share drawn from Beta(alpha, alpha) (Zhang et al. 2018);
+    an `alpha` of 0 mixes nothing.
 
     Returns:
       The batch with mixed inputs and two entries more: `mix` [batch], the share of the row's own
@@ -83,7 +84,9 @@ def mixup(key: Key, batch: Batch, alpha: Any, *, inputs: str = "x", labels: str 
     k_share, k_order = jax.random.split(key)
     x = jnp.asarray(batch[inputs], jnp.promote_types(batch[inputs].dtype, jnp.float32))
     alpha = jnp.asarray(alpha, x.dtype)
-    share = jax.random.beta(k_share, alpha, alpha, x.shape[:1], x.dtype)
+    some = jnp.where(alpha > 0, alpha, 1.0)
+    share = jax.random.beta(k_share, some, some, x.shape[:1], x.dtype)
+    share = jnp.where(alpha > 0, share, 1.0)
     order = jax.random.permutation(k_order, x.shape[0])
     weight = _along(share, x)
     return {
@@ -105,6 +108,11 @@ def mixed(loss: Callable[..., Any], *, labels: str = "y") -> Callable[..., Any]:
         own = loss(outputs, batch, h)
         if "mix" not in batch:  # validation rows
             return own
+        if isinstance(own, tuple):
+            raise TypeError(
+                "augment.mixed: the loss returns (values, weights); multiply the weights into the "
+                "values, since the two labels of a row weigh differently"
+            )
         other = loss(outputs, {**batch, labels: batch[f"mix/{labels}"]}, h)
         share = batch["mix"].astype(own.dtype)
         return share * own + (1 - share) * other

@@ -37,13 +37,14 @@ def weight_average(decay: Any) -> optax.GradientTransformation:
         raise ValueError(f"weight_average: decay={decay!r} must be 0 or more and below 1")
 
     def init(params: PyTree) -> WeightAverage:
-        zeros = jax.tree.map(jnp.zeros_like, params)
+        wide = lambda leaf: jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32))
+        zeros = jax.tree.map(wide, params)
         return WeightAverage(jnp.zeros((), jnp.int32), jnp.asarray(decay, float), zeros)
 
     def update(updates: PyTree, state: WeightAverage, params: PyTree = None) -> Any:
         new = optax.apply_updates(params, updates)
         average = jax.tree.map(
-            lambda old, now: (decay * old + (1 - decay) * now).astype(old.dtype),
+            lambda old, now: (decay * old + (1 - decay) * now.astype(old.dtype)).astype(old.dtype),
             state.average,
             new,
         )

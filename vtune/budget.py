@@ -48,6 +48,28 @@ def most_epochs(cohorts: tuple[Cohort, ...], epochs: Callable[[Hparams], Any]) -
     return max(found)
 
 
+def with_total_steps(
+    cohort: Cohort, epochs: Callable[[Hparams], Any], steps: int
+) -> tuple[Cohort, int | None]:
+    """The steps of its members' own epochs: of all alike where only structural choices are read,
+    else None, and the members carry theirs as a traced number, "total_steps".
+
+    Args:
+      steps: in an epoch.
+    """
+    combination = cohort.combination
+    try:
+        return cohort, int(epochs(Hparams({}, combination.static))) * steps
+    except UnknownHyperparameterError:
+        settings = [
+            {name: values[i] for name, values in cohort.hparams.items()}
+            for i in range(len(cohort.id))
+        ]
+        each = [int(epochs(Hparams(setting, combination.static))) * steps for setting in settings]
+        hparams = {**cohort.hparams, "total_steps": np.asarray(each, np.int32)}
+        return cohort._replace(hparams=hparams), None
+
+
 def stopping_of(
     patience: Any, keep: Any, own_epochs: Any, rounds: int, epochs: Any, refiner: Any
 ) -> Stopping | None:
@@ -76,4 +98,4 @@ def stopping_of(
             f"rounds={rounds}: where epochs= is a function, members are scored every epoch; leave "
             "rounds= out"
         )
-    return Stopping(patience, keep)
+    return Stopping(patience, keep, own_epochs is not None)

@@ -12,6 +12,8 @@ import numpy as np
 
 from vtune.data import Data
 from vtune.learner import Learner
+from vtune.metrics.labels import one_logit
+from vtune.scaling import check_scaling
 from vtune.totals import join_rows, split_rows
 from vtune.types import Array, PyTree, is_whole
 
@@ -72,6 +74,8 @@ def ensemble(sweep: Sweep, kind: Any, k: Any, combine: Any, data: Data | None) -
         raise ValueError(f"ensemble: k={k!r} must be a whole number, 1 or more")
     if combine not in COMBINE:
         raise ValueError(f"ensemble: combine={combine!r} must be one of {list(COMBINE)}")
+    if data is not None and sweep._scaling:
+        check_scaling("ensemble", sweep._scaling, data)
     data = data if data is not None else sweep.data
     if data is None:
         raise ValueError("ensemble: a loaded sweep holds no data; give ensemble(..., data=...)")
@@ -89,37 +93,41 @@ def ensemble(sweep: Sweep, kind: Any, k: Any, combine: Any, data: Data | None) -
     rows = np.asarray(data.valid)
     batch = {name: np.asarray(values)[rows] for name, values in data.arrays.items()}
     considered = able[:k] if kind == "best" else able
-    outputs = [to_shares(combine, sweep[i]._outputs(batch)) for i in considered]
+    own = [sweep[i]._outputs(batch) for i in considered]
+    combine = _how(combine, own[0], batch)
+    outputs = [to_shares(combine, each) for each in own]
     judge = functools.partial(_judged, sweep, combine, considered[0], batch)
     if kind == "best":
-        counts, score = dict.fromkeys(considered, 1), judge(_mean(outputs)[None])[0]
+        mean = jax.tree.map(lambda *each: sum(each[1:], each[0])[None] / len(each), *outputs)
+        counts, score = dict.fromkeys(considered, 1), judge(mean)[0]
     else:
-        counts, score = _greedy(considered, jnp.stack(outputs), k, judge)
+        stacked = jax.tree.map(lambda *each: jnp.stack(each), *outputs)
+        counts, score = _greedy(considered, stacked, k, judge)
     chosen = sorted(counts, key=lambda i: -counts[i])
     weights = np.array([counts[i] for i in chosen], np.float64) / sum(counts.values())
     sign = 1.0 if sweep.mode == "max" else -1.0
     return Ensemble(tuple(sweep[i] for i in chosen), weights, combine, sign * float(score))
 
 
-def _greedy(members: list[int], outputs: Array, k: int, judge: Any) -> tuple[dict[int, int], float]:
+def _greedy(
+    members: list[int], outputs: PyTree, k: int, judge: Any
+) -> tuple[dict[int, int], float]:
     """Caruana et al. 2004: k times the member that helps most, with replacement; of the bags on the
     way the best, the larger of equals."""
-    total, bag, best = jnp.zeros_like(outputs[0]), [], (-np.inf, 0)
+    total = jax.tree.map(lambda each: jnp.zeros_like(each[0]), outputs)
+    bag, best = [], (-np.inf, 0)
     for n in range(k):
-        scores = judge((total[None] + outputs) / (n + 1))
+        mean = lambda so_far, each, n=n: (so_far[None] + each) / (n + 1)
+        scores = judge(jax.tree.map(mean, total, outputs))
         pick = int(np.argmax(scores))
         bag.append(members[pick])
-        total = total + outputs[pick]
+        total = jax.tree.map(lambda so_far, each, p=pick: so_far + each[p], total, outputs)
         best = max(best, (float(scores[pick]), n + 1))
     score, size = best
     return dict(Counter(bag[:size])), score
 
 
-def _mean(outputs: list[Array]) -> Array:
-    return sum(outputs[1:], outputs[0]) / len(outputs)
-
-
-def _judged(sweep: Sweep, combine: str, member: int, batch: Any, shares: Array) -> np.ndarray:
+def _judged(sweep: Sweep, combine: str, member: int, batch: Any, shares: PyTree) -> np.ndarray:
     """[candidates] scores of averaged outputs, higher is better; worst where not finite."""
     place, slot = sweep[member]._place
     cohort, population = sweep._plan.cohorts[place], sweep._populations[place]
@@ -132,10 +140,10 @@ def _judged(sweep: Sweep, combine: str, member: int, batch: Any, shares: Array) 
 
 @functools.lru_cache(maxsize=8)
 def _scorer(learner: Learner, metric: Any, combine: str) -> Any:
-    def score(h: Any, batch: Any, shares: Array) -> Array:
-        weight = jnp.ones(shares.shape[1])
+    def score(h: Any, batch: Any, shares: PyTree) -> Array:
+        weight = jnp.ones(len(next(iter(batch.values()))))
 
-        def totals(share: Array) -> Any:
+        def totals(share: PyTree) -> Any:
             assert learner.judge is not None
             return split_rows(learner.judge(h, from_shares(combine, share), batch, weight))
 
@@ -148,27 +156,30 @@ def _scorer(learner: Learner, metric: Any, combine: str) -> Any:
 
 
 def to_shares(combine: str, outputs: PyTree) -> PyTree:
-    """What is averaged: the outputs, or the probabilities that logits stand for."""
+    """What is averaged: the outputs, or the probabilities that logits stand for; of a single logit
+    those of both classes, [..., 2], so that neither rounds to 1."""
     if combine == "outputs":
         return outputs
-    _check_logits(outputs)
-    return jax.nn.sigmoid(outputs) if _one(outputs) else jax.nn.softmax(outputs, axis=-1)
+    if combine == "single":
+        return jnp.stack([jax.nn.sigmoid(-outputs), jax.nn.sigmoid(outputs)], axis=-1)
+    return jax.nn.softmax(outputs, axis=-1)
 
 
 def from_shares(combine: str, shares: PyTree) -> PyTree:
     """Outputs again, of averaged ones."""
     if combine == "outputs":
         return shares
-    tiny = jnp.finfo(shares.dtype).tiny
-    log = lambda p: jnp.log(jnp.maximum(p, tiny))
-    return log(shares) - log(1 - shares) if _one(shares) else log(shares)
+    log = jnp.log(jnp.maximum(shares, jnp.finfo(shares.dtype).tiny))
+    return log[..., 1] - log[..., 0] if combine == "single" else log
 
 
-def _one(outputs: Array) -> bool:
-    """A single logit a row."""
-    return outputs.ndim == 1 or outputs.shape[-1] == 1
-
-
-def _check_logits(outputs: Any) -> None:
-    if not hasattr(outputs, "ndim"):
-        raise TypeError('ensemble: combine="probabilities" needs one array of logits')
+def _how(combine: str, outputs: PyTree, batch: Any) -> str:
+    """What is averaged; "single" for the probabilities of single logits."""
+    if combine == "outputs":
+        return combine
+    if not hasattr(outputs, "ndim") or "y" not in batch:
+        raise TypeError(
+            'ensemble: combine="probabilities" needs one array of logits and labels "y"; use '
+            'combine="outputs"'
+        )
+    return "single" if one_logit(outputs, batch["y"]) else combine

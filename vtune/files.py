@@ -30,6 +30,7 @@ from vtune.search import Cohort
 from vtune.space import parse
 from vtune.sweep import Sweep, Timing
 from vtune.types import PyTree, Static
+from vtune.weights import nested, paths
 
 FORMAT = "vtune sweep"
 VERSION = 3
@@ -120,7 +121,7 @@ def load(path: str | os.PathLike, learner: Learner) -> Sweep:
     cohorts, plans, populations = [], [], []
     for index, entry in enumerate(manifest["cohorts"]):
         combination = space.combinations[entry["combination"]]
-        hparams = {k: arrays[f"cohort{index}/hparams/{k}"] for k in combination.traced}
+        hparams = {k: arrays[f"cohort{index}/hparams/{k}"] for k in entry["traced"]}
         cohorts.append(Cohort(combination, arrays[f"cohort{index}/id"], hparams))
         plans.append(_cohort_plan(entry, combination.static, hparams))
     plan = Plan(
@@ -162,6 +163,9 @@ def load(path: str | os.PathLike, learner: Learner) -> Sweep:
             name: (arrays[f"scaling/{name}/shift"], arrays[f"scaling/{name}/factor"])
             for name in manifest["scaling"]
         },
+        weights=nested(
+            {tuple(path): arrays[f"init_from/{i}"] for i, path in enumerate(manifest["init_from"])}
+        ),
     )
 
 
@@ -188,6 +192,8 @@ def _manifest(sweep: Sweep) -> dict[str, Any]:
                 "combination": next(
                     i for i, c in enumerate(combinations) if Static(c) == Static(own.combination)
                 ),
+                "traced": [name for name, _ in cohort.traced],
+                "total_steps": cohort.static.value.get("total_steps"),
                 "batch_size": cohort.batch_size,
                 "steps": cohort.steps,
                 "steps_per_epoch": cohort.steps_per_epoch,
@@ -202,6 +208,7 @@ def _manifest(sweep: Sweep) -> dict[str, Any]:
         "seed": sweep.seed,
         "rows": sweep._rows,
         "scaling": list(sweep._scaling),
+        "init_from": [list(path) for path in paths(sweep._weights)],
         "history": list(sweep.history),
         "settings": list(sweep.settings),
         "timing": list(sweep.timing),
@@ -212,6 +219,9 @@ def _arrays(sweep: Sweep) -> dict[str, np.ndarray]:
     arrays = {f"history/{name}": values for name, values in sweep.history.items()}
     arrays |= {f"settings/{name}": values for name, values in sweep.settings.items()}
     arrays["parents"] = sweep.parents
+    arrays |= {
+        f"init_from/{i}": np.asarray(leaf) for i, leaf in enumerate(paths(sweep._weights).values())
+    }
     for name, (shift, factor) in sweep._scaling.items():
         arrays |= {f"scaling/{name}/shift": shift, f"scaling/{name}/factor": factor}
     arrays |= {name: getattr(sweep._records, name) for name in ("ends", "stopped", "budgets")}
@@ -296,7 +306,9 @@ def _state_shapes(learner: Learner, cohort: CohortPlan, spec: dict | None) -> Py
 def _cohort_plan(
     entry: dict[str, Any], static: dict[str, Any], hparams: dict[str, np.ndarray]
 ) -> CohortPlan:
-    static = {**static, "total_steps": entry["steps"]}
+    static = {**static}
+    if entry["total_steps"] is not None:
+        static["total_steps"] = entry["total_steps"]
     if entry["steps_per_epoch"] is not None:
         static["steps_per_epoch"] = entry["steps_per_epoch"]
     rungs = tuple(Rung(*rung) for rung in entry["rungs"])

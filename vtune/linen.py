@@ -112,8 +112,8 @@ def flax_learner(
         return {"params": params, **other}
 
     def split(variables: PyTree, params: PyTree, other: PyTree) -> tuple[PyTree, PyTree]:
-        if not set(variables) <= {"params", *other}:  # the parameters alone
-            return variables, {}
+        if "params" not in variables and not set(variables) <= set(other):
+            return variables, {}  # the parameters alone
         return variables.get("params", {}), {k: v for k, v in variables.items() if k != "params"}
 
     parts = Parts(

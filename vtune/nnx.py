@@ -99,7 +99,8 @@ def nnx_learner(
         return _merge(params, other["variables"])
 
     def split(variables: PyTree, params: PyTree, other: PyTree) -> tuple[PyTree, PyTree]:
-        return _common(variables, params), {"variables": _but(variables, params)}
+        others = other["variables"]
+        return _but(variables, others), {"variables": _common(variables, others)}
 
     parts = Parts(
         optimizer,

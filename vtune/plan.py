@@ -42,10 +42,10 @@ class CohortPlan:
 
     Attributes:
       static: structural choices, bare values, `total_steps` and `steps_per_epoch` by name.
-      traced: (name, dtype) of each traced hyperparameter.
+      traced: (name, dtype) of each traced hyperparameter; "total_steps" among them where members
+        have their own number of epochs.
       size: members. batch_size: rows a step, None without data. steps: in all.
       steps_per_epoch: None without data. rungs: sizes over the rounds.
-      own_epochs: how many epochs a member trains, where that is up to its hyperparameters.
     """
 
     static: Static
@@ -55,7 +55,6 @@ class CohortPlan:
     steps: int
     steps_per_epoch: int | None
     rungs: tuple[Rung, ...]
-    own_epochs: Callable[[Hparams], Any] | None = None
 
     @property
     def shrinks(self) -> bool:
@@ -64,15 +63,7 @@ class CohortPlan:
 
     def h(self, traced: dict[str, Any], reads: set[str] | None = None) -> Hparams:
         """One member's hyperparameters, from its traced values."""
-        if self.own_epochs is not None:
-            total = self.epochs(traced, reads) * (self.steps_per_epoch or 1)
-            return Hparams({**traced, "total_steps": total}, self.static.value, reads)
         return Hparams(traced, self.static.value, reads)
-
-    def epochs(self, traced: dict[str, Any], reads: set[str] | None = None) -> Any:
-        """How many epochs a member with these traced values trains."""
-        assert self.own_epochs is not None
-        return self.own_epochs(Hparams(traced, self.static.value, reads))
 
     def boundaries(self, rounds: int) -> np.ndarray:
         """[rounds + 1] the steps at which rounds begin and end, as even as can be."""
@@ -101,10 +92,12 @@ class Stopping(NamedTuple):
 
     Attributes:
       patience: rounds without a better score, None for any number. keep: "best" or "last".
+      own_epochs: whether each member has a number of its own, which its "total_steps" say.
     """
 
     patience: int | None
     keep: str
+    own_epochs: bool
 
 
 @dataclass(frozen=True)

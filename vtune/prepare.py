@@ -11,7 +11,7 @@ import numpy as np
 from jax.tree_util import keystr
 
 from vtune.alone import starting
-from vtune.budget import most_epochs, stopping_of
+from vtune.budget import most_epochs, stopping_of, with_total_steps
 from vtune.carry import Arguments, Path
 from vtune.check import Found, check_labels, check_metrics
 from vtune.data import Data, check_finite
@@ -111,6 +111,13 @@ def prepare(
     lengths = [
         _length(cohort, data, epochs, steps, batch_size) for cohort in cohorts
     ]  # (batch size, steps, steps per epoch)
+    totals: list[int | None] = [steps for _, steps, _ in lengths]
+    if own_epochs is not None:
+        pairs = [
+            with_total_steps(cohort, own_epochs, length[2] or 1)
+            for cohort, length in zip(cohorts, lengths, strict=True)
+        ]
+        cohorts, totals = tuple(own for own, _ in pairs), [total for _, total in pairs]
     rounds = _rounds(rounds, epochs, lengths, refiner)
     stopping = stopping_of(patience, keep, own_epochs, rounds, epochs, refiner)
     arguments = Arguments(
@@ -124,8 +131,8 @@ def prepare(
     plan = Plan(
         learner=learner,
         cohorts=tuple(
-            _cohort_plan(cohort, length, rounds, refiner, own_epochs)
-            for cohort, length in zip(cohorts, lengths, strict=True)
+            _cohort_plan(cohort, length, total, rounds, refiner)
+            for cohort, length, total in zip(cohorts, lengths, totals, strict=True)
         ),
         rounds=rounds,
         metric=metric,
@@ -141,7 +148,7 @@ def prepare(
     found = _inspected(plan)
     check_metrics(found)
     if not known_schedule:
-        _warn_unread(checked, cohorts, found, batch_size)
+        _warn_unread(checked, cohorts, found, (batch_size, own_epochs))
     _warn_idle(refiner, rounds)
     return Prepared(plan, checked, cohorts, arguments)
 
@@ -256,10 +263,12 @@ def _weights(learner: Learner, init_from: Any) -> Any:
 
 
 def _cohort_plan(
-    cohort: Cohort, length: Any, rounds: int, refiner: Refiner, own_epochs: Any
+    cohort: Cohort, length: Any, total: int | None, rounds: int, refiner: Refiner
 ) -> CohortPlan:
     batch_size, steps, a_epoch = length
-    static = {**cohort.combination.static, "total_steps": steps}
+    static = {**cohort.combination.static}
+    if total is not None:
+        static["total_steps"] = total
     if a_epoch is not None:
         static["steps_per_epoch"] = a_epoch
     size = len(cohort.id)
@@ -282,7 +291,7 @@ def _cohort_plan(
             f"{rounds} rounds, begin with {size} members and never grow"
         )
     traced = tuple((name, str(values.dtype)) for name, values in cohort.hparams.items())
-    return CohortPlan(Static(static), traced, size, batch_size, steps, a_epoch, rungs, own_epochs)
+    return CohortPlan(Static(static), traced, size, batch_size, steps, a_epoch, rungs)
 
 
 def _warn_idle(refiner: Refiner, rounds: int) -> None:
@@ -299,12 +308,14 @@ def _warn_unread(
     space: Space,
     cohorts: tuple[Cohort, ...],
     found: tuple[Found, ...],
-    batch_size: Any,
+    others: tuple[Any, ...],
 ) -> None:
+    """Of hyperparameters that neither the learner reads nor any of the `others`, functions of h."""
     read = set().union(*(cohort.reads for cohort in found))
-    if callable(batch_size):
+    for function in filter(callable, others):
         for cohort in cohorts:
-            batch_size(Hparams({}, cohort.combination.static, read))
+            first = {name: values[0] for name, values in cohort.hparams.items()}
+            function(Hparams(first, cohort.combination.static, read))
     unread = [name for name in space.names if name not in read]
     if unread:
         warnings.warn(

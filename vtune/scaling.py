@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from vtune.data import Data
-from vtune.types import float_dtype
+from vtune.types import Array, float_dtype
 
 
 def standardize(data: Data, *names: str) -> Data:
@@ -52,9 +52,9 @@ def min_max_scale(data: Data, *names: str, low: float = 0.0, high: float = 1.0) 
     return _scaled("min_max_scale", data, names, fit)
 
 
-def class_weights(data: Data, name: str = "y") -> np.ndarray:
+def class_weights(data: Data, name: str = "y") -> Array:
     """[classes] rows / (classes * rows of the class), over the training rows: what weighs all
-    classes alike, as scikit-learn's "balanced". 0 for a class without rows.
+    classes alike, as scikit-learn's "balanced". 0 for a class without training rows.
 
     In a loss: `lambda out, batch, h: (xent(out, batch["y"]), weights[batch["y"]])`.
 
@@ -65,10 +65,22 @@ def class_weights(data: Data, name: str = "y") -> np.ndarray:
     labels = np.asarray(data.arrays[name])[np.asarray(data.train)]
     if labels.dtype.kind not in "iub" or labels.min() < 0:
         raise TypeError(f"class_weights: {name!r} must hold classes, whole numbers from 0 on")
-    counts = np.bincount(labels.ravel().astype(np.int64))
+    classes = int(np.max(np.asarray(data.arrays[name]))) + 1
+    counts = np.bincount(labels.ravel().astype(np.int64), minlength=classes)
     there = np.count_nonzero(counts)
     weights = np.where(counts > 0, labels.size / (there * np.maximum(counts, 1)), 0.0)
-    return weights.astype(float_dtype())
+    return jax.device_put(weights.astype(float_dtype()))
+
+
+def check_scaling(who: str, scaling: Mapping[str, Any], data: Data) -> None:
+    """Raises ValueError where data are not scaled as those that a sweep was trained on."""
+    for name, own in scaling.items():
+        other = data.scaling.get(name)
+        if other is None or not all(np.allclose(a, b) for a, b in zip(own, other, strict=True)):
+            raise ValueError(
+                f"{who}: the sweep was trained on data whose {name!r} was scaled; give the same "
+                f"data, such as vt.standardize(vt.holdout(...), {name!r})"
+            )
 
 
 def apply_scaling(scaling: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:

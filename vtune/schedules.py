@@ -76,7 +76,7 @@ def exponential(
     return value
 
 
-def constant(peak: Any, steps: Any = 1, *, warmup: Any = 0.0, start: Any = 0.0) -> Curve:
+def constant(peak: Any, steps: Any, *, warmup: Any = 0.0, start: Any = 0.0) -> Curve:
     """`peak`, after a warm-up."""
     return _decaying("constant", jnp.ones_like, peak, steps, warmup, start, 0.0)
 

@@ -53,21 +53,18 @@ def note(
         else None
     )
     kept = Kept(jnp.where(better, score, kept.score), jnp.where(better, number, kept.round), best)
-    over = number + 1 >= _budgets(cohort, plan.rounds, after)
+    over = number + 1 >= _budgets(plan, cohort, after.hparams)
     if plan.stopping.patience is not None:
         over |= number - kept.round >= plan.stopping.patience
     stopped = jnp.where(live & over, number, before.stopped)
     return after._replace(score=score, stopped=stopped, kept=kept)
 
 
-def _budgets(cohort: CohortPlan, rounds: int, population: Population) -> Array:
-    """[pop] rounds that each member may be trained."""
-    if cohort.own_epochs is None or not population.hparams:
-        own = rounds if cohort.own_epochs is None else cohort.epochs({})
-        return jnp.full(population.id.shape, own, jnp.int32)
-    return jax.vmap(lambda traced: jnp.asarray(cohort.epochs(traced), jnp.int32))(
-        population.hparams
-    )
+def _budgets(plan: Plan, cohort: CohortPlan, traced: dict[str, Any]) -> Any:
+    """Rounds that a member, or each of [pop], is to be trained."""
+    if plan.stopping is None or not plan.stopping.own_epochs:
+        return plan.rounds
+    return cohort.h(traced)["total_steps"] // (cohort.steps_per_epoch or 1)
 
 
 def _along(chosen: Array, leaf: Array) -> Array:
@@ -91,11 +88,13 @@ def settle(plan: Plan, cohort: CohortPlan, population: Population) -> tuple[Popu
     """The population with the weights that are kept, and when each member came to them."""
     if plan.stopping is None:
         return population, Ends({}, {}, {})
+    traced = {name: np.asarray(values) for name, values in population.hparams.items()}
+    budgets = _budgets(plan, cohort, traced)  # in NumPy: JAX would compile
     ids, stopped = np.asarray(population.id).tolist(), np.asarray(population.stopped)
     ends = Ends(
         {i: int(s) for i, s in zip(ids, stopped, strict=True) if s >= 0},
         dict(zip(ids, stopped.tolist(), strict=True)),
-        {} if cohort.own_epochs is None else _own_budgets(cohort, population),
+        dict(zip(ids, np.broadcast_to(budgets, len(ids)).tolist(), strict=True)),
     )
     kept, population = population.kept, population._replace(stopped=None, kept=None)
     if plan.stopping.keep == "best":
@@ -104,12 +103,3 @@ def settle(plan: Plan, cohort: CohortPlan, population: Population) -> tuple[Popu
         shown = dict(zip(ids, np.asarray(kept.round).tolist(), strict=True))
         return population._replace(state=kept.state, score=score), ends._replace(shown=shown)
     return population, ends
-
-
-def _own_budgets(cohort: CohortPlan, population: Population) -> dict[int, int]:
-    """By id, without JAX: a device computation would be a program more."""
-    columns = {name: np.asarray(values) for name, values in population.hparams.items()}
-    return {
-        id: int(cohort.epochs({name: values[slot] for name, values in columns.items()}))
-        for slot, id in enumerate(np.asarray(population.id).tolist())
-    }

@@ -20,6 +20,25 @@ def plain(tree: Any) -> PyTree:
     return tree
 
 
+def paths(tree: PyTree, above: tuple = ()) -> dict[tuple, Any]:
+    """The leaves of nested dicts by the keys that lead to them; empty for None."""
+    if isinstance(tree, Mapping):
+        below = [paths(value, (*above, key)) for key, value in tree.items()]
+        return {path: leaf for part in below for path, leaf in part.items()}
+    return {} if tree is None else {above: tree}
+
+
+def nested(leaves: Mapping[tuple, Any]) -> PyTree:
+    """Nested dicts again; None of nothing."""
+    tree: dict[Any, Any] = {}
+    for path, leaf in leaves.items():
+        branch = tree
+        for key in path[:-1]:
+            branch = branch.setdefault(key, {})
+        branch[path[-1]] = leaf
+    return tree or None
+
+
 def overlay(base: PyTree, part: PyTree, path: str = "") -> PyTree:
     """`base`, with the leaves that `part` has, whole or in part, in the types of `base`.
 

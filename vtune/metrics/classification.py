@@ -22,7 +22,7 @@ def _correct(outputs: Outputs, batch: Batch) -> Array:
 
 
 def _log_loss(outputs: Outputs, batch: Batch) -> Array:
-    labels = batch["y"]
+    labels = jnp.asarray(batch["y"], jnp.int32)
     if one_logit(outputs, labels):
         logits = outputs.reshape(labels.shape)
         return jnp.logaddexp(0.0, jnp.where(labels > 0, -logits, logits))
@@ -35,7 +35,7 @@ def _top_k_accuracy(k: Any = 2) -> Metric:
         raise ValueError(f"top_k_accuracy: k={k!r} must be a whole number, 1 or more")
 
     def hit(outputs: Outputs, batch: Batch) -> Array:
-        labels = batch["y"]
+        labels = jnp.asarray(batch["y"], jnp.int32)
         if one_logit(outputs, labels):
             z = outputs.reshape(labels.shape)
             outputs = jnp.stack([jnp.zeros_like(z), z], axis=-1)
@@ -44,7 +44,8 @@ def _top_k_accuracy(k: Any = 2) -> Metric:
         # Of equal logits the later class comes first, as in scikit-learn.
         later = classes > labels[..., None].astype(classes.dtype)
         before = (outputs > own) | ((outputs == own) & later)
-        return (jnp.sum(before, axis=-1) < k).astype(float_dtype())
+        hits = (jnp.sum(before, axis=-1) < k) & ~jnp.isnan(own[..., 0])
+        return hits.astype(float_dtype())
 
     return mean(hit, check=checked)
 

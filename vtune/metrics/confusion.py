@@ -71,10 +71,15 @@ def _averaged(who: str, value: Callable[..., Array]) -> Callable[..., Metric]:
     ) -> Metric:
         if average not in AVERAGES:
             raise ValueError(f"{who}: average={average!r} must be one of {list(AVERAGES)}")
-        if not (zero_division in (0, 1) or math.isnan(zero_division)):
+        number = isinstance(zero_division, int | float)
+        if not number or not (zero_division in (0, 1) or math.isnan(zero_division)):
             raise ValueError(f"{who}: zero_division={zero_division!r} must be 0, 1 or nan")
-        if labels is not None and not (len(labels) and all(map(is_whole, labels))):
-            raise TypeError(f"{who}: labels={labels!r} must be a list of classes, such as [0, 2]")
+        if labels is not None:
+            labels = list(labels)
+            if not labels or not all(map(is_whole, labels)):
+                raise TypeError(
+                    f"{who}: labels={labels!r} must be a list of classes, such as [0, 2]"
+                )
 
         def score(matrix: Array) -> Array:
             hits, predicted, true = jnp.diag(matrix), jnp.sum(matrix, 0), jnp.sum(matrix, 1)

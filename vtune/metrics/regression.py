@@ -59,7 +59,8 @@ def _r2() -> Metric:
         spread = jnp.sum(jnp.square(y - centre) * weights, axis=0)
         low = jnp.min(jnp.where(weights > 0, y, jnp.inf), axis=0)
         varies = jnp.max(jnp.where(weights > 0, y, -jnp.inf), axis=0) > low
-        constant = jnp.where(left > 0, 0.0, 1.0)  # of targets that are all the same
+        # Of targets that are all the same.
+        constant = jnp.where(left > 0, 0.0, jnp.where(left == 0, 1.0, jnp.nan))
         value = jnp.where(varies, 1 - left / jnp.where(varies, spread, 1.0), constant)
         return jnp.where(jnp.sum(weights > 0) > 1, jnp.mean(value), jnp.nan)
 
