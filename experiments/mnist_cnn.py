@@ -6,8 +6,8 @@ Data:      a folder of IDX files. Seen here: MNIST's 10,000 test digits, 8,000 t
            to validate, stratified.
 Searched:  learning rate, dropout (traced), batch size, activation, optimizer (structural: eight
            combinations in one program).
-Time:      TIME
-Result:    RESULT
+Time:      290 s on 2 CPU cores: 36 s to compile, 243 s to run 15,000 training steps
+Result:    best validation accuracy 0.9880 (member 10: batch 32, gelu, SGD with Nesterov momentum)
 Output:    runs/mnist_cnn: the sweep, table.csv and figure.png
 """
 

@@ -6,8 +6,9 @@ Data:      breast cancer (569 rows, 30 features) and diabetes (442 rows, 10 feat
 Searched:  learning rate, L1, L2 (traced), depth 0 to 2, width, activation (structural). The eight
            best by greedy selection predict together. LogisticRegression and Ridge are tuned by
            GridSearchCV with five folds on the same rows and fitted again on all of them.
-Time:      TIME
-Result:    RESULT
+Time:      95 s on 2 CPU cores
+Result:    means over the splits: accuracy 0.9667 (LogisticRegression 0.9719), MSE 3,215 (Ridge
+           3,115)
 Output:    runs/tabular: the last sweep of each, table.csv and figure.png
 """
 

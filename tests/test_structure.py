@@ -156,7 +156,10 @@ def test_cohorts_share_shuffles_gathers_and_draws():
 def test_draws_that_differ_are_not_taken_for_the_same(where):
     def init(key, h, batch):
         scale = h["scale"] if where == "static" else h["scale"] * h["lr"]
-        return {"drawn": jax.random.normal(key, (3,)) * scale, "plain": jnp.full(2, h["lr"])}
+        return {
+            "drawn": jax.random.normal(key, (3,)) * scale,
+            "plain": jnp.full(h["other"], h["lr"]),
+        }
 
     drawing = vt.Learner(
         init=init,

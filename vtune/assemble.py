@@ -21,7 +21,18 @@ from vtune.learner import Learner
 from vtune.lowering import check_lowering, lower
 from vtune.metrics import Metric, expand
 from vtune.totals import is_rows
-from vtune.types import Array, Batch, Hparams, Key, Metrics, Outputs, PyTree, Totals, Weight
+from vtune.types import (
+    Array,
+    Batch,
+    Hparams,
+    Key,
+    Metrics,
+    Outputs,
+    PyTree,
+    Totals,
+    Weight,
+    is_traced,
+)
 from vtune.weights import overlay
 
 
@@ -123,7 +134,8 @@ def assemble(net: Net, parts: Parts) -> Learner:
         state = NetState(params, other, transformation(h).init(params))
         # What a step returns in a wider type than it took would change the carried types:
         # under x64 Flax makes BatchNorm statistics float32 and returns float64.
-        after, _ = jax.eval_shape(lambda s: step(key, h, s, batch), state)
+        look = traced_step if is_traced(h) else step
+        after, _ = jax.eval_shape(lambda s: look(key, h, s, batch), state)
         check_collections(state.other, after.other)
         return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), state, after)
 
@@ -183,6 +195,9 @@ def assemble(net: Net, parts: Parts) -> Learner:
         )
         params = optax.apply_updates(state.params, updates)
         return NetState(params, other, opt_state), {"loss": value, **seen}
+
+    # `init` looks at what a step returns; traced once for it, wherever it is traced.
+    traced_step = jax.jit(step, inline=True)
 
     def summarise(sums: PyTree, steps: Array) -> Metrics:
         value = sums["loss"] / steps.astype(sums["loss"].dtype)

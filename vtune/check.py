@@ -13,15 +13,15 @@ import numpy as np
 from vtune.carry import Arguments
 from vtune.data import Data
 from vtune.keys import IMPL, member_key
-from vtune.learner import Learner, first_state, traced_once
+from vtune.learner import Learner, first_state, reads_of, traced_once
 from vtune.plan import CohortPlan, Plan, describe
 from vtune.refine.base import Refinement
-from vtune.types import Hparams, PyTree, float_dtype
+from vtune.types import Hparams, PyTree, float_dtype, is_traced
 
 
 def outputs_of(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> PyTree:
     """The shapes of what a cohort's `predict` returns for an evaluation batch, None without."""
-    return _traced(_outputs, plan, cohort, arguments, set())
+    return _traced(_outputs, plan, cohort, arguments)
 
 
 class Found(NamedTuple):
@@ -40,16 +40,23 @@ def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Found:
     Raises:
       TypeError, ValueError: saying what was seen and what to write instead.
     """
-    reads: set[str] = set()
-    metrics = _traced(_one_member, plan, cohort, arguments, reads)
-    return Found(frozenset(reads), metrics)
+    metrics = _traced(_one_member, plan, cohort, arguments)
+    return Found(frozenset(_reads(plan, cohort)), metrics)
+
+
+def _reads(plan: Plan, cohort: CohortPlan) -> set[str]:
+    """Where the reads of a cohort's hyperparameters are noted. They are noted when the learner is
+    traced, which may have been for another sweep."""
+    return reads_of(plan.learner).setdefault((cohort.static, cohort.traced), set())
 
 
 def _traced(
-    run: Callable[..., Any], plan: Plan, cohort: CohortPlan, arguments: Arguments, reads: set[str]
+    run: Callable[..., Any], plan: Plan, cohort: CohortPlan, arguments: Arguments
 ) -> PyTree:
     """The shapes of `run(plan, cohort, arguments, h)`; errors are put in plain words."""
     shapes = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
+
+    reads = _reads(plan, cohort)
 
     def trace(traced: dict[str, Any], plain: dict[str, Any]) -> PyTree:
         def member(traced: dict[str, Any]) -> PyTree:
@@ -116,6 +123,12 @@ def _zeros(data: Data | None, rows: int | None) -> PyTree:
     return {k: jnp.zeros((rows, *v.shape[1:]), v.dtype) for k, v in data.arrays.items()}
 
 
+def _learner(plan: Plan, h: Hparams) -> Learner:
+    """The learner as the program will use it; as it is where there are Python numbers among the
+    values, which would be made arrays, and pass where they must not."""
+    return traced_once(plan.learner) if is_traced(h) else plan.learner
+
+
 def _first_state(learner: Learner, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
     weights = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), arguments.weights)
     batch = _zeros(arguments.data, cohort.batch_size)
@@ -125,16 +138,14 @@ def _first_state(learner: Learner, cohort: CohortPlan, arguments: Arguments, h: 
 def _outputs(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
     if plan.learner.predict is None:
         return None
-    # Python numbers among the values would be made arrays, and pass where they must not.
-    whole = all(isinstance(value, jax.core.Tracer) for value in jax.tree.leaves(h))
-    learner = traced_once(plan.learner) if whole else plan.learner
+    learner = _learner(plan, h)
     assert learner.predict is not None
     state = _first_state(learner, cohort, arguments, h)
     return learner.predict(h, state, _evaluation_batch(plan, arguments.data)[0])
 
 
 def _one_member(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
-    learner, data = plan.learner, arguments.data
+    learner, data = _learner(plan, h), arguments.data
     key = member_key(np.uint32(0), 0)
     batch = _zeros(data, cohort.batch_size)
     state = _first_state(learner, cohort, arguments, h)

@@ -31,8 +31,8 @@ from vtune.weights import plain
 
 EVAL_ROWS = 1024  # scored at once, unless eval_batch_size= says otherwise
 MANY_COHORTS = 16  # with more, the time to compile is predicted
-# Compiling took 8 times as long as checking, for 6, 18 and 54 cohorts of an MLP on 2 CPU cores.
-COMPILE_PER_CHECK = 8
+# Compiling took 12 times as long as checking, for 18 cohorts of an MLP on 2 CPU cores.
+COMPILE_PER_CHECK = 12
 
 
 class Prepared(NamedTuple):
@@ -143,9 +143,7 @@ def prepare(
         config=jax_config(),
         stopping=stopping,
     )
-    for shapes in outputs(plan):
-        check_labels(learner, shapes, data)
-    found = _inspected(plan)
+    found = _inspected(plan, data)
     check_metrics(found)
     if not known_schedule:
         _warn_unread(checked, cohorts, found, (batch_size, own_epochs))
@@ -153,9 +151,11 @@ def prepare(
     return Prepared(plan, checked, cohorts, arguments)
 
 
-def _inspected(plan: Plan) -> tuple[Found, ...]:
+def _inspected(plan: Plan, data: Data | None) -> tuple[Found, ...]:
     """What tracing shows. Many cohorts take long to compile, which is said before."""
     began, missed = time.perf_counter(), inspect.cache_info().misses
+    for shapes in outputs(plan):
+        check_labels(plan.learner, shapes, data)
     found = inspect(plan)
     if len(plan.cohorts) > MANY_COHORTS and inspect.cache_info().misses > missed:
         seconds = time.perf_counter() - began

@@ -60,6 +60,7 @@ __all__ = [
     "UnknownHyperparameterError",
     "Weight",
     "float_dtype",
+    "is_traced",
     "is_whole",
 ]
 
@@ -114,13 +115,27 @@ class Hparams(Mapping[str, Any]):
         return f"Hparams({dict(self)!r})"
 
 
+class _Reads:
+    """Where reads are noted. No part of a program's identity: all are equal, so that a function
+    traced with one is not traced again with another."""
+
+    def __init__(self, names: set[str] | None):
+        self.names = names
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Reads)
+
+    def __hash__(self) -> int:
+        return 0
+
+
 jax.tree_util.register_pytree_node(
     Hparams,
     lambda h: (
         tuple(h._traced[k] for k in sorted(h._traced)),
-        (tuple(sorted(h._traced)), Static(h._static)),
+        (tuple(sorted(h._traced)), Static(h._static), _Reads(h._reads)),
     ),
-    lambda aux, leaves: Hparams(dict(zip(aux[0], leaves, strict=True)), aux[1].value),
+    lambda aux, leaves: Hparams(dict(zip(aux[0], leaves, strict=True)), aux[1].value, aux[2].names),
 )
 
 
@@ -178,6 +193,11 @@ def _same(a: Any, b: Any) -> bool:
 def float_dtype() -> np.dtype:
     """The program's float type: float32, or float64 where `jax_enable_x64` is set."""
     return np.dtype(jax.dtypes.canonicalize_dtype(np.float64))
+
+
+def is_traced(tree: PyTree) -> bool:
+    """Whether every leaf is a tracer, none a Python number or an array."""
+    return all(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def is_whole(value: Any) -> bool:
