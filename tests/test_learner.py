@@ -8,6 +8,7 @@ import optax
 import pytest
 from flax import nnx
 from problems import MLP, blobs, mlp_learner
+from sklearn.metrics import f1_score
 from solo import batches, largest_difference, xent
 
 import vtune as vt
@@ -212,3 +213,37 @@ def test_hparams_are_a_mapping_and_a_pytree():
     doubled = jax.jit(lambda h: jax.tree.map(lambda v: 2 * v, h))(h)
     assert float(doubled["lr"]) == 2.0
     assert doubled["sizes"] == [1, 2]
+
+
+def test_train_metrics_are_of_all_training_batches_of_a_round():
+    """F1 of the round's rows together, not the mean of the batches' values; weights that hardly
+    move, so that a plain count says what it must be."""
+    learner = mlp_learner(
+        train_metrics={"accuracy": vt.metrics.accuracy, "f1": vt.metrics.f1(average="macro")}
+    )
+    still = {"lr": vt.Float(1e-9, 1e-9)}
+    sweep = vt.tune(learner, still, DATA, search=vt.Random(2), epochs=2, batch_size=16)
+    for member in sweep:
+        rows = np.asarray(DATA.rows(0, 1, 16)).ravel()
+        y = np.asarray(DATA.arrays["y"])[rows]
+        predicted = np.asarray(member.predict(np.asarray(DATA.arrays["x"])[rows])).argmax(axis=-1)
+        f1 = f1_score(y, predicted, average="macro")
+        expected = {"accuracy": np.mean(predicted == y), "f1": f1}
+        for name, value in expected.items():
+            assert member.history[f"train/{name}"][1] == pytest.approx(value, abs=1e-6)
+    assert "train/f1" in sweep.table()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "error", "says"),
+    [
+        ({"auc": vt.metrics.roc_auc("ovr")}, TypeError, r"train_metrics\['auc'\] needs every row"),
+        ({"f1": vt.metrics.f1}, ValueError, r"train_metrics\['f1'\]: f1 is of two classes"),
+        ({"loss": vt.metrics.accuracy}, ValueError, r"train_metrics: the name 'loss' is taken"),
+        ([vt.metrics.accuracy], TypeError, r"train_metrics=\[.*\] is not a dict"),
+    ],
+)
+def test_wrong_train_metrics_are_named(metrics, error, says, compilations):
+    with compilations() as seen, pytest.raises(error, match=says):
+        weights_after(mlp_learner(train_metrics=metrics))
+    assert seen.count == 0

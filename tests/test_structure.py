@@ -158,7 +158,7 @@ def test_draws_that_differ_are_not_taken_for_the_same(where):
         scale = h["scale"] if where == "static" else h["scale"] * h["lr"]
         return {
             "drawn": jax.random.normal(key, (3,)) * scale,
-            "plain": jnp.full(h["other"], h["lr"]),
+            "plain": jnp.full(h["n"], h["lr"]),
         }
 
     drawing = vt.Learner(

@@ -290,7 +290,7 @@ def _train(
     start: Array,
     end: Array,
     arguments: Arguments,
-) -> list[tuple[PyTree, Array, dict[str, Array]]]:
+) -> list[tuple[PyTree, Array, dict[str, Any]]]:
     """Steps [start, end): rows of a chunk of steps are gathered once for all the cohorts.
 
     Returns:
@@ -381,8 +381,8 @@ def _rows_of(cohort: CohortPlan, rows: Any, offset: Array, length: int) -> Any:
 
 def _zero_sums(
     plan: Plan, cohort: CohortPlan, population: Population, arguments: Arguments
-) -> dict[str, Array]:
-    """Zeros [pop] for the sums of the step metrics."""
+) -> dict[str, Any]:
+    """Zeros [pop, ...] for the sums of the step metrics."""
     data, learner = arguments.data, traced_once(plan.learner)
 
     alone = lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype)
