@@ -38,7 +38,7 @@ def population_figure(sweep: vt.Sweep, path: Path) -> None:
         curves[:, best],
         color=STRONG,
         linewidth=2,
-        label=f"best: {curves[-1, best]:.3f}",
+        label=f"best: {sweep.best.score:.3f}",
     )
     first.set(
         xlabel="round", ylabel=metric, title=f"{len(sweep)} learning curves", ylim=(low, high)

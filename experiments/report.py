@@ -29,13 +29,14 @@ def write(sweep: vt.Sweep, out: Path, draw: Callable[[Path], None]) -> None:
 def show_best(sweep: vt.Sweep, count: int) -> None:
     """The best settings as a table: hyperparameters, last scores, status."""
     metrics = [name for name, values in sweep.history.items() if values.ndim == 2]
+    held = sweep.table()  # with the weights that each member holds
     table = Table(title=f"the {count} best of {len(sweep)} settings")
     for name in ("member", *sweep.space.names, *metrics, "status"):
         table.add_column(name, justify="right")
     for index in sweep.ranking[:count]:
         member = sweep[int(index)]
         values = [member.hparams.get(name, "") for name in sweep.space.names]
-        values += [member.history[name][-1] for name in metrics]
+        values += [held.loc[member.index, name] for name in metrics]
         shown = [
             f"{v:.4g}" if isinstance(v, float) or hasattr(v, "dtype") else str(v) for v in values
         ]

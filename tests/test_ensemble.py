@@ -8,7 +8,7 @@ import pytest
 import sklearn.metrics as sk
 from problems import LR, MLP, blobs, mlp_learner, quadratic
 from sklearn.datasets import load_digits
-from solo import xent
+from solo import plain_loop, xent
 
 import vtune as vt
 
@@ -45,6 +45,21 @@ def test_the_best_are_averaged(sweep):
     one = sweep.ensemble(1)
     assert one.score == pytest.approx(sweep.best.score, rel=1e-5)
     assert "loss=" in repr(three)
+
+
+def test_an_ensemble_predicts_what_plain_loops_do(x64):
+    data = blobs(rows=100)
+    optimizer = lambda h: optax.sgd(h["lr"])
+    learner = vt.flax_learner(MLP(), optimizer=optimizer, loss=xent)
+    sweep = vt.tune(learner, LR, data, search=vt.Halton(3), epochs=2, batch_size=25)
+    both, x = sweep.ensemble(2), np.asarray(data.arrays["x"])
+    train = plain_loop(lambda h: MLP(), optimizer)
+    outputs = []
+    for member in both.members:
+        options = {"seed": 0, "id": member.index, "steps": 6, "batch_size": 25}
+        variables, _, _ = train(member.hparams, data, **options)
+        outputs.append(MLP().apply(variables, x))
+    np.testing.assert_allclose(both.predict(x), np.mean(outputs, axis=0), atol=1e-9)
 
 
 def test_probabilities_are_averaged_as_probabilities(sweep):

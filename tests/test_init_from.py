@@ -51,6 +51,15 @@ def test_a_part_of_the_weights_frozen_equals_a_plain_loop(x64):
     assert again.score == pytest.approx(sweep[2].score, abs=1e-12)
 
 
+@pytest.mark.parametrize("devices", [(2, 1), (1, 2)])
+def test_weights_of_other_devices_are_taken(devices):
+    first, then = (vt.Layout(devices=n) for n in devices)
+    learner = mlp_learner()
+    best = tune(learner, layout=first).best
+    second = tune(learner, {"lr": vt.Float(1e-8, 1e-7)}, init_from=best, layout=then)
+    assert second[0].score == pytest.approx(best.score, rel=1e-3)
+
+
 def test_a_loaded_sweep_knows_where_it_started(tmp_path):
     learner = mlp_learner()
     part = {"Dense_1": {"bias": np.array([1.0, -1.0, 2.0], np.float32)}}

@@ -7,10 +7,13 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from problems import LR, MLP, blobs
+from solo import plain_loop, xent
 
 import vtune as vt
 from vtune.evaluate import evaluation_batches
@@ -259,6 +262,37 @@ def test_single_precision_is_close():
     for name, (metric, reference) in REGRESSION.items():
         got = in_batches(metric, outputs, y, 64)
         assert got == pytest.approx(reference(y, outputs), rel=1e-4), name
+
+
+def test_recorded_metrics_are_those_of_a_plain_loop(x64):
+    """Trained, accumulated over padded batches, beside scikit-learn on a plain loop's outputs."""
+    data = blobs(rows=90)
+    optimizer = lambda h: optax.adam(h["lr"])
+    names = ("accuracy", "balanced_accuracy", "log_loss", "top_k_accuracy", "confusion_matrix")
+    metrics = {name: getattr(M, name) for name in names}
+    metrics |= {"f1": M.f1("macro"), "recall": M.recall("weighted"), "auc": M.roc_auc("ovr")}
+    learner = vt.flax_learner(MLP(), optimizer=optimizer, loss=xent, metrics=metrics)
+    options = {"epochs": 2, "batch_size": 16, "eval_batch_size": 7}
+    sweep = vt.tune(learner, LR, data, search=vt.Halton(2), **options)
+    train = plain_loop(lambda h: MLP(), optimizer)
+    variables, _, _ = train(sweep[1].hparams, data, seed=0, id=1, steps=8, batch_size=16)
+    valid = np.asarray(data.valid)
+    x, y = (np.asarray(data.arrays[name])[valid] for name in ("x", "y"))
+    z = np.asarray(MLP().apply(variables, x))
+    p = softmax(z)
+    expected = {
+        "accuracy": sk.accuracy_score(y, z.argmax(1)),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, z.argmax(1)),
+        "log_loss": sk.log_loss(y, p, labels=range(3)),
+        "top_k_accuracy": sk.top_k_accuracy_score(y, z, k=2, labels=range(3)),
+        "confusion_matrix": sk.confusion_matrix(y, z.argmax(1), labels=range(3)),
+        "f1": sk.f1_score(y, z.argmax(1), average="macro"),
+        "recall": sk.recall_score(y, z.argmax(1), average="weighted"),
+        "auc": sk.roc_auc_score(y, p, multi_class="ovr"),
+    }
+    assert set(expected) == set(metrics)
+    for name, value in expected.items():
+        np.testing.assert_allclose(sweep[1].history[name][-1], value, atol=1e-6, err_msg=name)
 
 
 def test_broken_outputs_are_never_right():

@@ -177,6 +177,33 @@ def test_another_draw_of_epochs_compiles_nothing(compilations):
     assert counts == [1, 0]
 
 
+def test_the_best_weights_are_those_of_a_plain_loop_up_to_the_best_round(x64):
+    data = blobs()
+    optimizer = lambda h: optax.sgd(h["lr"])
+    learner = vt.flax_learner(MLP(), optimizer=optimizer, loss=xent)
+    given = [{"lr": lr} for lr in (0.05, 3.0, 8.0)]  # the large ones get worse on the way
+    sweep = vt.tune(
+        learner,
+        {"lr": vt.Float(1e-3, 10.0, log=True)},
+        data,
+        search=vt.Given(given),
+        epochs=8,
+        batch_size=16,
+        patience=3,
+    )
+    train = plain_loop(lambda h: MLP(), optimizer)
+    rounds = sweep.table()["loss/best_round"].tolist()
+    assert min(rounds) < 7  # not the last for all
+    for member, best in zip(sweep, rounds, strict=True):
+        steps = (best + 1) * (len(data.train) // 16)
+        variables, _, metrics = train(
+            member.hparams, data, seed=0, id=member.index, steps=steps, batch_size=16
+        )
+        assert largest_difference(variables, member.variables) < 1e-9
+        assert metrics["loss"] == pytest.approx(member.score, abs=1e-9)
+        assert np.nanmin(member.history["loss"]) == member.score
+
+
 def test_structural_epochs_are_plain_numbers_for_schedules():
     def optimizer(h):  # Optax compares the steps in Python
         schedule = optax.cosine_decay_schedule(1.0, h["total_steps"])

@@ -259,7 +259,7 @@ def _weights(learner: Learner, init_from: Any) -> Any:
     check_finite(
         "init_from", {keystr(k): np.asarray(v) for k, v in jax.tree.leaves_with_path(tree)}
     )
-    return as_arrays(tree)
+    return as_arrays(jax.tree.map(np.asarray, tree))  # a program of other devices takes them, too
 
 
 def _cohort_plan(
