@@ -27,11 +27,7 @@ def most_epochs(cohorts: tuple[Cohort, ...], epochs: Callable[[Hparams], Any]) -
         ends = [
             {name: d.from_unit(np.array([u]))[0] for name, d in traced.items()} for u in (0.0, last)
         ]
-        columns = [
-            {name: values[i] for name, values in cohort.hparams.items()}
-            for i in range(len(cohort.id))
-        ]
-        for setting in columns + ends:
+        for setting in [*_settings(cohort), *ends]:
             try:
                 value = epochs(Hparams(setting, static))
             except UnknownHyperparameterError as error:
@@ -61,13 +57,16 @@ def with_total_steps(
     try:
         return cohort, int(epochs(Hparams({}, combination.static))) * steps
     except UnknownHyperparameterError:
-        settings = [
-            {name: values[i] for name, values in cohort.hparams.items()}
-            for i in range(len(cohort.id))
-        ]
-        each = [int(epochs(Hparams(setting, combination.static))) * steps for setting in settings]
+        own = [epochs(Hparams(setting, combination.static)) for setting in _settings(cohort)]
+        each = [int(number) * steps for number in own]
         hparams = {**cohort.hparams, "total_steps": np.asarray(each, np.int32)}
         return cohort._replace(hparams=hparams), None
+
+
+def _settings(cohort: Cohort) -> list[dict[str, Any]]:
+    """By member its traced values."""
+    columns = cohort.hparams.items()
+    return [{name: values[i] for name, values in columns} for i in range(len(cohort.id))]
 
 
 def stopping_of(
@@ -85,10 +84,9 @@ def stopping_of(
     keep = keep or ("last" if patience is None else "best")
     if patience is None and own_epochs is None and keep == "last":
         return None
-    what = (
-        "patience=" if patience is not None else "keep=" if own_epochs is None else "epochs= of h"
-    )
     if not getattr(refiner, "idle", False):
+        given = {"patience=": patience, "epochs= as a function": own_epochs, "keep=": keep}
+        what = next(name for name, value in given.items() if value is not None)
         raise ValueError(
             f"{what} goes with plain search; {type(refiner).__name__} decides itself who goes on: "
             "leave one of the two out"

@@ -10,7 +10,7 @@ import numpy as np
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Record
 from vtune.search import Cohort
-from vtune.stopping import Ends
+from vtune.stopping import Ends, ends
 
 
 class Records(NamedTuple):
@@ -48,7 +48,7 @@ class Records(NamedTuple):
         return np.array(path[::-1], np.int32)
 
 
-def join(plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int, ends: Ends) -> Records:
+def join(plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int) -> Records:
     """Puts the cohorts' records side by side, by member instead of by slot."""
     ids = sorted(int(i) for cohort in cohorts for i in cohort.id)
     column_of = {id: column for column, id in enumerate(ids)}
@@ -56,9 +56,15 @@ def join(plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int, ends:
     settings: dict[str, np.ndarray] = {}
     types: dict[str, Any] = {}
     parents = np.full((rounds, len(ids)), -1, np.int32)
+    held = Ends(*np.zeros((3, len(ids)), np.int32))
     for cohort_plan, cohort, own in zip(plan.cohorts, cohorts, carry, strict=True):
         record: Record = jax.device_get(own.record)
         columns = np.array([column_of[int(i)] for i in cohort.id])
+        standing = np.array([column_of[int(i)] for i in np.asarray(own.population.id)])
+        for all_, own_ends in zip(
+            held, ends(plan, cohort_plan, own.population, rounds), strict=True
+        ):
+            all_[standing] = own_ends
         for number, now, before in _standing(cohort_plan, columns, record.parents, rounds):
             size = len(now)
             parents[number, now] = before
@@ -74,12 +80,10 @@ def join(plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int, ends:
         if not np.isnan(values).any():
             settings[name] = values.astype(types[name])
     names = sorted(history, key=lambda name: (name.startswith("train/"), name))
-    lived = np.sum(parents >= 0, axis=0).tolist()
-    shown = [min(ends.shown.get(id, rounds), n - 1) + 1 for id, n in zip(ids, lived, strict=True)]
-    stopped = np.array([ends.stopped.get(id, -1) for id in ids], np.int32)
+    lived = np.sum(parents >= 0, axis=0)  # a dropped member's weights went as far as it lived
+    through = np.minimum(held.shown + 1, lived).astype(np.int32)
     history = {name: history[name] for name in names}
-    budgets = np.array([ends.budgets.get(id, plan.rounds) for id in ids], np.int32)
-    return Records(history, settings, parents, np.array(shown, np.int32), stopped, budgets)
+    return Records(history, settings, parents, through, held.stopped, held.budget)
 
 
 def _standing(plan: CohortPlan, columns: np.ndarray, parents: np.ndarray, rounds: int) -> Any:

@@ -29,14 +29,14 @@ Curve = Callable[[Any], Array]  # step -> value
 
 def cosine(peak: Any, steps: Any, *, warmup: Any = 0.0, start: Any = 0.0, end: Any = 0.0) -> Curve:
     """Half a cosine from `peak` to `end` (Loshchilov and Hutter 2017), after a warm-up."""
-    return _decaying(
-        "cosine", lambda t: 0.5 * (1 + jnp.cos(jnp.pi * t)), peak, steps, warmup, start, end
-    )
+    falling = lambda t: end + (peak - end) * 0.5 * (1 + jnp.cos(jnp.pi * t))
+    return _warmed("cosine", falling, peak, steps, warmup, start, end)
 
 
 def linear(peak: Any, steps: Any, *, warmup: Any = 0.0, start: Any = 0.0, end: Any = 0.0) -> Curve:
     """A straight line from `peak` to `end`, after a warm-up."""
-    return _decaying("linear", lambda t: 1 - t, peak, steps, warmup, start, end)
+    falling = lambda t: end + (peak - end) * (1 - t)
+    return _warmed("linear", falling, peak, steps, warmup, start, end)
 
 
 def polynomial(
@@ -52,7 +52,8 @@ def polynomial(
     _check("polynomial", power=(power, 0, None))
     # The gradient of 0^power is never asked for; 0 stays 0.
     shape = lambda t: jnp.where(t < 1, jnp.maximum(1 - t, 1e-30) ** power, 0.0)
-    return _decaying("polynomial", shape, peak, steps, warmup, start, end)
+    falling = lambda t: end + (peak - end) * shape(t)
+    return _warmed("polynomial", falling, peak, steps, warmup, start, end)
 
 
 def exponential(
@@ -66,37 +67,37 @@ def exponential(
 ) -> Curve:
     """peak * decay^t, t from 0 to 1 over the steps after the warm-up, never below `end`."""
     _check("exponential", decay=(decay, 0, None))
-    _check_common("exponential", peak, steps, warmup, start, end)
-
-    def value(step: Any) -> Array:
-        rising, t = _phase(step, steps, warmup)
-        falling = jnp.maximum(peak * jnp.asarray(decay, float) ** t, end)
-        return jnp.where(rising < 1, start + (peak - start) * rising, falling)
-
-    return value
+    falling = lambda t: jnp.maximum(peak * jnp.asarray(decay, float) ** t, end)
+    return _warmed("exponential", falling, peak, steps, warmup, start, end)
 
 
 def constant(peak: Any, steps: Any, *, warmup: Any = 0.0, start: Any = 0.0) -> Curve:
     """`peak`, after a warm-up."""
-    return _decaying("constant", jnp.ones_like, peak, steps, warmup, start, 0.0)
+    return _warmed("constant", lambda t: peak, peak, steps, warmup, start, 0.0)
 
 
-def _decaying(
+def _warmed(
     who: str,
-    shape: Callable[[Array], Array],
+    falling: Callable[[Array], Any],
     peak: Any,
     steps: Any,
     warmup: Any,
     start: Any,
     end: Any,
 ) -> Curve:
-    """Rises to `peak`, then follows `shape`, from 1 at t = 0 to 0 at t = 1, down to `end`."""
-    _check_common(who, peak, steps, warmup, start, end)
+    """Rises to `peak`, then follows `falling`, a function of t from 0 to 1."""
+    _check(
+        who,
+        peak=(peak, None, None),
+        steps=(steps, 1, None),
+        warmup=(warmup, 0, 1),
+        start=(start, None, None),
+        end=(end, None, None),
+    )
 
     def value(step: Any) -> Array:
         rising, t = _phase(step, steps, warmup)
-        falling = end + (peak - end) * shape(t)
-        return jnp.where(rising < 1, start + (peak - start) * rising, falling)
+        return jnp.where(rising < 1, start + (peak - start) * rising, falling(t))
 
     return value
 
@@ -109,17 +110,6 @@ def _phase(step: Any, steps: Any, warmup: Any) -> tuple[Array, Array]:
     rising = jnp.where(warm > 0, step / jnp.where(warm > 0, warm, 1.0), 1.0)
     over = (step - warm) / jnp.where(rest > 0, rest, 1.0)
     return jnp.minimum(rising, 1.0), jnp.clip(jnp.where(rest > 0, over, 1.0), 0.0, 1.0)
-
-
-def _check_common(who: str, peak: Any, steps: Any, warmup: Any, start: Any, end: Any) -> None:
-    _check(
-        who,
-        peak=(peak, None, None),
-        steps=(steps, 1, None),
-        warmup=(warmup, 0, 1),
-        start=(start, None, None),
-        end=(end, None, None),
-    )
 
 
 def _check(who: str, **ranges: tuple[Any, Any, Any]) -> None:

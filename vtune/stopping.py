@@ -72,34 +72,39 @@ def _along(chosen: Array, leaf: Array) -> Array:
 
 
 class Ends(NamedTuple):
-    """By id, on the host.
+    """How each member's training ended, by slot, on the host.
 
     Attributes:
-      shown: the round whose weights a member holds at the end. stopped: the round it stopped
-        after, or -1. budgets: the rounds it was to be trained, where these are its own.
+      shown: [pop] the round whose weights it holds at the end. stopped: [pop] the round it stopped
+        after, or -1. budget: [pop] the rounds it was to be trained.
     """
 
-    shown: dict[int, int]
-    stopped: dict[int, int]
-    budgets: dict[int, int]
+    shown: np.ndarray
+    stopped: np.ndarray
+    budget: np.ndarray
 
 
-def settle(plan: Plan, cohort: CohortPlan, population: Population) -> tuple[Population, Ends]:
-    """The population with the weights that are kept, and when each member came to them."""
+def ends(plan: Plan, cohort: CohortPlan, population: Population, rounds: int) -> Ends:
+    """Of a population after so many rounds."""
+    size = population.id.shape[0]
     if plan.stopping is None:
-        return population, Ends({}, {}, {})
+        last = np.full(size, rounds - 1)
+        return Ends(last, np.full(size, -1), np.full(size, plan.rounds))
     traced = {name: np.asarray(values) for name, values in population.hparams.items()}
-    budgets = _budgets(plan, cohort, traced)  # in NumPy: JAX would compile
-    ids, stopped = np.asarray(population.id).tolist(), np.asarray(population.stopped)
-    ends = Ends(
-        {i: int(s) for i, s in zip(ids, stopped, strict=True) if s >= 0},
-        dict(zip(ids, stopped.tolist(), strict=True)),
-        dict(zip(ids, np.broadcast_to(budgets, len(ids)).tolist(), strict=True)),
-    )
+    budget = np.broadcast_to(_budgets(plan, cohort, traced), size)  # in NumPy: JAX would compile
+    stopped = np.asarray(population.stopped)
+    last = np.where(stopped < 0, rounds - 1, stopped)
+    best = plan.stopping.keep == "best"
+    return Ends(np.asarray(population.kept.round) if best else last, stopped, budget)
+
+
+def settle(plan: Plan, population: Population) -> Population:
+    """The population with the weights that are kept, and nothing more about stopping."""
+    if plan.stopping is None:
+        return population
     kept, population = population.kept, population._replace(stopped=None, kept=None)
-    if plan.stopping.keep == "best":
-        died = np.asarray(population.died) >= 0
-        score: Any = np.where(died, -np.inf, np.asarray(kept.score))
-        shown = dict(zip(ids, np.asarray(kept.round).tolist(), strict=True))
-        return population._replace(state=kept.state, score=score), ends._replace(shown=shown)
-    return population, ends
+    if plan.stopping.keep == "last":
+        return population
+    died = np.asarray(population.died) >= 0
+    score: Any = np.where(died, -np.inf, np.asarray(kept.score))
+    return population._replace(state=kept.state, score=score)

@@ -19,7 +19,7 @@ from vtune.records import Records, join
 from vtune.schedule import Schedule
 from vtune.search import Cohort
 from vtune.space import Space
-from vtune.stopping import Ends, settle
+from vtune.stopping import settle
 from vtune.types import PyTree, is_whole
 
 if TYPE_CHECKING:
@@ -297,20 +297,12 @@ def finish(
 ) -> Sweep:
     """Makes the result of what a run left."""
     data = None if arguments.data is None else arguments.data.arrays
-    settled = [
-        settle(plan, cohort, own.population)
-        for cohort, own in zip(plan.cohorts, outcome.carry, strict=True)
-    ]
-    merged: list[dict[int, int]] = [{}, {}, {}]
-    for _, ends in settled:
-        for all_, own in zip(merged, ends, strict=True):
-            all_ |= own
     return Sweep(
         plan,
         space,
         cohorts,
-        tuple(population for population, _ in settled),
-        join(plan, cohorts, outcome.carry, outcome.rounds, Ends(*merged)),
+        tuple(settle(plan, own.population) for own in outcome.carry),
+        join(plan, cohorts, outcome.carry, outcome.rounds),
         int(arguments.seed),
         arguments.data,
         Timing(outcome.compile_seconds, outcome.run_seconds),
