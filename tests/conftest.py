@@ -19,9 +19,11 @@ from jaxtyping import install_import_hook
 # messages that have tests.
 install_import_hook(
     [
+        "vtune.begin",
         "vtune.keys",
         "vtune.metrics",
         "vtune.nn",
+        "vtune.observed",
         "vtune.population",
         "vtune.refine",
         "vtune.run",

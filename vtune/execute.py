@@ -17,6 +17,7 @@ import numpy as np
 
 from vtune import memory
 from vtune import run as program
+from vtune.begin import begin
 from vtune.cache import use_cache
 from vtune.carry import Arguments
 from vtune.check import Found, check_cohort, check_refiner, outputs_of
@@ -113,7 +114,7 @@ def _starting(plan: Plan, arguments: Arguments) -> Any:
         hparams = {k: jax.numpy.zeros(size, dtype) for k, dtype in group.cohort.traced}
         return jax.numpy.zeros(size, "int32"), hparams
 
-    begun = program.begin(plan, [settings(group) for group in groups(plan)], arguments)
+    begun = begin(plan, [settings(group) for group in groups(plan)], arguments)
     return by_cohort(plan, begun)
 
 

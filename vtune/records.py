@@ -60,11 +60,9 @@ def join(plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int) -> Re
     for cohort_plan, cohort, own in zip(plan.cohorts, cohorts, carry, strict=True):
         record: Record = jax.device_get(own.record)
         columns = np.array([column_of[int(i)] for i in cohort.id])
-        standing = np.array([column_of[int(i)] for i in np.asarray(own.population.id)])
-        for all_, own_ends in zip(
-            held, ends(plan, cohort_plan, own.population, rounds), strict=True
-        ):
-            all_[standing] = own_ends
+        # ids keep to their slots wherever members can stop; elsewhere all slots end alike
+        for all_, part in zip(held, ends(plan, cohort_plan, own.population, rounds), strict=True):
+            all_[columns] = part
         for number, now, before in _standing(cohort_plan, columns, record.parents, rounds):
             size = len(now)
             parents[number, now] = before

@@ -17,14 +17,15 @@ import jax.numpy as jnp
 from jax import lax
 
 from vtune import stopping
-from vtune.alike import initialise
+from vtune.begin import begin
 from vtune.carry import Arguments, Carry
 from vtune.data import Data
 from vtune.decide import leading, refine, shrink
 from vtune.evaluate import evaluate
-from vtune.group import Group, by_cohort, groups, joined, lanes, own_slots
-from vtune.keys import IMPL, member_key
-from vtune.learner import first_state, traced_once
+from vtune.group import Group, by_cohort, groups, joined, lanes
+from vtune.keys import member_key
+from vtune.learner import traced_once
+from vtune.observed import named, recorded, summarised, zero_sums
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Population, Record, everywhere, over_members
 from vtune.totals import widened
@@ -56,68 +57,6 @@ def run(plan: Plan, carry: tuple[Carry, ...], first: Any, stop: Any, arguments: 
         through = _run_shrinking if shrinks else _run_lane
         trained |= zip(names, through(plan, lane, own, first, stop, arguments), strict=True)
     return by_cohort(plan, [trained[group.indices] for group in found])
-
-
-def begin(
-    plan: Plan, settings: Sequence[tuple[Array, dict[str, Array]]], arguments: Arguments
-) -> tuple[Carry, ...]:
-    """By group the members before their first round, from their ids and hyperparameters."""
-    found, data = groups(plan), arguments.data
-
-    def init(cohort: CohortPlan, member: Any, shared: Any) -> PyTree:
-        own_id, traced = member
-        seed, (batch, weights) = shared
-        key = member_key(seed, own_id)
-        return first_state(traced_once(plan.learner), key, cohort.h(traced), batch, weights)
-
-    states = initialise(
-        [functools.partial(init, group.cohort) for group in found],
-        settings,
-        arguments.seed,
-        [(_first_batch(group.cohort, data), arguments.weights) for group in found],
-        plan.layout,
-    )
-    return tuple(
-        _blank(plan, group, Population(id, hparams, state, *_unscored(id)), arguments)
-        for group, (id, hparams), state in zip(found, settings, states, strict=True)
-    )
-
-
-def _first_batch(cohort: CohortPlan, data: Data | None) -> PyTree:
-    """What `init` sees: the first rows in stored order."""
-    if data is None or cohort.batch_size is None:
-        return None
-    return data.take(data.train[: cohort.batch_size])
-
-
-def _unscored(id: Array) -> tuple[Array, Array]:
-    """Scores and steps of death before the first round."""
-    return jnp.full(id.shape, -jnp.inf, float_dtype()), jnp.full(id.shape, -1, jnp.int32)
-
-
-def _blank(plan: Plan, group: Group, population: Population, arguments: Arguments) -> Carry:
-    """A group's carry, nothing recorded yet."""
-    cohort, id = group.cohort, population.id
-    population = stopping.begin(plan, population)
-    zeros = _zero_sums(plan, cohort, population, arguments)
-    means = jax.eval_shape(lambda sums: _summarised(plan, sums, jnp.int32(1)), zeros)
-    metrics = jax.eval_shape(
-        lambda p: evaluate(plan, [cohort], [p], jnp.int32(0), arguments)[0][1], population
-    )
-    everything = _named(means, metrics)
-    blank = lambda leaf: jnp.full((plan.rounds, *leaf.shape), jnp.nan, _recorded(leaf))
-    record = Record(
-        parents=jnp.broadcast_to(own_slots(group), (plan.rounds, *id.shape)),
-        hparams=jax.tree.map(
-            lambda leaf: jnp.zeros((plan.rounds, *leaf.shape), leaf.dtype), population.hparams
-        ),
-        metrics=jax.tree.map(blank, everything),
-    )
-    memory = tuple(
-        arguments.refiner.init(arguments.space[index], size)
-        for index, size in zip(group.indices, group.sizes, strict=True)
-    )
-    return Carry(population, memory, record)
 
 
 def _run_lane(
@@ -257,30 +196,12 @@ def _judge(
     seen = alive if live is None else alive & live
 
     def mask(values: Array) -> Array:
-        values = jnp.asarray(values, _recorded(values))
+        values = jnp.asarray(values, recorded(values))
         shaped = seen.reshape(seen.shape + (1,) * (values.ndim - 1))
         return jnp.where(shaped, values, jnp.nan)
 
-    metrics = jax.tree.map(mask, _named(means, metrics))
+    metrics = jax.tree.map(mask, named(means, metrics))
     return population._replace(score=score.astype(float_dtype()), died=died), metrics
-
-
-def _summarised(plan: Plan, sums: PyTree, steps: Array) -> dict[str, Any]:
-    """The step's metrics over a round, by name, from their sums [pop, ...]."""
-    if plan.learner.summarise is None:
-        return {name: value / steps.astype(value.dtype) for name, value in sums.items()}
-    summarise = plan.learner.summarise
-    return jax.vmap(lambda own: dict(summarise(own, steps)))(sums)
-
-
-def _named(means: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
-    """All that is recorded of a round, by name."""
-    return {**{f"train/{name}": value for name, value in means.items()}, **metrics}
-
-
-def _recorded(value: Any) -> Any:
-    """The type that a metric is recorded in: one that knows NaN."""
-    return jnp.promote_types(value.dtype, jnp.float32)
 
 
 def _train(
@@ -353,7 +274,7 @@ def _train(
         return offset + count, advance(offset, count, own, loops)
 
     loops: Any = tuple(
-        (population.state, population.died, _zero_sums(plan, own, population, arguments))
+        (population.state, population.died, zero_sums(plan, own, population, arguments))
         for own, population in zip(cohorts, populations, strict=True)
     )
     if stride.even:
@@ -361,7 +282,7 @@ def _train(
         loops = lax.fori_loop(0, periods, even_period, loops)
     else:
         _, loops = lax.while_loop(lambda where: where[0] < end, uneven_chunk, (start, loops))
-    return [(state, died, _summarised(plan, sums, end - start)) for state, died, sums in loops]
+    return [(state, died, summarised(plan, sums, end - start)) for state, died, sums in loops]
 
 
 def _epoch_rows(cohort: CohortPlan, data: Data | None, seed: Any, offset: Array) -> Any:
@@ -377,27 +298,6 @@ def _rows_of(cohort: CohortPlan, rows: Any, offset: Array, length: int) -> Any:
         return None
     place = offset % cohort.steps_per_epoch + jnp.arange(length)
     return jnp.take(rows, place, axis=0, mode="clip")
-
-
-def _zero_sums(
-    plan: Plan, cohort: CohortPlan, population: Population, arguments: Arguments
-) -> dict[str, Any]:
-    """Zeros [pop, ...] for the sums of the step metrics."""
-    data, learner = arguments.data, traced_once(plan.learner)
-
-    alone = lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype)
-    traced, state = jax.tree.map(alone, (population.hparams, population.state))
-    batch = None
-    if data is not None and cohort.batch_size is not None:
-        batch = jax.eval_shape(lambda: data.take(data.train[: cohort.batch_size]))
-
-    def one(traced: dict[str, Array], state: PyTree, batch: PyTree) -> Any:
-        key = jax.random.key(0, impl=IMPL)
-        return dict(widened(learner.step(key, cohort.h(traced), state, batch)[1]))
-
-    shapes = jax.eval_shape(one, traced, state, batch)
-    size = population.id.shape[0]
-    return jax.tree.map(lambda s: jnp.zeros((size, *s.shape), s.dtype), shapes)
 
 
 def _all_finite(tree: PyTree) -> Array:

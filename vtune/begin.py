@@ -1,0 +1,85 @@
+"""The carry before the first round: members initialised, nothing recorded."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vtune import stopping
+from vtune.alike import initialise
+from vtune.carry import Arguments, Carry
+from vtune.data import Data
+from vtune.evaluate import evaluate
+from vtune.group import Group, groups, own_slots
+from vtune.keys import member_key
+from vtune.learner import first_state, traced_once
+from vtune.observed import named, recorded, summarised, zero_sums
+from vtune.plan import CohortPlan, Plan
+from vtune.population import Population, Record
+from vtune.types import Array, PyTree, float_dtype
+
+
+def begin(
+    plan: Plan, settings: Sequence[tuple[Array, dict[str, Array]]], arguments: Arguments
+) -> tuple[Carry, ...]:
+    """By group the members before their first round, from their ids and hyperparameters."""
+    found, data = groups(plan), arguments.data
+
+    def init(cohort: CohortPlan, member: Any, shared: Any) -> PyTree:
+        own_id, traced = member
+        seed, (batch, weights) = shared
+        key = member_key(seed, own_id)
+        return first_state(traced_once(plan.learner), key, cohort.h(traced), batch, weights)
+
+    states = initialise(
+        [functools.partial(init, group.cohort) for group in found],
+        settings,
+        arguments.seed,
+        [(_first_batch(group.cohort, data), arguments.weights) for group in found],
+        plan.layout,
+    )
+    return tuple(
+        _blank(plan, group, Population(id, hparams, state, *_unscored(id)), arguments)
+        for group, (id, hparams), state in zip(found, settings, states, strict=True)
+    )
+
+
+def _first_batch(cohort: CohortPlan, data: Data | None) -> PyTree:
+    """What `init` sees: the first rows in stored order."""
+    if data is None or cohort.batch_size is None:
+        return None
+    return data.take(data.train[: cohort.batch_size])
+
+
+def _unscored(id: Array) -> tuple[Array, Array]:
+    """Scores and steps of death before the first round."""
+    return jnp.full(id.shape, -jnp.inf, float_dtype()), jnp.full(id.shape, -1, jnp.int32)
+
+
+def _blank(plan: Plan, group: Group, population: Population, arguments: Arguments) -> Carry:
+    """A group's carry, nothing recorded yet."""
+    cohort, id = group.cohort, population.id
+    population = stopping.begin(plan, population)
+    zeros = zero_sums(plan, cohort, population, arguments)
+    means = jax.eval_shape(lambda sums: summarised(plan, sums, jnp.int32(1)), zeros)
+    metrics = jax.eval_shape(
+        lambda p: evaluate(plan, [cohort], [p], jnp.int32(0), arguments)[0][1], population
+    )
+    everything = named(means, metrics)
+    blank = lambda leaf: jnp.full((plan.rounds, *leaf.shape), jnp.nan, recorded(leaf))
+    record = Record(
+        parents=jnp.broadcast_to(own_slots(group), (plan.rounds, *id.shape)),
+        hparams=jax.tree.map(
+            lambda leaf: jnp.zeros((plan.rounds, *leaf.shape), leaf.dtype), population.hparams
+        ),
+        metrics=jax.tree.map(blank, everything),
+    )
+    memory = tuple(
+        arguments.refiner.init(arguments.space[index], size)
+        for index, size in zip(group.indices, group.sizes, strict=True)
+    )
+    return Carry(population, memory, record)
