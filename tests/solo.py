@@ -17,18 +17,28 @@ def xent(logits, batch, h):
     return optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"])
 
 
-def batches(data, seed, steps, batch_size):
+def batches(data, seed, steps, batch_size, fold=None):
     """The training batches of steps 0, 1, ..."""
-    per_epoch = data.train.shape[0] // batch_size
+    per_epoch = data.train_rows // batch_size
     rows = None
     for step in range(steps):
         if step % per_epoch == 0:
             rows = np.asarray(data.rows(seed, step // per_epoch, batch_size))
-        yield {k: v[rows[step % per_epoch]] for k, v in data.arrays.items()}
+            rows = rows if fold is None else rows[fold]
+        yield own_rows(data, rows[step % per_epoch], fold)
 
 
-def valid_batch(data):
-    return {k: v[np.asarray(data.valid)] for k, v in data.arrays.items()}
+def valid_batch(data, fold=None):
+    return own_rows(data, np.asarray(data.valid) if fold is None else data.fold(fold)[1], fold)
+
+
+def own_rows(data, rows, fold=None):
+    """Some rows of the data, scaled as their fold is."""
+    taken = {k: v[rows] for k, v in data.arrays.items()}
+    if fold is not None:
+        for k, (shift, factor) in data.scaling.items():
+            taken[k] = (taken[k] - shift[fold][None]) / factor[fold][None]
+    return taken
 
 
 def mean(loss):
@@ -88,19 +98,34 @@ def plain_loop(model, optimizer, mode=None, loss=xent, penalty=None, augment=Non
     def logits_of(params, other, batch, h):
         return model(h).apply({"params": params, **other}, batch["x"], **off)
 
-    def train(h, data, *, seed, id, steps, batch_size, path=None, start=None, show=None):
+    def train(
+        h,
+        data,
+        *,
+        seed,
+        id,
+        steps,
+        batch_size,
+        path=None,
+        start=None,
+        show=None,
+        fold=None,
+        repeat=None,
+    ):
         """Returns the variables, the training losses and the validation metrics.
 
         path: (step) -> (id, h) where these change on the way, as a refiner makes them. start:
         parameters from elsewhere. show: (opt_state, params) -> the weights that are judged.
+        fold, repeat: of data in folds, or with seeds.
         """
         h = {k: jnp.asarray(v, float) for k, v in h.items()}
-        key = vt.member_key(seed, id)
-        first = data.arrays["x"][np.asarray(data.train)[:batch_size]]
+        key = vt.member_key(seed, id, fold, repeat)
+        known = data.train if fold is None else data.train[fold]
+        first = own_rows(data, np.asarray(known)[:batch_size], fold)["x"]
         params, opt_state = begin(key, first, h, start)
         params, other = params["params"], {k: v for k, v in params.items() if k != "params"}
         losses = []
-        for number, batch in enumerate(batches(data, seed, steps, batch_size)):
+        for number, batch in enumerate(batches(data, seed, steps, batch_size, fold)):
             if path is not None:
                 id, h = path(number)
                 key, h = vt.member_key(seed, id), {k: jnp.asarray(v, float) for k, v in h.items()}
@@ -109,7 +134,7 @@ def plain_loop(model, optimizer, mode=None, loss=xent, penalty=None, augment=Non
             )
             losses.append(float(value))
         params = params if show is None else show(opt_state, params)
-        valid = valid_batch(data)
+        valid = valid_batch(data, fold)
         logits = logits_of(params, other, valid, h)
         hits = np.asarray(jnp.argmax(logits, -1) == valid["y"], np.float64)
         metrics = {

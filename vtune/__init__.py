@@ -5,6 +5,7 @@ from vtune.distributions import Categorical, Float, Int, Ordinal
 from vtune.search import Given, Grid, Halton, Random
 from vtune.idx import read_idx
 from vtune.data import Data, holdout, split
+from vtune.folds import Folds, kfold
 from vtune.scaling import class_weights, min_max_scale, standardize
 from vtune.types import Hparams, Rows
 from vtune.keys import member_key
@@ -33,6 +34,7 @@ __all__ = [
     "Data",
     "Ensemble",
     "Float",
+    "Folds",
     "Given",
     "Grid",
     "Halton",
@@ -57,6 +59,7 @@ __all__ = [
     "class_weights",
     "flax_learner",
     "holdout",
+    "kfold",
     "load",
     "lower",
     "member_key",

@@ -11,6 +11,7 @@ import numpy as np
 from vtune.carry import Arguments, Path
 from vtune.data import Data
 from vtune.execute import execute
+from vtune.folds import Folds
 from vtune.member import Member
 from vtune.plan import CohortPlan, Plan, describe
 from vtune.refine.keep import Keep
@@ -59,7 +60,12 @@ def rerun(sweep: Sweep, index: int, data: Data | None) -> Member:
     if data is None and own.batch_size is not None:
         raise ValueError("rerun: a loaded sweep holds no data; give rerun(i, data=...)")
     if data is not None and own.batch_size is not None:
-        steps = data.train.shape[0] // own.batch_size
+        folds = sweep._plan.trainings
+        if (data.folds if isinstance(data, Folds) else None) != (
+            folds.folds if folds is not None and folds.folded else None
+        ):
+            raise ValueError("rerun: the data are in other folds than those of the sweep")
+        steps = data.train_rows // own.batch_size
         if steps != own.steps_per_epoch:
             raise ValueError(
                 f"rerun: the data give {steps} steps an epoch, the sweep had "

@@ -15,11 +15,11 @@ from vtune.carry import Arguments, Carry
 from vtune.data import Data
 from vtune.evaluate import evaluate
 from vtune.group import Group, groups, own_slots
-from vtune.keys import member_key
 from vtune.learner import first_state, traced_once
 from vtune.observed import named, recorded, summarised, zero_sums
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Population, Record
+from vtune.trainings import Place, over_trainings, training_key
 from vtune.types import Array, PyTree, float_dtype
 
 
@@ -32,8 +32,12 @@ def begin(
     def init(cohort: CohortPlan, member: Any, shared: Any) -> PyTree:
         own_id, traced = member
         seed, (batch, weights) = shared
-        key = member_key(seed, own_id)
-        return first_state(traced_once(plan.learner), key, cohort.h(traced), batch, weights)
+
+        def training(place: Place | None, own: None, batch: PyTree) -> PyTree:
+            key = training_key(seed, own_id, place)
+            return first_state(traced_once(plan.learner), key, cohort.h(traced), batch, weights)
+
+        return over_trainings(training, plan.trainings)(None, batch)
 
     states = initialise(
         [functools.partial(init, group.cohort) for group in found],
@@ -52,7 +56,7 @@ def _first_batch(cohort: CohortPlan, data: Data | None) -> PyTree:
     """What `init` sees: the first rows in stored order."""
     if data is None or cohort.batch_size is None:
         return None
-    return data.take(data.train[: cohort.batch_size])
+    return data.take(data.first_rows(cohort.batch_size))
 
 
 def _unscored(id: Array) -> tuple[Array, Array]:
@@ -69,7 +73,7 @@ def _blank(plan: Plan, group: Group, population: Population, arguments: Argument
     metrics = jax.eval_shape(
         lambda p: evaluate(plan, [cohort], [p], jnp.int32(0), arguments)[0][1], population
     )
-    everything = named(means, metrics)
+    everything = jax.eval_shape(functools.partial(named, plan), means, metrics)
     blank = lambda leaf: jnp.full((plan.rounds, *leaf.shape), jnp.nan, recorded(leaf))
     record = Record(
         parents=jnp.broadcast_to(own_slots(group), (plan.rounds, *id.shape)),

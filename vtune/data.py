@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vtune.keys import row_key
-from vtune.types import Array, IntArray, is_whole
+from vtune.types import Array, IntArray, float_dtype, is_whole
 
 
 @jax.tree_util.register_pytree_node_class
@@ -58,6 +58,34 @@ class Data:
         order = jax.random.permutation(row_key(seed, 0, epoch), self.train)
         return order[: steps * batch_size].reshape(steps, batch_size)
 
+    def replace(self, arrays: dict[str, Any], scaling: Mapping) -> Data:
+        """The same rows of other arrays."""
+        return Data(arrays, self.train, self.valid, scaling)
+
+    folded = False  # whether what is gathered has an axis of folds
+
+    @property
+    def train_rows(self) -> int:
+        """How many rows are trained on."""
+        return self.train.shape[0]
+
+    @property
+    def valid_rows(self) -> int:
+        """How many rows are scored."""
+        return self.valid.shape[0]
+
+    def first_rows(self, batch_size: int) -> Array:
+        """[batch] the first training rows in stored order."""
+        return self.train[:batch_size]
+
+    def evaluation(self, size: int) -> tuple[Array, Array]:
+        """[batches, size] validation rows, and their weights, 0 on the last batch's padding."""
+        batches = -(-self.valid_rows // size)
+        place = np.arange(batches * size)
+        index = jnp.take(self.valid, np.minimum(place, self.valid_rows - 1))
+        weight = jnp.asarray((place < self.valid_rows).reshape(batches, size), float_dtype())
+        return index.reshape(batches, size), weight
+
     def take(self, rows: Array) -> dict[str, Array]:
         """Gathers rows of every array; the result has the leading axes of `rows`."""
         return {k: jnp.take(v, rows, axis=0, mode="clip") for k, v in self.arrays.items()}
@@ -102,7 +130,7 @@ def holdout(
       >>> holdout({"x": np.zeros((10, 3), np.float32), "y": np.zeros(10, np.int32)})
       Data(x: float32[10, 3], y: int32[10]; train 8 rows, valid 2)
     """
-    checked = _check_arrays("holdout", arrays)
+    checked = check_arrays("holdout", arrays)
     if not isinstance(fraction, int | float | np.floating) or not 0 < fraction < 1:
         raise ValueError(f"holdout: fraction={fraction!r} must lie between 0 and 1, such as 0.2")
     if not is_whole(seed) or seed < 0:
@@ -136,7 +164,7 @@ def split(train: Mapping[str, Any], valid: Mapping[str, Any]) -> Data:
     Raises:
       TypeError, ValueError: as `holdout`, and where the two do not go together.
     """
-    a, b = _check_arrays("split: train", train), _check_arrays("split: valid", valid)
+    a, b = check_arrays("split: train", train), check_arrays("split: valid", valid)
     if a.keys() != b.keys():
         raise ValueError(f"split: train has {sorted(a)}, valid has {sorted(b)}; give the same")
     for name in a:
@@ -165,7 +193,8 @@ def check_finite(who: str, arrays: Mapping[str, np.ndarray]) -> None:
                 )
 
 
-def _check_arrays(who: str, arrays: Any) -> dict[str, np.ndarray]:
+def check_arrays(who: str, arrays: Any) -> dict[str, np.ndarray]:
+    """The arrays as they can be held; raises TypeError or ValueError where they cannot."""
     if not isinstance(arrays, Mapping):
         raise TypeError(f'{who}: {type(arrays).__name__} is not a dict such as {{"x": X, "y": y}}')
     if not arrays:

@@ -8,16 +8,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from vtune.carry import Arguments
-from vtune.keys import member_key
 from vtune.learner import traced_once
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Population, over_members
 from vtune.totals import join_rows, split_rows
-from vtune.types import Array, PyTree, float_dtype
+from vtune.trainings import Place, axes, each, over_trainings, training_key
+from vtune.types import Array, PyTree
 
 
 def evaluate(
@@ -27,7 +26,8 @@ def evaluate(
     end: Array,
     arguments: Arguments,
 ) -> list[tuple[Array, dict[str, Array]]]:
-    """By cohort the score [pop] and all metrics of every member, on the validation rows.
+    """By cohort the score and all metrics of every training, each [pop, ...], on the validation
+    rows.
 
     Each batch of rows is gathered once for all of them.
     """
@@ -36,16 +36,23 @@ def evaluate(
     def measure(cohort: CohortPlan, member: Any, shared: Any) -> Any:
         own_id, traced, state = member
         seed, end, number, batch, weight = shared
-        key = jax.random.fold_in(jax.random.fold_in(member_key(seed, own_id), end), number)
-        totals = learner.measure(key, cohort.h(traced), state, batch, weight)
-        return split_rows(totals)
+
+        def training(place: Place | None, state: PyTree, rows: Any) -> Any:
+            key = jax.random.fold_in(training_key(seed, own_id, place), end)
+            key = jax.random.fold_in(key, number)
+            return split_rows(learner.measure(key, cohort.h(traced), state, *rows))
+
+        return over_trainings(training, plan.trainings, plan.layout)(state, (batch, weight))
 
     def finish(totals: PyTree, shared: Any) -> Any:
-        metrics = dict(learner.score(totals))
-        if callable(plan.metric):
-            metrics["score"] = plan.metric(metrics)
-        value = jnp.asarray(metrics["score" if callable(plan.metric) else plan.metric])
-        return value, metrics
+        def training(totals: PyTree) -> Any:
+            metrics = dict(learner.score(totals))
+            if callable(plan.metric):
+                metrics["score"] = plan.metric(metrics)
+            value = jnp.asarray(metrics["score" if callable(plan.metric) else plan.metric])
+            return value, metrics
+
+        return each(training, plan.trainings)(totals)
 
     over = [over_members(functools.partial(measure, own), plan.layout) for own in cohorts]
     members = [(own.id, own.hparams, own.state) for own in populations]
@@ -58,7 +65,7 @@ def evaluate(
         summed, rows = measured(seed, end, jnp.int32(0), None, jnp.ones(1))
         rows = jax.tree.map(lambda a: a[None], rows)
     else:
-        index, weight = evaluation_batches(data.valid, plan.eval_batch_size)
+        index, weight = data.evaluation(plan.eval_batch_size)
 
         def one_batch(total: PyTree, xs: Any) -> Any:
             number, own_rows, own_weight = xs
@@ -72,13 +79,5 @@ def evaluate(
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         summed, rows = lax.scan(one_batch, zeros, (number, index, weight))
     score = over_members(finish, plan.layout)
-    return [score(join_rows(*totals), None) for totals in zip(summed, rows, strict=True)]
-
-
-def evaluation_batches(valid: Array, size: int) -> tuple[Array, Array]:
-    """Validation rows [batches, size] and their weights, 0 on the last batch's padding."""
-    rows = valid.shape[0]
-    batches = -(-rows // size)
-    place = np.arange(batches * size)
-    index = jnp.take(valid, np.minimum(place, rows - 1)).reshape(batches, size)
-    return index, jnp.asarray((place < rows).reshape(batches, size), float_dtype())
+    leading = 1 + len(axes(plan.trainings))
+    return [score(join_rows(*totals, leading), None) for totals in zip(summed, rows, strict=True)]

@@ -29,6 +29,7 @@ from vtune.refine.base import Rung
 from vtune.search import Cohort
 from vtune.space import parse
 from vtune.sweep import Sweep, Timing
+from vtune.trainings import Trainings, axes
 from vtune.types import PyTree, Static
 from vtune.weights import nested, paths
 
@@ -134,10 +135,11 @@ def load(path: str | os.PathLike, learner: Learner) -> Sweep:
         resolve_layout(None, max(cohort.size for cohort in plans)),
         None,
         jax_config(),
+        trainings=Trainings(*manifest["trainings"]) if manifest.get("trainings") else None,
     )
     spec = manifest["rows"]
     for index, cohort in enumerate(plans):
-        shapes = _state_shapes(learner, cohort, spec)
+        shapes = _state_shapes(learner, cohort, spec, axes(plan.trainings))
         left = _left(cohorts[index].id, arrays["parents"])
         populations.append(_population(folder, index, cohorts[index], left, shapes, weights))
     records = Records(
@@ -207,6 +209,7 @@ def _manifest(sweep: Sweep) -> dict[str, Any]:
         "eval_batch_size": plan.eval_batch_size,
         "seed": sweep.seed,
         "rows": sweep._rows,
+        "trainings": plan.trainings,
         "scaling": list(sweep._scaling),
         "init_from": [list(path) for path in paths(sweep._weights)],
         "history": list(sweep.history),
@@ -289,7 +292,11 @@ def _population(
     return jax.tree.unflatten(structure, leaves)
 
 
-def _state_shapes(learner: Learner, cohort: CohortPlan, spec: dict | None) -> PyTree:
+def _state_shapes(
+    learner: Learner, cohort: CohortPlan, spec: dict | None, axes: tuple[int, ...]
+) -> PyTree:
+    """Of a member's state; `axes` are those of its folds and seeds."""
+
     def init(traced: dict[str, Any]) -> PyTree:
         batch = None
         if spec is not None and cohort.batch_size is not None:
@@ -300,7 +307,8 @@ def _state_shapes(learner: Learner, cohort: CohortPlan, spec: dict | None) -> Py
         return learner.init(member_key(np.uint32(0), 0), cohort.h(traced), batch)
 
     traced = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
-    return jax.eval_shape(init, traced)
+    alone = jax.eval_shape(init, traced)
+    return jax.tree.map(lambda s: jax.ShapeDtypeStruct((*axes, *s.shape), s.dtype), alone)
 
 
 def _cohort_plan(

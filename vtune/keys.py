@@ -1,6 +1,7 @@
 """The key rules, public so that anyone can write the solo loop a member must equal.
 
-member key = key(seed) folded with the member's id
+member key = key(seed) folded with the member's id; of a training among folds or seeds folded with
+             the fold and with the repeat
 step key   = member key folded with the global step, counted from 0
 row key    = key(seed) folded with a tag, the fold and the epoch
 augmentation key = step key folded with 0
@@ -21,18 +22,24 @@ _ROWS = 0x726F7773  # "rows": no population is so large that a member's id meets
 _REFINE = 0x72666E65  # "rfne"
 
 
-def member_key(seed: Any, id: Any) -> Key:
+def member_key(seed: Any, id: Any, fold: Any = None, repeat: Any = None) -> Key:
     """The key of member `id`; its weights are initialised with it.
 
     Args:
       seed: the sweep's seed, 0 to 2**32 - 1.
       id: the member's index in the first population.
+      fold, repeat: which of its trainings, where it has several: data in folds (`vt.kfold`) or
+        `seeds=`; each counted from 0, both None elsewhere.
 
     Returns:
       A typed key. `jax.random.fold_in(member_key(seed, id), step)` is what the member's
       training step number `step` (from 0) receives.
     """
-    return jax.random.fold_in(jax.random.key(seed, impl=IMPL), id)
+    key = jax.random.fold_in(jax.random.key(seed, impl=IMPL), id)
+    if fold is None and repeat is None:
+        return key
+    key = jax.random.fold_in(key, 0 if fold is None else fold)
+    return jax.random.fold_in(key, 0 if repeat is None else repeat)
 
 
 def augment_key(step_key: Key) -> Key:

@@ -9,6 +9,7 @@ import numpy as np
 
 from vtune.predict import checked_rows, predict
 from vtune.scaling import apply_scaling
+from vtune.trainings import axes, each
 from vtune.types import PyTree
 
 if TYPE_CHECKING:
@@ -102,25 +103,40 @@ class Member:
 
     @property
     def variables(self) -> PyTree:
-        """What the model is applied with: for linen `model.apply(member.variables, x)`."""
+        """What the model is applied with: for linen `model.apply(member.variables, x)`. Of several
+        folds or seeds every leaf is `[folds, seeds, ...]`."""
         show = self._sweep.learner.variables
-        return self.state if show is None else show(self.state)
+        return self.state if show is None else each(show, self._sweep._plan.trainings)(self.state)
 
     def predict(self, x: Any) -> PyTree:
         """The model's outputs `[rows, ...]` for an array (the entry `x`) or a dict of arrays.
 
-        Entries that were scaled in training (`vt.standardize`) are scaled here in the same way.
+        Entries that were scaled in training (`vt.standardize`) are scaled here in the same way. Of
+        several folds or seeds each training predicts: `[folds, seeds, rows, ...]`.
         """
-        batch = checked_rows(x, self._sweep._rows or {})
-        return self._outputs(apply_scaling(self._sweep._scaling, batch))
+        batch, scaling = checked_rows(x, self._sweep._rows or {}), self._sweep._scaling
+        trainings = self._sweep._plan.trainings
+        if trainings is None:
+            return self._outputs(apply_scaling(scaling, batch))
+        state, outputs = self.state, []
+        for fold, repeat in np.ndindex(*axes(trainings)):
+            how = scaling
+            if trainings.folded:
+                how = {name: (a[fold], b[fold]) for name, (a, b) in scaling.items()}
+            rows = apply_scaling(how, batch)
+            outputs.append(self._outputs(rows, pick(pick(state, fold), repeat)))
+        join = lambda *parts: jax.numpy.stack(parts).reshape(*axes(trainings), *parts[0].shape)
+        return jax.tree.map(join, *outputs)
 
-    def _outputs(self, batch: dict[str, np.ndarray]) -> PyTree:
-        """The model's outputs for arrays as in training."""
+    def _outputs(self, batch: dict[str, np.ndarray], state: PyTree = None) -> PyTree:
+        """The model's outputs for arrays as in training; of one training, if its state
+        is given."""
         cohort, slot = self._place
         plan, sweep = self._sweep._plan.cohorts[cohort], self._sweep
         traced = {k: v[slot] for k, v in sweep._populations[cohort].hparams.items()}
         size = sweep._plan.eval_batch_size
-        return predict(sweep.learner, plan, traced, self.state, batch, size)
+        state = self.state if state is None else state
+        return predict(sweep.learner, plan, traced, state, batch, size)
 
     def __repr__(self) -> str:
         return (

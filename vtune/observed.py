@@ -13,20 +13,36 @@ from vtune.learner import traced_once
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Population
 from vtune.totals import widened
+from vtune.trainings import axes, each
 from vtune.types import Array, PyTree
+
+SPLITS = "/splits"  # what the values of each fold and seed are called
 
 
 def summarised(plan: Plan, sums: PyTree, steps: Array) -> dict[str, Any]:
-    """The step's metrics over a round, by name, from their sums [pop, ...]."""
+    """The step's metrics over a round, by name, from their sums [pop, ...] or [pop, folds, seeds,
+    ...]."""
     if plan.learner.summarise is None:
         return {name: value / steps.astype(value.dtype) for name, value in sums.items()}
     summarise = plan.learner.summarise
-    return jax.vmap(lambda own: dict(summarise(own, steps)))(sums)
+    one = each(lambda own: dict(summarise(own, steps)), plan.trainings)
+    return jax.vmap(one)(sums)
 
 
-def named(means: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
-    """All that is recorded of a round, by name."""
-    return {**{f"train/{name}": value for name, value in means.items()}, **metrics}
+def named(plan: Plan, means: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
+    """All that is recorded of a round, by name; of several trainings their mean, and each."""
+    all_ = {**{f"train/{name}": value for name, value in means.items()}, **metrics}
+    if plan.trainings is None:
+        return all_
+    splits = {f"{name}{SPLITS}": value for name, value in all_.items()}
+    return {name: mean_of_trainings(plan, value) for name, value in all_.items()} | splits
+
+
+def mean_of_trainings(plan: Plan, values: Any) -> Array:
+    """[pop, ...] from [pop, folds, seeds, ...]."""
+    if plan.trainings is None:
+        return values
+    return jnp.mean(jnp.asarray(values, recorded(values)), axis=(1, 2))
 
 
 def recorded(value: Any) -> Any:
@@ -37,14 +53,16 @@ def recorded(value: Any) -> Any:
 def zero_sums(
     plan: Plan, cohort: CohortPlan, population: Population, arguments: Arguments
 ) -> dict[str, Any]:
-    """Zeros [pop, ...] for the sums of the step metrics."""
+    """Zeros [pop, ...] for the sums of the step metrics of every training."""
     data, learner = arguments.data, traced_once(plan.learner)
 
-    alone = lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype)
-    traced, state = jax.tree.map(alone, (population.hparams, population.state))
+    inner = axes(plan.trainings)
+    alone = lambda tree, n: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[n:], a.dtype), tree)
+    traced, state = alone(population.hparams, 1), alone(population.state, 1 + len(inner))
     batch = None
     if data is not None and cohort.batch_size is not None:
-        batch = jax.eval_shape(lambda: data.take(data.train[: cohort.batch_size]))
+        rows = cohort.batch_size
+        batch = alone(jax.eval_shape(lambda: data.take(data.first_rows(rows))), data.folded)
 
     def one(traced: dict[str, Array], state: PyTree, batch: PyTree) -> Any:
         key = jax.random.key(0, impl=IMPL)
@@ -52,4 +70,4 @@ def zero_sums(
 
     shapes = jax.eval_shape(one, traced, state, batch)
     size = population.id.shape[0]
-    return jax.tree.map(lambda s: jnp.zeros((size, *s.shape), s.dtype), shapes)
+    return jax.tree.map(lambda s: jnp.zeros((size, *inner, *s.shape), s.dtype), shapes)

@@ -17,6 +17,7 @@ from vtune.data import Data
 from vtune.layout import Layout
 from vtune.learner import Learner
 from vtune.refine.base import Rung
+from vtune.trainings import Trainings
 from vtune.types import Hparams, PyTree, Static
 
 GATHER_BYTES = 16 * 2**20  # batches gathered together take about this much memory
@@ -111,6 +112,7 @@ class Plan:
       arguments: structure, shapes and types of (space, refiner, data).
       config: the settings of JAX that change what is compiled.
       stopping: None where all members train to the end and keep their last weights.
+      trainings: folds and seeds; None where a member is a single training.
     """
 
     learner: Learner
@@ -123,6 +125,7 @@ class Plan:
     arguments: Any
     config: tuple[Any, ...]
     stopping: Stopping | None = None
+    trainings: Trainings | None = None
 
 
 def describe(tree: PyTree) -> Any:
@@ -158,7 +161,7 @@ def jax_config() -> tuple[Any, ...]:
 
 def data_rows(data: Data | None) -> tuple[int, int] | None:
     """(training rows, validation rows)."""
-    return None if data is None else (data.train.shape[0], data.valid.shape[0])
+    return None if data is None else (data.train_rows, data.valid_rows)
 
 
 def _dtype(leaf: Any) -> np.dtype:

@@ -16,6 +16,7 @@ from vtune.carry import Arguments, Path
 from vtune.check import Found, check_labels, check_metrics
 from vtune.data import Data, check_finite
 from vtune.execute import inspect, outputs
+from vtune.folds import Folds
 from vtune.hints import many_combinations
 from vtune.layout import resolve_layout
 from vtune.learner import Learner
@@ -26,6 +27,7 @@ from vtune.refine.keep import Keep
 from vtune.search import Cohort, Halton, sized
 from vtune.space import Space, parse
 from vtune.traced import program_space
+from vtune.trainings import Trainings
 from vtune.types import Hparams, Static, UnknownHyperparameterError, is_whole
 from vtune.weights import plain
 
@@ -63,6 +65,7 @@ def prepare(
     patience: Any = None,
     keep: Any = None,
     init_from: Any = None,
+    seeds: Any = None,
     path: Path | None = None,
     known_schedule: bool = False,
 ) -> Prepared:
@@ -83,7 +86,7 @@ def prepare(
     if data is not None and not isinstance(data, Data):
         raise TypeError(
             f"data={type(data).__name__} is no Data; write vt.holdout({{'x': X, 'y': y}}) or "
-            "vt.split(train, valid)"
+            "vt.split(train, valid), or vt.kfold({'x': X, 'y': y}, k=5)"
         )
     checked = parse(space)
     mode = _mode(learner, metric, mode)
@@ -142,6 +145,7 @@ def prepare(
         arguments=describe(arguments),
         config=jax_config(),
         stopping=stopping,
+        trainings=_trainings(data, seeds),
     )
     found = _inspected(plan, data)
     check_metrics(found)
@@ -197,8 +201,9 @@ def _length(
     pair = data_rows(data)
     assert pair is not None
     if size > pair[0]:
+        of = " of the smallest fold" if isinstance(data, Folds) else ""
         raise ValueError(
-            f"batch_size={size} is above the {pair[0]} training rows; at most {pair[0]}"
+            f"batch_size={size} is above the {pair[0]} training rows{of}; at most {pair[0]}"
         )
     a_epoch = pair[0] // size
     return size, int(steps) if steps is not None else a_epoch * int(epochs or 0), a_epoch
@@ -219,6 +224,16 @@ def _batch_size(cohort: Cohort, batch_size: Any) -> int:
     if size < 1:
         raise ValueError(f"batch_size={size} must be 1 or more")
     return int(size)
+
+
+def _trainings(data: Data | None, seeds: Any) -> Trainings | None:
+    """The folds and seeds of a member; None where it is a single training."""
+    if seeds is not None and (not is_whole(seeds) or seeds < 1):
+        raise ValueError(f"seeds={seeds!r} must be a whole number, 1 or more")
+    folds = data.folds if isinstance(data, Folds) else None
+    if folds is None and seeds in (None, 1):
+        return None
+    return Trainings(folds or 1, int(seeds or 1), folds is not None)
 
 
 def _rounds(rounds: Any, epochs: Any, lengths: list[Any], refiner: Refiner) -> int:

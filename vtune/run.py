@@ -23,12 +23,12 @@ from vtune.data import Data
 from vtune.decide import leading, refine, shrink
 from vtune.evaluate import evaluate
 from vtune.group import Group, by_cohort, groups, joined, lanes
-from vtune.keys import member_key
 from vtune.learner import traced_once
-from vtune.observed import named, recorded, summarised, zero_sums
+from vtune.observed import mean_of_trainings, named, recorded, summarised, zero_sums
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Population, Record, everywhere, over_members
 from vtune.totals import widened
+from vtune.trainings import Place, axes, each, over_trainings, training_key
 from vtune.types import Array, PyTree, float_dtype
 
 
@@ -188,6 +188,7 @@ def _judge(
 ) -> tuple[Population, dict[str, Array]]:
     """A group's scores, and what is recorded."""
     died, (score, metrics) = population.died, scored
+    score = mean_of_trainings(plan, score)
     if plan.learner.variables is None:  # a score is all that shows a state at infinity
         died = jnp.where((died < 0) & ~jnp.isfinite(score), last, died)
     alive, live = died < 0, stopping.active(population)
@@ -200,7 +201,7 @@ def _judge(
         shaped = seen.reshape(seen.shape + (1,) * (values.ndim - 1))
         return jnp.where(shaped, values, jnp.nan)
 
-    metrics = jax.tree.map(mask, named(means, metrics))
+    metrics = jax.tree.map(mask, named(plan, means, metrics))
     return population._replace(score=score.astype(float_dtype()), died=died), metrics
 
 
@@ -225,19 +226,25 @@ def _train(
     def member_steps(cohort: CohortPlan, member: Any, shared: Any) -> Any:
         own_id, traced, live, *loop = member
         seed, batches, offset, count = shared
-        key, h = member_key(seed, own_id), cohort.h(traced)
-
-        def one_step(j: Array, loop: Any) -> Any:
-            state, died, sums = loop
-            step = offset + j
-            batch = jax.tree.map(lambda a: a[j], batches)
-            state, metrics = learner.step(jax.random.fold_in(key, step), h, state, batch)
-            healthy = _all_finite(metrics)
-            died = jnp.where((died < 0) & ~healthy, step, died)
-            return state, died, jax.tree.map(jnp.add, sums, widened(metrics))
-
+        h = cohort.h(traced)
         length = stride.chunk if stride.even else count  # static where it can be
-        train = lambda loop: lax.fori_loop(0, length, one_step, loop)
+
+        def training(place: Place | None, loop: Any, batches: PyTree) -> Any:
+            key = training_key(seed, own_id, place)
+
+            def one_step(j: Array, loop: Any) -> Any:
+                state, died, sums = loop
+                step = offset + j
+                batch = jax.tree.map(lambda a: a[j], batches)
+                state, metrics = learner.step(jax.random.fold_in(key, step), h, state, batch)
+                healthy = _all_finite(metrics)
+                died = jnp.where((died < 0) & ~healthy, step, died)
+                return state, died, jax.tree.map(jnp.add, sums, widened(metrics))
+
+            return lax.fori_loop(0, length, one_step, loop)
+
+        all_ = over_trainings(training, plan.trainings, plan.layout)
+        train = lambda loop: all_(loop, batches)
         loop = tuple(loop)
         return train(loop) if live is None else lax.cond(live, train, lambda loop: loop, loop)
 
@@ -273,8 +280,12 @@ def _train(
         own = _rows_of(pace, rows, offset, stride.chunk)
         return offset + count, advance(offset, count, own, loops)
 
+    inner = axes(plan.trainings)
+    each_died = lambda died: jnp.broadcast_to(
+        died.reshape(died.shape + (1,) * len(inner)), died.shape + inner
+    )
     loops: Any = tuple(
-        (population.state, population.died, zero_sums(plan, own, population, arguments))
+        (population.state, each_died(population.died), zero_sums(plan, own, population, arguments))
         for own, population in zip(cohorts, populations, strict=True)
     )
     if stride.even:
@@ -282,11 +293,23 @@ def _train(
         loops = lax.fori_loop(0, periods, even_period, loops)
     else:
         _, loops = lax.while_loop(lambda where: where[0] < end, uneven_chunk, (start, loops))
-    return [(state, died, summarised(plan, sums, end - start)) for state, died, sums in loops]
+    return [
+        (state, _first_death(died), summarised(plan, sums, end - start))
+        for state, died, sums in loops
+    ]
+
+
+def _first_death(died: Array) -> Array:
+    """[pop] the step that the first of a member's trainings died at, or -1."""
+    if died.ndim == 1:
+        return died
+    none = jnp.iinfo(died.dtype).max
+    first = jnp.min(jnp.where(died < 0, none, died), axis=tuple(range(1, died.ndim)))
+    return jnp.where(first == none, -1, first)
 
 
 def _epoch_rows(cohort: CohortPlan, data: Data | None, seed: Any, offset: Array) -> Any:
-    """The rows [steps, batch] of the epoch that step `offset` lies in."""
+    """The rows [steps, batch], of every fold if there are, of the epoch of step `offset`."""
     if data is None or cohort.batch_size is None or cohort.steps_per_epoch is None:
         return None
     return data.rows(seed, offset // cohort.steps_per_epoch, cohort.batch_size)
@@ -297,7 +320,7 @@ def _rows_of(cohort: CohortPlan, rows: Any, offset: Array, length: int) -> Any:
     if rows is None or cohort.steps_per_epoch is None:
         return None
     place = offset % cohort.steps_per_epoch + jnp.arange(length)
-    return jnp.take(rows, place, axis=0, mode="clip")
+    return jnp.take(rows, place, axis=rows.ndim - 2, mode="clip")
 
 
 def _all_finite(tree: PyTree) -> Array:
@@ -322,7 +345,7 @@ def _note_broken(plan: Plan, state: PyTree, died: Array, last: Array) -> Array:
     def look(member: Any, shared: Any) -> Array:
         state, died = member
         if show is not None:
-            healthy = _all_finite(show(state))
+            healthy = jnp.all(each(lambda own: _all_finite(show(own)), plan.trainings)(state))
         else:  # weights and optimizer state cannot be told apart: NaN alone is a sure sign
             healthy = _every(lambda leaf: ~jnp.isnan(leaf), state)
         return jnp.where((died < 0) & ~healthy, shared, died)

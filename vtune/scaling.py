@@ -2,6 +2,8 @@
 
     data = vt.standardize(vt.holdout({"x": X, "y": y}), "x")
 
+Of data in folds each fold is scaled by its own training rows.
+
 `sweep.predict` scales new rows in the same way; `data.scale({"x": X_new})` does it by hand.
 """
 
@@ -14,6 +16,7 @@ import jax
 import numpy as np
 
 from vtune.data import Data
+from vtune.folds import Folds
 from vtune.types import Array, float_dtype
 
 
@@ -62,6 +65,8 @@ def class_weights(data: Data, name: str = "y") -> Array:
       TypeError, ValueError: no such entry, or not one of whole numbers from 0 on.
     """
     _check("class_weights", data, (name,))
+    if isinstance(data, Folds):
+        raise TypeError("class_weights: the data are in folds, each with weights of its own")
     labels = np.asarray(data.arrays[name])[np.asarray(data.train)]
     if labels.dtype.kind not in "iub" or labels.min() < 0:
         raise TypeError(f"class_weights: {name!r} must hold classes, whole numbers from 0 on")
@@ -103,9 +108,16 @@ def _scaled(who: str, data: Data, names: tuple[str, ...], fit: Any) -> Data:
         if name in scaling:
             raise ValueError(f"{who}: {name!r} is scaled already")
         values = np.asarray(data.arrays[name], np.float64)
+        if isinstance(data, Folds):  # scaled where rows are gathered, each fold by its own
+            each = [fit(values[data.fold(number)[0]]) for number in range(data.folds)]
+            scaling[name] = tuple(
+                np.stack(part).astype(float_dtype()) for part in zip(*each, strict=True)
+            )
+            arrays[name] = jax.device_put(values.astype(float_dtype()))
+            continue
         scaling[name] = fit(values[np.asarray(data.train)])
         arrays[name] = jax.device_put(_apply(values, scaling[name]))
-    return Data(arrays, data.train, data.valid, scaling)
+    return data.replace(arrays, scaling)
 
 
 def _check(who: str, data: Any, names: tuple[str, ...]) -> None:

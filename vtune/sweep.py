@@ -13,6 +13,7 @@ from vtune.data import Data
 from vtune.execute import Outcome
 from vtune.learner import Learner
 from vtune.member import Member, shown
+from vtune.observed import SPLITS
 from vtune.plan import Plan
 from vtune.population import Population
 from vtune.records import Records, join
@@ -40,8 +41,9 @@ class Sweep:
 
     Attributes:
       history: metric by name, `[rounds, members, ...]`; NaN from the round a member diverged
-        in, or after the one it was dropped after. Metrics of the training steps are under
-        `train/<name>`, the round's mean.
+        in, or after the one it was dropped after. Of several folds or seeds it is the mean, and
+        `history["<name>/splits"]` has each, `[rounds, members, folds, seeds, ...]`. Metrics of
+        the training steps are under `train/<name>`, the round's mean.
       settings: traced hyperparameters by name, `[rounds, members]`, as trained with in each round.
       parents: `[rounds, members]`, the member whose weights each went on from; -1 once dropped.
       metric_name, mode: what members are compared by ("score" where `metric=` is a function).
@@ -170,6 +172,10 @@ class Sweep:
         For a metric `m` the columns are `m` (with the weights it holds: the last, before it was
         dropped, or those of the best score with keep="best"), `m/best` and
         `m/best_round` (counted from 0, the row of the history; -1 where there never was a value).
+        Of several folds or seeds they are means; `m/std` is their standard deviation (over n, as
+        scikit-learn's), `m/se` the standard error of the mean, and for the metric that members are
+        compared by each value is under `m/fold<i>/seed<j>`. Folds share training rows, so the
+        standard error is too small by an unknown part (Bengio and Grandvalet 2004).
         Choices that are functions are shown by name. A hyperparameter called like a metric is
         under `hparams/<name>`.
         Needs the extra `plot`.
@@ -185,6 +191,7 @@ class Sweep:
             if values.ndim == 2:
                 columns[name] = values[self._records.ends - 1, np.arange(len(self))]
                 columns[f"{name}/best"], columns[f"{name}/best_round"] = self._peak(name, values)
+                columns |= self._spread(name)
         columns["status"] = [member.status for member in self.members]
         return pandas.DataFrame(columns, index=pandas.RangeIndex(len(self), name="member"))
 
@@ -268,6 +275,24 @@ class Sweep:
         rounds = np.where(np.isnan(finite), -np.inf, sign * finite).argmax(axis=0)
         best = finite[rounds, np.arange(values.shape[1])]
         return best, np.where(np.isnan(best), -1, rounds)
+
+    def _spread(self, name: str) -> dict[str, np.ndarray]:
+        """How a metric's last values differ between folds and seeds, by column; nothing where
+        members are single trainings."""
+        each = self.history.get(name + SPLITS)
+        if each is None or each.ndim != 4:
+            return {}
+        last = each[self._records.ends - 1, np.arange(len(self))].astype(np.float64)
+        count = last[0].size
+        std = last.reshape(len(self), count).std(axis=1)
+        columns = {
+            f"{name}/std": std,
+            f"{name}/se": std / np.sqrt(count - 1) if count > 1 else np.full(len(self), np.nan),
+        }
+        if name == self.metric_name:
+            for fold, repeat in np.ndindex(*last.shape[1:]):
+                columns[f"{name}/fold{fold}/seed{repeat}"] = last[:, fold, repeat]
+        return columns
 
     def _mode_of(self, name: str) -> str:
         if name == self.metric_name:

@@ -21,11 +21,13 @@ def split_rows(totals: PyTree) -> tuple[PyTree, PyTree]:
     return summed, rows
 
 
-def join_rows(summed: PyTree, rows: PyTree) -> PyTree:
-    """Puts the two parts together again; rows come as leaves [batches, pop, batch, ...]."""
+def join_rows(summed: PyTree, rows: PyTree, leading: int = 1) -> PyTree:
+    """Puts the two parts together again; rows come as leaves [batches, pop, batch, ...], with more
+    axes than pop where there are `leading` of them."""
 
     def join(leaf: Array) -> Array:
-        return jnp.moveaxis(leaf, 0, 1).reshape(leaf.shape[1], -1, *leaf.shape[3:])
+        shape = (*leaf.shape[1 : leading + 1], -1, *leaf.shape[leading + 2 :])
+        return jnp.moveaxis(leaf, 0, leading).reshape(shape)
 
     def pick(a: Any, b: Any) -> Any:
         return jax.tree.map(join, b) if is_rows(b) else a

@@ -36,6 +36,7 @@ def tune(
     patience: int | None = None,
     keep: str | None = None,
     init_from: Any = None,
+    seeds: int | None = None,
     layout: str | int | Layout | None = None,
     progress: bool | None = None,
 ) -> Sweep:
@@ -48,7 +49,8 @@ def tune(
       learner: how one member is initialised, stepped and scored; see `vt.flax_learner`.
       space: name -> `vt.Float`, `vt.Int`, `vt.Ordinal` (traced), `vt.Categorical` (structural)
         or a fixed value; or a list of such dicts, their union.
-      data: from `vt.holdout` or `vt.split`; None for learners that make their own.
+      data: from `vt.holdout`, `vt.split`, or `vt.kfold` for cross-validation: a member is then
+        one training a fold, and its score their mean; None for learners that make their own.
       search: how the settings are drawn; `vt.Halton()`, 64 members, when left out.
       refiner: what is decided between rounds; `vt.Keep()`, plain search, when left out. Others:
         `vt.PBT`, `vt.MFPBT`, `vt.PB2`, `vt.Halving`, `vt.Hyperband`, or your own. Cohorts are
@@ -68,6 +70,8 @@ def tune(
       keep: "last" weights, or those of the "best" score; best with `patience`, else last.
       init_from: weights that all members start from in the place of drawn ones: a tree of
         variables or parameters, whole or part, or a member of a sweep.
+      seeds: how often each setting is trained, with other weights and noise and the same rows; its
+        score is the mean. Of several folds or seeds `history["<metric>/splits"]` has each.
       layout: how members are laid over the machine, see `vt.Layout`; "vmap", "map" or a chunk
         size for short.
       progress: a live bar; when left out, where the error stream is a terminal.
@@ -111,6 +115,7 @@ def tune(
         patience=patience,
         keep=keep,
         init_from=init_from,
+        seeds=seeds,
     )
     return run_prepared(prepared, progress)
 

@@ -1,0 +1,376 @@
+"""Folds and seeds: each training equals a plain loop on its fold; members move as one."""
+
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import LR, MLP, mlp_learner, quadratic
+from sklearn import model_selection
+from solo import largest_difference, plain_loop, xent
+
+import vtune as vt
+
+SETTINGS = {"lr": vt.Float(0.01, 0.3, log=True), "rate": vt.Float(0.0, 0.5)}
+
+
+class Net(nn.Module):
+    """With batch statistics (their momentum exact in float32, which Flax begins in), dropout."""
+
+    rate: object
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        like = {"dtype": x.dtype, "param_dtype": x.dtype}
+        x = nn.Dense(6, use_bias=False, **like)(x)
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.5, **like)(x))
+        x = vt.nn.Dropout(self.rate)(x, deterministic=not train)
+        return nn.Dense(3, **like)(x)
+
+
+def arrays(rows=67, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, rows)
+    x = rng.normal(size=(3, 5))[y] * 1.5 + rng.normal(size=(rows, 5))
+    return {"x": x, "y": y}
+
+
+def net_learner(**options):
+    return vt.flax_learner(
+        lambda h: Net(h["rate"]),
+        optimizer=lambda h: optax.sgd(h["lr"], momentum=0.9),
+        loss=xent,
+        metrics={"accuracy": vt.metrics.accuracy},
+        **options,
+    )
+
+
+def tune(learner, space, data, n=3, **options):
+    options = {"epochs": 3, "batch_size": 8, "metric": "accuracy", **options}
+    return vt.tune(learner, space, data, search=vt.Halton(n), **options)
+
+
+def same(a, b):
+    pairs = zip(*(jax.tree.leaves([m.variables for m in s.members]) for s in (a, b)), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)
+
+
+# A training equals a plain loop ---------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("layout", [None, "vmap", 2, vt.Layout(1, devices=1)], ids=str)
+def test_each_training_equals_a_plain_loop_on_its_fold(layout):
+    """Four unequal folds (17, 17, 17, 16 rows held out) of scaled rows, two seeds."""
+    data = vt.standardize(vt.kfold(arrays(), 4, seed=1), "x")
+    assert sorted(data.valid_sizes) == [16, 17, 17, 17]
+    sweep = tune(net_learner(), SETTINGS, data, seeds=2, seed=5, layout=layout, eval_batch_size=6)
+    loop = plain_loop(lambda h: Net(h["rate"]), lambda h: optax.sgd(h["lr"], momentum=0.9), "train")
+    for member in (sweep[0], sweep[2]):
+        scores = member.history["accuracy/splits"][-1]
+        for fold, repeat in [(0, 0), (3, 1), (2, 0)]:
+            variables, losses, metrics = loop(
+                member.hparams, data, seed=5, id=member.index, steps=3 * (50 // 8),
+                batch_size=8, fold=fold, repeat=repeat,
+            )  # fmt: skip
+            own = jax.tree.map(lambda a, f=fold, r=repeat: a[f, r], member.variables)
+            assert largest_difference(own, variables) < 1e-9
+            np.testing.assert_allclose(scores[fold, repeat], metrics["accuracy"], atol=1e-9)
+            each = member.history["train/loss/splits"][:, fold, repeat]
+            np.testing.assert_allclose(each, np.reshape(losses, (3, -1)).mean(1), atol=1e-9)
+        np.testing.assert_allclose(member.score, scores.mean(), atol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_seeds_without_folds_share_the_rows_of_the_plain_rule():
+    data = vt.holdout(arrays(), seed=3)
+    sweep = tune(mlp_learner(), LR, data, seeds=3)
+    loop = plain_loop(lambda h: MLP(), lambda h: optax.sgd(h["lr"]))
+    for repeat in range(3):
+        variables, _, _ = loop(
+            sweep[1].hparams, data, seed=0, id=1, steps=3 * (54 // 8), batch_size=8, repeat=repeat
+        )
+        own = jax.tree.map(lambda a, r=repeat: a[0, r], sweep[1].variables)
+        assert largest_difference(own, variables) < 1e-9
+    assert sweep.history["accuracy/splits"].shape == (3, 3, 1, 3)
+    one = tune(mlp_learner(), LR, data, seeds=1)
+    assert "accuracy/splits" not in one.history  # a single training, as without seeds=
+
+
+def test_learners_that_make_their_own_data_take_seeds():
+    sweep = vt.tune(quadratic(), LR, search=vt.Halton(4), steps=5, seeds=2)
+    lr = sweep.settings["lr"][0]
+    np.testing.assert_allclose(sweep.history["loss"][0], (1 - lr) ** 10 / 2, rtol=1e-5)
+    assert sweep.history["loss/splits"].shape == (1, 4, 1, 2)
+
+
+@pytest.mark.usefixtures("x64")
+def test_metrics_that_need_all_rows_see_those_of_their_fold_only():
+    """ROC-AUC keeps rows; what fills up the smaller folds weighs nothing."""
+    from sklearn.metrics import roc_auc_score
+
+    own = arrays()
+    own["y"] = (own["y"] > 0).astype(np.int32)
+    learner = vt.flax_learner(
+        MLP(classes=2), optimizer=lambda h: optax.sgd(h["lr"]), loss=xent,
+        metrics={"auc": vt.metrics.roc_auc},
+    )  # fmt: skip
+    data = vt.kfold(own, 4, stratify="y")
+    sweep = tune(learner, LR, data, metric="auc", eval_batch_size=5)
+    for fold in range(4):
+        rows = data.fold(fold)[1]
+        logits = np.asarray(sweep[0].predict(own["x"][rows]))[fold, 0]
+        expected = roc_auc_score(own["y"][rows], logits[:, 1] - logits[:, 0])
+        seen = sweep[0].history["auc/splits"][-1, fold, 0]
+        np.testing.assert_allclose(seen, expected, atol=1e-6)
+
+
+# No leak, one program, the same bits ----------------------------------------------------------
+
+
+def test_a_held_out_row_never_reaches_its_fold():
+    own, n = arrays(), 20
+    data = vt.kfold(own, 4)
+    fold = next(f for f in range(4) if n in data.fold(f)[1])
+    changed = {"x": own["x"].copy(), "y": own["y"].copy()}
+    changed["x"][n] *= -7.0
+    changed["y"][n] = (own["y"][n] + 1) % 3
+    scaled = lambda a: vt.standardize(vt.kfold(a, 4), "x")
+    before, after = (tune(net_learner(), SETTINGS, scaled(a)) for a in (own, changed))
+    for a, b in zip(before.members, after.members, strict=True):
+        pick = lambda tree, f: jax.tree.map(lambda leaf: np.asarray(leaf[f]), tree)
+        for x, y in zip(*(jax.tree.leaves(pick(m.variables, fold)) for m in (a, b)), strict=True):
+            assert np.array_equal(x, y)
+        other = [f for f in range(4) if f != fold]  # they train on it, so they differ
+        assert all(largest_difference(pick(a.variables, f), pick(b.variables, f)) for f in other)
+
+
+def test_all_folds_and_seeds_are_one_program(compilations):
+    learner = net_learner()
+    with compilations() as first:
+        a = tune(learner, SETTINGS, vt.kfold(arrays(), 4), seeds=2)
+    assert first.count == 1
+    with compilations() as second:
+        tune(learner, SETTINGS, vt.kfold(arrays(seed=1), 4, seed=7), seeds=2, seed=3)
+        b = tune(learner, SETTINGS, vt.kfold(arrays(), 4), seeds=2)
+    assert second.count == 0
+    assert same(a, b)
+
+
+def test_rows_are_gathered_once_for_all_settings_and_seeds():
+    """The program's gathers of the inputs have the folds' axis, not the members'."""
+    data = vt.kfold(arrays(), 4)
+    gathered = jax.eval_shape(lambda: data.take(data.rows(0, 0, 8)[:, 0]))
+    assert gathered["x"].shape == (4, 8, 5)
+
+
+# Members move as one --------------------------------------------------------------------------
+
+
+def test_refiners_decide_on_the_mean_and_move_all_folds():
+    data = vt.kfold(arrays(), 3)
+    sweep = tune(mlp_learner(), LR, data, n=6, refiner=vt.Halving(2), epochs=6)
+    first = next(r for r in range(6) if (sweep.parents[r] < 0).any())
+    means = sweep.history["accuracy/splits"][first - 1].mean(axis=(1, 2))
+    np.testing.assert_allclose(means, sweep.history["accuracy"][first - 1], atol=1e-6)
+    kept = np.flatnonzero(sweep.parents[first] >= 0)
+    assert means[kept].min() >= np.delete(means, kept).max()
+    assert np.isnan(sweep.history["accuracy/splits"][-1, np.delete(np.arange(6), kept)]).all()
+
+
+@pytest.mark.usefixtures("x64")
+def test_pbt_moves_the_weights_of_every_fold():
+    data = vt.kfold(arrays(), 3)
+    sweep = tune(mlp_learner(), LR, data, n=6, refiner=vt.PBT(), epochs=6)
+    moved = [i for i in range(6) if len(set(sweep.lineage(i).tolist())) > 1]
+    assert moved
+    again = sweep.rerun(moved[0])
+    assert largest_difference(again.variables, sweep[moved[0]].variables) < 1e-9
+
+
+def test_patience_looks_at_the_mean():
+    data = vt.kfold(arrays(), 3)
+    sweep = tune(mlp_learner(), LR, data, n=5, patience=2, epochs=12)
+    for member in sweep.members:
+        score = member.history["accuracy"]
+        known = score[~np.isnan(score)]
+        best, since = -np.inf, 0
+        for number, value in enumerate(known):
+            since = 0 if value > best else since + 1
+            best = max(best, value)
+            assert since < 2 or number == len(known) - 1
+        np.testing.assert_allclose(member.score, best)
+
+
+def test_a_fold_that_diverges_takes_its_setting_out():
+    own = arrays()
+    data = vt.kfold(own, 3)
+    bad = data.fold(1)[1][0]  # trained on in folds 0 and 2
+
+    def loss(out, batch, h):
+        broken = jnp.any(batch["row"] == bad) & (h["lr"] > 0.03)
+        return jnp.where(broken, jnp.nan, xent(out, batch, h))
+
+    with_rows = {**own, "row": np.arange(67)}
+    learner = vt.flax_learner(MLP(), optimizer=lambda h: optax.sgd(h["lr"]), loss=loss)
+    sweep = vt.tune(
+        learner, {"lr": vt.Ordinal([0.01, 0.1])}, vt.kfold(with_rows, 3), search=vt.Grid(),
+        epochs=2, batch_size=8,
+    )  # fmt: skip
+    assert sweep[0].status == "completed"
+    assert sweep[1].status.startswith("diverged at step")
+    assert np.isnan(sweep[1].score)
+
+
+# What comes out -------------------------------------------------------------------------------
+
+
+def test_the_table_has_mean_spread_and_each_value():
+    sweep = tune(mlp_learner(), LR, vt.kfold(arrays(), 3), seeds=2)
+    table, each = sweep.table(), sweep.history["accuracy/splits"][-1].reshape(3, 6)
+    np.testing.assert_allclose(table["accuracy"], each.mean(1), rtol=1e-6)
+    np.testing.assert_allclose(table["accuracy/std"], each.std(1), rtol=1e-5)
+    np.testing.assert_allclose(table["accuracy/se"], each.std(1, ddof=1) / 6**0.5, rtol=1e-5)
+    np.testing.assert_array_equal(table["accuracy/fold2/seed1"], each[:, 5])
+    assert "loss/fold0/seed0" not in table
+
+
+def test_saved_and_loaded(tmp_path):
+    learner, own = net_learner(), arrays()
+    data = vt.standardize(vt.kfold(own, 3), "x")
+    sweep = tune(learner, SETTINGS, data, seeds=2)
+    sweep.save(tmp_path / "run")
+    loaded = vt.load(tmp_path / "run", learner)
+    assert same(sweep, loaded)
+    np.testing.assert_array_equal(sweep.predict(own["x"]), loaded.predict(own["x"]))
+    assert loaded.predict(own["x"]).shape == (3, 2, 67, 3)
+    again = loaded.rerun(1, data=data)
+    assert largest_difference(again.variables, sweep[1].variables) < 1e-4
+    with pytest.raises(ValueError, match="other folds than those of the sweep"):
+        loaded.rerun(1, data=vt.kfold(own, 4))
+
+
+def test_predict_scales_by_each_fold():
+    own = arrays()
+    data = vt.min_max_scale(vt.kfold(own, 3), "x")
+    shift, factor = data.scaling["x"]
+    for fold in range(3):
+        train = own["x"][data.fold(fold)[0]]
+        scaled = (train - shift[fold]) / factor[fold]
+        np.testing.assert_allclose(scaled.min(0), 0, atol=1e-5)
+        np.testing.assert_allclose(scaled.max(0), 1, atol=1e-5)
+        np.testing.assert_allclose(data.scale({"x": train}, fold)["x"], scaled, atol=1e-5)
+    sweep = tune(mlp_learner(), LR, data)
+    own_model = jax.tree.map(lambda leaf: leaf[2, 0], sweep[0].variables)
+    expected = MLP().apply(own_model, data.scale(own, 2)["x"])
+    np.testing.assert_allclose(sweep[0].predict(own["x"])[2, 0], expected, atol=1e-5)
+
+
+def test_an_ensemble_of_folds_is_refused():
+    sweep = tune(mlp_learner(), LR, vt.kfold(arrays(), 3))
+    with pytest.raises(ValueError, match="several trainings each"):
+        sweep.ensemble(2)
+
+
+# Making folds ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "splitter"),
+    [
+        ({"k": 4}, model_selection.KFold(4, shuffle=True, random_state=0)),
+        ({"k": 3, "seed": 5}, model_selection.KFold(3, shuffle=True, random_state=5)),
+        (
+            {"k": 4, "stratify": "y"},
+            model_selection.StratifiedKFold(4, shuffle=True, random_state=0),
+        ),
+        (
+            {"k": 4, "groups": "g"},
+            model_selection.GroupKFold(4, shuffle=True, random_state=0),
+        ),
+        (
+            {"k": 3, "groups": np.arange(67) // 5, "stratify": "y"},
+            model_selection.StratifiedGroupKFold(3, shuffle=True, random_state=0),
+        ),
+        ({"k": model_selection.TimeSeriesSplit(4)}, model_selection.TimeSeriesSplit(4)),
+        ({"k": model_selection.LeaveOneOut()}, model_selection.LeaveOneOut()),
+        (
+            {"k": model_selection.RepeatedKFold(n_splits=3, n_repeats=2, random_state=1)},
+            model_selection.RepeatedKFold(n_splits=3, n_repeats=2, random_state=1),
+        ),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_folds_are_those_of_scikit_learn(options, splitter):
+    own = {**arrays(), "g": np.arange(67) // 5}
+    data = vt.kfold(own, **options)
+    groups = own["g"] if "groups" in options else None
+    pairs = list(splitter.split(own["x"], own["y"], groups))
+    assert data.folds == len(pairs)
+    for fold, (train, valid) in enumerate(pairs):
+        np.testing.assert_array_equal(data.fold(fold)[0], train)
+        np.testing.assert_array_equal(data.fold(fold)[1], valid)
+
+
+def test_pairs_of_any_size_train_in_steps_of_the_smallest():
+    pairs = [(np.arange(40), [50, 51]), ([1, 2, 3, 4, 5, 6, 7, 8, 9], np.arange(20, 60))]
+    data = vt.kfold(arrays(), pairs)
+    rows = np.asarray(data.rows(0, 0, 4))
+    assert rows.shape == (2, 2, 4)
+    assert all(
+        set(rows[f].ravel().tolist()) <= set(np.asarray(pairs[f][0]).tolist()) for f in (0, 1)
+    )
+    assert len(set(rows[0].ravel().tolist())) == 8  # no row twice
+    assert len(set(rows[1].ravel().tolist())) == 8
+    assert tune(mlp_learner(), LR, data, batch_size=4).history["accuracy"].shape == (3, 3)
+
+
+def test_an_epoch_sees_each_row_of_a_fold_once_and_every_epoch_another_order():
+    data = vt.kfold(arrays(rows=60), 3)
+    first, second = (np.asarray(data.rows(2, epoch, 8)) for epoch in (0, 1))
+    for fold in range(3):
+        for rows in (first[fold], second[fold]):
+            assert set(rows.ravel().tolist()) == set(data.fold(fold)[0].tolist())
+        assert (first[fold] != second[fold]).any()
+    assert sorted(map(repr, data.fold(0))) != sorted(map(repr, data.fold(1)))
+
+
+WRONG = [
+    ({"k": 1}, "k=1 must be a whole number from 2 to the 67 rows"),
+    ({"k": 68}, "k=68 must be a whole number from 2 to the 67 rows"),
+    ({"k": 2.5}, "k=2.5 must be"),
+    ({"seed": -1}, "seed=-1 must be a whole number"),
+    ({"stratify": "z"}, "stratify='z' is not one of ['x', 'y']"),
+    ({"stratify": np.arange(67)}, "stratify=ndarray is not the name of an entry"),
+    ({"stratify": "x"}, "stratify='x' has shape [67, 5], not [rows]"),
+    ({"groups": [1, 2]}, "groups= has shape [2]; give one a row"),
+    ({"k": []}, "no folds"),
+    ({"k": [3]}, "fold 0 is int, not (training rows, validation rows)"),
+    ({"k": [([0, 1], [1, 2])]}, "fold 0 trains on 1 of the rows it validates on, such as row 1"),
+    ({"k": [([0, 1], [])]}, "fold 0"),
+    ({"k": [([0, 1], np.zeros(0, int))]}, "fold 0 has no validation rows"),
+    ({"k": [([0, 67], [1])]}, "fold 0: training rows go from 0 to 67; there are rows 0 to 66"),
+    ({"k": [([0.0, 1.0], [2])]}, "fold 0: training rows are float64[2]; give indices"),
+]
+
+
+@pytest.mark.parametrize(("options", "says"), WRONG, ids=lambda value: str(value)[:50])
+def test_wrong_folds_are_named(options, says):
+    with pytest.raises((TypeError, ValueError), match=re.escape(says)):
+        vt.kfold(arrays(), **options)
+
+
+def test_what_cannot_be_trained_is_named_before_compiling(compilations):
+    data = vt.kfold(arrays(), 4)
+    with compilations() as none:
+        with pytest.raises(ValueError, match="above the 50 training rows of the smallest fold"):
+            tune(mlp_learner(), LR, data, batch_size=51)
+        for seeds in (0, 1.5, "2"):
+            with pytest.raises(ValueError, match=re.escape(f"seeds={seeds!r} must be")):
+                tune(mlp_learner(), LR, data, seeds=seeds)
+        with pytest.raises(TypeError, match="the data are in folds"):
+            vt.class_weights(data)
+    assert none.count == 0
