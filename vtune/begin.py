@@ -23,6 +23,7 @@ from vtune.trainings import Place, over_trainings, training_key
 from vtune.types import Array, PyTree, float_dtype
 
 
+@functools.partial(jax.jit, static_argnums=0, inline=True)  # traced once: for shapes, and to run
 def begin(
     plan: Plan, settings: Sequence[tuple[Array, dict[str, Array]]], arguments: Arguments
 ) -> tuple[Carry, ...]:

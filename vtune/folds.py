@@ -5,7 +5,7 @@ The arrays are held once; folds are indices, so nothing of a held-out row reache
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -204,6 +204,13 @@ def folds_of(arrays: Mapping[str, np.ndarray], pairs: Iterable[Any]) -> Folds:
     if not checked:
         raise ValueError("kfold: no folds; give pairs such as [(train rows, valid rows), ...]")
     train, valid = zip(*checked, strict=True)
+    return unchecked(arrays, train, valid)
+
+
+def unchecked(
+    arrays: Mapping[str, np.ndarray], train: Sequence[np.ndarray], valid: Sequence[np.ndarray]
+) -> Folds:
+    """Folds of rows that are known to be right."""
     return Folds(
         {name: jax.device_put(array) for name, array in arrays.items()},
         jax.device_put(_filled(train)),
@@ -213,9 +220,8 @@ def folds_of(arrays: Mapping[str, np.ndarray], pairs: Iterable[Any]) -> Folds:
     )
 
 
-def _filled(parts: Iterable[np.ndarray]) -> np.ndarray:
+def _filled(parts: Sequence[np.ndarray]) -> np.ndarray:
     """[folds, most] the indices of each, filled up with its own first one."""
-    parts = list(parts)
     most = max(map(len, parts))
     return np.stack([np.append(p, np.full(most - len(p), p[0])) for p in parts]).astype(np.int32)
 

@@ -1,7 +1,7 @@
 """The key rules, public so that anyone can write the solo loop a member must equal.
 
 member key = key(seed) folded with the member's id; of a training among folds or seeds folded with
-             the fold and with the repeat
+             the fold + 65536 * the repeat as well
 step key   = member key folded with the global step, counted from 0
 row key    = key(seed) folded with a tag, the fold and the epoch
 augmentation key = step key folded with 0
@@ -19,6 +19,7 @@ from vtune.types import Key
 
 IMPL = "threefry2x32"  # `rbg` keys give other bits under vmap than alone
 _ROWS = 0x726F7773  # "rows": no population is so large that a member's id meets it
+_REPEAT = 2**16  # more than there are folds
 _REFINE = 0x72666E65  # "rfne"
 
 
@@ -38,8 +39,10 @@ def member_key(seed: Any, id: Any, fold: Any = None, repeat: Any = None) -> Key:
     key = jax.random.fold_in(jax.random.key(seed, impl=IMPL), id)
     if fold is None and repeat is None:
         return key
-    key = jax.random.fold_in(key, 0 if fold is None else fold)
-    return jax.random.fold_in(key, 0 if repeat is None else repeat)
+    # One number for both: every fold_in takes time to compile.
+    return jax.random.fold_in(
+        key, (0 if fold is None else fold) + _REPEAT * (0 if repeat is None else repeat)
+    )
 
 
 def augment_key(step_key: Key) -> Key:

@@ -41,6 +41,11 @@ def drop(key: Key, rate: Any, x: Array, broadcast_dims: tuple[int, ...] = ()) ->
     return jnp.where(mask, x / jnp.where(keep > 0, keep, 1.0), jnp.zeros_like(x))
 
 
+def _never(rate: Any) -> bool:
+    """Whether a rate is the plain number 0, for which nothing is drawn."""
+    return isinstance(rate, int | float) and rate == 0
+
+
 class LinenDropout(flax.linen.Module):
     """The linen layer that `Dropout` makes."""
 
@@ -52,7 +57,7 @@ class LinenDropout(flax.linen.Module):
     @flax.linen.compact
     def __call__(self, inputs: Array, deterministic: bool | None = None) -> Array:
         off = flax.linen.merge_param("deterministic", self.deterministic, deterministic)
-        if off:
+        if off or _never(self.rate):
             return inputs
         return drop(self.make_rng(self.rng_collection), self.rate, inputs, self.broadcast_dims)
 
@@ -76,4 +81,8 @@ class NnxDropout(nnx.Module):
 
     def __call__(self, inputs: Array, *, deterministic: bool | None = None) -> Array:
         off = self.deterministic if deterministic is None else deterministic
-        return inputs if off else drop(self.rngs(), self.rate, inputs, self.broadcast_dims)
+        return (
+            inputs
+            if off or _never(self.rate)
+            else drop(self.rngs(), self.rate, inputs, self.broadcast_dims)
+        )

@@ -64,17 +64,23 @@ def over_trainings(
     if trainings is None:
         return lambda own, rows: f(None, own, rows)
     one_by_one = layout is not None and layout.width == 1
-    lift: Any = (lambda g: lambda xs: lax.map(g, xs)) if one_by_one else jax.vmap
+
+    def lift(g: Callable[[Any], PyTree], xs: Any, count: int) -> PyTree:
+        if count == 1:  # no loop, which would cost time to compile
+            only = g(jax.tree.map(lambda leaf: leaf[0], xs))
+            return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], only)
+        return lax.map(g, xs) if one_by_one else jax.vmap(g)(xs)
 
     def seeds(fold: Array, own: PyTree, rows: PyTree) -> PyTree:
         repeat = jnp.arange(trainings.seeds, dtype=jnp.int32)
-        return lift(lambda xs: f(Place(fold, xs[0]), xs[1], rows))((repeat, own))
+        one = lambda xs: f(Place(fold, xs[0]), xs[1], rows)
+        return lift(one, (repeat, own), trainings.seeds)
 
     def folds(own: PyTree, rows: PyTree) -> PyTree:
         fold = jnp.arange(trainings.folds, dtype=jnp.int32)
         if trainings.folded:
-            return lift(lambda xs: seeds(*xs))((fold, own, rows))
-        return lift(lambda xs: seeds(xs[0], xs[1], rows))((fold, own))
+            return lift(lambda xs: seeds(*xs), (fold, own, rows), trainings.folds)
+        return lift(lambda xs: seeds(xs[0], xs[1], rows), (fold, own), trainings.folds)
 
     return folds
 

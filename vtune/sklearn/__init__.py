@@ -1,0 +1,33 @@
+"""scikit-learn's estimators and searches, trained by vtune: settings × folds in one program.
+
+Needs the extra `sklearn`.
+"""
+
+try:
+    import sklearn as _sklearn  # noqa: F401
+except ImportError:
+    raise ImportError("vtune.sklearn needs scikit-learn: pip install 'vtune[sklearn]'") from None
+
+from vtune.sklearn.network_models import FlaxClassifier, FlaxRegressor
+from vtune.sklearn.linear_models import ElasticNet, Lasso, LogisticRegression, Ridge
+from vtune.sklearn.search import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HalvingRandomSearchCV,
+    RandomizedSearchCV,
+    one_standard_error,
+)
+
+__all__ = [
+    "ElasticNet",
+    "FlaxClassifier",
+    "FlaxRegressor",
+    "GridSearchCV",
+    "HalvingGridSearchCV",
+    "HalvingRandomSearchCV",
+    "Lasso",
+    "LogisticRegression",
+    "RandomizedSearchCV",
+    "Ridge",
+    "one_standard_error",
+]

@@ -1,0 +1,97 @@
+"""What an estimator trains, in vtune's words, and the one learner that runs them all.
+
+A spec is everything about an estimator that sets shapes or the program: it is a structural value of
+the space, so that settings which differ in numbers alone are one cohort. Since the learner is
+always the same object, a second fit with equal specs and shapes compiles nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple, Protocol
+
+import jax.numpy as jnp
+
+import vtune as vt
+from vtune.assemble import NetState
+from vtune.learner import Learner
+from vtune.lowering import lower
+from vtune.types import Array, Batch, Hparams, Key, PyTree
+
+OUTPUTS = "outputs"  # what the models' outputs are called in the history
+
+
+class Spec(Protocol):
+    """Hashable and compared by value.
+
+    Attributes:
+      learner: of one training; its `judge` gives totals whose "loss" is (sum, count).
+      whole: whether a step takes all training rows at once; rows of weight 0 may then be among
+        them, which make folds of unlike sizes alike.
+      double: whether it is trained in float64.
+    """
+
+    @property
+    def learner(self) -> Learner: ...
+    @property
+    def whole(self) -> bool: ...
+    @property
+    def double(self) -> bool: ...
+
+
+class Setting(NamedTuple):
+    """One estimator with its parameters, ready for the program.
+
+    Attributes:
+      spec: the structural part. numbers: the traced part, by name.
+      epochs, batch_size: None for a spec that takes all rows at once. seed: of weights and rows.
+    """
+
+    spec: Any
+    numbers: dict[str, float]
+    epochs: int
+    batch_size: int | None
+    seed: int
+
+
+def _init(key: Key, h: Hparams, batch: Batch) -> PyTree:
+    return h["spec"].learner.init(key, h, batch)
+
+
+def _step(key: Key, h: Hparams, state: PyTree, batch: Batch) -> Any:
+    return h["spec"].learner.step(key, h, state, batch)
+
+
+def _predict(h: Hparams, state: PyTree, batch: Batch) -> Array:
+    return h["spec"].learner.predict(h, state, batch)
+
+
+def _load(h: Hparams, state: PyTree, variables: PyTree) -> PyTree:
+    return h["spec"].learner.load(h, state, variables)
+
+
+def _variables(state: PyTree) -> PyTree:
+    return {"params": state.params, **state.other} if isinstance(state, NetState) else state
+
+
+@functools.cache
+def learner(outputs: bool) -> Learner:
+    """The learner of all specs.
+
+    Args:
+      outputs: whether the outputs for the validation rows are recorded, [rows, outputs].
+    """
+
+    def measure(key: Key, h: Hparams, state: PyTree, batch: Batch, weight: Array) -> PyTree:
+        own = h["spec"].learner
+        made = lower(functools.partial(own.predict, h))(state, batch)
+        totals = {"loss": own.judge(h, made, batch, weight)["loss"]}
+        return {**totals, OUTPUTS: vt.Rows(made)} if outputs else totals
+
+    def score(totals: PyTree) -> dict[str, Array]:
+        value, count = totals["loss"]
+        # Rows that weigh nothing have no loss; a score must be finite all the same.
+        scores = {"loss": value / jnp.where(count > 0, count, 1)}
+        return {**scores, OUTPUTS: totals[OUTPUTS].value} if outputs else scores
+
+    return Learner(_init, _step, measure, score, _predict, _variables, load=_load)
