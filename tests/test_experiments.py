@@ -122,3 +122,18 @@ def test_structure_quick():
     assert [row[1].strip() for row in rows] == ["sweep", "loop", "shared"]
     accuracy = [float(row[4]) for row in rows]  # the same work, from other draws
     assert max(accuracy) - min(accuracy) < 0.03
+
+
+def test_iris_logistic():
+    done = run("experiments/iris_logistic.py", "--sets", "iris", "--cv", 3)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("test accuracy") == 2
+    gap = float(done.stdout.split("largest gap ")[1])
+    assert gap < 0.03
+
+
+def test_the_search_benchmark_runs():
+    done = run("scripts/benchmarks/search.py", "--quick")
+    assert done.returncode == 0, done.stderr
+    assert "| 32 | cold |" in done.stdout
+    assert "| 32 | best accuracy |" in done.stdout

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problems import blobs
+from problems import LR, blobs, mlp_learner
 from solo import largest_difference, plain_loop, xent
 
 import vtune as vt
@@ -219,3 +219,11 @@ def test_bad_structure_is_named(space, error, says, compilations):
     with compilations() as seen, pytest.raises(error, match=says):
         tune(space, blobs(), 96)
     assert seen.count == 0
+
+
+def test_learners_that_share_functions_each_know_what_was_read():
+    """Or the second would be told that nothing is."""
+    one = mlp_learner()
+    other = one._replace(score=lambda totals: one.score(totals))
+    for learner in (one, other):  # a warning would be an error
+        vt.tune(learner, LR, blobs(), search=vt.Halton(2), epochs=1, batch_size=16)

@@ -64,7 +64,12 @@ def reads_of(learner: Learner) -> dict[Any, set[str]]:
 
 @functools.lru_cache(maxsize=32)
 def _once(learner: Learner) -> tuple[Learner, dict[Any, set[str]]]:
-    once = functools.partial(jax.jit, inline=True)
+
+    def once(f: Callable[..., Any]) -> Any:
+        # A function of its own: JAX remembers traces by function, and learners may share some,
+        # but not what was read when they were traced.
+        return jax.jit(lambda *arguments: f(*arguments), inline=True)
+
     jitted = learner._replace(
         init=once(learner.init),
         step=once(learner.step),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,8 @@ class Estimator(BaseEstimator):
         """How many, once targets were seen."""
         raise NotImplementedError
 
-    def _balanced(self, y: np.ndarray) -> np.ndarray | None:
-        """[rows] weights of classes, of encoded targets; None without."""
+    def _balanced(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
+        """[rows] weights of classes, of encoded targets and weights of rows; None without."""
         return None
 
     def _checked(
@@ -65,7 +66,7 @@ class Estimator(BaseEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: Any, start: PyTree, progress: bool) -> Any:
         """Trains; returns the sweep of one member."""
         x, target, weight = self._checked(X, y, sample_weight)
-        balanced = self._balanced(target)
+        balanced = self._balanced(target, weight)
         weight = weight if balanced is None else weight * balanced
         counts = weight > 0
         if not counts.any():
@@ -118,7 +119,7 @@ class Classifier(ClassifierMixin, Estimator):
                 f"{self.classes_[found[0]]}"
             )
 
-    def _balanced(self, y: np.ndarray) -> np.ndarray | None:
+    def _balanced(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
         how = self.class_weight
         if how is None:
             return None
@@ -127,7 +128,9 @@ class Classifier(ClassifierMixin, Estimator):
         found = np.unique(y)
         weights = np.ones(len(self.classes_))
         labels = self.classes_[y]
-        weights[found] = compute_class_weight(how, classes=self.classes_[found], y=labels)
+        known = inspect.signature(compute_class_weight).parameters  # newer ones count weights
+        rows = {"sample_weight": weight} if "sample_weight" in known else {}
+        weights[found] = compute_class_weight(how, classes=self.classes_[found], y=labels, **rows)
         return weights[y]
 
     def _scores(self, X: Any) -> np.ndarray:

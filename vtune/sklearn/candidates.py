@@ -219,7 +219,7 @@ def _prepared(
         except Exception as error:
             _failed(table[own.number], error)
             continue
-        if getattr(own.tail, "random_state", 0) is None:
+        if getattr(own.tail, "random_state", 0) is None and not setting.spec.whole:
             setting = setting._replace(seed=seed)
         weights = Static(getattr(own.tail, "class_weight", None))
         spec = setting.spec
@@ -284,7 +284,7 @@ def _train_group(
         weight = rows.weights.copy()
         training = training[weight[training] > 0]
         if isinstance(tail, Classifier):
-            balanced = tail._balanced(y[training])
+            balanced = tail._balanced(y[training], weight[training])
             if balanced is not None:
                 weight[training] *= balanced
         tail._check_targets(y[training])

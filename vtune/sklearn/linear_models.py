@@ -94,8 +94,8 @@ class LogisticRegression(_Linear, Classifier):
       l1_ratio: 0 (ridge) to 1 (lasso).
       class_weight: "balanced", a dict by class, or None.
       fit_intercept: whether there are intercepts.
-      max_iter, tol: iterations at most; it is done where no entry of the mean loss's gradient, the
-        penalty's counted, is larger than tol (of features with variance 1).
+      max_iter, tol: iterations at most; it is done where no entry of the gradient is larger than
+        tol times the largest that the loss has at zero weights (of features with variance 1).
       random_state: not used; the optimum is unique up to tol.
       warm_start: the next fit begins at the last one's weights.
 

@@ -134,7 +134,7 @@ class _Network(Estimator):
                 f"module__{wrong[0]} is no parameter of {_name(module)}; it takes "
                 f"{sorted(accepted(module) - {'n_outputs'})}"
             )
-        module_numbers = [n for n in TRACED.get(module, ()) if n in module_params]
+        module_numbers = [n for n in module_params if n in TRACED and module is MLP]
         optimizer_numbers = [k for k, v in optimizer_params.items() if _is_float(v)]
         numbers = {"lr": number("lr", self.lr)}
         numbers |= {
@@ -143,7 +143,7 @@ class _Network(Estimator):
         numbers |= {f"optimizer__{n}": float(optimizer_params[n]) for n in optimizer_numbers}
         without = lambda params, names: {k: v for k, v in params.items() if k not in names}
         spec = NetworkSpec(
-            module,
+            Static(module),
             Static(without(module_params, module_numbers)),
             optimizer_named(self.optimizer),
             Static(without(optimizer_params, optimizer_numbers)),
@@ -174,7 +174,8 @@ class _Network(Estimator):
         parts = []
         for begin in range(0, len(x), PREDICT_ROWS):
             part = x[begin : begin + PREDICT_ROWS]
-            size = 1 << (len(part) - 1).bit_length()  # few shapes, so few compilations
+            # Few shapes, so few compilations; one row is rounded as it is among others.
+            size = max(32, 1 << (len(part) - 1).bit_length())
             rows = part[np.minimum(np.arange(size), len(part) - 1)]
             made = _predictor(setting.spec)(setting.numbers, state, rows)
             parts.append(np.asarray(made)[: len(part)])
@@ -183,14 +184,7 @@ class _Network(Estimator):
     @property
     def module_(self) -> nn.Module:
         """The module that was trained, its parameters filled in."""
-        spec, numbers = self._setting_.spec, self._setting_.numbers
-        if isinstance(spec.module, nn.Module):
-            return spec.module
-        params = dict(spec.module_params.value)
-        params |= {name: numbers[f"module__{name}"] for name in spec.module_numbers}
-        if "n_outputs" in accepted(spec.module):
-            params.setdefault("n_outputs", spec.outputs)
-        return spec.module(**params)
+        return self._setting_.spec.made(self._setting_.numbers)
 
 
 class FlaxClassifier(_Network, Classifier):

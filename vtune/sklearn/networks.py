@@ -52,7 +52,7 @@ class MLP(nn.Module):
         return dense(self.n_outputs)(x)
 
 
-TRACED = {MLP: ("dropout",)}  # numbers of a module that may enter the program as arrays
+TRACED = ("dropout",)  # of the MLP's numbers, those that may enter the program as arrays
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class NetworkSpec:
       outputs: how many.
     """
 
-    module: Any
+    module: Static
     module_params: Static
     optimizer: Callable[..., Any]
     optimizer_params: Static
@@ -82,18 +82,20 @@ class NetworkSpec:
     def learner(self) -> Learner:
         return _learner(self)
 
+    def made(self, h: Any) -> nn.Module:
+        """The module, its traced parameters read from h."""
+        module = self.module.value
+        if isinstance(module, nn.Module):
+            return module
+        params = dict(self.module_params.value)
+        params |= {name: h[f"module__{name}"] for name in self.module_numbers}
+        if "n_outputs" in accepted(module):
+            params.setdefault("n_outputs", self.outputs)
+        return module(**params)
+
 
 @functools.lru_cache(maxsize=64)
 def _learner(spec: NetworkSpec) -> Learner:
-    def model(h: Hparams) -> nn.Module:
-        if isinstance(spec.module, nn.Module):
-            return spec.module
-        params = dict(spec.module_params.value)
-        params |= {name: h[f"module__{name}"] for name in spec.module_numbers}
-        if "n_outputs" in accepted(spec.module):
-            params.setdefault("n_outputs", spec.outputs)
-        return spec.module(**params)
-
     def optimizer(h: Hparams) -> optax.GradientTransformation:
         params = dict(spec.optimizer_params.value)
         params |= {name: h[f"optimizer__{name}"] for name in spec.optimizer_numbers}
@@ -107,7 +109,7 @@ def _learner(spec: NetworkSpec) -> Learner:
             values = jnp.mean((made - batch["y"]) ** 2, axis=1)
         return values, batch["weight"].astype(values.dtype)
 
-    made = flax_learner(model, optimizer=optimizer, loss=loss)
+    made = flax_learner(spec.made, optimizer=optimizer, loss=loss)
     plain = made.predict
 
     def predict(h: Hparams, state: Any, batch: Batch) -> Array:

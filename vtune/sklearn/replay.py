@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -77,8 +78,8 @@ class Replay(BaseEstimator):
             self._fitted = estimator.fit(self._runner.rows.X, self._runner.rows.y, **params)
         return self
 
-    def score(self, X: Any, y: Any, **params: Any) -> float:
-        return self._fitted.score(X, y, **params)
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        return self._fitted.score(X, y, sample_weight=sample_weight)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in ("_fitted", "_runner", "_params"):
@@ -89,6 +90,7 @@ class Replay(BaseEstimator):
 def on_rows(scorer: Callable[..., Any], rows: Rows) -> Callable[..., Any]:
     """A user's own scorer: it is given the fitted estimator and the rows themselves."""
 
+    @functools.wraps(scorer)  # scikit-learn looks at its parameters
     def score(replay: Replay, X: Any, y: Any, **params: Any) -> Any:
         assert replay.trained is not None
         return scorer(replay.trained.estimator(), rows.take(np.asarray(X).ravel()), y, **params)

@@ -84,7 +84,7 @@ class _Search:
         def evaluate(candidate_params: Any, cv: Any = None, *rest: Any, **named: Any) -> Any:
             candidates = list(candidate_params)
             cv = cv or self._checked_cv_orig  # type: ignore[attr-defined]
-            splits = list(cv.split(runner.rows.X, runner.rows.y, self._groups))
+            splits = list(cv.split(runner.rows.X, runner.rows.y, groups=self._groups))
             runner.train(candidates, splits)
             return evaluate_candidates(candidates, _Splits(splits), *rest, **named)
 

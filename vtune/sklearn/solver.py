@@ -69,7 +69,8 @@ def solve(
     Args:
       loss: (scores [rows, outputs], y) -> [rows]. x: [rows, features]. weight: [rows], 0 for a
         row that does not count. start: coef [features, outputs], intercepts [outputs].
-      tol: stops where no entry of the gradient, divided by the sum of weights, is larger.
+      tol: stops where no entry of the gradient is larger than so many times the largest that the
+        loss has at zero weights; of features with variance 1.
     """
     total = jnp.sum(weight)
     centre = weight @ x / total if intercept else jnp.zeros(x.shape[1], x.dtype)
@@ -117,10 +118,13 @@ def solve(
         momentum = jnp.where(turned, 1.0, momentum)
         return _Loop(after, now, momentum, curvature, loop.n_iter + 1, left)
 
-    def goes_on(loop: _Loop) -> Array:
-        return (loop.n_iter < max_iter) & (loop.left > tol)
-
     coef, free = start
+    steepest = jax.tree.leaves(jax.grad(smooth)(jax.tree.map(jnp.zeros_like, start)))
+    enough = tol * jnp.maximum(*(jnp.max(jnp.abs(g)) for g in steepest))
+
+    def goes_on(loop: _Loop) -> Array:
+        return (loop.n_iter < max_iter) & (loop.left > enough)
+
     begin = (coef * spread[:, None], free + centre @ coef)
     one_ = jnp.ones((), x.dtype)
     loop = _Loop(begin, begin, one_, one_, jnp.int32(0), jnp.full((), jnp.inf, x.dtype))

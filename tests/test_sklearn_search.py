@@ -1,0 +1,458 @@
+"""The four searches beside scikit-learn's own, on the same calls."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn import linear_model, metrics, model_selection
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris
+from sklearn.decomposition import PCA
+from sklearn.exceptions import FitFailedWarning
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+import vtune.sklearn as vs
+
+PEER = linear_model.LogisticRegression(tol=1e-8, max_iter=5000)
+OURS = vs.LogisticRegression()
+CS = [0.01, 1.0, 100.0]
+IRIS = load_iris(return_X_y=True)
+TWO = tuple(a[:100] for a in load_breast_cancer(return_X_y=True))
+TWO = (StandardScaler().fit_transform(TWO[0]), TWO[1])
+NAMED = (pd.DataFrame(IRIS[0], columns=list("abcd")), np.array(["x", "y", "z"])[IRIS[1]])
+
+
+def confusing(estimator, x, y):
+    """A scorer of one's own, which looks at the rows and the fitted estimator."""
+    assert len(x) == len(y)
+    return {
+        "hits": metrics.accuracy_score(y, estimator.predict(x)),
+        "mean": float(np.asarray(x).mean() + estimator.n_features_in_),
+    }
+
+
+def hits(estimator, x, y):
+    return confusing(estimator, x, y)["hits"]
+
+
+def worst(results):
+    return int(np.argmin(results["mean_test_score"]))
+
+
+def pipe(estimator):
+    return Pipeline([("scale", StandardScaler()), ("pca", PCA(2)), ("clf", estimator)])
+
+
+# class, data, options, fit's options, the estimators' options, whether in a pipeline
+CALLS = {
+    "a grid": ("GridSearchCV", IRIS, {"param_grid": {"C": CS}}),
+    "two parameters": (
+        "GridSearchCV",
+        IRIS,
+        {"param_grid": {"C": CS, "fit_intercept": [True, False]}},
+    ),
+    "a list of grids": (
+        "GridSearchCV",
+        IRIS,
+        {"param_grid": [{"C": CS}, {"class_weight": ["balanced", None], "C": [1.0]}]},
+    ),
+    "parameters that only some have": (
+        "GridSearchCV",
+        IRIS,
+        {
+            "param_grid": [
+                {"C": [1]},
+                {"tol": [1e-3, 1e-6]},
+                {"class_weight": [{0: 2.0}, "balanced"]},
+            ]
+        },
+    ),
+    "training scores": (
+        "GridSearchCV",
+        IRIS,
+        {"param_grid": {"C": CS}, "return_train_score": True},
+    ),
+    "many metrics": (
+        "GridSearchCV",
+        IRIS,
+        {"param_grid": {"C": CS}, "scoring": ["accuracy", "f1_macro"], "refit": "f1_macro"},
+    ),
+    "many metrics, training scores": (
+        "GridSearchCV",
+        TWO,
+        {
+            "param_grid": {"C": CS},
+            "scoring": ("roc_auc", "neg_log_loss", "recall"),
+            "refit": False,
+            "return_train_score": True,
+        },
+    ),
+    "a dict of metrics": (
+        "GridSearchCV",
+        IRIS,
+        {
+            "param_grid": {"C": CS},
+            "scoring": {"own": hits, "theirs": metrics.make_scorer(metrics.accuracy_score)},
+            "refit": "own",
+        },
+    ),
+    "a function": ("GridSearchCV", IRIS, {"param_grid": {"C": CS}, "scoring": hits}),
+    "a function of many": (
+        "GridSearchCV",
+        IRIS,
+        {"param_grid": {"C": CS}, "scoring": confusing, "refit": "hits"},
+    ),
+    "no refit": ("GridSearchCV", IRIS, {"param_grid": {"C": CS}, "refit": False}),
+    "refit by a function": ("GridSearchCV", IRIS, {"param_grid": {"C": CS}, "refit": worst}),
+    "one standard error": (
+        "GridSearchCV",
+        IRIS,
+        {"param_grid": {"C": CS}, "refit": vs.one_standard_error(by="C")},
+    ),
+    "shuffled folds": (
+        "GridSearchCV",
+        IRIS,
+        {"param_grid": {"C": CS}, "cv": model_selection.KFold(4, shuffle=True, random_state=3)},
+    ),
+    "pairs": (
+        "GridSearchCV",
+        IRIS,
+        {
+            "param_grid": {"C": CS},
+            "cv": [
+                (np.arange(0, 150, 2), np.arange(1, 150, 2)),
+                (np.arange(0, 149, 3), [1, 2, 149]),
+            ],
+        },
+    ),
+    "groups": (
+        "GridSearchCV",
+        IRIS,
+        {"param_grid": {"C": CS}, "cv": model_selection.GroupKFold(3)},
+        {"groups": np.arange(150) % 11},
+    ),
+    "weights": (
+        "GridSearchCV",
+        IRIS,
+        {"param_grid": {"C": CS}},
+        {"sample_weight": np.arange(150) % 3 * 1.0},
+    ),
+    "names and a frame": ("GridSearchCV", NAMED, {"param_grid": {"C": CS}}),
+    "a failing candidate": (
+        "GridSearchCV",
+        IRIS,
+        {"param_grid": {"C": [1.0, -1.0]}, "error_score": np.nan, "return_train_score": True},
+    ),
+    "a failing candidate, scored": (
+        "GridSearchCV",
+        IRIS,
+        {"param_grid": {"C": [1.0, -1.0]}, "error_score": -3.0},
+    ),
+    "distributions": (
+        "RandomizedSearchCV",
+        IRIS,
+        {
+            "param_distributions": {
+                "C": stats.loguniform(1e-2, 1e2),
+                "fit_intercept": [True, False],
+            },
+            "n_iter": 5,
+            "random_state": 0,
+        },
+    ),
+    "a list of distributions": (
+        "RandomizedSearchCV",
+        IRIS,
+        {
+            "param_distributions": [{"C": stats.uniform(1, 3)}, {"tol": [1e-4, 1e-6]}],
+            "n_iter": 4,
+            "random_state": 1,
+            "scoring": ["accuracy", "balanced_accuracy"],
+            "refit": "accuracy",
+        },
+    ),
+    "halving": (
+        "HalvingGridSearchCV",
+        IRIS,
+        {"param_grid": {"C": [0.01, 0.1, 1.0, 10.0]}, "factor": 2, "random_state": 0},
+    ),
+    "halving by iterations": (
+        "HalvingGridSearchCV",
+        IRIS,
+        {
+            "param_grid": {"C": CS},
+            "resource": "max_iter",
+            "min_resources": 500,
+            "max_resources": 5000,
+        },
+    ),
+    "random halving": (
+        "HalvingRandomSearchCV",
+        IRIS,
+        {
+            "param_distributions": {"C": stats.loguniform(1e-2, 1e2)},
+            "n_candidates": 6,
+            "random_state": 0,
+            "scoring": "neg_log_loss",
+        },
+    ),
+    "a pipeline": (
+        "GridSearchCV",
+        IRIS,
+        {
+            "param_grid": {
+                "clf__C": CS,
+                "pca__n_components": [1, 3],
+                "scale__with_std": [True, False],
+            }
+        },
+        {},
+        pipe,
+    ),
+    "a pipeline with steps to choose from": (
+        "GridSearchCV",
+        NAMED,
+        {"param_grid": {"pca": [PCA(2), "passthrough"], "clf__C": [1.0]}},
+        {},
+        pipe,
+    ),
+    "a pipeline and weights": (
+        "GridSearchCV",
+        IRIS,
+        {"param_grid": {"clf__C": CS}},
+        {"clf__sample_weight": np.arange(150) % 3 * 1.0},
+        pipe,
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CALLS)
+def test_results_are_those_of_scikit_learn(name):
+    kind, (x, y), options, *rest = CALLS[name]
+    params, wrap = [*rest, *({}, lambda estimator: estimator)[len(rest) :]]
+    options = {"cv": 3, **options}
+    ours = getattr(vs, kind)(wrap(OURS), **options).fit(x, y, **params)
+    theirs = getattr(model_selection, kind)(wrap(PEER), **options).fit(x, y, **params)
+    assert list(ours.cv_results_) == list(theirs.cv_results_)
+    for key, expected in theirs.cv_results_.items():
+        seen = ours.cv_results_[key]
+        if key == "params":
+            assert [repr(p) for p in seen] == [repr(p) for p in expected]
+        elif key.startswith("param_"):
+            assert (seen.dtype, seen.shape) == (expected.dtype, expected.shape)
+            np.testing.assert_array_equal(np.ma.getmaskarray(seen), np.ma.getmaskarray(expected))
+            assert list(map(repr, seen)) == list(map(repr, expected))
+        else:
+            assert (type(seen), seen.dtype, seen.shape) == (
+                type(expected),
+                expected.dtype,
+                expected.shape,
+            )
+            if not key.endswith("_time") and not key.startswith("rank"):
+                np.testing.assert_allclose(seen, expected, atol=0.021)
+    for key in ours.cv_results_:  # ranks are those of its own means, by scikit-learn's rule
+        if key.startswith("rank_test_"):
+            mean = ours.cv_results_[key.replace("rank", "mean")]
+            best = np.nan_to_num(mean, nan=-np.inf)
+            expected = stats.rankdata(-best, method="min")
+            assert (ours.cv_results_[key] == expected).all() or np.isnan(mean).any()
+    public = lambda search: {k for k in vars(search) if not k.startswith("_")}
+    assert public(ours) == public(theirs)
+    for attribute in ("n_splits_", "multimetric_", "n_candidates_", "n_resources_"):
+        assert getattr(ours, attribute, None) == getattr(theirs, attribute, None)
+    assert hasattr(ours, "best_estimator_") == hasattr(theirs, "best_estimator_")
+    if hasattr(ours, "best_estimator_"):
+        assert list(ours.classes_) == list(theirs.classes_)
+        assert ours.n_features_in_ == theirs.n_features_in_
+        assert ours.predict(x).dtype == theirs.predict(x).dtype
+        np.testing.assert_allclose(ours.score(x, y), theirs.score(x, y), atol=0.03)
+        assert type(ours.best_estimator_) is type(wrap(OURS))
+    if hasattr(theirs, "feature_names_in_"):
+        assert list(ours.feature_names_in_) == list(theirs.feature_names_in_)
+    assert ours.get_params(deep=False).keys() == theirs.get_params(deep=False).keys()
+    assert ours.estimator.get_params().keys() == wrap(OURS).get_params().keys()
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer"])
+@pytest.mark.filterwarnings("ignore")
+def test_the_articles_example(name):
+    """C in 0.001 to 100 x l1, l2, five folds: within 0.02 of scikit-learn's saga, the best 0.01."""
+    from test_sklearn import CS, SETS
+
+    x, y = SETS[name]()
+    ours = vs.GridSearchCV(vs.LogisticRegression(), {"C": CS, "penalty": ["l1", "l2"]}, cv=5)
+    peer = linear_model.LogisticRegression(solver="saga", max_iter=5000, random_state=0)
+    theirs = model_selection.GridSearchCV(peer, {"C": CS, "l1_ratio": [1.0, 0.0]}, cv=5)
+    a, b = ours.fit(x, y).cv_results_, theirs.fit(x, y).cv_results_
+    np.testing.assert_allclose(a["mean_test_score"], b["mean_test_score"], atol=0.02)
+    np.testing.assert_allclose(ours.best_score_, theirs.best_score_, atol=0.01)
+
+
+# What must hold ---------------------------------------------------------------------------------
+
+
+def test_the_whole_search_is_one_compilation(compilations):
+    grid = {"C": [0.01, 0.1, 1.0, 10.0], "penalty": ["l1", "l2"], "tol": [1e-4, 1e-5]}
+    x, y = IRIS[0][:120], IRIS[1][:120]
+    search = vs.GridSearchCV(OURS, grid, cv=4, refit=False, scoring=["accuracy", "neg_log_loss"])
+    with compilations() as count:
+        search.fit(x, y)
+    assert count.count == 1
+    with compilations() as count:  # other numbers, other splits of the same sizes
+        vs.GridSearchCV(
+            OURS,
+            {"C": np.geomspace(0.1, 3, 8).tolist(), "penalty": ["l1", "l2"]},
+            cv=model_selection.StratifiedKFold(4, shuffle=True, random_state=1),
+            refit=False,
+        ).fit(x, y)
+    assert count.count == 0
+    nets = vs.FlaxClassifier(max_epochs=2, random_state=0)
+    with compilations() as count:
+        vs.GridSearchCV(nets, {"lr": [1e-3, 1e-2], "module__width": [4, 8]}, refit=False).fit(x, y)
+    assert count.count == 1
+
+
+@pytest.mark.parametrize("model", [vs.LogisticRegression(), vs.Ridge(), vs.Lasso(0.05)], ids=str)
+def test_a_candidate_on_a_split_is_that_candidate_alone(model):
+    """The folds differ in size, 37 and 38 rows, and some weigh nothing."""
+    x, y = IRIS
+    weight = (np.arange(150) % 5 > 0) * 1.0
+    splits = list(model_selection.KFold(4, shuffle=True, random_state=0).split(x))
+    found = []
+
+    def look(estimator, x, y, sample_weight=None):
+        found.append(estimator.coef_.copy())
+        return 0.0
+
+    name = "C" if hasattr(model, "C") else "alpha"
+    search = vs.GridSearchCV(model, {name: [0.1, 1.0]}, cv=splits, scoring=look, refit=False)
+    search.fit(x, y, sample_weight=weight)
+    expected = [
+        type(model)(value).fit(x[train], y[train], weight[train]).coef_
+        for value in (0.1, 1.0)
+        for train, _ in splits
+    ]
+    assert len(found) == 8
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize(
+    "model",
+    [
+        vs.LogisticRegression(class_weight="balanced"),
+        vs.FlaxClassifier(max_epochs=3, random_state=0),
+    ],
+    ids=lambda m: type(m).__name__,
+)
+def test_a_held_out_row_never_reaches_its_fold(model, wrapped):
+    """Not through weights of classes, nor through the steps of a pipeline."""
+    x, y = IRIS
+    splits = list(model_selection.KFold(3, shuffle=True, random_state=0).split(x))
+    row = splits[1][1][4]
+    changed = x.copy()
+    changed[row] = 1e3
+    name = "clf__" if wrapped else ""
+    grid = {f"{name}{'C' if hasattr(model, 'C') else 'lr'}": [0.01, 0.1]}
+
+    def weights(x):
+        found = []
+
+        def look(estimator, rows, labels):
+            last = estimator[-1] if wrapped else estimator
+            found.append(
+                last.coef_
+                if hasattr(last, "coef_")
+                else last.variables_["params"]["Dense_0"]["kernel"]
+            )
+            return 0.0
+
+        whole = pipe(model) if wrapped else model
+        vs.GridSearchCV(whole, grid, cv=splits, scoring=look, refit=False).fit(x, y)
+        return found
+
+    for number, (a, b) in enumerate(zip(weights(x), weights(changed), strict=True)):
+        assert np.array_equal(a, b) == (number % 3 == 1)
+
+
+def test_networks_choose_shapes_and_numbers():
+    x, y = load_digits(return_X_y=True)
+    x, y = x[:600] / 16, y[:600]
+    search = vs.GridSearchCV(
+        vs.FlaxClassifier(max_epochs=8, random_state=0),
+        [
+            {"lr": [1e-3, 1e-2], "module__width": [8, 32], "batch_size": [32, 64]},
+            {"optimizer": ["sgd"], "optimizer__momentum": [0.5, 0.9], "lr": [0.1]},
+            {"max_epochs": [1, 4]},
+        ],
+        cv=3,
+    ).fit(x, y)
+    scores = search.cv_results_["mean_test_score"]
+    assert scores.shape == (12,)
+    assert search.best_score_ > 0.85
+    assert scores[10] < scores[11]  # four epochs are better than one
+    assert search.best_estimator_.score(x, y) > 0.85
+
+
+def test_a_network_that_diverges_is_scored_as_an_error_on_that_split_alone():
+    x, y = IRIS
+    x = x.copy()
+    x[:3] *= 1e37  # in the training rows of the second split, where they overflow
+    splits = [(np.arange(3, 100), np.arange(100, 150)), (np.arange(100), np.arange(100, 150))]
+    model = vs.FlaxRegressor(max_epochs=2, random_state=0)
+    search = vs.GridSearchCV(model, {"lr": [1e-3, 1e-2]}, cv=splits, refit=False)
+    with pytest.warns((FitFailedWarning, UserWarning)) as seen:
+        search.fit(x, y)
+    assert any("the training diverged" in str(w.message) for w in seen)
+    assert np.isfinite(search.cv_results_["split0_test_score"]).all()
+    assert np.isnan(search.cv_results_["split1_test_score"]).all()
+    with pytest.raises(ValueError, match="the training diverged"):
+        vs.GridSearchCV(model, {"lr": [1e-3]}, cv=splits, error_score="raise").fit(x, y)
+
+
+def test_refitting_by_one_standard_error():
+    results = {
+        "param_C": np.ma.array([0.1, 1.0, 10.0, 100.0]),
+        "mean_test_score": np.array([0.80, 0.89, 0.90, 0.85]),
+        "std_test_score": np.array([0.01, 0.01, 0.02, 0.01]),
+        **{f"split{i}_test_score": np.zeros(4) for i in range(5)},
+    }
+    assert vs.one_standard_error(results) == 1  # 0.90 - 0.02 / 2
+    assert vs.one_standard_error(by="C")(results) == 1
+    assert vs.one_standard_error(by="-C")(results) == 2
+    with pytest.raises(ValueError, match="by='alpha' is no parameter that was searched"):
+        vs.one_standard_error(results, by="alpha")
+    search = vs.GridSearchCV(OURS, {"C": CS}, refit=vs.one_standard_error).fit(*IRIS)
+    assert search.best_index_ == vs.one_standard_error(search.cv_results_)
+
+
+@pytest.mark.parametrize("kind", [k for k in dir(vs) if k.endswith("SearchCV")])
+def test_other_estimators_are_sent_to_scikit_learn(kind):
+    name = "param_distributions" if "Random" in kind else "param_grid"
+    says = (
+        f"{kind}: LogisticRegression is not one of vtune.sklearn's.*sklearn.model_selection.{kind}"
+    )
+    with pytest.raises(TypeError, match=says):
+        getattr(vs, kind)(PEER, **{name: {"C": CS}}).fit(*IRIS)
+
+
+def test_wrong_calls_are_named():
+    from scipy import sparse
+
+    search = vs.GridSearchCV(OURS, {"C": CS})
+    with pytest.raises(TypeError, match="X is sparse, but dense data is required"):
+        search.fit(sparse.csr_matrix(IRIS[0]), IRIS[1])
+    with pytest.raises(ValueError, match=re.escape("fit: colour= is not passed on")):
+        search.fit(*IRIS, colour=3)
+    with pytest.raises(ValueError, match="Invalid parameter 'D'"):
+        vs.GridSearchCV(OURS, {"D": CS}, error_score="raise").fit(*IRIS)
+    with pytest.raises(TypeError, match="candidate 0 has KMeans, which is not one of"):
+        vs.GridSearchCV(pipe(OURS), {"clf": [KMeans()]}).fit(*IRIS)
+    assert search.estimator is OURS  # whatever went wrong
+    assert search.scoring is None
