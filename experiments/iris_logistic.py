@@ -8,8 +8,15 @@ numbers, so it is one cohort). A fifth of the rows is kept for the test; the bes
 refitted to the rest. scikit-learn's own search, by its saga with 5,000 iterations, is printed
 beside it. Wine and breast cancer are standardised in a pipeline, by each fold's training rows.
 
-Seen on 2 CPU cores:
-SEEN
+Seen on 2 CPU cores (best mean test score of both searches; largest gap between the 12; the test
+accuracy of the best setting, the same of both):
+
+    iris            0.9750   0.0083   1.0000
+    wine            0.9788   0.0140   1.0000
+    breast cancer   0.9714   0.0132   0.9649
+
+vtune's search takes 7 s the first time, nearly all of it compiling, and 0.3 to 0.7 s from then on;
+scikit-learn's takes 3, 1 and 10 s. vtune goes on to the optimum, saga does not where C is large.
 """
 
 import argparse

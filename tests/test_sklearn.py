@@ -337,3 +337,19 @@ def test_wrong_data_is_named():
             vs.FlaxRegressor(lr=1e30, optimizer="sgd", random_state=0).fit(X * 1e3, Y)
     assert metrics.accuracy_score(Y, model.fit(pd.DataFrame(X, columns=list("abc")), Y).predict(
         pd.DataFrame(X, columns=list("abc")))) > 0.4  # fmt: skip
+
+
+def test_any_scale_of_features_and_targets():
+    """Huge and tiny numbers neither hang nor change the answer."""
+    x, y = load_diabetes(return_X_y=True)
+    first = vs.Ridge(0.5).fit(x, y).coef_
+    for factor, shift in [(1e-12, 0.0), (1e-6, 0.0), (1e8, 0.0), (1.0, 1e6), (1.0, 1e8)]:
+        seen = vs.Ridge(0.5).fit(x, y * factor + shift).coef_ / factor
+        np.testing.assert_allclose(seen, first, rtol=1e-3, atol=1e-3)
+        sparse_ = vs.Lasso(0.3 * factor).fit(x, y * factor + shift).coef_ / factor
+        np.testing.assert_allclose(sparse_, vs.Lasso(0.3).fit(x, y).coef_, rtol=1e-3, atol=1e-2)
+    iris, labels = load_iris(return_X_y=True)
+    vs.LogisticRegression().fit(iris * 1e160, labels)
+    free = vs.LogisticRegression(C=1e12, max_iter=50, tol=1e-3)
+    same = free.fit(iris, labels).predict(iris)
+    np.testing.assert_array_equal(free.fit(iris * 1e6, labels).predict(iris * 1e6), same)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 from sklearn import linear_model, metrics, model_selection
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.decomposition import PCA
@@ -456,3 +457,140 @@ def test_wrong_calls_are_named():
         vs.GridSearchCV(pipe(OURS), {"clf": [KMeans()]}).fit(*IRIS)
     assert search.estimator is OURS  # whatever went wrong
     assert search.scoring is None
+
+
+# What a review found ------------------------------------------------------------------------------
+
+
+class Uneven(BaseEstimator, TransformerMixin):
+    """Gives as many columns as the training rows' first feature says."""
+
+    def fit(self, X, y=None):
+        if X[0, 0] > 100:
+            raise ValueError("cannot be fitted")
+        self.columns_ = 1 + int(X[0, 0] > 5)
+        return self
+
+    def transform(self, X):
+        return X[:, -self.columns_ :]
+
+
+class Learning(BaseEstimator, TransformerMixin):
+    """Makes other rows when it is fitted, as steps that cross-fit do."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def fit_transform(self, X, y=None):
+        return X
+
+    def transform(self, X):
+        return X + 1.0
+
+
+def both(estimators, grid, x, y, **options):
+    """vtune's results, and scikit-learn's, of one call."""
+    return [
+        getattr(module, "GridSearchCV")(estimator, grid, **options).fit(x, y).cv_results_  # noqa: B009
+        for module, estimator in zip((vs, model_selection), estimators, strict=True)
+    ]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_splits_of_a_pipeline_are_seen_through_their_own_steps():
+    x, y = IRIS[0][50:].copy(), IRIS[1][50:]
+    order = np.random.default_rng(0).permutation(100)
+    x, y = x[order], y[order]
+    x[10, 0], x[40, 0] = 6.0, 4.0  # the first training rows of the two splits
+    splits = [(np.arange(10, 40), np.arange(60, 100)), (np.arange(40, 60), np.arange(60, 100))]
+    for step in (Uneven(), Learning()):
+        wrap = lambda e, step=step: Pipeline([("t", step), ("m", e)])
+        grid = {"m__C": [0.1, 1.0]}
+        for options in ({}, {"scoring": lambda e, x, y: e.score(x, y)}):
+            a, b = both(
+                (wrap(OURS), wrap(PEER)), grid, x, y, cv=splits, return_train_score=True, **options
+            )
+            for key in ("split0_test_score", "split1_test_score", "mean_train_score"):
+                np.testing.assert_allclose(a[key], b[key], atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_split_that_fails_leaves_the_others():
+    x, y = IRIS
+    splits = [
+        (np.arange(40), np.arange(40, 150)),  # one class only
+        (np.arange(40, 120), np.arange(120, 150)),
+        (np.arange(0, 150, 2), np.arange(1, 150, 2)),
+    ]
+    a, b = both((OURS, PEER), {"C": CS}, x, y, cv=splits)
+    for i in range(3):
+        np.testing.assert_allclose(a[f"split{i}_test_score"], b[f"split{i}_test_score"], atol=1e-6)
+    assert np.isnan(a["split0_test_score"]).all()
+    bad = x.copy()
+    bad[0, 0] = 200.0
+    wrap = lambda e: Pipeline([("t", Uneven()), ("m", e)])
+    splits = [
+        (np.arange(0, 150, 3), np.arange(1, 150, 3)),
+        (np.arange(1, 150, 3), np.arange(2, 150, 3)),
+    ]
+    a, b = both((wrap(OURS), wrap(PEER)), {"m__C": [1.0]}, bad, y, cv=splits, refit=False)
+    assert np.isnan(a["split0_test_score"]).all()
+    np.testing.assert_allclose(a["split1_test_score"], b["split1_test_score"], atol=1e-6)
+
+
+def test_a_fold_knows_the_classes_of_its_training_rows_only():
+    x, y = IRIS
+    train = np.flatnonzero(y > 0)[::2]
+    splits = [(train, np.flatnonzero(y > 0)[1::2]), (np.arange(0, 150, 2), np.arange(1, 150, 2))]
+    seen = []
+
+    def look(estimator, rows, labels):
+        seen.append((estimator.classes_.tolist(), estimator.coef_.shape))
+        return estimator.score(rows, labels)
+
+    search = vs.GridSearchCV(OURS, {"C": [0.01]}, cv=splits, scoring=look).fit(x, y)
+    assert seen == [([1, 2], (1, 4)), ([0, 1, 2], (3, 4))]
+    alone = vs.LogisticRegression(C=0.01).fit(x[train], y[train])
+    expected = alone.score(x[splits[0][1]], y[splits[0][1]])
+    np.testing.assert_allclose(search.cv_results_["split0_test_score"], [expected])
+
+
+def test_searches_are_objects_like_others():
+    """Pickled, fitted again with other options, cloned, left whole by a failing refit."""
+    import pickle
+
+    x, y = IRIS
+    search = vs.GridSearchCV(OURS, {"C": CS}, cv=3).fit(x, y)
+    again = pickle.loads(pickle.dumps(search))
+    assert again.score(x, y) == search.score(x, y)
+    assert clone(search).get_params()["param_grid"] == {"C": CS}
+    search.set_params(refit=False).fit(x, y)
+    assert type(search.best_estimator_) is vs.LogisticRegression  # of the fit before, as there
+
+    nested = model_selection.cross_val_score(vs.GridSearchCV(OURS, {"C": CS}, cv=3), x, y, cv=3)
+    assert nested.min() > 0.9
+    masks = [(np.arange(150) % 3 != i, np.arange(150) % 3 == i) for i in range(3)]
+    a, b = both((OURS, PEER), {"C": CS}, x, y, cv=masks)
+    np.testing.assert_allclose(a["mean_test_score"], b["mean_test_score"], atol=0.01)
+
+    class Own(vs.LogisticRegression):
+        pass
+
+    with pytest.raises(TypeError, match="Own is a subclass, whose own methods would not be called"):
+        vs.GridSearchCV(Own(), {"C": CS}).fit(x, y)
+
+
+def test_metadata_routing():
+    from sklearn import config_context
+
+    x, y = IRIS
+    weight = np.arange(150) % 3 * 1.0
+    with config_context(enable_metadata_routing=True):
+        a, b = (
+            kind(model.set_fit_request(sample_weight=True).set_score_request(sample_weight=True),
+                 {"C": CS}, cv=3).fit(x, y, sample_weight=weight).cv_results_
+            for kind, model in (
+                (vs.GridSearchCV, clone(OURS)), (model_selection.GridSearchCV, clone(PEER))
+            )
+        )  # fmt: skip
+    np.testing.assert_allclose(a["mean_test_score"], b["mean_test_score"], atol=0.01)

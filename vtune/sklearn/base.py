@@ -19,11 +19,11 @@ from vtune.types import PyTree
 class Estimator(BaseEstimator):
     """Fits by vtune. What there is to know about one kind of model is in `_setting` and `_take`."""
 
-    def _setting(self, outputs: int, rows: int) -> Setting:
+    def _setting(self, outputs: int) -> Setting:
         """Its parameters for the program; raises ValueError or TypeError on wrong ones.
 
         Args:
-          outputs: classes, or targets. rows: it is trained on.
+          outputs: classes, or targets.
         """
         raise NotImplementedError
 
@@ -61,6 +61,10 @@ class Estimator(BaseEstimator):
         )
         return X, self._encoded(y), checked_weight(sample_weight, len(X))
 
+    def _rows(self, X: Any) -> np.ndarray:
+        """New rows, checked, in the types that were trained on."""
+        return validate_data(self, X, reset=False, **self._features(X))
+
     _numeric = False  # whether targets are numbers
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, start: PyTree, progress: bool) -> Any:
@@ -73,7 +77,7 @@ class Estimator(BaseEstimator):
             raise ValueError("sample_weight: every weight is zero; give some above 0")
         x, target, weight = x[counts], target[counts], weight[counts]
         self._check_targets(target)
-        setting = self._setting(self._outputs, len(x))
+        setting = self._setting(self._outputs)
         arrays = {"x": x, "y": target, "weight": weight}
         sweep = fit(setting, arrays, start, progress)
         if not np.isfinite(sweep[0].score):
@@ -166,12 +170,9 @@ class Regressor(RegressorMixin, Estimator):
 
     def _encoded(self, y: np.ndarray) -> np.ndarray:
         self._single = y.ndim == 1
-        return np.asarray(y, np.float64).reshape(len(y), -1)
-
-    def _checked(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        x, target, weight = super()._checked(X, y, sample_weight)
+        target = np.asarray(y, np.float64).reshape(len(y), -1)
         self._targets = target.shape[1]
-        return x, target, weight
+        return target
 
     @property
     def _outputs(self) -> int:
@@ -206,4 +207,4 @@ def checked_weight(sample_weight: Any, rows: int) -> np.ndarray:
 def fitted(estimator: Estimator, X: Any) -> np.ndarray:
     """New rows of a fitted estimator, checked."""
     check_is_fitted(estimator)
-    return validate_data(estimator, X, reset=False, **estimator._features(X))
+    return estimator._rows(X)

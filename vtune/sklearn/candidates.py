@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing  # public by its use in third-party splitters
 
-from vtune.sklearn.base import Classifier, Estimator, checked_weight
+from vtune.sklearn.base import Estimator, checked_weight
 from vtune.sklearn.spec import OUTPUTS, Setting
 from vtune.sklearn.training import compile_ahead, precision, state_of, train
 from vtune.sweep import Sweep
@@ -94,11 +94,48 @@ class Trained:
 
 @dataclass
 class _Candidate:
+    """One of them: the estimator with its parameters, and its last step."""
+
     number: int
     base: Any
     tail: Estimator
     head: Pipeline | None
     head_key: Static
+
+
+@dataclass
+class _View:
+    """A split, seen through the steps before the last.
+
+    Attributes:
+      number: of the split. training, judged: its rows. head: fitted to the training rows, or None.
+      train_x, judged_x: what it makes of them; None where there is no head.
+    """
+
+    number: int
+    training: np.ndarray
+    judged: np.ndarray
+    head: Pipeline | None = None
+    train_x: Any = None
+    judged_x: Any = None
+
+
+@dataclass
+class _Block:
+    """A view's rows as the program takes them.
+
+    Attributes:
+      learned: what the last step knows of its training rows, such as its classes.
+      train, judged: (x, targets, weights) of the rows; of `judged` None where all rows are shared.
+      kind: what must be the same for views to be folds of one sweep.
+    """
+
+    view: _View
+    learned: dict[str, Any]
+    outputs: int
+    train: Any
+    judged: Any
+    kind: Any
 
 
 def run(
@@ -118,31 +155,35 @@ def run(
       (by candidate and split a `Trained`, by candidate the seconds that each fit took of the
       program's).
     """
-    table = [[Trained() for _ in splits] for _ in candidates]
-    seconds = np.zeros(len(candidates))
+    table = Table(candidates, splits)
     seed = int(np.random.randint(np.iinfo(np.int32).max)) if _unseeded(base) else 0  # noqa: NPY002
-    parts: dict[Static, list[_Candidate]] = {}
+    parts: dict[Any, list[_Candidate]] = {}
     for number, params in enumerate(candidates):
-        try:
-            own = _candidate(number, base, params)
-        except TypeError:
-            raise  # of another library: nothing a score could stand for
-        except Exception as error:
-            _failed(table[number], error)
-        else:
-            parts.setdefault(own.head_key, []).append(own)
-    for members in parts.values():
-        try:
-            views = _transformed(members[0].head, splits, rows)
-        except Exception as error:
-            for own in members:
-                _failed(table[own.number], error)
-            continue
-        prepared = _prepared(members, views, splits, rows, seed, table)
-        if ahead is not None and len(parts) == 1 and len(prepared) == 1:
-            ahead.extend(_refit_ahead(next(iter(prepared.values())), rows))
-        _train_part(prepared, views, splits, rows, table, seconds)
-    return table, seconds
+        own = _candidate(number, base, params)
+        weights = Static(getattr(own.tail, "class_weight", None))
+        parts.setdefault((own.head_key, type(own.tail), weights), []).append(own)
+    views: dict[Static, list[_View]] = {}
+    for (key, *_), members in parts.items():
+        if key not in views:
+            views[key] = _views(members[0].head, splits, rows, table, members)
+        elif len(views[key]) < len(splits):
+            _views(members[0].head, splits, rows, table, members)  # fails again, for these
+        alone = ahead if len(parts) == 1 else None
+        _train_part(members, views[key], rows, seed, table, alone)
+    return table.trained, table.seconds
+
+
+class Table:
+    """What came of every candidate on every split."""
+
+    def __init__(self, candidates: Sequence[dict], splits: Sequence[Split]):
+        self.trained = [[Trained() for _ in splits] for _ in candidates]
+        self.seconds = np.zeros(len(candidates))
+
+    def failed(self, members: Sequence[_Candidate], number: int, error: Exception) -> None:
+        """These candidates on this split."""
+        for own in members:
+            self.trained[own.number][number].error = error
 
 
 def last_step(estimator: Any) -> Any:
@@ -152,11 +193,6 @@ def last_step(estimator: Any) -> Any:
 
 def _unseeded(base: Any) -> bool:
     return getattr(last_step(base), "random_state", 0) is None
-
-
-def _failed(splits: list[Trained], error: Exception) -> None:
-    for own in splits:
-        own.error = error
 
 
 def _candidate(number: int, base: Any, params: dict[str, Any]) -> _Candidate:
@@ -173,158 +209,200 @@ def _candidate(number: int, base: Any, params: dict[str, Any]) -> _Candidate:
     return _Candidate(number, estimator, tail, estimator[:-1], Static(own))
 
 
-@dataclass
-class _View:
-    """X as one split's steps before the last make it, all rows of it."""
-
-    X: Any
-    head: Pipeline | None
-
-
-def _transformed(head: Pipeline | None, splits: Sequence[Split], rows: Rows) -> list[_View]:
-    """By split the features; one view for all where there are no steps before the last."""
-    if head is None:
-        return [_View(rows.X, None)]
+def _views(
+    head: Pipeline | None,
+    splits: Sequence[Split],
+    rows: Rows,
+    table: Table,
+    members: list[_Candidate],
+) -> list[_View]:
+    """The splits, as far as the steps before the last can be fitted to them."""
     views = []
-    for training, _ in splits:
-        fitted = clone(head).fit(rows.take(training), np.asarray(rows.y)[training])
-        made = fitted.transform(rows.X)
-        if sparse.issparse(made):
-            raise TypeError(
-                "the steps before the last give sparse rows; set sparse_output=False, or add a "
-                "step that makes them dense"
-            )
-        views.append(_View(made, fitted))
+    for number, (training, test) in enumerate(splits):
+        judged = np.append(test, training) if rows.judge_train else test
+        view = _View(number, training, judged)
+        try:
+            if head is not None:
+                view.head = clone(head)
+                labels = None if rows.y is None else np.asarray(rows.y)[training]
+                # As a pipeline does it: some steps make other rows when they are fitted.
+                view.train_x = _dense(view.head.fit_transform(rows.take(training), labels))
+                view.judged_x = _dense(_through(view.head, rows.take(judged)))
+            views.append(view)
+        except Exception as error:
+            table.failed(members, number, error)
     return views
 
 
-Group = list[tuple[_Candidate, Setting, Any]]
+def _through(head: Pipeline, X: Any) -> Any:
+    """Rows transformed step by step: a pipeline asks its last step whether it is fitted, and some
+    steps have nothing to show for it."""
+    for _, step in head.steps:
+        X = X if step is None or step == "passthrough" else step.transform(X)
+    return X
 
 
-def _prepared(
-    members: list[_Candidate],
-    views: list[_View],
-    splits: Sequence[Split],
-    rows: Rows,
-    seed: int,
-    table: list[list[Trained]],
-) -> dict[Any, Group]:
-    """Candidates whose features are the same, by what must be so in one program."""
-    groups: dict[Any, Group] = {}
-    fewest = min(len(training) for training, _ in splits)
-    for own in members:
-        try:
-            shown = own.tail._checked(views[0].X, rows.y)
-            setting = own.tail._setting(own.tail._outputs, fewest)
-        except Exception as error:
-            _failed(table[own.number], error)
-            continue
-        if getattr(own.tail, "random_state", 0) is None and not setting.spec.whole:
-            setting = setting._replace(seed=seed)
-        weights = Static(getattr(own.tail, "class_weight", None))
-        spec = setting.spec
-        key = (type(own.tail), weights, spec.whole, spec.double, setting.epochs, setting.seed)
-        groups.setdefault(key, []).append((own, setting, shown))
-    return groups
-
-
-def _refit_ahead(group: Group, rows: Rows) -> list[Any]:
-    """A thread that compiles the refit, if it is known what that will be."""
-    (own, setting, (x, y, _)), *others = group
-    same = all((s.spec, s.batch_size) == (setting.spec, setting.batch_size) for _, s, _ in others)
-    if not same or own.head is not None or not rows.weights.all():
-        return []
-    return [compile_ahead(setting, {"x": x, "y": y, "weight": rows.weights})]
+def _dense(made: Any) -> Any:
+    if sparse.issparse(made):
+        raise TypeError(
+            "the steps before the last give sparse rows; set sparse_output=False, or add a step "
+            "that makes them dense"
+        )
+    return made
 
 
 def _train_part(
-    groups: dict[Any, Group],
+    members: list[_Candidate],
     views: list[_View],
-    splits: Sequence[Split],
     rows: Rows,
-    table: list[list[Trained]],
-    seconds: np.ndarray,
+    seed: int,
+    table: Table,
+    ahead: list[Any] | None,
 ) -> None:
-    for group in groups.values():
-        for numbers in _alike(views, splits):
-            own_views = views if len(views) == 1 else [views[i] for i in numbers]
+    """Trains candidates with the same first steps, class weights and type."""
+    shared = None
+    if views and views[0].head is None:
+        scratch = copy.copy(members[0].tail)
+        try:
+            shared = (scratch, *scratch._checked(rows.X, rows.y, rows.weights))
+        except Exception as error:
+            for view in views:
+                table.failed(members, view.number, error)
+            return
+    kinds: dict[Any, list[_Block]] = {}
+    for view in views:
+        try:
+            block = _block(members[0].tail, view, rows, shared)
+        except Exception as error:
+            table.failed(members, view.number, error)
+        else:
+            kinds.setdefault(block.kind, []).append(block)
+    for blocks in kinds.values():
+        groups: dict[Any, list[tuple[_Candidate, Setting]]] = {}
+        for own in members:
             try:
-                _train_group(group, own_views, numbers, splits, rows, table, seconds)
+                setting = own.tail._setting(blocks[0].outputs)
             except Exception as error:
-                for own, _, _ in group:
-                    _failed([table[own.number][i] for i in numbers], error)
+                for block in blocks:
+                    table.failed([own], block.view.number, error)
+                continue
+            spec = setting.spec
+            if getattr(own.tail, "random_state", 0) is None and not spec.whole:
+                setting = setting._replace(seed=seed)
+            key = (spec.whole, spec.double, setting.epochs, setting.seed)
+            groups.setdefault(key, []).append((own, setting))
+        for group in groups.values():
+            if ahead is not None and shared is not None and len(kinds) == len(groups) == 1:
+                ahead.extend(_refit_ahead(group, blocks, shared))
+            try:
+                _train_group(group, blocks, shared, len(table.trained[0]), table)
+            except Exception as error:
+                for block in blocks:
+                    table.failed([own for own, _ in group], block.view.number, error)
 
 
-def _alike(views: list[_View], splits: Sequence[Split]) -> list[list[int]]:
-    """The numbers of splits whose features have one shape."""
-    if len(views) == 1:
-        return [list(range(len(splits)))]
-    found: dict[Any, list[int]] = {}
-    for number, view in enumerate(views):
-        found.setdefault(np.shape(view.X), []).append(number)
-    return list(found.values())
+def _block(tail: Estimator, view: _View, rows: Rows, shared: Any) -> _Block:
+    """A view's rows, checked; what the last step learns of them before it is trained."""
+    before, labels = set(vars(tail)), np.asarray(rows.y)
+    x: Any = None
+    counted = view.training[rows.weights[view.training] > 0]
+    if shared is None:
+        own = copy.copy(tail)
+        place = rows.weights[view.training] > 0
+        x, y, weight = own._checked(
+            view.train_x, labels[view.training], rows.weights[view.training]
+        )
+        x, y, weight = x[place], y[place], weight[place]
+        judged_x = own._rows(view.judged_x)
+    else:
+        own = copy.copy(shared[0])
+        y, weight = own._encoded(labels[counted]), rows.weights[counted]
+    own._check_targets(y)
+    balanced = own._balanced(y, weight)
+    learned = {k: v for k, v in vars(own).items() if k not in before}
+    classes = tuple(getattr(own, "classes_", ()))
+    kind = (own._outputs, classes, None if x is None else x.shape[1:])
+    if shared is not None and balanced is None:
+        return _Block(view, learned, own._outputs, (None, y, weight), None, kind)
+    if shared is not None:  # weights of its own: a copy of the rows
+        x, judged_x = shared[1][counted], shared[1][view.judged]
+    weight = weight if balanced is None else weight * balanced
+    empty = (judged_x, np.zeros_like(y[:1]).repeat(len(judged_x), axis=0), np.zeros(len(judged_x)))
+    return _Block(view, learned, own._outputs, (x, y, weight), empty, (*kind, x.shape[1:]))
+
+
+def _arrays(blocks: list[_Block], shared: Any, rows_weights: Any) -> Any:
+    """(arrays for the program, folds as (training, judged) indices)."""
+    if blocks[0].judged is None:
+        x, y = shared[1], np.zeros(len(shared[1]), blocks[0].train[1].dtype)
+        if blocks[0].train[1].ndim == 2:
+            y = np.zeros((len(x), blocks[0].train[1].shape[1]), blocks[0].train[1].dtype)
+        folds = []
+        for block in blocks:
+            training = block.view.training[rows_weights[block.view.training] > 0]
+            y[training] = block.train[1]  # the same in every fold: their classes are
+            folds.append((training, block.view.judged))
+        return {"x": x, "y": y, "weight": rows_weights}, folds
+    parts: list[Any] = []
+    folds, start = [], 0
+    for block in blocks:
+        n, m = len(block.train[0]), len(block.judged[0])
+        folds.append((start + np.arange(n), start + n + np.arange(m)))
+        parts += [block.train, block.judged]
+        start += n + m
+    names = ("x", "y", "weight")
+    return {name: np.concatenate([p[i] for p in parts]) for i, name in enumerate(names)}, folds
+
+
+def _refit_ahead(group: list[tuple[_Candidate, Setting]], blocks: list[_Block], shared: Any) -> Any:
+    """A thread that compiles the refit, if it is known what that will be."""
+    (_, setting), *others = group
+    same = all((s.spec, s.batch_size) == (setting.spec, setting.batch_size) for _, s in others)
+    scratch, x, y, weight = shared
+    if not same or not weight.all() or scratch._outputs != blocks[0].outputs:
+        return []
+    return [compile_ahead(setting, {"x": x, "y": y, "weight": weight})]
 
 
 def _train_group(
-    group: Group,
-    views: list[_View],
-    numbers: list[int],
-    splits: Sequence[Split],
-    rows: Rows,
-    table: list[list[Trained]],
-    seconds: np.ndarray,
+    group: list[tuple[_Candidate, Setting]],
+    blocks: list[_Block],
+    shared: Any,
+    splits: int,
+    table: Table,
 ) -> None:
-    """Trains candidates that can be one program, on some of the splits."""
-    tail, (x, y, _) = group[0][0].tail, group[0][2]
-    count = len(x)
-    features = [x] if len(views) == 1 else [tail._checked(v.X, rows.y)[0] for v in views]
-    weights, pairs = [], []
-    for i, number in enumerate(numbers):
-        training, test = (np.asarray(part) for part in splits[number])
-        weight = rows.weights.copy()
-        training = training[weight[training] > 0]
-        if isinstance(tail, Classifier):
-            balanced = tail._balanced(y[training], weight[training])
-            if balanced is not None:
-                weight[training] *= balanced
-        tail._check_targets(y[training])
-        weights.append(weight)
-        judged = np.append(test, splits[number][0]) if rows.judge_train else test
-        pairs.append((training, judged, i))
-    # Where splits have features or weights of their own, each has a copy of the rows.
-    tiled = len(features) > 1 or any(not np.array_equal(w, weights[0]) for w in weights)
-    copies = len(numbers) if tiled else 1
-    arrays = {
-        "x": np.concatenate([features[i % len(features)] for i in range(copies)]),
-        "y": np.concatenate([y] * copies),
-        "weight": np.concatenate(weights[:copies]),
-    }
-    shift = lambda part, i: part + i * count if tiled else part
-    folds = [(shift(training, i), shift(judged, i)) for training, judged, i in pairs]
+    """Trains candidates that can be one program, on splits that can be folds of it."""
+    arrays, folds = _arrays(blocks, shared, None if shared is None else shared[3])
     began = time.perf_counter()
-    sweep = train([setting for _, setting, _ in group], arrays, folds, outputs=True)
-    share = (time.perf_counter() - began) / (len(group) * len(numbers))
+    sweep = train([setting for _, setting in group], arrays, folds, outputs=True)
+    share = (time.perf_counter() - began) / (len(group) * splits)
     made = sweep.history[f"{OUTPUTS}/splits"][-1]  # [members, folds, 1, rows, outputs]
-    for member, (own, setting, _) in enumerate(group):
-        seconds[own.number] += share / (len(splits) / len(numbers))
-        for i, number in enumerate(numbers):
-            judged = pairs[i][1]
-            outputs = made[member, i, 0, : len(judged)]
+    for member, (own, setting) in enumerate(group):
+        table.seconds[own.number] += share
+        for fold, block in enumerate(blocks):
+            outputs = made[member, fold, 0, : len(block.view.judged)]
             if not np.isfinite(outputs).all():  # its own fault, or another split's
-                outputs = _outputs(sweep, member, i, setting, arrays["x"][folds[i][1]])
-            trained = table[own.number][number]
-            trained.tail, trained.head, trained.base = (
-                own.tail,
-                views[i % len(views)].head,
+                outputs = _outputs(sweep, member, fold, setting, arrays["x"][folds[fold][1]])
+            tail = copy.copy(own.tail)
+            for name, value in block.learned.items():
+                setattr(tail, name, value)
+            trained = Trained(
+                tail,
+                block.view.head,
                 own.base,
+                setting,
+                sweep,
+                member,
+                fold,
+                block.view.judged,
+                outputs,
             )
-            trained.setting, trained.sweep, trained.member, trained.fold = setting, sweep, member, i
-            trained.rows, trained.outputs = judged, outputs
             if not np.isfinite(outputs).all():
                 trained.error = ValueError(
                     f"the training diverged ({sweep[member].status}); try a smaller learning rate, "
                     "or scale the features"
                 )
+            table.trained[own.number][block.view.number] = trained
 
 
 def _outputs(sweep: Sweep, member: int, fold: int, setting: Setting, x: np.ndarray) -> np.ndarray:

@@ -48,20 +48,23 @@ def _learner(spec: LinearSpec) -> Learner:
         }
 
     def step(key: Key, h: Hparams, state: PyTree, batch: Batch) -> Any:
-        scale = jnp.sum(batch["weight"]) if spec.mean else 1.0
+        weight, y = batch["weight"], batch["y"]
+        scale = jnp.sum(weight) if spec.mean else 1.0
+        centre, reach = (0.0, 1.0) if spec.labels else _span(y, weight, spec.intercept)
         found = solve(
             loss,
             batch["x"],
-            batch["y"],
-            batch["weight"],
-            h["l1"] * scale,
+            y if spec.labels else (y - centre) / reach,
+            weight,
+            h["l1"] * scale / reach,
             h["l2"] * scale,
             intercept=spec.intercept,
             max_iter=h["max_iter"],
             tol=h["tol"],
-            start=(state["coef"], state["intercept"]),
+            start=(state["coef"] / reach, (state["intercept"] - centre) / reach),
         )
-        return {"coef": found.coef, "intercept": found.intercept, "n_iter": found.n_iter}, {}
+        coef, intercept = found.coef * reach, found.intercept * reach + centre
+        return {"coef": coef, "intercept": intercept, "n_iter": found.n_iter}, {}
 
     def predict(h: Hparams, state: PyTree, batch: Batch) -> Array:
         return batch["x"] @ state["coef"] + state["intercept"][None]
@@ -75,3 +78,11 @@ def _learner(spec: LinearSpec) -> Learner:
 
     unused: Any = None  # the learner of all specs measures and scores
     return Learner(init, step, unused, unused, predict, load=load, judge=judge)
+
+
+def _span(y: Array, weight: Array, intercept: bool) -> tuple[Array, Array]:
+    """(centre, reach) of targets: by these they are brought to the order of 1."""
+    rows = weight[:, None]
+    centre = jnp.sum(rows * y) / (jnp.sum(weight) * y.shape[1]) if intercept else jnp.zeros(())
+    reach = jnp.max(jnp.where(rows > 0, jnp.abs(y - centre), 0.0))
+    return centre, jnp.where(reach > 0, reach, 1.0)

@@ -35,7 +35,7 @@ class _Linear(Estimator):
     def _spec(self, outputs: int) -> LinearSpec:
         raise NotImplementedError
 
-    def _setting(self, outputs: int, rows: int) -> Setting:
+    def _setting(self, outputs: int) -> Setting:
         whole = isinstance(self.max_iter, int | np.integer) and not isinstance(self.max_iter, bool)
         if not whole or self.max_iter < 1:
             raise ValueError(f"max_iter={self.max_iter!r} must be a whole number, 1 or more")

@@ -112,7 +112,7 @@ class _Network(Estimator):
         self.loss_curve_ = sweep.history["train/loss"][:, 0]
         return self
 
-    def _setting(self, outputs: int, rows: int) -> Setting:
+    def _setting(self, outputs: int) -> Setting:
         for name in getattr(self, "_unknown", ()):
             raise TypeError(
                 f"{type(self).__name__} has no parameter {name!r}; those of the module are "
@@ -167,8 +167,11 @@ class _Network(Estimator):
         x, target, weight = super()._checked(X, y, sample_weight)
         return _small(x), target, weight
 
+    def _rows(self, X: Any) -> np.ndarray:
+        return _small(super()._rows(X))
+
     def _raw(self, X: Any) -> np.ndarray:
-        x = _small(fitted(self, X))
+        x = fitted(self, X)
         setting = self._setting_
         state = NetState(self.variables_["params"], _others(self.variables_), None)
         parts = []

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import get_routing_for_object
 
 from vtune.sklearn.candidates import Rows, Split, Trained, run
 
@@ -32,6 +33,7 @@ class Runner:
         table, seconds = run(self.base, candidates, splits, self.rows, self._ahead)
         for thread in self._ahead or ():
             thread.join()
+        self._ahead = None
         self.seconds.extend(seconds)
         pairs = [(own, split[0]) for row in table for own, split in zip(row, splits, strict=True)]
         self._asked = iter(pairs)
@@ -61,6 +63,9 @@ class Replay(BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         return get_tags(self._runner.base)
 
+    def get_metadata_routing(self) -> Any:
+        return get_routing_for_object(self._runner.base)
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         return self._runner.base.get_params(deep) | self._params
 
@@ -74,9 +79,14 @@ class Replay(BaseEstimator):
         if self.trained is not None:
             self._fitted = self.trained.stand_in()
         else:  # all candidates were handed out: this is the refit
-            estimator = clone(self._runner.base).set_params(**self._params)
-            self._fitted = estimator.fit(self._runner.rows.X, self._runner.rows.y, **params)
+            self._fitted = self.real().fit(self._runner.rows.X, self._runner.rows.y, **params)
         return self
+
+    def real(self) -> Any:
+        """The refitted estimator; one that is not fitted where that failed."""
+        if self._fitted is not None:
+            return self._fitted
+        return clone(self._runner.base).set_params(**clone(self._params, safe=False))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         return self._fitted.score(X, y, sample_weight=sample_weight)

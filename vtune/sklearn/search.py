@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn import model_selection
+from sklearn import get_config, model_selection
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-from sklearn.metrics import get_scorer
+from sklearn.metrics import check_scoring, get_scorer
 from sklearn.pipeline import Pipeline
 
 from vtune.sklearn.base import Estimator
@@ -50,7 +50,9 @@ class _Search:
         """
         self._check(X, params)
         rows = Rows(X, y, _weights(self.estimator, params), self.return_train_score)
-        self._runner = Runner(self.estimator, rows, bool(self.refit))
+        self._runner = Runner(
+            self.estimator, rows, self.refit is not False and not hasattr(self, "resource")
+        )
         self._groups = params.get("groups")
         scoring = self.scoring
         lookalike = {
@@ -64,10 +66,13 @@ class _Search:
         finally:
             runner = self.__dict__.pop("_runner")
             self.__dict__.pop("_groups")
+            best = self.__dict__.get("best_estimator_")
+            if isinstance(best, Replay):
+                self.best_estimator_ = best.real()
         self.cv_results_["mean_fit_time"] += np.asarray(runner.seconds)
-        if hasattr(self, "best_estimator_"):
-            self.best_estimator_ = self.best_estimator_._fitted
-        if callable(scoring):
+        if scoring is None:
+            self.scorer_ = check_scoring(self.estimator, None)
+        elif callable(scoring):
             self.scorer_ = scoring
         elif isinstance(scoring, Mapping):
             self.scorer_ = {
@@ -84,7 +89,10 @@ class _Search:
         def evaluate(candidate_params: Any, cv: Any = None, *rest: Any, **named: Any) -> Any:
             candidates = list(candidate_params)
             cv = cv or self._checked_cv_orig  # type: ignore[attr-defined]
-            splits = list(cv.split(runner.rows.X, runner.rows.y, groups=self._groups))
+            splits = [
+                (_indices(train), _indices(test))
+                for train, test in cv.split(runner.rows.X, runner.rows.y, groups=self._groups)
+            ]
             runner.train(candidates, splits)
             return evaluate_candidates(candidates, _Splits(splits), *rest, **named)
 
@@ -101,6 +109,13 @@ class _Search:
             )
         if sparse.issparse(X) and not isinstance(self.estimator, Pipeline):
             raise TypeError(f"{name}: X is sparse, but dense data is required; use X.toarray()")
+        if type(tail).__module__.split(".")[0] != "vtune":
+            raise TypeError(
+                f"{name}: {type(tail).__name__} is a subclass, whose own methods would not be "
+                f"called; use sklearn.model_selection.{name}"
+            )
+        if get_config()["enable_metadata_routing"]:
+            return  # scikit-learn checks the names
         known = {"groups", _weight_name(self.estimator)}
         unknown = sorted(set(params) - known)
         if unknown:
@@ -116,7 +131,8 @@ class GridSearchCV(_Search, model_selection.GridSearchCV):
     pipeline that ends with one: the steps before it are fitted on the host, for each split. Numbers
     that the estimator traces (C, alpha, lr, ...) are one cohort, whatever their values. `n_jobs` is
     not used: the program has all cores after `vt.use_all_cores()`. `mean_fit_time` is each fit's
-    share of the program.
+    share of the program. Networks draw their weights by the candidate's place in the list and by
+    the split, so the same setting elsewhere in a list has others.
 
     Raises:
       TypeError: (when fitted) an estimator that is not vtune's.
@@ -217,4 +233,14 @@ def _weight_name(estimator: Any) -> str:
 
 
 def _weights(estimator: Any, params: dict[str, Any]) -> Any:
-    return params.get(_weight_name(estimator))
+    """The weights of rows that the estimator is to be fitted with."""
+    if not get_config()["enable_metadata_routing"]:
+        return params.get(_weight_name(estimator))
+    asked = last_step(estimator).get_metadata_routing().fit.requests.get("sample_weight")
+    return params.get(asked if isinstance(asked, str) else "sample_weight") if asked else None
+
+
+def _indices(part: Any) -> np.ndarray:
+    """Of rows, where a split says so by a mask, too."""
+    part = np.asarray(part)
+    return np.flatnonzero(part) if part.dtype == bool else part

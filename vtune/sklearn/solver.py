@@ -69,12 +69,15 @@ def solve(
     Args:
       loss: (scores [rows, outputs], y) -> [rows]. x: [rows, features]. weight: [rows], 0 for a
         row that does not count. start: coef [features, outputs], intercepts [outputs].
-      tol: stops where no entry of the gradient is larger than so many times the largest that the
-        loss has at zero weights; of features with variance 1.
+      tol: stops where no entry of the gradient is larger than so many times the largest of the
+        weights' that the loss has at zero; of features with variance 1. Targets should be of the
+        order of 1.
     """
     total = jnp.sum(weight)
     centre = weight @ x / total if intercept else jnp.zeros(x.shape[1], x.dtype)
-    spread = jnp.sqrt(weight @ (x - centre[None]) ** 2 / total)
+    reach = jnp.max(jnp.where(weight[:, None] > 0, jnp.abs(x - centre[None]), 0.0), axis=0)
+    reach = jnp.where(reach > 0, reach, 1.0)  # squares of large numbers would overflow
+    spread = reach * jnp.sqrt(weight @ ((x - centre[None]) / reach[None]) ** 2 / total)
     spread = jnp.where(spread > 0, spread, 1.0)
     z = jnp.where(weight[:, None] > 0, (x - centre[None]) / spread[None], 0.0)
     thin, ridge = l1 / spread[:, None], l2 / spread[:, None] ** 2
@@ -111,7 +114,10 @@ def solve(
             return (curvature, *try_(curvature))
 
         first = loop.curvature * GROW
-        curvature, after, _ = lax.while_loop(lambda t: ~t[2], again, (first, *try_(first)))
+        sane = lambda curvature: jnp.isfinite(value) & (curvature < 1e100)
+        curvature, after, _ = lax.while_loop(
+            lambda t: ~t[2] & sane(t[0]), again, (first, *try_(first))
+        )
         gap = jax.tree.map(jnp.subtract, after, ahead)
         left = curvature * jnp.maximum(jnp.max(jnp.abs(gap[0])), jnp.max(jnp.abs(gap[1])))
         turned = _dot(gap, jax.tree.map(jnp.subtract, after, now)) < 0
@@ -119,8 +125,8 @@ def solve(
         return _Loop(after, now, momentum, curvature, loop.n_iter + 1, left)
 
     coef, free = start
-    steepest = jax.tree.leaves(jax.grad(smooth)(jax.tree.map(jnp.zeros_like, start)))
-    enough = tol * jnp.maximum(*(jnp.max(jnp.abs(g)) for g in steepest))
+    steepest = jnp.max(jnp.abs(jax.grad(smooth)(jax.tree.map(jnp.zeros_like, start))[0]))
+    enough = tol * jnp.maximum(steepest, 1e-6)
 
     def goes_on(loop: _Loop) -> Array:
         return (loop.n_iter < max_iter) & (loop.left > enough)
