@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vtune as vt
-from vtune.evaluate import evaluation_batches
 
 
 def arrays(rows, classes=3):
@@ -80,7 +79,8 @@ def test_rows_depend_on_seed_and_epoch_and_not_on_jit():
 
 @given(st.integers(1, 50), st.integers(1, 20))
 def test_evaluation_covers_every_row_once_and_weighs_padding_0(rows, size):
-    index, weight = evaluation_batches(jnp.arange(rows, dtype=jnp.int32), size)
+    every = jnp.arange(rows, dtype=jnp.int32)
+    index, weight = vt.Data({}, every, every).evaluation(size)
     assert index.shape == weight.shape == (-(-rows // size), size)
     assert list(np.asarray(index)[np.asarray(weight) == 1]) == list(range(rows))
     assert set(np.unique(weight)) <= {0.0, 1.0}

@@ -16,7 +16,6 @@ from problems import LR, MLP, blobs
 from solo import plain_loop, xent
 
 import vtune as vt
-from vtune.evaluate import evaluation_batches
 from vtune.totals import join_rows, split_rows
 
 M = vt.metrics
@@ -36,7 +35,7 @@ def accumulated(metric, size, rows):
     def run(outputs, y, own):
         summed, kept = None, []
         every = jnp.arange(rows, dtype=jnp.int32)
-        for index, weight in zip(*evaluation_batches(every, size), strict=True):
+        for index, weight in zip(*vt.Data({}, every, every).evaluation(size), strict=True):
             # What stands on padded rows must not matter.
             broken = jnp.where(weight.reshape(-1, *[1] * (outputs.ndim - 1)) > 0, 1.0, jnp.nan)
             part = metric.measure(outputs[index] * broken, {"y": y[index]}, weight * own[index])
