@@ -12,7 +12,6 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing  # public by its use in third-party splitters
 
 from vtune.sklearn.base import Estimator, checked_weight
 from vtune.sklearn.spec import OUTPUTS, Setting
@@ -41,8 +40,10 @@ class Rows:
         return shape[0] if shape else len(self.X)
 
     def take(self, rows: np.ndarray) -> Any:
-        """Some rows of X, of its own type."""
-        return _safe_indexing(self.X, rows)
+        """Some rows of X: a frame, an array or a list, as X is."""
+        if hasattr(self.X, "iloc"):
+            return self.X.iloc[rows]
+        return self.X[rows] if hasattr(self.X, "shape") else [self.X[i] for i in rows]
 
 
 @dataclass
