@@ -110,7 +110,8 @@ class _View:
 
     Attributes:
       number: of the split. training, judged: its rows. head: fitted to the training rows, or None.
-      train_x, judged_x: what it makes of them; None where there is no head.
+      train_x, judged_x: what it makes of them; None where there is no head. error: why it could
+        not be fitted, or None.
     """
 
     number: int
@@ -119,6 +120,7 @@ class _View:
     head: Pipeline | None = None
     train_x: Any = None
     judged_x: Any = None
+    error: Exception | None = None
 
 
 @dataclass
@@ -166,9 +168,7 @@ def run(
     views: dict[Static, list[_View]] = {}
     for (key, *_), members in parts.items():
         if key not in views:
-            views[key] = _views(members[0].head, splits, rows, table, members)
-        elif len(views[key]) < len(splits):
-            _views(members[0].head, splits, rows, table, members)  # fails again, for these
+            views[key] = _views(members[0].head, splits, rows)
         alone = ahead if len(parts) == 1 else None
         _train_part(members, views[key], rows, seed, table, alone)
     return table.trained, table.seconds
@@ -210,14 +210,8 @@ def _candidate(number: int, base: Any, params: dict[str, Any]) -> _Candidate:
     return _Candidate(number, estimator, tail, estimator[:-1], Static(own))
 
 
-def _views(
-    head: Pipeline | None,
-    splits: Sequence[Split],
-    rows: Rows,
-    table: Table,
-    members: list[_Candidate],
-) -> list[_View]:
-    """The splits, as far as the steps before the last can be fitted to them."""
+def _views(head: Pipeline | None, splits: Sequence[Split], rows: Rows) -> list[_View]:
+    """The splits, the steps before the last fitted to each."""
     views = []
     for number, (training, test) in enumerate(splits):
         judged = np.append(test, training) if rows.judge_train else test
@@ -229,9 +223,9 @@ def _views(
                 # As a pipeline does it: some steps make other rows when they are fitted.
                 view.train_x = _dense(view.head.fit_transform(rows.take(training), labels))
                 view.judged_x = _dense(_through(view.head, rows.take(judged)))
-            views.append(view)
         except Exception as error:
-            table.failed(members, number, error)
+            view.error = error
+        views.append(view)
     return views
 
 
@@ -262,7 +256,7 @@ def _train_part(
 ) -> None:
     """Trains candidates with the same first steps, class weights and type."""
     shared = None
-    if views and views[0].head is None:
+    if members[0].head is None:
         scratch = copy.copy(members[0].tail)
         try:
             shared = (scratch, *scratch._checked(rows.X, rows.y, rows.weights))
@@ -304,6 +298,8 @@ def _train_part(
 
 def _block(tail: Estimator, view: _View, rows: Rows, shared: Any) -> _Block:
     """A view's rows, checked; what the last step learns of them before it is trained."""
+    if view.error is not None:
+        raise view.error
     before, labels = set(vars(tail)), np.asarray(rows.y)
     x: Any = None
     counted = view.training[rows.weights[view.training] > 0]
@@ -328,17 +324,16 @@ def _block(tail: Estimator, view: _View, rows: Rows, shared: Any) -> _Block:
     if shared is not None:  # weights of its own: a copy of the rows
         x, judged_x = shared[1][counted], shared[1][view.judged]
     weight = weight if balanced is None else weight * balanced
-    empty = (judged_x, np.zeros_like(y[:1]).repeat(len(judged_x), axis=0), np.zeros(len(judged_x)))
+    none = len(judged_x)  # judged rows have no targets, and weigh nothing
+    empty = (judged_x, np.zeros((none, *y.shape[1:]), y.dtype), np.zeros(none))
     return _Block(view, learned, own._outputs, (x, y, weight), empty, (*kind, x.shape[1:]))
 
 
 def _arrays(blocks: list[_Block], shared: Any, rows_weights: Any) -> Any:
     """(arrays for the program, folds as (training, judged) indices)."""
     if blocks[0].judged is None:
-        x, y = shared[1], np.zeros(len(shared[1]), blocks[0].train[1].dtype)
-        if blocks[0].train[1].ndim == 2:
-            y = np.zeros((len(x), blocks[0].train[1].shape[1]), blocks[0].train[1].dtype)
-        folds = []
+        x, like, folds = shared[1], blocks[0].train[1], []
+        y = np.zeros((len(x), *like.shape[1:]), like.dtype)
         for block in blocks:
             training = block.view.training[rows_weights[block.view.training] > 0]
             y[training] = block.train[1]  # the same in every fold: their classes are
