@@ -226,4 +226,5 @@ def test_learners_that_share_functions_each_know_what_was_read():
     one = mlp_learner()
     other = one._replace(score=lambda totals: one.score(totals))
     for learner in (one, other):  # a warning would be an error
-        vt.tune(learner, LR, blobs(), search=vt.Halton(2), epochs=1, batch_size=16)
+        sweep = vt.tune(learner, LR, blobs(), search=vt.Halton(2), epochs=1, batch_size=16)
+        assert len(sweep) == 2

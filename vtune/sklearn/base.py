@@ -35,7 +35,7 @@ class Estimator(BaseEstimator):
         """The model's outputs [rows, outputs] for new rows."""
         raise NotImplementedError
 
-    def _features(self, X: Any) -> dict[str, Any]:
+    def _features(self) -> dict[str, Any]:
         """How `validate_data` looks at features."""
         return {"dtype": np.float64}
 
@@ -57,13 +57,13 @@ class Estimator(BaseEstimator):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Features, encoded targets and weights [rows] of training rows."""
         X, y = validate_data(
-            self, X, y, multi_output=True, y_numeric=self._numeric, **self._features(X)
+            self, X, y, multi_output=True, y_numeric=self._numeric, **self._features()
         )
         return X, self._encoded(y), checked_weight(sample_weight, len(X))
 
     def _rows(self, X: Any) -> np.ndarray:
         """New rows, checked, in the types that were trained on."""
-        return validate_data(self, X, reset=False, **self._features(X))
+        return validate_data(self, X, reset=False, **self._features())
 
     _numeric = False  # whether targets are numbers
 

@@ -159,7 +159,7 @@ class _Network(Estimator):
         self.variables_ = jax.tree.map(np.asarray, {"params": state.params, **state.other})
         self._setting_ = setting
 
-    def _features(self, X: Any) -> dict[str, Any]:
+    def _features(self) -> dict[str, Any]:
         own = self.module is not None
         return {"dtype": "numeric" if own else np.float32, "allow_nd": own}
 

@@ -19,13 +19,11 @@ GROW, SHRINK = 0.8, 2.0  # of the curvature that is tried next, and after a step
 
 
 class Solution(NamedTuple):
-    """The weights [features, outputs], the intercepts [outputs], iterations, and how large the
-    gradient of the mean loss is that is left."""
+    """The weights [features, outputs], the intercepts [outputs], and iterations."""
 
     coef: Array
     intercept: Array
     n_iter: Array
-    left: Array
 
 
 class _Loop(NamedTuple):
@@ -136,7 +134,7 @@ def solve(
     loop = _Loop(begin, begin, one_, one_, jnp.int32(0), jnp.full((), jnp.inf, x.dtype))
     done = lax.while_loop(goes_on, one, loop)
     coef = done.now[0] / spread[:, None]
-    return Solution(coef, done.now[1] - centre @ coef, done.n_iter, done.left)
+    return Solution(coef, done.now[1] - centre @ coef, done.n_iter)
 
 
 def _dot(a: Any, b: Any) -> Array:
