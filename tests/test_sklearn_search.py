@@ -538,6 +538,18 @@ def test_a_split_that_fails_leaves_the_others():
     np.testing.assert_allclose(a["split1_test_score"], b["split1_test_score"], atol=1e-6)
 
 
+def test_an_error_that_all_candidates_share_is_shown_once():
+    def module(n_outputs):
+        raise ArithmeticError("no such module today")
+
+    model = vs.FlaxClassifier(module, max_epochs=1, batch_size=30)
+    with pytest.raises(ValueError, match="All the 6 fits failed") as found:
+        vs.GridSearchCV(model, {"lr": [0.1, 0.01]}, cv=3).fit(*IRIS)
+    assert str(found.value).count("fits failed with the following error") == 1
+    assert str(found.value).count("in stand_in") == 1
+    assert len(str(found.value)) < 10_000
+
+
 def test_a_fold_knows_the_classes_of_its_training_rows_only():
     x, y = IRIS
     train = np.flatnonzero(y > 0)[::2]

@@ -130,7 +130,8 @@ def assemble(net: Net, parts: Parts) -> Learner:
                 "this learner trains on data; write vt.tune(learner, space, data, ...) with "
                 'data = vt.holdout({"x": X, "y": y})'
             )
-        params, other = net.init(key, h, batch)
+        drawn = lower(lambda key, batch: net.init(key, h, batch), parts.lowering)
+        params, other = drawn(key, batch)
         state = NetState(params, other, transformation(h).init(params))
         # What a step returns in a wider type than it took would change the carried types:
         # under x64 Flax makes BatchNorm statistics float32 and returns float64.
@@ -153,7 +154,8 @@ def assemble(net: Net, parts: Parts) -> Learner:
     def augmented(key: Key, h: Hparams, batch: Batch) -> Batch:
         if parts.augment is None:
             return batch
-        changed = parts.augment(augment_key(key), batch, h)
+        change = lambda key, batch: parts.augment(key, batch, h)
+        changed = lower(change, parts.lowering)(augment_key(key), batch)
         if not isinstance(changed, Mapping) or not set(batch) <= set(changed):
             seen = sorted(changed) if isinstance(changed, Mapping) else type(changed).__name__
             raise TypeError(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vtune.keys import row_key
+from vtune.lowering import lower
 from vtune.types import Array, IntArray, float_dtype, is_whole
 
 
@@ -55,7 +56,7 @@ class Data:
           Indices into the arrays. They depend on seed, epoch and batch size alone.
         """
         steps = self.train.shape[0] // batch_size
-        order = jax.random.permutation(row_key(seed, 0, epoch), self.train)
+        order = lower(jax.random.permutation)(row_key(seed, 0, epoch), self.train)
         return order[: steps * batch_size].reshape(steps, batch_size)
 
     def replace(self, arrays: dict[str, Any], scaling: Mapping) -> Data:

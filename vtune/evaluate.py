@@ -14,8 +14,9 @@ from vtune.carry import Arguments
 from vtune.learner import traced_once
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Population, over_members
+from vtune.threefry import folded
 from vtune.totals import join_rows, split_rows
-from vtune.trainings import Place, axes, each, over_trainings, training_key
+from vtune.trainings import Place, axis, each, over_all, training_key
 from vtune.types import Array, PyTree
 
 
@@ -33,16 +34,13 @@ def evaluate(
     """
     data, seed, learner = arguments.data, arguments.seed, traced_once(plan.learner)
 
-    def measure(cohort: CohortPlan, member: Any, shared: Any) -> Any:
-        own_id, traced, state = member
-        seed, end, number, batch, weight = shared
-
-        def training(place: Place | None, state: PyTree, rows: Any) -> Any:
-            key = jax.random.fold_in(training_key(seed, own_id, place), end)
-            key = jax.random.fold_in(key, number)
-            return split_rows(learner.measure(key, cohort.h(traced), state, *rows))
-
-        return over_trainings(training, plan.trainings, plan.layout)(state, (batch, weight))
+    def measure(
+        cohort: CohortPlan, place: Place | None, member: Any, state: PyTree, rows: Any, shared: Any
+    ) -> Any:
+        own_id, traced = member
+        seed, end, number = shared
+        key = folded(training_key(seed, own_id, place), end, number)
+        return split_rows(learner.measure(key, cohort.h(traced), state, *rows()))
 
     def finish(totals: PyTree, shared: Any) -> Any:
         def training(totals: PyTree) -> Any:
@@ -54,30 +52,32 @@ def evaluate(
 
         return each(training, plan.trainings)(totals)
 
-    over = [over_members(functools.partial(measure, own), plan.layout) for own in cohorts]
-    members = [(own.id, own.hparams, own.state) for own in populations]
+    over = [
+        over_all(functools.partial(measure, own), plan.trainings, plan.layout) for own in cohorts
+    ]
 
-    def measured(*shared: Any) -> Any:
-        each = [f(own, shared) for f, own in zip(over, members, strict=True)]
-        return tuple(zip(*each, strict=True))
+    def measured(number: Array, *rows: Any) -> Any:
+        made = [
+            f((own.id, own.hparams), own.state, rows, (seed, end, number))
+            for f, own in zip(over, populations, strict=True)
+        ]
+        return tuple(zip(*made, strict=True))
 
     if data is None or plan.eval_batch_size is None:
-        summed, rows = measured(seed, end, jnp.int32(0), None, jnp.ones(1))
+        summed, rows = measured(jnp.int32(0), None, jnp.ones(1))
         rows = jax.tree.map(lambda a: a[None], rows)
     else:
         index, weight = data.evaluation(plan.eval_batch_size)
 
         def one_batch(total: PyTree, xs: Any) -> Any:
             number, own_rows, own_weight = xs
-            part, rows = measured(seed, end, number, data.take(own_rows), own_weight)
+            part, rows = measured(number, data.take(own_rows), own_weight)
             return jax.tree.map(jnp.add, total, part), rows
 
         number = jnp.arange(index.shape[0], dtype=jnp.int32)
-        shapes, _ = jax.eval_shape(
-            lambda: measured(seed, end, number[0], data.take(index[0]), weight[0])
-        )
+        shapes, _ = jax.eval_shape(lambda: measured(number[0], data.take(index[0]), weight[0]))
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         summed, rows = lax.scan(one_batch, zeros, (number, index, weight))
     score = over_members(finish, plan.layout)
-    leading = 1 + len(axes(plan.trainings))
+    leading = 1 + len(axis(plan.trainings))
     return [score(join_rows(*totals, leading), None) for totals in zip(summed, rows, strict=True)]

@@ -210,9 +210,12 @@ def _shapes(plan: Plan) -> Arguments:
 
 
 def _carry_shardings(plan: Plan, size: int | None, carry: Any) -> Any:
-    along = lambda tree: jax.tree.map(lambda _: sharding(plan.layout, size), tree)
-    everywhere = lambda tree: jax.tree.map(lambda _: sharding(plan.layout, None), tree)
-    return type(carry)(along(carry.population), everywhere(carry.memory), everywhere(carry.record))
+    def put(tree: PyTree, size: int | None, axis: int = 0) -> PyTree:
+        return jax.tree.map(lambda _: sharding(plan.layout, size, axis), tree)
+
+    return type(carry)(
+        put(carry.population, size), put(carry.memory, None), put(carry.record, size, 1)
+    )
 
 
 def _blank(built: Program, cohorts: tuple[Cohort, ...]) -> PyTree:

@@ -29,7 +29,7 @@ from vtune.refine.base import Rung
 from vtune.search import Cohort
 from vtune.space import parse
 from vtune.sweep import Sweep, Timing
-from vtune.trainings import Trainings, axes
+from vtune.trainings import Trainings, axis
 from vtune.types import PyTree, Static
 from vtune.weights import nested, paths
 
@@ -139,7 +139,7 @@ def load(path: str | os.PathLike, learner: Learner) -> Sweep:
     )
     spec = manifest["rows"]
     for index, cohort in enumerate(plans):
-        shapes = _state_shapes(learner, cohort, spec, axes(plan.trainings))
+        shapes = _state_shapes(learner, cohort, spec, axis(plan.trainings))
         left = _left(cohorts[index].id, arrays["parents"])
         populations.append(_population(folder, index, cohorts[index], left, shapes, weights))
     records = Records(
@@ -295,7 +295,7 @@ def _population(
 def _state_shapes(
     learner: Learner, cohort: CohortPlan, spec: dict | None, axes: tuple[int, ...]
 ) -> PyTree:
-    """Of a member's state; `axes` are those of its folds and seeds."""
+    """Of a member's state; `axes` is that of its folds and seeds."""
 
     def init(traced: dict[str, Any]) -> PyTree:
         batch = None

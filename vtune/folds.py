@@ -14,6 +14,7 @@ import numpy as np
 
 from vtune.data import Data, check_arrays
 from vtune.keys import row_key
+from vtune.threefry import bits
 from vtune.types import Array, IntArray, float_dtype, is_whole
 
 
@@ -100,7 +101,7 @@ class Folds(Data):
         most = self.train.shape[1]
 
         def one(fold: Array, own: Array, size: Array) -> Array:
-            drawn = jax.random.bits(row_key(seed, fold, epoch), (most,), "uint32") >> 1
+            drawn = bits(row_key(seed, fold, epoch), (most,)) >> 1
             last = jnp.where(jnp.arange(most) < size, drawn, jnp.uint32(2**32 - 1))
             order = own[jnp.argsort(last)]
             return order[: steps * batch_size].reshape(steps, batch_size)

@@ -15,9 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from vtune.threefry import IMPL, folded
 from vtune.types import Key
 
-IMPL = "threefry2x32"  # `rbg` keys give other bits under vmap than alone
 _ROWS = 0x726F7773  # "rows": no population is so large that a member's id meets it
 _REPEAT = 2**16  # more than there are folds
 _REFINE = 0x72666E65  # "rfne"
@@ -36,18 +36,17 @@ def member_key(seed: Any, id: Any, fold: Any = None, repeat: Any = None) -> Key:
       A typed key. `jax.random.fold_in(member_key(seed, id), step)` is what the member's
       training step number `step` (from 0) receives.
     """
-    key = jax.random.fold_in(jax.random.key(seed, impl=IMPL), id)
+    key = jax.random.key(seed, impl=IMPL)
     if fold is None and repeat is None:
-        return key
-    # One number for both: every fold_in takes time to compile.
-    return jax.random.fold_in(
-        key, (0 if fold is None else fold) + _REPEAT * (0 if repeat is None else repeat)
+        return folded(key, id)
+    return folded(
+        key, id, (0 if fold is None else fold) + _REPEAT * (0 if repeat is None else repeat)
     )
 
 
 def augment_key(step_key: Key) -> Key:
     """The key that a training batch is augmented with."""
-    return jax.random.fold_in(step_key, 0)
+    return folded(step_key, 0)
 
 
 def is_key(leaf: Any) -> bool:
@@ -68,11 +67,9 @@ def from_words(words: np.ndarray | None, like: Any) -> Key:
 
 def row_key(seed: Any, fold: Any, epoch: Any) -> Key:
     """The key that shuffles the training rows of one fold in one epoch."""
-    key = jax.random.fold_in(jax.random.key(seed, impl=IMPL), _ROWS)
-    return jax.random.fold_in(jax.random.fold_in(key, fold), epoch)
+    return folded(jax.random.key(seed, impl=IMPL), _ROWS, fold, epoch)
 
 
 def refine_key(seed: Any, round: Any, cohort: Any) -> Key:
     """The key of a refiner's decision before a round, for the cohort of this number."""
-    key = jax.random.fold_in(jax.random.key(seed, impl=IMPL), _REFINE)
-    return jax.random.fold_in(jax.random.fold_in(key, round), cohort)
+    return folded(jax.random.key(seed, impl=IMPL), _REFINE, round, cohort)

@@ -90,13 +90,15 @@ def mesh(devices: int) -> Mesh:
     )
 
 
-def sharding(layout: Layout, size: int | None) -> NamedSharding | None:
-    """Where an array lives whose leading axis is a population of `size` (None: on all)."""
+def sharding(layout: Layout, size: int | None, axis: int = 0) -> NamedSharding | None:
+    """Where an array lives of which an axis is a population of `size` (None: on all)."""
     devices = layout.devices or 1
     if devices == 1:
         return None
     along = size is not None and size % devices == 0
-    return NamedSharding(mesh(devices), PartitionSpec(AXIS) if along else PartitionSpec())
+    return NamedSharding(
+        mesh(devices), PartitionSpec(*[None] * axis, AXIS) if along else PartitionSpec()
+    )
 
 
 def cores() -> int:

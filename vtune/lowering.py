@@ -1,7 +1,8 @@
-"""Replaces what is slow under vmap or inside a loop: convolution and pooling.
+"""Replaces what is slow under vmap or inside a loop: convolution, pooling, drawing numbers.
 
     trace f to its equations (a jaxpr)
     for each equation:  a convolution or pooling -> slices and matrix products (windows.py)
+                        a draw of threefry's -> the same bits by straight code (threefry.py)
                         a loop, branch or remat that holds one -> rebuilt around its new body
                         anything else -> as it was
 
@@ -18,7 +19,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from vtune import windows
+from vtune import threefry, windows
 from vtune.equations import bind, evaluate, inner, opened
 from vtune.types import PyTree
 
@@ -35,6 +36,8 @@ _WINDOWS: dict[str, Callable[..., Any]] = {
 
 def lower(f: Callable[..., PyTree], lowering: str = "auto") -> Callable[..., PyTree]:
     """The same function, with convolutions and poolings in a form that is fast in a population.
+
+    Random numbers are the same too, drawn by code that takes less time to compile and to run.
 
     `vt.flax_learner` and `vt.nnx_learner` do this by themselves; whoever writes a `Learner` by hand
     wraps the loss before differentiating it: `jax.value_and_grad(vt.lower(loss))`.
@@ -101,9 +104,10 @@ def _equation(equation: Any, ins: list[Any]) -> Sequence[Any]:
         out = _WINDOWS[name](*ins, params)
         if out is not None:
             return [out]
-    elif name in _REBUILT and any(map(_holds_windows, inner(params))):
+    elif name in _REBUILT and any(map(_holds_known, inner(params))):
         return _REBUILT[name](ins, params)
-    return bind(equation, ins)
+    drawn = threefry.straight(name, ins, params)
+    return bind(equation, ins) if drawn is None else drawn
 
 
 def _jit(ins: list[Any], params: Any) -> Sequence[Any]:
@@ -168,12 +172,11 @@ _REBUILT: dict[str, Callable[..., Sequence[Any]]] = {
 }
 
 
-def _holds_windows(closed: Any) -> bool:
+def _holds_known(closed: Any) -> bool:
     """Whether a body holds anything that may be replaced, at any depth that is walked."""
     return any(
         equation.primitive.name in _WINDOWS
-        or (
-            equation.primitive.name in _REBUILT and any(map(_holds_windows, inner(equation.params)))
-        )
+        or equation.primitive.name in threefry.DRAWS
+        or (equation.primitive.name in _REBUILT and any(map(_holds_known, inner(equation.params))))
         for equation in opened(closed)[0].eqns
     )

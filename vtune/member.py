@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 
 from vtune.predict import checked_rows, predict
 from vtune.scaling import apply_scaling
-from vtune.trainings import axes, each
+from vtune.trainings import Trainings, apart
 from vtune.types import PyTree
 
 if TYPE_CHECKING:
@@ -99,14 +100,16 @@ class Member:
                 f"sweep.rerun({self.index}) trains it again up to there"
             )
         cohort, slot = self._place
-        return pick(self._sweep._populations[cohort].state, slot)
+        return pick(self._sweep._populations[cohort].state, slot, self._sweep._plan.trainings)
 
     @property
     def variables(self) -> PyTree:
         """What the model is applied with: for linen `model.apply(member.variables, x)`. Of several
         folds or seeds every leaf is `[folds, seeds, ...]`."""
-        show = self._sweep.learner.variables
-        return self.state if show is None else each(show, self._sweep._plan.trainings)(self.state)
+        show, trainings = self._sweep.learner.variables, self._sweep._plan.trainings
+        for _ in () if trainings is None else ("folds", "seeds"):
+            show = None if show is None else jax.vmap(show)
+        return self.state if show is None else show(self.state)
 
     def predict(self, x: Any) -> PyTree:
         """The model's outputs `[rows, ...]` for an array (the entry `x`) or a dict of arrays.
@@ -119,14 +122,13 @@ class Member:
         if trainings is None:
             return self._outputs(apply_scaling(scaling, batch))
         state, outputs = self.state, []
-        for fold, repeat in np.ndindex(*axes(trainings)):
+        for fold, repeat in np.ndindex(trainings.folds, trainings.seeds):
             how = scaling
             if trainings.folded:
                 how = {name: (a[fold], b[fold]) for name, (a, b) in scaling.items()}
             rows = apply_scaling(how, batch)
             outputs.append(self._outputs(rows, pick(pick(state, fold), repeat)))
-        join = lambda *parts: jax.numpy.stack(parts).reshape(*axes(trainings), *parts[0].shape)
-        return jax.tree.map(join, *outputs)
+        return jax.tree.map(lambda *parts: apart(trainings, jax.numpy.stack(parts)), *outputs)
 
     def _outputs(self, batch: dict[str, np.ndarray], state: PyTree = None) -> PyTree:
         """The model's outputs for arrays as in training; of one training, if its state
@@ -145,10 +147,11 @@ class Member:
         )
 
 
-@jax.jit
-def pick(tree: PyTree, slot: Any) -> PyTree:
-    """One slot's part of a population."""
-    return jax.tree.map(lambda leaf: leaf[slot], tree)
+@functools.partial(jax.jit, static_argnums=2)
+def pick(tree: PyTree, slot: Any, trainings: Trainings | None = None) -> PyTree:
+    """One slot's part of a population; of several trainings each leaf is [folds, seeds, ...]."""
+    own = jax.tree.map(lambda leaf: leaf[slot], tree)
+    return own if trainings is None else jax.tree.map(lambda leaf: apart(trainings, leaf), own)
 
 
 def shown(value: Any) -> Any:

@@ -13,14 +13,14 @@ from vtune.learner import traced_once
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Population
 from vtune.totals import widened
-from vtune.trainings import axes, each
+from vtune.trainings import axis, each
 from vtune.types import Array, PyTree
 
 SPLITS = "/splits"  # what the values of each fold and seed are called
 
 
 def summarised(plan: Plan, sums: PyTree, steps: Array) -> dict[str, Any]:
-    """The step's metrics over a round, by name, from their sums [pop, ...] or [pop, folds, seeds,
+    """The step's metrics over a round, by name, from their sums [pop, ...] or [pop, trainings,
     ...]."""
     if plan.learner.summarise is None:
         return {name: value / steps.astype(value.dtype) for name, value in sums.items()}
@@ -39,10 +39,10 @@ def named(plan: Plan, means: dict[str, Any], metrics: dict[str, Any]) -> dict[st
 
 
 def mean_of_trainings(plan: Plan, values: Any) -> Array:
-    """[pop, ...] from [pop, folds, seeds, ...]."""
+    """[pop, ...] from [pop, trainings, ...]."""
     if plan.trainings is None:
         return values
-    return jnp.mean(jnp.asarray(values, recorded(values)), axis=(1, 2))
+    return jnp.mean(jnp.asarray(values, recorded(values)), axis=1)
 
 
 def recorded(value: Any) -> Any:
@@ -56,7 +56,7 @@ def zero_sums(
     """Zeros [pop, ...] for the sums of the step metrics of every training."""
     data, learner = arguments.data, traced_once(plan.learner)
 
-    inner = axes(plan.trainings)
+    inner = axis(plan.trainings)
     alone = lambda tree, n: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[n:], a.dtype), tree)
     traced, state = alone(population.hparams, 1), alone(population.state, 1 + len(inner))
     batch = None

@@ -79,12 +79,16 @@ def gather(population: Population, refinement: Refinement) -> Population:
 
 
 def over_members(
-    f: Callable[[PyTree, PyTree], PyTree], layout: Layout
+    f: Callable[[PyTree, PyTree], PyTree], layout: Layout, in_place: bool = False
 ) -> Callable[[PyTree, PyTree], PyTree]:
     """Lifts `f(member, shared)` of ONE member to `members` with the leading axis pop.
 
     Members that do not fill the last chunk or device are padded with copies of the first ones,
     whose results are dropped.
+
+    Args:
+      in_place: members are pairs (what a member has, its state), and f returns the new state: one
+        member after the other, it is written where the old one was.
     """
     devices = layout.devices or 1
 
@@ -93,6 +97,9 @@ def over_members(
         chunk = min(layout.width or size, size)
         if chunk == size and layout.width != 1:
             return jax.vmap(f, in_axes=(0, None))(members, shared)
+        if chunk == 1 and in_place:
+            own, state = members
+            return _in_turn(f, size, own, state, shared)
         if chunk == 1:
             return lax.map(lambda member: f(member, shared), members)
         padded = _pad(members, -size % chunk)
@@ -115,6 +122,17 @@ def over_members(
         return jax.tree.map(lambda a: a[:size], out)
 
     return sharded
+
+
+def _in_turn(f: Callable[..., PyTree], size: int, own: PyTree, state: PyTree, shared: Any) -> Any:
+    """The new states of members, each in the old one's place: one copy of them all is enough."""
+
+    def one(i: Array, state: PyTree) -> PyTree:
+        member = jax.tree.map(lambda leaf: leaf[i], (own, state))
+        put = lambda whole, new: lax.dynamic_update_index_in_dim(whole, new, i, 0)
+        return jax.tree.map(put, state, f(member, shared))
+
+    return lax.fori_loop(0, size, one, state)
 
 
 def replicated(f: Callable[..., PyTree], layout: Layout) -> Callable[..., PyTree]:

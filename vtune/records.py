@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from vtune.observed import SPLITS
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Record
 from vtune.search import Cohort
 from vtune.stopping import Ends, ends
+from vtune.trainings import apart
 
 
 class Records(NamedTuple):
@@ -81,6 +83,10 @@ def join(plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int) -> Re
     lived = np.sum(parents >= 0, axis=0)  # a dropped member's weights went as far as it lived
     through = np.minimum(held.shown + 1, lived).astype(np.int32)
     history = {name: history[name] for name in names}
+    if plan.trainings is not None:
+        for name in history:
+            if name.endswith(SPLITS) and name.removesuffix(SPLITS) in history:
+                history[name] = apart(plan.trainings, history[name], 2)
     return Records(history, settings, parents, through, held.stopped, held.budget)
 
 

@@ -26,9 +26,10 @@ from vtune.group import Group, by_cohort, groups, joined, lanes
 from vtune.learner import traced_once
 from vtune.observed import mean_of_trainings, named, recorded, summarised, zero_sums
 from vtune.plan import CohortPlan, Plan
-from vtune.population import Population, Record, everywhere, over_members
+from vtune.population import Population, Record, everywhere
+from vtune.threefry import folded
 from vtune.totals import widened
-from vtune.trainings import Place, axes, each, over_trainings, training_key
+from vtune.trainings import Place, axis, each, over_all, training_key
 from vtune.types import Array, PyTree, float_dtype
 
 
@@ -223,40 +224,37 @@ def _train(
     pace = cohorts[0]  # batch size and steps are the same for all
     stride = pace.stride(plan.rounds, 0 if data is None else data.row_bytes)
 
-    def member_steps(cohort: CohortPlan, member: Any, shared: Any) -> Any:
-        own_id, traced, live, *loop = member
-        seed, batches, offset, count = shared
-        h = cohort.h(traced)
+    def training_steps(
+        cohort: CohortPlan, place: Place | None, member: Any, loop: Any, rows: Any, shared: Any
+    ) -> Any:
+        own_id, traced, live = member
+        seed, offset, count = shared
+        h, key = cohort.h(traced), training_key(seed, own_id, place)
         length = stride.chunk if stride.even else count  # static where it can be
 
-        def training(place: Place | None, loop: Any, batches: PyTree) -> Any:
-            key = training_key(seed, own_id, place)
+        def one_step(j: Array, loop: Any) -> Any:
+            state, died, sums = loop
+            step = offset + j
+            state, metrics = learner.step(folded(key, step), h, state, rows(j))
+            healthy = _all_finite(metrics)
+            died = jnp.where((died < 0) & ~healthy, step, died)
+            return state, died, jax.tree.map(jnp.add, sums, widened(metrics))
 
-            def one_step(j: Array, loop: Any) -> Any:
-                state, died, sums = loop
-                step = offset + j
-                batch = jax.tree.map(lambda a: a[j], batches)
-                state, metrics = learner.step(jax.random.fold_in(key, step), h, state, batch)
-                healthy = _all_finite(metrics)
-                died = jnp.where((died < 0) & ~healthy, step, died)
-                return state, died, jax.tree.map(jnp.add, sums, widened(metrics))
-
-            return lax.fori_loop(0, length, one_step, loop)
-
-        all_ = over_trainings(training, plan.trainings, plan.layout)
-        train = lambda loop: all_(loop, batches)
-        loop = tuple(loop)
+        train = lambda loop: lax.fori_loop(0, length, one_step, loop)
         return train(loop) if live is None else lax.cond(live, train, lambda loop: loop, loop)
 
-    over = [over_members(functools.partial(member_steps, own), plan.layout) for own in cohorts]
+    over = [
+        over_all(functools.partial(training_steps, own), plan.trainings, plan.layout, in_place=True)
+        for own in cohorts
+    ]
 
     def advance(offset: Array, count: Any, rows: Any, loops: Any) -> Any:
         """`count` steps from `offset` on, in which `rows` [chunk, batch] are taken in turn."""
         batches = None if data is None or rows is None else data.take(rows)
-        shared = (seed, batches, offset, jnp.asarray(count, jnp.int32))
+        shared = (seed, offset, jnp.asarray(count, jnp.int32))
         return tuple(
-            f((population.id, population.hparams, stopping.active(population), *loop), shared)
-            for f, population, loop in zip(over, populations, loops, strict=True)
+            f((own.id, own.hparams, stopping.active(own)), loop, batches, shared)
+            for f, own, loop in zip(over, populations, loops, strict=True)
         )
 
     def even_period(i: Array, loops: Any) -> Any:
@@ -280,10 +278,8 @@ def _train(
         own = _rows_of(pace, rows, offset, stride.chunk)
         return offset + count, advance(offset, count, own, loops)
 
-    inner = axes(plan.trainings)
-    each_died = lambda died: jnp.broadcast_to(
-        died.reshape(died.shape + (1,) * len(inner)), died.shape + inner
-    )
+    inner = axis(plan.trainings)
+    each_died = lambda died: jnp.repeat(died[:, None], inner[0], axis=1) if inner else died
     loops: Any = tuple(
         (population.state, each_died(population.died), zero_sums(plan, own, population, arguments))
         for own, population in zip(cohorts, populations, strict=True)
@@ -304,7 +300,7 @@ def _first_death(died: Array) -> Array:
     if died.ndim == 1:
         return died
     none = jnp.iinfo(died.dtype).max
-    first = jnp.min(jnp.where(died < 0, none, died), axis=tuple(range(1, died.ndim)))
+    first = jnp.min(jnp.where(died < 0, none, died), axis=1)
     return jnp.where(first == none, -1, first)
 
 
@@ -342,12 +338,12 @@ def _note_broken(plan: Plan, state: PyTree, died: Array, last: Array) -> Array:
     latest. Optimizer states are not looked at: lbfgs starts with an infinity in good health."""
     show = plan.learner.variables
 
-    def look(member: Any, shared: Any) -> Array:
+    def look(member: Any) -> Array:
         state, died = member
         if show is not None:
             healthy = jnp.all(each(lambda own: _all_finite(show(own)), plan.trainings)(state))
         else:  # weights and optimizer state cannot be told apart: NaN alone is a sure sign
             healthy = _every(lambda leaf: ~jnp.isnan(leaf), state)
-        return jnp.where((died < 0) & ~healthy, shared, died)
+        return jnp.where((died < 0) & ~healthy, last, died)
 
-    return over_members(look, plan.layout)((state, died), last)
+    return jax.vmap(look)((state, died))

@@ -1,6 +1,7 @@
-"""Folds and seeds: where a member is several trainings of one setting, as axes [folds, seeds].
+"""Folds and seeds: where a member is several trainings of one setting, along one axis.
 
-They stand behind the members' axis: refiners see members only, whose score is the mean.
+It stands behind the members' axis, fold by fold and in each seed by seed; what users see has an
+axis of each, [folds, seeds]. Refiners see members only, whose score is the mean.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from vtune.keys import member_key
 from vtune.layout import Layout
+from vtune.population import over_members
 from vtune.types import Array, Key, PyTree
 
 
@@ -37,9 +38,15 @@ class Place(NamedTuple):
     repeat: Array
 
 
-def axes(trainings: Trainings | None) -> tuple[int, ...]:
-    """The axes behind the members': (folds, seeds), or none."""
-    return () if trainings is None else (trainings.folds, trainings.seeds)
+def axis(trainings: Trainings | None) -> tuple[int, ...]:
+    """The axis behind the members': (folds * seeds,), or none."""
+    return () if trainings is None else (trainings.folds * trainings.seeds,)
+
+
+def apart(trainings: Trainings, leaf: Any, at: int = 0) -> Any:
+    """An array with an axis of trainings at `at`, as two: [folds, seeds]."""
+    folds, seeds, _ = trainings
+    return leaf.reshape(*leaf.shape[:at], folds, seeds, *leaf.shape[at + 1 :])
 
 
 def training_key(seed: Any, id: Any, place: Place | None) -> Key:
@@ -47,46 +54,96 @@ def training_key(seed: Any, id: Any, place: Place | None) -> Key:
     return member_key(seed, id) if place is None else member_key(seed, id, *place)
 
 
+def each(f: Callable[..., PyTree], trainings: Trainings | None) -> Callable[..., PyTree]:
+    """f of one training's arrays, for arrays that may have an axis of trainings."""
+    return f if trainings is None else jax.vmap(f)
+
+
 def over_trainings(
-    f: Callable[[Place | None, PyTree, PyTree], PyTree],
-    trainings: Trainings | None,
-    layout: Layout | None = None,
+    f: Callable[[Place | None, PyTree, PyTree], PyTree], trainings: Trainings | None
 ) -> Callable[[PyTree, PyTree], PyTree]:
-    """Lifts `f(place, own, rows)` of ONE training to all of a member's.
+    """Lifts `f(place, own, rows)` of ONE training to all of a member's, side by side.
 
     Args:
       f: `own` is what the training has of its own, `rows` the batches that all seeds share.
-      layout: where members come one after the other, so do their trainings; None: side by side.
 
     Returns:
-      (own [folds, seeds, ...], rows [folds, ...]) -> results [folds, seeds, ...].
+      (own [trainings, ...], rows [folds, ...]) -> results [trainings, ...].
     """
     if trainings is None:
         return lambda own, rows: f(None, own, rows)
-    one_by_one = layout is not None and layout.width == 1
+    folds, seeds, folded = trainings
+    fold, repeat = _places(trainings, folds * seeds)
+    if seeds == 1 or not folded:
+        side_by_side = jax.vmap(f, in_axes=(0, 0, 0 if folded else None))
+        return lambda own, rows: side_by_side(Place(fold, repeat), own, rows)
 
-    def lift(g: Callable[[Any], PyTree], xs: Any, count: int) -> PyTree:
-        if count == 1:  # no loop, which would cost time to compile
-            only = g(jax.tree.map(lambda leaf: leaf[0], xs))
-            return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], only)
-        return lax.map(g, xs) if one_by_one else jax.vmap(g)(xs)
+    def all_(own: PyTree, rows: PyTree) -> PyTree:
+        split = jax.tree.map(lambda a: apart(trainings, a), (Place(fold, repeat), own))
+        place, parts = split
+        made = jax.vmap(jax.vmap(f, in_axes=(0, 0, None)))(place, parts, rows)
+        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), made)
 
-    def seeds(fold: Array, own: PyTree, rows: PyTree) -> PyTree:
-        repeat = jnp.arange(trainings.seeds, dtype=jnp.int32)
-        one = lambda xs: f(Place(fold, xs[0]), xs[1], rows)
-        return lift(one, (repeat, own), trainings.seeds)
-
-    def folds(own: PyTree, rows: PyTree) -> PyTree:
-        fold = jnp.arange(trainings.folds, dtype=jnp.int32)
-        if trainings.folded:
-            return lift(lambda xs: seeds(*xs), (fold, own, rows), trainings.folds)
-        return lift(lambda xs: seeds(xs[0], xs[1], rows), (fold, own), trainings.folds)
-
-    return folds
+    return all_
 
 
-def each(f: Callable[..., PyTree], trainings: Trainings | None) -> Callable[..., PyTree]:
-    """f of one training's arrays, for arrays that may have axes [folds, seeds]."""
-    for _ in axes(trainings):
-        f = jax.vmap(f)
-    return f
+def over_all(
+    f: Callable[..., PyTree],
+    trainings: Trainings | None,
+    layout: Layout,
+    in_place: bool = False,
+) -> Callable[[PyTree, PyTree, PyTree, PyTree], PyTree]:
+    """Lifts `f(place, member, own, rows, shared)` of ONE training to all trainings of all members.
+
+    Where members come one after the other their trainings do too, in the same loop; elsewhere a
+    member's are side by side.
+
+    Args:
+      f: `member` is what a member's trainings share, `own` what each has. `rows(*index)` are its
+        fold's rows at an index.
+      in_place: f returns the new `own`, as in `over_members`.
+
+    Returns:
+      (members [pop, ...], own [pop, trainings, ...], rows [folds, ...], shared) -> results
+      [pop, trainings, ...].
+    """
+
+    def nested(members: PyTree, own: PyTree, rows: PyTree, shared: PyTree) -> PyTree:
+        def one(pair: Any, shared: Any) -> PyTree:
+            member, own = pair
+            rows, shared = shared
+            training = lambda place, own, rows: f(place, member, own, _at(rows), shared)
+            return over_trainings(training, trainings)(own, rows)
+
+        return over_members(one, layout, in_place)((members, own), (rows, shared))
+
+    if trainings is None or layout.width != 1:
+        return nested
+    (count,) = axis(trainings)
+
+    def flat(members: PyTree, own: PyTree, rows: PyTree, shared: PyTree) -> PyTree:
+        def one(pair: Any, shared: Any) -> PyTree:
+            (place, member), own = pair
+            rows, shared = shared
+            fold = (place.fold,) if trainings.folded else ()
+            return f(place, member, own, _at(rows, *fold), shared)
+
+        size = jax.tree.leaves(members)[0].shape[0]
+        alike = jax.tree.map(lambda a: jnp.repeat(a, count, axis=0), members)
+        merged = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), own)
+        pairs = (_places(trainings, size * count), alike), merged
+        made = over_members(one, layout, in_place)(pairs, (rows, shared))
+        return jax.tree.map(lambda a: a.reshape(size, count, *a.shape[1:]), made)
+
+    return flat
+
+
+def _places(trainings: Trainings, size: int) -> Place:
+    """Where each of so many trainings is, [size], member after member."""
+    folds, seeds, _ = trainings
+    number = jnp.arange(size, dtype=jnp.int32)
+    return Place(number // seeds % folds, number % seeds)
+
+
+def _at(rows: PyTree, *place: Array) -> Callable[..., PyTree]:
+    return lambda *index: jax.tree.map(lambda a: a[(*place, *index)], rows)

@@ -6,44 +6,19 @@ import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from vtune.sklearn.base import Estimator, checked_weight
+from vtune.sklearn.base import Estimator
 from vtune.sklearn.spec import OUTPUTS, Setting
+from vtune.sklearn.splits import Block, Rows, Split, View, arrays_of, block_of, views_of
 from vtune.sklearn.training import compile_ahead, precision, state_of, train
 from vtune.sweep import Sweep
 from vtune.types import Hparams, Static
-
-Split = tuple[np.ndarray, np.ndarray]
-
-
-class Rows:
-    """The rows of a search: X, y and the parameters of fit.
-
-    Args:
-      weights: [rows] or None. judge_train: whether outputs for the training rows are wanted, too.
-    """
-
-    def __init__(self, X: Any, y: Any, weights: Any, judge_train: bool):
-        self.X = X
-        self.y = y
-        self.weights = checked_weight(weights, len(self))
-        self.judge_train = judge_train
-
-    def __len__(self) -> int:
-        shape = getattr(self.X, "shape", None)
-        return shape[0] if shape else len(self.X)
-
-    def take(self, rows: np.ndarray) -> Any:
-        """Some rows of X: a frame, an array or a list, as X is."""
-        if hasattr(self.X, "iloc"):
-            return self.X.iloc[rows]
-        return self.X[rows] if hasattr(self.X, "shape") else [self.X[i] for i in rows]
 
 
 @dataclass
@@ -53,7 +28,8 @@ class Trained:
     Attributes:
       tail: the estimator, not fitted but with what is known of the targets. head: the fitted steps
         before it, if any. sweep, member, fold: where its weights are.
-      rows: that it was judged on. outputs: [rows, outputs]. error: why it failed, or None.
+      rows: that it was judged on. outputs: [rows, outputs]. error: why it failed, or None;
+        error_frames: where.
     """
 
     tail: Estimator | None = None
@@ -66,11 +42,12 @@ class Trained:
     rows: np.ndarray | None = None
     outputs: np.ndarray | None = None
     error: Exception | None = None
+    error_frames: TracebackType | None = None
 
     def stand_in(self) -> Any:
         """A fitted estimator that answers for numbers of rows, from outputs that are there."""
-        if self.error is not None:
-            raise self.error
+        if self.error is not None:  # raised for many: each time with the frames it came with
+            raise self.error.with_traceback(self.error_frames)
         assert self.rows is not None
         assert self.outputs is not None
         place = np.full(int(self.rows.max()) + 1, -1)
@@ -104,43 +81,6 @@ class _Candidate:
     head_key: Static
 
 
-@dataclass
-class _View:
-    """A split, seen through the steps before the last.
-
-    Attributes:
-      number: of the split. training, judged: its rows. head: fitted to the training rows, or None.
-      train_x, judged_x: what it makes of them; None where there is no head. error: why it could
-        not be fitted, or None.
-    """
-
-    number: int
-    training: np.ndarray
-    judged: np.ndarray
-    head: Pipeline | None = None
-    train_x: Any = None
-    judged_x: Any = None
-    error: Exception | None = None
-
-
-@dataclass
-class _Block:
-    """A view's rows as the program takes them.
-
-    Attributes:
-      learned: what the last step knows of its training rows, such as its classes.
-      train, judged: (x, targets, weights) of the rows; of `judged` None where all rows are shared.
-      kind: what must be the same for views to be folds of one sweep.
-    """
-
-    view: _View
-    learned: dict[str, Any]
-    outputs: int
-    train: Any
-    judged: Any
-    kind: Any
-
-
 def run(
     base: Any,
     candidates: Sequence[dict],
@@ -165,10 +105,10 @@ def run(
         own = _candidate(number, base, params)
         weights = Static(getattr(own.tail, "class_weight", None))
         parts.setdefault((own.head_key, type(own.tail), weights), []).append(own)
-    views: dict[Static, list[_View]] = {}
+    views: dict[Static, list[View]] = {}
     for (key, *_), members in parts.items():
         if key not in views:
-            views[key] = _views(members[0].head, splits, rows)
+            views[key] = views_of(members[0].head, splits, rows)
         alone = ahead if len(parts) == 1 else None
         _train_part(members, views[key], rows, seed, table, alone)
     return table.trained, table.seconds
@@ -184,7 +124,8 @@ class Table:
     def failed(self, members: Sequence[_Candidate], number: int, error: Exception) -> None:
         """These candidates on this split."""
         for own in members:
-            self.trained[own.number][number].error = error
+            trained = self.trained[own.number][number]
+            trained.error, trained.error_frames = error, error.__traceback__
 
 
 def last_step(estimator: Any) -> Any:
@@ -210,45 +151,9 @@ def _candidate(number: int, base: Any, params: dict[str, Any]) -> _Candidate:
     return _Candidate(number, estimator, tail, estimator[:-1], Static(own))
 
 
-def _views(head: Pipeline | None, splits: Sequence[Split], rows: Rows) -> list[_View]:
-    """The splits, the steps before the last fitted to each."""
-    views = []
-    for number, (training, test) in enumerate(splits):
-        judged = np.append(test, training) if rows.judge_train else test
-        view = _View(number, training, judged)
-        try:
-            if head is not None:
-                view.head = clone(head)
-                labels = None if rows.y is None else np.asarray(rows.y)[training]
-                # As a pipeline does it: some steps make other rows when they are fitted.
-                view.train_x = _dense(view.head.fit_transform(rows.take(training), labels))
-                view.judged_x = _dense(_through(view.head, rows.take(judged)))
-        except Exception as error:
-            view.error = error
-        views.append(view)
-    return views
-
-
-def _through(head: Pipeline, X: Any) -> Any:
-    """Rows transformed step by step: a pipeline asks its last step whether it is fitted, and some
-    steps have nothing to show for it."""
-    for _, step in head.steps:
-        X = X if step is None or step == "passthrough" else step.transform(X)
-    return X
-
-
-def _dense(made: Any) -> Any:
-    if sparse.issparse(made):
-        raise TypeError(
-            "the steps before the last give sparse rows; set sparse_output=False, or add a step "
-            "that makes them dense"
-        )
-    return made
-
-
 def _train_part(
     members: list[_Candidate],
-    views: list[_View],
+    views: list[View],
     rows: Rows,
     seed: int,
     table: Table,
@@ -264,10 +169,10 @@ def _train_part(
             for view in views:
                 table.failed(members, view.number, error)
             return
-    kinds: dict[Any, list[_Block]] = {}
+    kinds: dict[Any, list[Block]] = {}
     for view in views:
         try:
-            block = _block(members[0].tail, view, rows, shared)
+            block = block_of(members[0].tail, view, rows, shared)
         except Exception as error:
             table.failed(members, view.number, error)
         else:
@@ -296,61 +201,7 @@ def _train_part(
                     table.failed([own for own, _ in group], block.view.number, error)
 
 
-def _block(tail: Estimator, view: _View, rows: Rows, shared: Any) -> _Block:
-    """A view's rows, checked; what the last step learns of them before it is trained."""
-    if view.error is not None:
-        raise view.error
-    before, labels = set(vars(tail)), np.asarray(rows.y)
-    x: Any = None
-    counted = view.training[rows.weights[view.training] > 0]
-    if shared is None:
-        own = copy.copy(tail)
-        place = rows.weights[view.training] > 0
-        x, y, weight = own._checked(
-            view.train_x, labels[view.training], rows.weights[view.training]
-        )
-        x, y, weight = x[place], y[place], weight[place]
-        judged_x = own._rows(view.judged_x)
-    else:
-        own = copy.copy(shared[0])
-        y, weight = own._encoded(labels[counted]), rows.weights[counted]
-    own._check_targets(y)
-    balanced = own._balanced(y, weight)
-    learned = {k: v for k, v in vars(own).items() if k not in before}
-    classes = tuple(getattr(own, "classes_", ()))
-    kind = (own._outputs, classes, None if x is None else x.shape[1:])
-    if shared is not None and balanced is None:
-        return _Block(view, learned, own._outputs, (None, y, weight), None, kind)
-    if shared is not None:  # weights of its own: a copy of the rows
-        x, judged_x = shared[1][counted], shared[1][view.judged]
-    weight = weight if balanced is None else weight * balanced
-    none = len(judged_x)  # judged rows have no targets, and weigh nothing
-    empty = (judged_x, np.zeros((none, *y.shape[1:]), y.dtype), np.zeros(none))
-    return _Block(view, learned, own._outputs, (x, y, weight), empty, (*kind, x.shape[1:]))
-
-
-def _arrays(blocks: list[_Block], shared: Any, rows_weights: Any) -> Any:
-    """(arrays for the program, folds as (training, judged) indices)."""
-    if blocks[0].judged is None:
-        x, like, folds = shared[1], blocks[0].train[1], []
-        y = np.zeros((len(x), *like.shape[1:]), like.dtype)
-        for block in blocks:
-            training = block.view.training[rows_weights[block.view.training] > 0]
-            y[training] = block.train[1]  # the same in every fold: their classes are
-            folds.append((training, block.view.judged))
-        return {"x": x, "y": y, "weight": rows_weights}, folds
-    parts: list[Any] = []
-    folds, start = [], 0
-    for block in blocks:
-        n, m = len(block.train[0]), len(block.judged[0])
-        folds.append((start + np.arange(n), start + n + np.arange(m)))
-        parts += [block.train, block.judged]
-        start += n + m
-    names = ("x", "y", "weight")
-    return {name: np.concatenate([p[i] for p in parts]) for i, name in enumerate(names)}, folds
-
-
-def _refit_ahead(group: list[tuple[_Candidate, Setting]], blocks: list[_Block], shared: Any) -> Any:
+def _refit_ahead(group: list[tuple[_Candidate, Setting]], blocks: list[Block], shared: Any) -> Any:
     """A thread that compiles the refit, if it is known what that will be."""
     (_, setting), *others = group
     same = all((s.spec, s.batch_size) == (setting.spec, setting.batch_size) for _, s in others)
@@ -362,13 +213,13 @@ def _refit_ahead(group: list[tuple[_Candidate, Setting]], blocks: list[_Block], 
 
 def _train_group(
     group: list[tuple[_Candidate, Setting]],
-    blocks: list[_Block],
+    blocks: list[Block],
     shared: Any,
     splits: int,
     table: Table,
 ) -> None:
     """Trains candidates that can be one program, on splits that can be folds of it."""
-    arrays, folds = _arrays(blocks, shared, None if shared is None else shared[3])
+    arrays, folds = arrays_of(blocks, shared, None if shared is None else shared[3])
     began = time.perf_counter()
     sweep = train([setting for _, setting in group], arrays, folds, outputs=True)
     share = (time.perf_counter() - began) / (len(group) * splits)

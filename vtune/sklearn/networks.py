@@ -104,7 +104,8 @@ def _learner(spec: NetworkSpec) -> Learner:
     def loss(outputs: Array, batch: Batch, h: Hparams) -> tuple[Array, Array]:
         made = _shaped(outputs, spec.outputs)
         if spec.labels:
-            values = optax.softmax_cross_entropy_with_integer_labels(made, batch["y"])
+            one_hot = jax.nn.one_hot(batch["y"], spec.outputs, dtype=made.dtype)
+            values = optax.softmax_cross_entropy(made, one_hot)  # no gather, no scatter
         else:
             values = jnp.mean((made - batch["y"]) ** 2, axis=1)
         return values, batch["weight"].astype(values.dtype)

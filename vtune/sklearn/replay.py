@@ -11,7 +11,8 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from vtune.sklearn.candidates import Rows, Split, Trained, run
+from vtune.sklearn.candidates import Trained, run
+from vtune.sklearn.splits import Rows, Split
 
 
 class Runner:

@@ -19,8 +19,9 @@ from sklearn.metrics import check_scoring, get_scorer
 from sklearn.pipeline import Pipeline
 
 from vtune.sklearn.base import Estimator
-from vtune.sklearn.candidates import Rows, last_step
+from vtune.sklearn.candidates import last_step
 from vtune.sklearn.replay import Replay, Runner, on_rows
+from vtune.sklearn.splits import Rows
 
 SCORERS = type(get_scorer("accuracy")).__bases__  # what make_scorer gives: it calls predict alone
 

@@ -1,0 +1,118 @@
+"""Straight threefry draws what JAX draws: the same bits, wherever `vt.lower` finds a draw."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+import vtune as vt
+from vtune import threefry
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def key(seed, impl="threefry2x32"):
+    return jax.random.key(np.uint32(seed), impl=impl)
+
+
+def words(keys):
+    return np.asarray(jax.random.key_data(keys))
+
+
+def draws(f, *args):
+    """How many draws are left in the equations of a function."""
+    return str(jax.make_jaxpr(f)(*args)).count("random_bits")
+
+
+@given(SEEDS, arrays.array_shapes(min_dims=0, min_side=0, max_side=9), st.sampled_from([8, 16, 32]))
+def test_bits_are_those_of_jax(seed, shape, width):
+    ours = threefry.bits(key(seed), shape, width)
+    theirs = jax.random.bits(key(seed), shape, f"uint{width}")
+    assert ours.dtype == theirs.dtype
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_wide_bits_are_those_of_jax():
+    with jax.enable_x64(True):
+        ours, theirs = threefry.bits(key(3), (50,), 64), jax.random.bits(key(3), (50,), "uint64")
+    assert ours.dtype == theirs.dtype == jnp.uint64
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@given(SEEDS, st.lists(SEEDS, min_size=1, max_size=4))
+def test_folding_is_that_of_jax(seed, numbers):
+    plain = key(seed)
+    for number in numbers:
+        plain = jax.random.fold_in(plain, number)
+    np.testing.assert_array_equal(words(threefry.folded(key(seed), *numbers)), words(plain))
+
+
+def drawn(key, x):
+    """Much of `jax.random`, in branches and loops too."""
+    a, b = jax.random.split(key)
+    many = jax.random.split(jax.random.fold_in(key, x[3]), (3, 2))
+    loop = lambda total, key: (total + jax.random.uniform(key), jax.random.bits(key, (2,)))
+    return {
+        "normal": jax.random.normal(a, (4, 3)),
+        "truncated": jax.random.truncated_normal(b, -1, 1, (3, 3)),
+        "bernoulli": jax.random.bernoulli(b, 0.3, (50,)),
+        "permutation": jax.random.permutation(b, x),
+        "choice": jax.random.choice(a, x, (3,), replace=False),
+        "randint": jax.random.randint(a, (3,), 0, 9),
+        "poisson": jax.random.poisson(a, 2.0, (4,)),
+        "gamma": jax.random.gamma(a, 2.0, (3,)),
+        "keys": jax.random.key_data(many),
+        "each": jax.vmap(lambda key: jax.random.normal(key, (2,)))(many[0]),
+        "scan": jax.lax.scan(loop, 0.0, many[:, 0]),
+        "cond": jax.lax.cond(x[0] > 0, jax.random.uniform, jax.random.normal, a),
+        "remat": jax.checkpoint(lambda key: jax.random.normal(key, (2,)))(a),
+    }
+
+
+@pytest.mark.parametrize("lift", [lambda f: f, jax.jit], ids=["plain", "jit"])
+def test_lowered_functions_draw_the_same(lift):
+    x = jnp.arange(20)
+    ours, theirs = lift(vt.lower(drawn))(key(5), x), lift(drawn)(key(5), x)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=3e-6), ours, theirs)
+    for name in ("keys", "permutation", "choice", "randint", "bernoulli", "poisson"):
+        np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+def test_the_same_under_vmap():
+    keys, x = jax.random.split(key(5), 3), jnp.arange(20)
+    ours = jax.vmap(vt.lower(drawn), in_axes=(0, None))(keys, x)
+    theirs = jax.vmap(drawn, in_axes=(0, None))(keys, x)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=3e-6), ours, theirs)
+
+
+def test_the_draws_of_single_keys_are_replaced():
+    sample = lambda key: jax.random.normal(jax.random.split(key)[0], (3,))
+    assert draws(sample, key(0)) > 0
+    assert draws(vt.lower(sample), key(0)) == 0
+    assert draws(vt.lower(sample, "none"), key(0)) > 0
+
+
+@pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
+def test_other_keys_stay_as_they_are(impl):
+    own = key(3, impl)
+    sample = lambda key: jax.random.normal(jax.random.fold_in(key, 1), (3,))
+    np.testing.assert_array_equal(vt.lower(sample)(own), sample(own))
+    np.testing.assert_array_equal(threefry.bits(own, (3,)), jax.random.bits(own, (3,)))
+    folded = jax.random.fold_in(jax.random.fold_in(own, 1), 2)
+    np.testing.assert_array_equal(words(threefry.folded(own, 1, 2)), words(folded))
+
+
+def test_another_rule_of_jax_for_places_is_left_to_jax():
+    jax.config.update("jax_threefry_partitionable", False)
+    try:
+        ours, theirs = threefry.bits(key(3), (5,)), jax.random.bits(key(3), (5,), "uint32")
+        lowered = vt.lower(lambda key: jax.random.split(key, 3))(key(3))
+        split = jax.random.split(key(3), 3)
+    finally:
+        jax.config.update("jax_threefry_partitionable", True)
+    np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(words(lowered), words(split))
+    assert not np.array_equal(theirs, jax.random.bits(key(3), (5,), "uint32"))  # it is another rule
