@@ -13,6 +13,8 @@ from vtune.keys import row_key
 from vtune.lowering import lower
 from vtune.types import Array, IntArray, float_dtype, is_whole
 
+_permuted = jax.jit(lower(jax.random.permutation))
+
 
 @jax.tree_util.register_pytree_node_class
 class Data:
@@ -56,7 +58,7 @@ class Data:
           Indices into the arrays. They depend on seed, epoch and batch size alone.
         """
         steps = self.train.shape[0] // batch_size
-        order = lower(jax.random.permutation)(row_key(seed, 0, epoch), self.train)
+        order = _permuted(row_key(seed, 0, epoch), self.train)
         return order[: steps * batch_size].reshape(steps, batch_size)
 
     def replace(self, arrays: dict[str, Any], scaling: Mapping) -> Data:

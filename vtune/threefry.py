@@ -28,13 +28,7 @@ def folded(key: Key, *data: Any) -> Key:
         for number in data:
             key = jax.random.fold_in(key, number)
         return key
-    numbers = [jnp.uint32(number) for number in data]
-    fold = lambda words, number: jnp.stack(_threefry(words, jnp.zeros_like(number), number))
-    words = jax.random.key_data(key)
-    if len(numbers) == 1:
-        return _key(fold(words, numbers[0]))
-    all_ = jnp.stack(numbers)  # one kernel for all of them
-    return _key(lax.fori_loop(0, len(numbers), lambda i, words: fold(words, all_[i]), words))
+    return _key(_fold(jax.random.key_data(key), jnp.stack([jnp.uint32(n) for n in data])))
 
 
 def bits(key: Key, shape: tuple[int, ...], width: int = 32) -> Array:
@@ -87,6 +81,16 @@ def _counts(shape: tuple[int, ...]) -> tuple[Array, Array]:
     """The place of every element, as a high and a low word."""
     low = lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
     return jnp.zeros_like(low), low
+
+
+@jax.jit
+def _fold(words: Array, numbers: Array) -> Array:
+    def one(i: Any, words: Array) -> Array:
+        return jnp.stack(_threefry(words, jnp.zeros_like(numbers[i]), numbers[i]))
+
+    if len(numbers) == 1:
+        return one(0, words)
+    return lax.fori_loop(0, len(numbers), one, words)  # one kernel for all of them
 
 
 @jax.jit  # traced once for all draws of a shape
