@@ -106,10 +106,11 @@ class Member:
     def variables(self) -> PyTree:
         """What the model is applied with: for linen `model.apply(member.variables, x)`. Of several
         folds or seeds every leaf is `[folds, seeds, ...]`."""
-        show, trainings = self._sweep.learner.variables, self._sweep._plan.trainings
-        for _ in () if trainings is None else ("folds", "seeds"):
-            show = None if show is None else jax.vmap(show)
-        return self.state if show is None else show(self.state)
+        show = self._sweep.learner.variables
+        if show is None:
+            return self.state
+        alone = self._sweep._plan.trainings is None
+        return (show if alone else jax.vmap(jax.vmap(show)))(self.state)
 
     def predict(self, x: Any) -> PyTree:
         """The model's outputs `[rows, ...]` for an array (the entry `x`) or a dict of arrays.

@@ -7,6 +7,7 @@ and other platforms are left to JAX. (Salmon, Moraes, Dror, Shaw 2011.)
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -17,6 +18,7 @@ from jax import lax
 from vtune.types import Array, Key
 
 IMPL = "threefry2x32"  # `rbg` keys give other bits under vmap than alone
+DRAWS = ("random_bits", "random_fold_in", "random_split")  # JAX's names of what is replaced
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 _UINTS = {8: jnp.uint8, 16: jnp.uint16, 32: jnp.uint32}
@@ -59,18 +61,19 @@ def straight(name: str, ins: list[Any], params: Any) -> list[Any] | None:
     return [bits(ins[0], params["shape"], params["bit_width"])]
 
 
-DRAWS = ("random_bits", "random_fold_in", "random_split")
-
-
 def _known(key: Key) -> bool:
     """Whether it is one key, and JAX would draw from it as is done here, but slower."""
-    plain = jax.eval_shape(lambda: jax.random.key(0, impl=IMPL))
     return (
-        key.dtype == plain.dtype
+        key.dtype == _dtype()
         and key.ndim == 0
         and jax.default_backend() == "cpu"
         and bool(jax.config.jax_threefry_partitionable)  # type: ignore[attr-defined]
     )
+
+
+@functools.cache
+def _dtype() -> Any:
+    return jax.eval_shape(lambda: jax.random.key(0, impl=IMPL)).dtype
 
 
 def _key(words: Array) -> Key:

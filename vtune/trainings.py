@@ -73,15 +73,14 @@ def over_trainings(
     if trainings is None:
         return lambda own, rows: f(None, own, rows)
     folds, seeds, folded = trainings
-    fold, repeat = _places(trainings, folds * seeds)
+    places = _places(trainings, folds * seeds)
     if seeds == 1 or not folded:
         side_by_side = jax.vmap(f, in_axes=(0, 0, 0 if folded else None))
-        return lambda own, rows: side_by_side(Place(fold, repeat), own, rows)
+        return lambda own, rows: side_by_side(places, own, rows)
 
     def all_(own: PyTree, rows: PyTree) -> PyTree:
-        split = jax.tree.map(lambda a: apart(trainings, a), (Place(fold, repeat), own))
-        place, parts = split
-        made = jax.vmap(jax.vmap(f, in_axes=(0, 0, None)))(place, parts, rows)
+        place, own = jax.tree.map(lambda a: apart(trainings, a), (places, own))
+        made = jax.vmap(jax.vmap(f, in_axes=(0, 0, None)))(place, own, rows)
         return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), made)
 
     return all_
