@@ -2,6 +2,7 @@
 
 import re
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -298,9 +299,11 @@ def test_the_articles_example(name):
 
 
 def test_the_whole_search_is_one_compilation(compilations):
+    """The refit, too."""
     grid = {"C": [0.01, 0.1, 1.0, 10.0], "penalty": ["l1", "l2"], "tol": [1e-4, 1e-5]}
     x, y = IRIS[0][:120], IRIS[1][:120]
-    search = vs.GridSearchCV(OURS, grid, cv=4, refit=False, scoring=["accuracy", "neg_log_loss"])
+    both = ["accuracy", "neg_log_loss"]
+    search = vs.GridSearchCV(OURS, grid, cv=4, refit="accuracy", scoring=both)
     with compilations() as count:
         search.fit(x, y)
     assert count.count == 1
@@ -309,13 +312,77 @@ def test_the_whole_search_is_one_compilation(compilations):
             OURS,
             {"C": np.geomspace(0.1, 3, 8).tolist(), "penalty": ["l1", "l2"]},
             cv=model_selection.StratifiedKFold(4, shuffle=True, random_state=1),
-            refit=False,
         ).fit(x, y)
     assert count.count == 0
     nets = vs.FlaxClassifier(max_epochs=2, random_state=0)
     with compilations() as count:
-        vs.GridSearchCV(nets, {"lr": [1e-3, 1e-2], "module__width": [4, 8]}, refit=False).fit(x, y)
+        vs.GridSearchCV(nets, {"lr": [1e-3, 1e-2], "module__width": [4, 8]}).fit(x, y)
     assert count.count == 1
+    with compilations() as count:  # folds of other sizes, with as much room
+        order = np.random.default_rng(0).permutation(120)
+        odd = [(order[: 88 + i], order[96 + i :]) for i in range(5)]
+        vs.GridSearchCV(nets, {"lr": [1e-3, 1e-2], "module__width": [4, 8]}, cv=odd).fit(x, y)
+    assert count.count == 0
+
+
+NET = vs.FlaxClassifier(max_epochs=4, random_state=3)
+REFITS = {
+    "network": (NET, {"lr": [1e-9, 1e-2], "batch_size": [16]}, {}),
+    "of several structures": (
+        clone(NET).set_params(module__dropout=0.2),
+        {"module__width": [3, 40], "batch_size": [32, 20], "lr": [1e-9, 1e-2]},
+        {"cv": 3},
+    ),
+    "regressor": (vs.FlaxRegressor(max_epochs=3, random_state=1), {"lr": [1e-9, 1e-2]}, {}),
+    "logistic": (OURS, {"C": [1e-4, 1.0], "penalty": ["l2", "l1"]}, {"return_train_score": True}),
+    "balanced": (vs.LogisticRegression(class_weight="balanced"), {"C": [1e-4, 1.0]}, {}),
+    "ridge": (vs.Ridge(), {"alpha": [0.1, 1e6]}, {"cv": 4}),
+    "pipeline": (
+        Pipeline([("scale", StandardScaler()), ("net", NET)]),
+        {"net__lr": [1e-9, 1e-2]},
+        {},
+    ),
+    "pipeline of several": (
+        Pipeline([("pca", PCA()), ("clf", OURS)]),
+        {"pca__n_components": [1, 3], "clf__C": [1e-4, 1.0]},
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("side_by_side", [False, True])
+@pytest.mark.parametrize("name", REFITS)
+def test_the_refit_is_the_estimator_fitted(name, side_by_side, compilations, monkeypatch):
+    """By the search's own program, which is not compiled again, or where its members are trained
+    side by side by another. Some rows weigh nothing."""
+    model, grid, options = REFITS[name]
+    if side_by_side:
+        monkeypatch.setattr("vtune.sklearn.candidates.one_by_one", lambda: False)
+    x, y = IRIS
+    order = np.random.default_rng(0).permutation(150)
+    x, y = x[order], y[order]
+    weights = {}
+    if not isinstance(model, Pipeline):
+        weights = {"sample_weight": (np.arange(150) % 7 > 0) * (1.0 + np.arange(150) % 2)}
+    search = vs.GridSearchCV(model, grid, **options)
+    with compilations() as count:
+        search.fit(x, y, **weights)
+    programs = 2 if name == "pipeline of several" else 1
+    assert (count.count == programs) == (not side_by_side)
+    assert search.best_index_ > 0 or name == "ridge"  # not the first in its program
+    last = lambda estimator: estimator[-1] if isinstance(model, Pipeline) else estimator
+    alone = clone(model).set_params(**search.best_params_).fit(x, y, **weights)
+    found, expected = last(search.best_estimator_), last(alone)
+    if hasattr(expected, "coef_"):
+        np.testing.assert_allclose(found.coef_, expected.coef_, rtol=1e-6, atol=1e-8)
+        np.testing.assert_array_equal(found.n_iter_, expected.n_iter_)
+        return
+    np.testing.assert_allclose(found.loss_curve_, expected.loss_curve_, rtol=1e-4)
+    for a, b in zip(
+        jax.tree.leaves(found.variables_), jax.tree.leaves(expected.variables_), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert "_again" not in vars(found)
 
 
 @pytest.mark.parametrize("model", [vs.LogisticRegression(), vs.Ridge(), vs.Lasso(0.05)], ids=str)

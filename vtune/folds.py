@@ -118,7 +118,7 @@ class Folds(Data):
         batches = -(-self.valid_rows // size)
         place = np.arange(batches * size)
         index = jnp.take(self.valid, np.minimum(place, self.valid.shape[1] - 1), axis=1)
-        own = place < np.asarray(self.valid_sizes)[:, None]
+        own = jnp.asarray(place)[None] < jnp.asarray(self.valid_sizes)[:, None]
         shape = (self.folds, batches, size)
         weight = jnp.asarray(own.reshape(shape), float_dtype())
         return jnp.moveaxis(index.reshape(shape), 1, 0), jnp.moveaxis(weight, 1, 0)

@@ -24,6 +24,7 @@ from vtune.member import Member
 from vtune.plan import CohortPlan, Plan, as_arrays, data_rows, describe, jax_config
 from vtune.refine.base import Refiner
 from vtune.refine.keep import Keep
+from vtune.room import Room
 from vtune.search import Cohort, Halton, sized
 from vtune.space import Space, parse
 from vtune.traced import program_space
@@ -121,6 +122,11 @@ def prepare(
             for cohort, length in zip(cohorts, lengths, strict=True)
         ]
         cohorts, totals = tuple(own for own, _ in pairs), [total for _, total in pairs]
+    if isinstance(data, Room):
+        cohorts = tuple(
+            data.paced(cohort, size or 1, steps // (a_epoch or 1))
+            for cohort, (size, steps, a_epoch) in zip(cohorts, lengths, strict=True)
+        )
     rounds = _rounds(rounds, epochs, lengths, refiner)
     stopping = stopping_of(patience, keep, own_epochs, rounds, epochs, refiner)
     arguments = Arguments(
@@ -282,10 +288,9 @@ def _cohort_plan(
 ) -> CohortPlan:
     batch_size, steps, a_epoch = length
     static = {**cohort.combination.static}
-    if total is not None:
-        static["total_steps"] = total
-    if a_epoch is not None:
-        static["steps_per_epoch"] = a_epoch
+    for name, number in (("total_steps", total), ("steps_per_epoch", a_epoch)):
+        if number is not None and name not in cohort.hparams:
+            static[name] = number
     size = len(cohort.id)
     try:
         rungs = tuple(refiner.rungs(size, rounds))

@@ -19,14 +19,15 @@ from jax import lax
 from vtune import stopping
 from vtune.begin import begin
 from vtune.carry import Arguments, Carry
-from vtune.data import Data
 from vtune.decide import leading, refine, shrink
 from vtune.evaluate import evaluate
 from vtune.group import Group, by_cohort, groups, joined, lanes
 from vtune.learner import traced_once
 from vtune.observed import mean_of_trainings, named, recorded, summarised, zero_sums
+from vtune.pace import Pace
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Population, Record, everywhere
+from vtune.room import Room, awake
 from vtune.threefry import folded
 from vtune.totals import widened
 from vtune.trainings import Place, axis, each, over_all, training_key
@@ -163,20 +164,20 @@ def _train_and_score(
     arguments: Arguments,
 ) -> list[tuple[Population, dict[str, Array]]]:
     """One round's training and scoring; metrics of members that diverged are NaN."""
-    bounds = jnp.asarray(cohorts[0].boundaries(plan.rounds))
-    start, end = bounds[number], bounds[number + 1]
-    trained, means = [], []
+    pace = Pace(cohorts[0], plan.rounds, arguments.data)
+    start, end = pace.bounds(number)
+    after, means = [], []
     for population, (state, died, own) in zip(
-        populations, _train(plan, cohorts, populations, start, end, arguments), strict=True
+        populations, _train(plan, cohorts, populations, pace, start, end, arguments), strict=True
     ):
         died = _note_broken(plan, state, died, end - 1)
-        trained.append(population._replace(state=state, died=died))
+        after.append(population._replace(state=state, died=died))
         means.append(own)
-    scored = evaluate(plan, cohorts, trained, end, arguments)
+    scored = evaluate(plan, cohorts, after, end, arguments)
     judged = []
     for i, (cohort, before) in enumerate(zip(cohorts, populations, strict=True)):
-        after, metrics = _judge(plan, trained[i], means[i], scored[i], end - 1)
-        judged.append((stopping.note(plan, cohort, before, after, number), metrics))
+        seen, metrics = _judge(plan, after[i], means[i], scored[i], end - 1)
+        judged.append((stopping.note(plan, cohort, before, seen, number), metrics))
     return judged
 
 
@@ -210,6 +211,7 @@ def _train(
     plan: Plan,
     cohorts: Sequence[CohortPlan],
     populations: Sequence[Population],
+    pace: Pace,
     start: Array,
     end: Array,
     arguments: Arguments,
@@ -221,16 +223,19 @@ def _train(
       metrics.
     """
     data, seed, learner = arguments.data, arguments.seed, traced_once(plan.learner)
-    pace = cohorts[0]  # batch size and steps are the same for all
-    stride = pace.stride(plan.rounds, 0 if data is None else data.row_bytes)
+    stride, sizes = pace.stride, data.train_sizes if isinstance(data, Room) else None
+    period = pace.steps_per_epoch if pace.open else stride.period
+    even = stride.even and not pace.open
 
     def training_steps(
         cohort: CohortPlan, place: Place | None, member: Any, loop: Any, rows: Any, shared: Any
     ) -> Any:
         own_id, traced, live = member
-        seed, offset, count = shared
+        seed, offset, count, sizes = shared
         h, key = cohort.h(traced), training_key(seed, own_id, place)
-        length = stride.chunk if stride.even else count  # static where it can be
+        length = stride.chunk if even else count  # static where it can be
+        if sizes is not None and place is not None:
+            length = jnp.where(awake(own_id, place.fold, sizes), length, 0)
 
         def one_step(j: Array, loop: Any) -> Any:
             state, died, sums = loop
@@ -251,22 +256,23 @@ def _train(
     def advance(offset: Array, count: Any, rows: Any, loops: Any) -> Any:
         """`count` steps from `offset` on, in which `rows` [chunk, batch] are taken in turn."""
         batches = None if data is None or rows is None else data.take(rows)
-        shared = (seed, offset, jnp.asarray(count, jnp.int32))
+        shared = (seed, offset, jnp.asarray(count, jnp.int32), sizes)
         return tuple(
             f((own.id, own.hparams, stopping.active(own)), loop, batches, shared)
             for f, own, loop in zip(over, populations, loops, strict=True)
         )
 
-    def even_period(i: Array, loops: Any) -> Any:
-        first = start + i * stride.period
-        rows = _epoch_rows(pace, data, seed, first)
+    def one_period(i: Array, loops: Any) -> Any:
+        first = start + i * period
+        rows = pace.epoch_rows(seed, first)
 
         def piece(j: Array, loops: Any) -> Any:
-            offset = first + j * stride.chunk
-            own = _rows_of(pace, rows, offset, stride.chunk)
-            return advance(offset, stride.chunk, own, loops)
+            done = j * stride.chunk
+            count = stride.chunk if even else jnp.minimum(period - done, stride.chunk)
+            own = pace.rows_of(rows, first + done, stride.chunk)
+            return advance(first + done, count, own, loops)
 
-        return lax.fori_loop(0, stride.period // stride.chunk, piece, loops)
+        return lax.fori_loop(0, -(-period // stride.chunk), piece, loops)
 
     def uneven_chunk(where: Any) -> Any:
         offset, loops = where
@@ -274,8 +280,8 @@ def _train(
         if pace.steps_per_epoch is not None:
             left = jnp.minimum(left, pace.steps_per_epoch - offset % pace.steps_per_epoch)
         count = jnp.minimum(left, stride.chunk)
-        rows = _epoch_rows(pace, data, seed, offset)
-        own = _rows_of(pace, rows, offset, stride.chunk)
+        rows = pace.epoch_rows(seed, offset)
+        own = pace.rows_of(rows, offset, stride.chunk)
         return offset + count, advance(offset, count, own, loops)
 
     inner = axis(plan.trainings)
@@ -284,9 +290,9 @@ def _train(
         (population.state, each_died(population.died), zero_sums(plan, own, population, arguments))
         for own, population in zip(cohorts, populations, strict=True)
     )
-    if stride.even:
-        periods = pace.steps // plan.rounds // stride.period
-        loops = lax.fori_loop(0, periods, even_period, loops)
+    if pace.open or stride.even:
+        steps = end - start if pace.open else pace.cohort.steps // plan.rounds
+        loops = lax.fori_loop(0, steps // period, one_period, loops)
     else:
         _, loops = lax.while_loop(lambda where: where[0] < end, uneven_chunk, (start, loops))
     return [
@@ -302,21 +308,6 @@ def _first_death(died: Array) -> Array:
     none = jnp.iinfo(died.dtype).max
     first = jnp.min(jnp.where(died < 0, none, died), axis=1)
     return jnp.where(first == none, -1, first)
-
-
-def _epoch_rows(cohort: CohortPlan, data: Data | None, seed: Any, offset: Array) -> Any:
-    """The rows [steps, batch], of every fold if there are, of the epoch of step `offset`."""
-    if data is None or cohort.batch_size is None or cohort.steps_per_epoch is None:
-        return None
-    return data.rows(seed, offset // cohort.steps_per_epoch, cohort.batch_size)
-
-
-def _rows_of(cohort: CohortPlan, rows: Any, offset: Array, length: int) -> Any:
-    """The rows [length, batch] of the steps from `offset` on, out of those of its epoch."""
-    if rows is None or cohort.steps_per_epoch is None:
-        return None
-    place = offset % cohort.steps_per_epoch + jnp.arange(length)
-    return jnp.take(rows, place, axis=rows.ndim - 2, mode="clip")
 
 
 def _all_finite(tree: PyTree) -> Array:

@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from vtune.sklearn.spec import Setting
-from vtune.sklearn.training import fit, state_of
+from vtune.sklearn.training import fit
 from vtune.types import PyTree
 
 
@@ -66,9 +66,10 @@ class Estimator(BaseEstimator):
         return validate_data(self, X, reset=False, **self._features())
 
     _numeric = False  # whether targets are numbers
+    _again: Any = None  # (setting, arrays) -> Fitted by a search's program, or None
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, start: PyTree, progress: bool) -> Any:
-        """Trains; returns the sweep of one member."""
+        """Trains on all rows."""
         x, target, weight = self._checked(X, y, sample_weight)
         balanced = self._balanced(target, weight)
         weight = weight if balanced is None else weight * balanced
@@ -79,14 +80,15 @@ class Estimator(BaseEstimator):
         self._check_targets(target)
         setting = self._setting(self._outputs)
         arrays = {"x": x, "y": target, "weight": weight}
-        sweep = fit(setting, arrays, start, progress)
-        if not np.isfinite(sweep[0].score):
+        found = None if self._again is None or start is not None else self._again(setting, arrays)
+        found = fit(setting, arrays, start, progress) if found is None else found
+        if found.failed is not None:
             raise ValueError(
-                f"{type(self).__name__}: the training {sweep[0].status}; try a smaller learning "
+                f"{type(self).__name__}: the training {found.failed}; try a smaller learning "
                 "rate, or scale the features"
             )
-        self._take(setting, state_of(sweep, 0, 0))
-        return sweep
+        self._take(setting, found.state)
+        return found
 
     def _check_targets(self, y: np.ndarray) -> None:
         """Raises ValueError where there is nothing to learn from them."""

@@ -16,8 +16,15 @@ from sklearn.pipeline import Pipeline
 from vtune.sklearn.base import Estimator
 from vtune.sklearn.spec import OUTPUTS, Setting
 from vtune.sklearn.splits import Block, Rows, Split, View, arrays_of, block_of, views_of
-from vtune.sklearn.training import compile_ahead, precision, state_of, train
-from vtune.sweep import Sweep
+from vtune.sklearn.training import (
+    Fitted,
+    Together,
+    compile_ahead,
+    fit_again,
+    one_by_one,
+    precision,
+    train,
+)
 from vtune.types import Hparams, Static
 
 
@@ -27,7 +34,7 @@ class Trained:
 
     Attributes:
       tail: the estimator, not fitted but with what is known of the targets. head: the fitted steps
-        before it, if any. sweep, member, fold: where its weights are.
+        before it, if any. together, member, fold: where its weights are.
       rows: that it was judged on. outputs: [rows, outputs]. error: why it failed, or None;
         error_frames: where.
     """
@@ -36,7 +43,7 @@ class Trained:
     head: Pipeline | None = None
     base: Any = None
     setting: Setting | None = None
-    sweep: Sweep | None = None
+    together: Together | None = None
     member: int = 0
     fold: int = 0
     rows: np.ndarray | None = None
@@ -58,12 +65,12 @@ class Trained:
 
     def estimator(self) -> Any:
         """The fitted estimator, or pipeline, as a user's own scorer takes it."""
-        assert self.sweep is not None
+        assert self.together is not None
         assert self.setting is not None
         assert self.tail is not None
         tail = copy.copy(self.tail)
         with precision(self.setting.spec.double):
-            tail._take(self.setting, state_of(self.sweep, self.member, self.fold))
+            tail._take(self.setting, self.together.state(self.member, self.fold))
         if not isinstance(self.base, Pipeline):
             return tail
         steps = [] if self.head is None else list(self.head.steps)
@@ -87,7 +94,7 @@ def run(
     splits: Sequence[Split],
     rows: Rows,
     ahead: list[Any] | None = None,
-) -> Any:
+) -> Table:
     """Trains every candidate on every split.
 
     Args:
@@ -95,8 +102,7 @@ def run(
         same; None where there is none.
 
     Returns:
-      (by candidate and split a `Trained`, by candidate the seconds that each fit took of the
-      program's).
+      What came of them.
     """
     table = Table(candidates, splits)
     seed = int(np.random.randint(np.iinfo(np.int32).max)) if _unseeded(base) else 0  # noqa: NPY002
@@ -111,15 +117,32 @@ def run(
             views[key] = views_of(members[0].head, splits, rows)
         alone = ahead if len(parts) == 1 else None
         _train_part(members, views[key], rows, seed, table, alone)
-    return table.trained, table.seconds
+    return table
 
 
 class Table:
-    """What came of every candidate on every split."""
+    """What came of every candidate on every split.
+
+    Attributes:
+      trained: by candidate and split. seconds: by candidate, what each fit took of the program's.
+    """
 
     def __init__(self, candidates: Sequence[dict], splits: Sequence[Split]):
         self.trained = [[Trained() for _ in splits] for _ in candidates]
         self.seconds = np.zeros(len(candidates))
+
+    def again(self, setting: Setting, arrays: dict[str, np.ndarray]) -> Fitted | None:
+        """Trains a setting on all rows by the program that it was a candidate of; None where there
+        is none that can."""
+        if not one_by_one():
+            return None
+        same = lambda own: own is not None and own._replace(seed=setting.seed) == setting
+        for own in (trained for row in self.trained for trained in row):
+            if own.together is not None and same(own.setting):
+                found = fit_again(own.together, own.member, setting, arrays)
+                if found is not None:  # the same setting may stand behind other first steps
+                    return found
+        return None
 
     def failed(self, members: Sequence[_Candidate], number: int, error: Exception) -> None:
         """These candidates on this split."""
@@ -192,10 +215,12 @@ def _train_part(
             key = (spec.whole, spec.double, setting.epochs, setting.seed)
             groups.setdefault(key, []).append((own, setting))
         for group in groups.values():
-            if ahead is not None and shared is not None and len(kinds) == len(groups) == 1:
+            one_group = len(kinds) == len(groups) == 1
+            if ahead is not None and shared is not None and one_group and not one_by_one():
                 ahead.extend(_refit_ahead(group, blocks, shared))
             try:
-                _train_group(group, blocks, shared, len(table.trained[0]), table)
+                counted = int(np.sum(rows.weights > 0))
+                _train_group(group, blocks, shared, counted, table)
             except Exception as error:
                 for block in blocks:
                     table.failed([own for own, _ in group], block.view.number, error)
@@ -215,21 +240,23 @@ def _train_group(
     group: list[tuple[_Candidate, Setting]],
     blocks: list[Block],
     shared: Any,
-    splits: int,
+    rows: int,
     table: Table,
 ) -> None:
     """Trains candidates that can be one program, on splits that can be folds of it."""
     arrays, folds = arrays_of(blocks, shared, None if shared is None else shared[3])
     began = time.perf_counter()
-    sweep = train([setting for _, setting in group], arrays, folds, outputs=True)
-    share = (time.perf_counter() - began) / (len(group) * splits)
+    settings = [setting for _, setting in group]
+    together = train(settings, arrays, folds, rows)
+    share = (time.perf_counter() - began) / (len(group) * len(table.trained[0]))
+    sweep = together.sweep
     made = sweep.history[f"{OUTPUTS}/splits"][-1]  # [members, folds, 1, rows, outputs]
     for member, (own, setting) in enumerate(group):
         table.seconds[own.number] += share
         for fold, block in enumerate(blocks):
             outputs = made[member, fold, 0, : len(block.view.judged)]
             if not np.isfinite(outputs).all():  # its own fault, or another split's
-                outputs = _outputs(sweep, member, fold, setting, arrays["x"][folds[fold][1]])
+                outputs = _outputs(together, member, fold, setting, arrays["x"][folds[fold][1]])
             tail = copy.copy(own.tail)
             for name, value in block.learned.items():
                 setattr(tail, name, value)
@@ -238,7 +265,7 @@ def _train_group(
                 block.view.head,
                 own.base,
                 setting,
-                sweep,
+                together,
                 member,
                 fold,
                 block.view.judged,
@@ -252,9 +279,11 @@ def _train_group(
             table.trained[own.number][block.view.number] = trained
 
 
-def _outputs(sweep: Sweep, member: int, fold: int, setting: Setting, x: np.ndarray) -> np.ndarray:
+def _outputs(
+    together: Together, member: int, fold: int, setting: Setting, x: np.ndarray
+) -> np.ndarray:
     """The outputs of one training, outside the program."""
     with precision(setting.spec.double):
-        state = state_of(sweep, member, fold)
+        state = together.state(member, fold)
         made = setting.spec.learner.predict(Hparams(setting.numbers, {}), state, {"x": x})
         return np.asarray(made)

@@ -108,8 +108,7 @@ class _Network(Estimator):
           ValueError, TypeError: on what cannot be fitted, or parameters that cannot be.
         """
         start = self.variables_ if self.warm_start and hasattr(self, "variables_") else None
-        sweep = self._fit(X, y, sample_weight, start, bool(self.verbose))
-        self.loss_curve_ = sweep.history["train/loss"][:, 0]
+        self.loss_curve_ = self._fit(X, y, sample_weight, start, bool(self.verbose)).losses
         return self
 
     def _setting(self, outputs: int) -> Setting:

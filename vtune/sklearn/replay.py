@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from vtune.sklearn.candidates import Trained, run
+from vtune.sklearn.candidates import Table, Trained, last_step, run
 from vtune.sklearn.splits import Rows, Split
 
 
@@ -27,17 +27,30 @@ class Runner:
         self.base = base
         self.rows = rows
         self.seconds: list[float] = []  # by candidate, what each fit took
+        self._table: Table | None = None
         self._asked: Iterator[tuple[Trained, np.ndarray]] = iter(())
 
     def train(self, candidates: Sequence[dict], splits: Sequence[Split]) -> None:
         """All of them, before they are asked for."""
-        table, seconds = run(self.base, candidates, splits, self.rows, self._ahead)
+        table = self._table = run(self.base, candidates, splits, self.rows, self._ahead)
         for thread in self._ahead or ():
             thread.join()
         self._ahead = None
-        self.seconds.extend(seconds)
-        pairs = [(own, split[0]) for row in table for own, split in zip(row, splits, strict=True)]
+        self.seconds.extend(table.seconds)
+        pairs = [
+            (own, split[0]) for row in table.trained for own, split in zip(row, splits, strict=True)
+        ]
         self._asked = iter(pairs)
+
+    def refit(self, estimator: Any, **params: Any) -> Any:
+        """Fits an estimator to all rows, by the program of the candidates where it can."""
+        tail = last_step(estimator)
+        if self._table is not None:
+            tail._again = self._table.again
+        try:
+            return estimator.fit(self.rows.X, self.rows.y, **params)
+        finally:
+            vars(tail).pop("_again", None)
 
     def next(self, rows: np.ndarray) -> Trained | None:
         """The next one in scikit-learn's order, candidates first; None when all were asked for."""
@@ -80,7 +93,7 @@ class Replay(BaseEstimator):
         if self.trained is not None:
             self._fitted = self.trained.stand_in()
         else:  # all candidates were handed out: this is the refit
-            self._fitted = self.real().fit(self._runner.rows.X, self._runner.rows.y, **params)
+            self._fitted = self._runner.refit(self.real(), **params)
         return self
 
     def real(self) -> Any:

@@ -54,6 +54,14 @@ class Setting(NamedTuple):
     seed: int
 
 
+class Tracked(NamedTuple):
+    """A network's state and what it has come through: steps, and the mean loss of each epoch."""
+
+    own: PyTree
+    steps: Array
+    losses: Array
+
+
 def _init(key: Key, h: Hparams, batch: Batch) -> PyTree:
     return h["spec"].learner.init(key, h, batch)
 
@@ -62,8 +70,30 @@ def _step(key: Key, h: Hparams, state: PyTree, batch: Batch) -> Any:
     return h["spec"].learner.step(key, h, state, batch)
 
 
+def _tracked_init(key: Key, h: Hparams, batch: Batch) -> PyTree:
+    state = _init(key, h, batch)
+    if h["spec"].whole:
+        return state
+    return Tracked(state, jnp.zeros((), jnp.int32), jnp.zeros(h["epochs"]))
+
+
+def _tracked_step(key: Key, h: Hparams, state: PyTree, batch: Batch) -> Any:
+    if not isinstance(state, Tracked):
+        return _step(key, h, state, batch)
+    own, metrics = _step(key, h, state.own, batch)
+    a_epoch = h["steps_per_epoch"]
+    now = jnp.arange(h["epochs"]) == state.steps // a_epoch
+    losses = jnp.where(now, state.losses + metrics["loss"] / a_epoch, state.losses)
+    return Tracked(own, state.steps + 1, losses.astype(state.losses.dtype)), metrics
+
+
+def own_state(state: PyTree) -> PyTree:
+    """What an estimator keeps of it."""
+    return state.own if isinstance(state, Tracked) else state
+
+
 def _predict(h: Hparams, state: PyTree, batch: Batch) -> Array:
-    return h["spec"].learner.predict(h, state, batch)
+    return h["spec"].learner.predict(h, own_state(state), batch)
 
 
 def _load(h: Hparams, state: PyTree, variables: PyTree) -> PyTree:
@@ -71,27 +101,30 @@ def _load(h: Hparams, state: PyTree, variables: PyTree) -> PyTree:
 
 
 def _variables(state: PyTree) -> PyTree:
-    return {"params": state.params, **state.other} if isinstance(state, NetState) else state
+    own = own_state(state)
+    return {"params": own.params, **own.other} if isinstance(own, NetState) else own
 
 
 @functools.cache
-def learner(outputs: bool) -> Learner:
+def learner(together: bool) -> Learner:
     """The learner of all specs.
 
     Args:
-      outputs: whether the outputs for the validation rows are recorded, [rows, outputs].
+      together: for a search: the outputs for the validation rows are recorded, [rows, outputs],
+        and networks keep track of the losses of their epochs.
     """
 
     def measure(key: Key, h: Hparams, state: PyTree, batch: Batch, weight: Array) -> PyTree:
         own = h["spec"].learner
-        made = lower(functools.partial(own.predict, h))(state, batch)
+        made = lower(functools.partial(own.predict, h))(own_state(state), batch)
         totals = {"loss": own.judge(h, made, batch, weight)["loss"]}
-        return {**totals, OUTPUTS: vt.Rows(made)} if outputs else totals
+        return {**totals, OUTPUTS: vt.Rows(made)} if together else totals
 
     def score(totals: PyTree) -> dict[str, Array]:
         value, count = totals["loss"]
         # Rows that weigh nothing have no loss; a score must be finite all the same.
         scores = {"loss": value / jnp.where(count > 0, count, 1)}
-        return {**scores, OUTPUTS: totals[OUTPUTS].value} if outputs else scores
+        return {**scores, OUTPUTS: totals[OUTPUTS].value} if together else scores
 
-    return Learner(_init, _step, measure, score, _predict, _variables, load=_load)
+    init, step = (_tracked_init, _tracked_step) if together else (_init, _step)
+    return Learner(init, step, measure, score, _predict, _variables, load=_load)

@@ -5,55 +5,127 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 import vtune as vt
-from vtune.execute import build
+from vtune.execute import build, execute
 from vtune.folds import unchecked
-from vtune.prepare import prepare
-from vtune.sklearn.spec import Setting, learner
+from vtune.layout import resolve_layout
+from vtune.prepare import Prepared, prepare
+from vtune.room import Room, room_for
+from vtune.sklearn.spec import Setting, learner, own_state
 from vtune.sweep import Sweep
+from vtune.tune import run_prepared
 
 Pairs = Sequence[tuple[np.ndarray, np.ndarray]]  # by fold the rows it trains on, and is judged on
+ROOM = (
+    1.5  # times the rows that folds train on: what room for more takes is not worth compiling once
+)
+
+
+class Together(NamedTuple):
+    """Settings that were trained together on folds, and what their program was."""
+
+    sweep: Sweep
+    prepared: Prepared
+
+    def state(self, member: int, fold: int) -> Any:
+        """The state of one training, on the host."""
+        state = jax.tree.map(lambda leaf: np.asarray(leaf)[fold, 0], self.sweep[member].state)
+        return own_state(state)
+
+
+class Fitted(NamedTuple):
+    """One setting trained on all rows.
+
+    Attributes:
+      state: on the host. losses: [epochs] the mean training loss of each; None where there is no
+        such thing. failed: what happened to it, or None.
+    """
+
+    state: Any
+    losses: np.ndarray | None
+    failed: str | None
 
 
 def train(
-    settings: Sequence[Setting],
-    arrays: dict[str, np.ndarray],
-    folds: Pairs,
-    *,
-    outputs: bool,
-    start: Any = None,
-    every_epoch: bool = False,
-    progress: bool = False,
-) -> Sweep:
-    """Trains settings with the same number of epochs and the same seed, all in one program.
+    settings: Sequence[Setting], arrays: dict[str, np.ndarray], folds: Pairs, rows: int
+) -> Together:
+    """Trains settings with the same number of epochs and the same seed, each on every fold.
+
+    The outputs for the rows that a fold is judged on are in the history, [rounds, members, folds,
+    1, rows, outputs].
 
     Args:
-      arrays: x, y and weight, [rows, ...] each.
-      folds: every setting is trained on each. outputs: whether those for the rows it is judged on
-        are recorded, [rounds, members, folds, 1, rows, outputs].
-      start: variables to start from. every_epoch: records the training loss of each.
+      arrays: x, y and weight, [rows, ...] each. rows: that the best is to be trained on after it;
+        there will be room for them, unless they are many more.
     """
+    largest = max(len(training) for training, _ in folds)
+    most = rows if largest <= rows <= ROOM * largest else largest
     with precision(settings[0].spec.double):
-        call = _call(settings, arrays, folds, outputs, every_epoch)
-        return vt.tune(**call, init_from=start, progress=progress)
+        prepared = _prepared(settings, arrays, folds, most=most)
+        return Together(run_prepared(prepared, False), prepared)
 
 
-def fit(setting: Setting, arrays: dict[str, np.ndarray], start: Any, progress: bool) -> Sweep:
-    """Trains one setting on all rows; the history has the training loss of each epoch."""
+def fit(setting: Setting, arrays: dict[str, np.ndarray], start: Any, progress: bool) -> Fitted:
+    """Trains one setting on all rows.
+
+    Args:
+      start: variables to start from, or None.
+    """
+    with precision(setting.spec.double):
+        sweep = run_prepared(_prepared([setting], arrays, _all_rows(arrays), start), progress)
+        state = jax.tree.map(lambda leaf: np.asarray(leaf)[0, 0], sweep[0].state)
+    losses = sweep.history.get("train/loss")
+    failed = None if np.isfinite(sweep[0].score) else sweep[0].status
+    return Fitted(state, None if losses is None else losses[:, 0], failed)
+
+
+def fit_again(
+    together: Together, member: int, setting: Setting, arrays: dict[str, np.ndarray]
+) -> Fitted | None:
+    """Trains a setting on all rows by the program that trained it as one of many, which is not
+    compiled again: in its place it is alone, in the first fold.
+
+    Returns:
+      What `fit` returns, from the same first weights and batches; None where that program cannot.
+    """
+    plan, _, cohorts, arguments = together.prepared
+    (number,) = (i for i, own in enumerate(cohorts) if member in own.id)
+    own, slot = plan.cohorts[number], list(cohorts[number].id).index(member)
+    assert isinstance(arguments.data, Room)
+    assert own.batch_size is not None
     folds = _all_rows(arrays)
-    return train(
-        [setting], arrays, folds, outputs=False, start=start, every_epoch=True, progress=progress
-    )
+    if len(arrays["x"]) > arguments.data.train_rows:
+        return None
+    with precision(setting.spec.double):
+        if setting.spec.whole:
+            arrays, folds = _filled(arrays, folds, own.batch_size)
+        data = arguments.data.instead(_held(arrays), *zip(*folds, strict=True))
+        if data is None or _rows_a_step(setting, len(folds[0][0])) != own.batch_size:
+            return None
+        alone = tuple(
+            data.paced(
+                cohort._replace(id=np.where(cohort.id == member, 0, -1).astype(np.int32)),
+                a_plan.batch_size or 1,
+                setting.epochs,
+            )
+            for cohort, a_plan in zip(cohorts, plan.cohorts, strict=True)
+        )
+        arguments = arguments._replace(seed=np.uint32(setting.seed), data=data)
+        population = execute(plan, alone, arguments).carry[number].population
+        state = jax.tree.map(lambda leaf: np.asarray(leaf)[slot, 0], population.state)
+    died = int(np.asarray(population.died)[slot])
+    failed = None if died < 0 else f"diverged at step {died}"
+    return Fitted(own_state(state), getattr(state, "losses", None), failed)
 
 
-def state_of(sweep: Sweep, member: int, fold: int) -> Any:
-    """The state of one training, on the host."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[fold, 0], sweep[member].state)
+def one_by_one() -> bool:
+    """Whether members are trained one after the other, so that an empty place costs nothing."""
+    return resolve_layout(None, 1).width == 1
 
 
 def _all_rows(arrays: dict[str, np.ndarray]) -> Pairs:
@@ -69,40 +141,55 @@ def compile_ahead(setting: Setting, arrays: dict[str, np.ndarray]) -> threading.
     """
 
     def work() -> None:
-        rest: dict[str, Any] = dict.fromkeys(("refiner", "steps", "eval_batch_size", "layout"))
         with contextlib.suppress(Exception), precision(setting.spec.double):
-            build(prepare(**_call([setting], arrays, _all_rows(arrays), False, True), **rest).plan)
+            build(_prepared([setting], arrays, _all_rows(arrays)).plan)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     return thread
 
 
-def _call(
+def _prepared(
     settings: Sequence[Setting],
     arrays: dict[str, np.ndarray],
     folds: Pairs,
-    outputs: bool,
-    every_epoch: bool,
-) -> dict[str, Any]:
-    """What `vt.tune` is called with."""
-    first = settings[0]
-    arrays, folds = _filled(arrays, folds) if first.spec.whole else (arrays, folds)
-    held = {k: v.astype(jax.dtypes.canonicalize_dtype(v.dtype)) for k, v in arrays.items()}
-    data = unchecked(held, *zip(*folds, strict=True))
-    parts, given = _space(settings, data.train_rows)
-    return {
-        "learner": learner(outputs),
-        "space": parts,
-        "data": data,
-        "search": vt.Given(given),
-        "epochs": first.epochs,
-        "rounds": first.epochs if every_epoch else 1,
-        "batch_size": _batch_size,
-        "metric": "loss",
-        "mode": "min",
-        "seed": first.seed,
-    }
+    start: Any = None,
+    *,
+    most: int | None = None,
+) -> Prepared:
+    """The sweep, ready to run.
+
+    Args:
+      most: of a search the rows that there is to be room for; else the training loss of each
+        epoch is recorded.
+    """
+    first, together = settings[0], most is not None
+    if first.spec.whole:
+        arrays, folds = _filled(arrays, folds, most or max(len(own) for own, _ in folds))
+    training, judged = zip(*folds, strict=True)
+    data: Any = (
+        room_for(_held(arrays), training, judged, most)
+        if most is not None
+        else unchecked(_held(arrays), training, judged)
+    )
+    parts, given = _space(settings, min(map(len, training)), together)
+    return prepare(
+        learner(together),
+        parts,
+        data,
+        search=vt.Given(given),
+        refiner=None,
+        epochs=first.epochs,
+        steps=None,
+        rounds=1 if together else first.epochs,
+        batch_size=_batch_size,
+        eval_batch_size=None,
+        metric="loss",
+        mode="min",
+        seed=first.seed,
+        layout=None,
+        init_from=start,
+    )
 
 
 def precision(double: bool) -> Any:
@@ -110,35 +197,49 @@ def precision(double: bool) -> Any:
     return jax.enable_x64(True) if double else contextlib.nullcontext()
 
 
+def _held(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """In the types that the program takes."""
+    kinds = {name: jax.dtypes.canonicalize_dtype(a.dtype) for name, a in arrays.items()}
+    return {name: a.astype(kinds[name]) for name, a in arrays.items()}
+
+
 def _batch_size(h: Any) -> int:
     return h["batch_size"]
 
 
-def _space(settings: Sequence[Setting], rows: int) -> tuple[list[dict], list[dict]]:
+def _rows_a_step(setting: Setting, rows: int) -> int:
+    return rows if setting.batch_size is None else min(setting.batch_size, rows)
+
+
+def _space(settings: Sequence[Setting], rows: int, together: bool) -> tuple[list[dict], list[dict]]:
     """A space with a part for each structure, and the settings as its members."""
     kinds: dict[Any, list[dict[str, float]]] = {}
     given = []
     for own in settings:
-        size = rows if own.batch_size is None else min(own.batch_size, rows)
-        kinds.setdefault((own.spec, size), []).append(own.numbers)
-        given.append({"spec": own.spec, "batch_size": size, **own.numbers})
+        structure = {"spec": own.spec, "batch_size": _rows_a_step(own, rows)}
+        if together and not own.spec.whole:
+            structure["epochs"] = own.epochs
+        kinds.setdefault(tuple(structure.items()), []).append(own.numbers)
+        given.append({**structure, **own.numbers})
     parts = []
-    for (spec, size), numbers in kinds.items():
+    for structure, numbers in kinds.items():
         values = {name: [float(n[name]) for n in numbers] for name in numbers[0]}
         ranges = {
             # Wider than needed: bounds are rounded inward.
             name: vt.Float(min(v) - 1 - abs(min(v)), max(v) + 1 + abs(max(v)))
             for name, v in values.items()
         }
-        parts.append({"spec": spec, "batch_size": size, **ranges})
+        parts.append({**dict(structure), **ranges})
     return parts, given
 
 
-def _filled(arrays: dict[str, np.ndarray], folds: Pairs) -> tuple[dict[str, np.ndarray], Pairs]:
-    """Folds that all train on as many rows: the others are of zeros and weigh nothing."""
-    most, rows = max(len(train) for train, _ in folds), len(arrays["x"])
-    if all(len(train) == most for train, _ in folds):
+def _filled(
+    arrays: dict[str, np.ndarray], folds: Pairs, most: int
+) -> tuple[dict[str, np.ndarray], Pairs]:
+    """Folds that all train on `most` rows: those they lack are of zeros and weigh nothing."""
+    rows = len(arrays["x"])
+    if all(len(training) == most for training, _ in folds):
         return arrays, folds
     longer = {name: np.append(a, np.zeros_like(a[:1]), axis=0) for name, a in arrays.items()}
     fill = lambda part: np.append(part, np.full(most - len(part), rows, part.dtype))
-    return longer, [(fill(np.asarray(train)), valid) for train, valid in folds]
+    return longer, [(fill(np.asarray(training)), judged) for training, judged in folds]
