@@ -58,8 +58,6 @@ def initialise(
       members: by group ids and traced hyperparameters, leaves [pop].
       batches: by group what a batch looks like, or None.
     """
-    if len(functions) == 1:
-        return [over_members(functions[0], layout)(members[0], (seed, batches[0]))]
     traced = [_trace(*each, seed) for each in zip(functions, members, batches, strict=True)]
     states: dict[int, PyTree] = {}
     for leader, followers in _alike(traced).items():

@@ -19,7 +19,7 @@ from vtune.learner import first_state, traced_once
 from vtune.observed import named, recorded, summarised, zero_sums
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Population, Record
-from vtune.trainings import Place, over_trainings, training_key
+from vtune.trainings import Place, over_all, over_trainings, training_key
 from vtune.types import Array, PyTree, float_dtype
 
 
@@ -30,23 +30,33 @@ def begin(
     """By group the members before their first round, from their ids and hyperparameters."""
     found, data = groups(plan), arguments.data
 
-    def init(cohort: CohortPlan, member: Any, shared: Any) -> PyTree:
-        own_id, traced = member
+    def training(
+        cohort: CohortPlan, place: Place | None, member: Any, own: None, rows: Any, shared: Any
+    ) -> PyTree:
+        (own_id, traced), (seed, weights) = member, shared
+        key = training_key(seed, own_id, place)
+        return first_state(traced_once(plan.learner), key, cohort.h(traced), rows(), weights)
+
+    def all_trainings(cohort: CohortPlan, member: Any, shared: Any) -> PyTree:
         seed, (batch, weights) = shared
+        one = lambda place, own, batch: training(
+            cohort, place, member, own, lambda: batch, (seed, weights)
+        )
+        return over_trainings(one, plan.trainings)(None, batch)
 
-        def training(place: Place | None, own: None, batch: PyTree) -> PyTree:
-            key = training_key(seed, own_id, place)
-            return first_state(traced_once(plan.learner), key, cohort.h(traced), batch, weights)
-
-        return over_trainings(training, plan.trainings)(None, batch)
-
-    states = initialise(
-        [functools.partial(init, group.cohort) for group in found],
-        settings,
-        arguments.seed,
-        [(_first_batch(group.cohort, data), arguments.weights) for group in found],
-        plan.layout,
-    )
+    batches = [_first_batch(group.cohort, data) for group in found]
+    if len(found) == 1:
+        one = functools.partial(training, found[0].cohort)
+        init = over_all(one, plan.trainings, plan.layout)
+        states = [init(settings[0], None, batches[0], (arguments.seed, arguments.weights))]
+    else:
+        states = initialise(
+            [functools.partial(all_trainings, group.cohort) for group in found],
+            settings,
+            arguments.seed,
+            [(batch, arguments.weights) for batch in batches],
+            plan.layout,
+        )
     return tuple(
         _blank(plan, group, Population(id, hparams, state, *_unscored(id)), arguments)
         for group, (id, hparams), state in zip(found, settings, states, strict=True)

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from vtune.folds import Folds
 from vtune.search import Cohort
@@ -59,12 +61,12 @@ class Room(Folds):
         return self.valid.shape[1]
 
     def steps(self, batch_size: int) -> Any:
-        """In an epoch; int32, on the host or traced."""
-        return self.least // np.int32(batch_size)
+        """In an epoch, traced."""
+        return lax.div(self.least, jnp.int32(batch_size))
 
     def paced(self, cohort: Cohort, batch_size: int, epochs: int) -> Cohort:
         """With the steps that there are as traced numbers, by the names that members know."""
-        each = np.full(len(cohort.id), self.steps(batch_size), np.int32)
+        each = np.full(len(cohort.id), self.least // batch_size, np.int32)
         own = {"steps_per_epoch": each, "total_steps": each * np.int32(epochs)}
         return cohort._replace(hparams={**cohort.hparams, **own})
 

@@ -24,7 +24,7 @@ from vtune.evaluate import evaluate
 from vtune.group import Group, by_cohort, groups, joined, lanes
 from vtune.learner import traced_once
 from vtune.observed import mean_of_trainings, named, recorded, summarised, zero_sums
-from vtune.pace import Pace
+from vtune.pace import Pace, quotient, remainder
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Population, Record, everywhere
 from vtune.room import Room, awake
@@ -149,11 +149,16 @@ def _one_round(
         carries, parents, memories, scored, strict=True
     ):
         seen = Record(own, population.hparams, metrics)
-        slots = own.shape[0]
         past = carry.record
-        record = jax.tree.map(lambda a, new, n=slots: a.at[number, :n].set(new), past, seen)
+        record = jax.tree.map(functools.partial(_put, number), past, seen)
         result.append(Carry(population, memory, record))
     return tuple(result)
+
+
+def _put(number: Array, past: Array, seen: Array) -> Array:
+    """Records of all rounds with those of one, of the leading slots."""
+    at = (number, *[jnp.zeros_like(number)] * seen.ndim)
+    return lax.dynamic_update_slice(past, seen.astype(past.dtype)[None], at)
 
 
 def _train_and_score(
@@ -224,8 +229,14 @@ def _train(
     """
     data, seed, learner = arguments.data, arguments.seed, traced_once(plan.learner)
     stride, sizes = pace.stride, data.train_sizes if isinstance(data, Room) else None
-    period = pace.steps_per_epoch if pace.open else stride.period
-    even = stride.even and not pace.open
+    even, chunk = stride.even and not pace.open, stride.chunk
+    period: Any
+    if pace.open:
+        period = pace.steps_per_epoch
+        periods, pieces = quotient(end - start, period), quotient(period + chunk - 1, chunk)
+    else:
+        period = stride.period
+        periods, pieces = pace.cohort.steps // plan.rounds // period, period // chunk
 
     def training_steps(
         cohort: CohortPlan, place: Place | None, member: Any, loop: Any, rows: Any, shared: Any
@@ -233,7 +244,7 @@ def _train(
         own_id, traced, live = member
         seed, offset, count, sizes = shared
         h, key = cohort.h(traced), training_key(seed, own_id, place)
-        length = stride.chunk if even else count  # static where it can be
+        length = chunk if even else count  # static where it can be
         if sizes is not None and place is not None:
             length = jnp.where(awake(own_id, place.fold, sizes), length, 0)
 
@@ -267,21 +278,21 @@ def _train(
         rows = pace.epoch_rows(seed, first)
 
         def piece(j: Array, loops: Any) -> Any:
-            done = j * stride.chunk
-            count = stride.chunk if even else jnp.minimum(period - done, stride.chunk)
-            own = pace.rows_of(rows, first + done, stride.chunk)
+            done = j * chunk
+            count = chunk if even else jnp.minimum(period - done, chunk)
+            own = pace.rows_of(rows, first + done, chunk)
             return advance(first + done, count, own, loops)
 
-        return lax.fori_loop(0, -(-period // stride.chunk), piece, loops)
+        return lax.fori_loop(0, pieces, piece, loops)
 
     def uneven_chunk(where: Any) -> Any:
         offset, loops = where
         left = end - offset
         if pace.steps_per_epoch is not None:
-            left = jnp.minimum(left, pace.steps_per_epoch - offset % pace.steps_per_epoch)
-        count = jnp.minimum(left, stride.chunk)
+            left = jnp.minimum(left, pace.steps_per_epoch - remainder(offset, pace.steps_per_epoch))
+        count = jnp.minimum(left, chunk)
         rows = pace.epoch_rows(seed, offset)
-        own = pace.rows_of(rows, offset, stride.chunk)
+        own = pace.rows_of(rows, offset, chunk)
         return offset + count, advance(offset, count, own, loops)
 
     inner = axis(plan.trainings)
@@ -290,9 +301,8 @@ def _train(
         (population.state, each_died(population.died), zero_sums(plan, own, population, arguments))
         for own, population in zip(cohorts, populations, strict=True)
     )
-    if pace.open or stride.even:
-        steps = end - start if pace.open else pace.cohort.steps // plan.rounds
-        loops = lax.fori_loop(0, steps // period, one_period, loops)
+    if pace.open or even:
+        loops = lax.fori_loop(0, periods, one_period, loops)
     else:
         _, loops = lax.while_loop(lambda where: where[0] < end, uneven_chunk, (start, loops))
     return [

@@ -99,13 +99,17 @@ def _fold(words: Array, numbers: Array) -> Array:
 @jax.jit  # traced once for all draws of a shape
 def _threefry(words: Array, high: Array, low: Array) -> tuple[Array, Array]:
     """Threefry-2x32 of 20 rounds: two words for each place (high, low), uint32 of one shape."""
-    schedule = words[0], words[1], words[0] ^ words[1] ^ jnp.uint32(_PARITY)
-    first, second = high + schedule[0], low + schedule[1]
+    # In operations of lax: to trace some hundred of jnp's takes longer than all else about a draw.
+    full = lambda number: lax.full(high.shape, number, jnp.uint32)
+    a, b = (lax.broadcast(lax.index_in_dim(words, i, keepdims=False), high.shape) for i in (0, 1))
+    schedule = a, b, a ^ b ^ full(_PARITY)
+    first, second = lax.add(high, a), lax.add(low, b)
     for i in range(5):
         for turn in _ROTATIONS[i % 2]:
-            first = first + second
-            second = (second << jnp.uint32(turn)) | (second >> jnp.uint32(32 - turn))
-            second = first ^ second
-        first = first + schedule[(i + 1) % 3]
-        second = second + schedule[(i + 2) % 3] + jnp.uint32(i + 1)
+            first = lax.add(first, second)
+            left = lax.shift_left(second, full(turn))
+            right = lax.shift_right_logical(second, full(32 - turn))
+            second = lax.bitwise_xor(first, lax.bitwise_or(left, right))
+        first = lax.add(first, schedule[(i + 1) % 3])
+        second = lax.add(lax.add(second, schedule[(i + 2) % 3]), full(i + 1))
     return first, second

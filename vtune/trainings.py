@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vtune.keys import member_key
 from vtune.layout import Layout
@@ -140,8 +141,8 @@ def over_all(
 def _places(trainings: Trainings, size: int) -> Place:
     """Where each of so many trainings is, [size], member after member."""
     folds, seeds, _ = trainings
-    number = jnp.arange(size, dtype=jnp.int32)
-    return Place(number // seeds % folds, number % seeds)
+    number = np.arange(size, dtype=np.int32)  # known before the program runs
+    return Place(*map(jnp.asarray, (number // seeds % folds, number % seeds)))
 
 
 def _at(rows: PyTree, *place: Array) -> Callable[..., PyTree]:

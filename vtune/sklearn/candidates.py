@@ -273,7 +273,7 @@ def _train_group(
             )
             if not np.isfinite(outputs).all():
                 trained.error = ValueError(
-                    f"the training diverged ({sweep[member].status}); try a smaller learning rate, "
+                    f"the training {together.failure(member, fold)}; try a smaller learning rate, "
                     "or scale the features"
                 )
             table.trained[own.number][block.view.number] = trained

@@ -11,6 +11,7 @@ import functools
 from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
+from jax import lax
 
 import vtune as vt
 from vtune.assemble import NetState
@@ -82,9 +83,9 @@ def _tracked_step(key: Key, h: Hparams, state: PyTree, batch: Batch) -> Any:
         return _step(key, h, state, batch)
     own, metrics = _step(key, h, state.own, batch)
     a_epoch = h["steps_per_epoch"]
-    now = jnp.arange(h["epochs"]) == state.steps // a_epoch
+    now = jnp.arange(h["epochs"]) == lax.div(state.steps, a_epoch)
     losses = jnp.where(now, state.losses + metrics["loss"] / a_epoch, state.losses)
-    return Tracked(own, state.steps + 1, losses.astype(state.losses.dtype)), metrics
+    return Tracked(own, state.steps + 1, losses.astype(state.losses.dtype)), {}
 
 
 def own_state(state: PyTree) -> PyTree:
@@ -117,14 +118,16 @@ def learner(together: bool) -> Learner:
     def measure(key: Key, h: Hparams, state: PyTree, batch: Batch, weight: Array) -> PyTree:
         own = h["spec"].learner
         made = lower(functools.partial(own.predict, h))(own_state(state), batch)
-        totals = {"loss": own.judge(h, made, batch, weight)["loss"]}
-        return {**totals, OUTPUTS: vt.Rows(made)} if together else totals
+        if together:  # scores are made of the outputs, on the host
+            return {"loss": jnp.zeros(()), OUTPUTS: vt.Rows(made)}
+        return {"loss": own.judge(h, made, batch, weight)["loss"]}
 
     def score(totals: PyTree) -> dict[str, Array]:
+        if together:
+            return {"loss": totals["loss"], OUTPUTS: totals[OUTPUTS].value}
         value, count = totals["loss"]
         # Rows that weigh nothing have no loss; a score must be finite all the same.
-        scores = {"loss": value / jnp.where(count > 0, count, 1)}
-        return {**scores, OUTPUTS: totals[OUTPUTS].value} if together else scores
+        return {"loss": value / jnp.where(count > 0, count, 1)}
 
     init, step = (_tracked_init, _tracked_step) if together else (_init, _step)
     return Learner(init, step, measure, score, _predict, _variables, load=_load)

@@ -34,8 +34,14 @@ class Together(NamedTuple):
 
     def state(self, member: int, fold: int) -> Any:
         """The state of one training, on the host."""
-        state = jax.tree.map(lambda leaf: np.asarray(leaf)[fold, 0], self.sweep[member].state)
-        return own_state(state)
+        return own_state(self._state(member, fold))
+
+    def failure(self, member: int, fold: int) -> str:
+        """How one that failed did."""
+        return _failure(self._state(member, fold))
+
+    def _state(self, member: int, fold: int) -> Any:
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[fold, 0], self.sweep[member].state)
 
 
 class Fitted(NamedTuple):
@@ -119,8 +125,13 @@ def fit_again(
         population = execute(plan, alone, arguments).carry[number].population
         state = jax.tree.map(lambda leaf: np.asarray(leaf)[slot, 0], population.state)
     died = int(np.asarray(population.died)[slot])
-    failed = None if died < 0 else f"diverged at step {died}"
+    failed = None if died < 0 else _failure(state)
     return Fitted(own_state(state), getattr(state, "losses", None), failed)
+
+
+def _failure(state: Any) -> str:
+    finite = np.isfinite(getattr(state, "losses", 0.0))
+    return "diverged" + ("" if finite.all() else f" in epoch {int(finite.argmin())}")
 
 
 def one_by_one() -> bool:
