@@ -383,6 +383,16 @@ def test_the_refit_is_the_estimator_fitted(name, side_by_side, compilations, mon
     ):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     assert "_again" not in vars(found)
+    held = [leaf.base is None for leaf in jax.tree.leaves(found.variables_)]
+    assert all(held) or side_by_side  # no view of all members' weights
+
+
+def test_a_refit_that_diverges_is_an_error():
+    """Its loss overflows, its weights do not."""
+    model = vs.FlaxRegressor(max_epochs=2, random_state=0)
+    search = vs.GridSearchCV(model, {"lr": [1e-3]}, cv=3)
+    with pytest.raises(ValueError, match="the training diverged in epoch 0; try"):
+        search.fit(IRIS[0], IRIS[1] * 1e25)
 
 
 @pytest.mark.parametrize("model", [vs.LogisticRegression(), vs.Ridge(), vs.Lasso(0.05)], ids=str)

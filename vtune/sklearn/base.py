@@ -80,7 +80,8 @@ class Estimator(BaseEstimator):
         self._check_targets(target)
         setting = self._setting(self._outputs)
         arrays = {"x": x, "y": target, "weight": weight}
-        found = None if self._again is None or start is not None else self._again(setting, arrays)
+        plain = self._again is None or start is not None or progress  # only `fit` shows a bar
+        found = None if plain else self._again(setting, arrays)
         found = fit(setting, arrays, start, progress) if found is None else found
         if found.failed is not None:
             raise ValueError(

@@ -11,12 +11,12 @@ import functools
 from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
-from jax import lax
 
 import vtune as vt
 from vtune.assemble import NetState
 from vtune.learner import Learner
 from vtune.lowering import lower
+from vtune.pace import quotient
 from vtune.types import Array, Batch, Hparams, Key, PyTree
 
 OUTPUTS = "outputs"  # what the models' outputs are called in the history
@@ -83,7 +83,7 @@ def _tracked_step(key: Key, h: Hparams, state: PyTree, batch: Batch) -> Any:
         return _step(key, h, state, batch)
     own, metrics = _step(key, h, state.own, batch)
     a_epoch = h["steps_per_epoch"]
-    now = jnp.arange(h["epochs"]) == lax.div(state.steps, a_epoch)
+    now = jnp.arange(h["epochs"]) == quotient(state.steps, a_epoch)
     losses = jnp.where(now, state.losses + metrics["loss"] / a_epoch, state.losses)
     return Tracked(own, state.steps + 1, losses.astype(state.losses.dtype)), {}
 

@@ -70,9 +70,9 @@ def train(
         there will be room for them, unless they are many more.
     """
     largest = max(len(training) for training, _ in folds)
-    most = rows if largest <= rows <= ROOM * largest else largest
+    roomy = one_by_one() and largest <= rows <= ROOM * largest
     with precision(settings[0].spec.double):
-        prepared = _prepared(settings, arrays, folds, most=most)
+        prepared = _prepared(settings, arrays, folds, together=True, most=rows if roomy else None)
         return Together(run_prepared(prepared, False), prepared)
 
 
@@ -102,10 +102,9 @@ def fit_again(
     plan, _, cohorts, arguments = together.prepared
     (number,) = (i for i, own in enumerate(cohorts) if member in own.id)
     own, slot = plan.cohorts[number], list(cohorts[number].id).index(member)
-    assert isinstance(arguments.data, Room)
     assert own.batch_size is not None
     folds = _all_rows(arrays)
-    if len(arrays["x"]) > arguments.data.train_rows:
+    if not isinstance(arguments.data, Room) or len(arrays["x"]) > arguments.data.train_rows:
         return None
     with precision(setting.spec.double):
         if setting.spec.whole:
@@ -123,10 +122,14 @@ def fit_again(
         )
         arguments = arguments._replace(seed=np.uint32(setting.seed), data=data)
         population = execute(plan, alone, arguments).carry[number].population
-        state = jax.tree.map(lambda leaf: np.asarray(leaf)[slot, 0], population.state)
-    died = int(np.asarray(population.died)[slot])
-    failed = None if died < 0 else _failure(state)
-    return Fitted(own_state(state), getattr(state, "losses", None), failed)
+        # Copies: a view would keep all members' weights.
+        state = jax.tree.map(lambda leaf: np.array(np.asarray(leaf)[slot, 0]), population.state)
+    losses = getattr(state, "losses", None)
+    # The empty places of its slot are nobody's, so what the program says of the member is not read.
+    assert plan.learner.variables is not None
+    seen = [*jax.tree.leaves(plan.learner.variables(state)), *([] if losses is None else [losses])]
+    healthy = all(np.isfinite(np.asarray(leaf, np.float64)).all() for leaf in seen)
+    return Fitted(own_state(state), losses, None if healthy else _failure(state))
 
 
 def _failure(state: Any) -> str:
@@ -166,15 +169,16 @@ def _prepared(
     folds: Pairs,
     start: Any = None,
     *,
+    together: bool = False,
     most: int | None = None,
 ) -> Prepared:
     """The sweep, ready to run.
 
     Args:
-      most: of a search the rows that there is to be room for; else the training loss of each
-        epoch is recorded.
+      together: for a search; else the training loss of each epoch is recorded. most: the rows that
+        there is to be room for.
     """
-    first, together = settings[0], most is not None
+    first = settings[0]
     if first.spec.whole:
         arrays, folds = _filled(arrays, folds, most or max(len(own) for own, _ in folds))
     training, judged = zip(*folds, strict=True)
