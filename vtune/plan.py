@@ -42,8 +42,8 @@ class CohortPlan:
     """What the members of one cohort share.
 
     Attributes:
-      static: structural choices, bare values, `total_steps` and `steps_per_epoch` by name (these two
-        are traced where data are a `Room`).
+      static: structural choices, bare values, `total_steps` and `steps_per_epoch` by name; the last
+        two are traced where the data are a `Room`.
       traced: (name, dtype) of each traced hyperparameter; "total_steps" among them where members
         have their own number of epochs.
       size: members. batch_size: rows a step, None without data. steps: in all.
