@@ -21,9 +21,8 @@ from vtune.sweep import Sweep
 from vtune.tune import run_prepared
 
 Pairs = Sequence[tuple[np.ndarray, np.ndarray]]  # by fold the rows it trains on, and is judged on
-ROOM = (
-    1.5  # times the rows that folds train on: what room for more takes is not worth compiling once
-)
+# Room is made for as many times the rows that folds train on; more is not worth compiling once.
+ROOM = {False: 1.5, True: 1.35}  # by spec.whole, where every step takes what fills up, too
 
 
 class Together(NamedTuple):
@@ -70,7 +69,8 @@ def train(
         there will be room for them, unless they are many more.
     """
     largest = max(len(training) for training, _ in folds)
-    roomy = one_by_one() and largest <= rows <= ROOM * largest
+    limit = ROOM[settings[0].spec.whole] * largest
+    roomy = one_by_one() and largest <= rows <= limit
     with precision(settings[0].spec.double):
         prepared = _prepared(settings, arrays, folds, together=True, most=rows if roomy else None)
         return Together(run_prepared(prepared, False), prepared)
