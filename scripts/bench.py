@@ -133,7 +133,11 @@ def forms(turns: int, quick: bool) -> dict[str, float]:
     work = dataclasses.replace(work, members=2) if quick else work
     made = {
         f"{name}, {side}": ours.tuned(work, layout, lowering)
-        for lowering, name in (("none", "as written"), ("patches", "patches"))
+        for lowering, name in (
+            ("none", "as written"),
+            ("patches", "patches"),
+            ("winograd", "Winograd"),
+        )
         for layout, side in (("vmap", "all at once"), (4, "chunks of 4"), ("map", "one by one"))
         if not (quick and layout == 4)
     }

@@ -14,6 +14,7 @@ from jax import lax
 
 import vtune as vt
 from vtune import windows
+from vtune.lowering import lower_once
 
 LAYOUTS = {
     1: [("NWC", "WIO", "NWC"), ("NCW", "OIW", "WNC")],
@@ -111,6 +112,7 @@ def test_convolutions(case):
 def test_rows_in_pieces(piece, groups, monkeypatch):
     """The patches of a few rows at a time, made again for the gradient."""
     monkeypatch.setattr(windows, "PIECE_BYTES", piece)
+    monkeypatch.setattr(windows, "WHOLE_BYTES", 0)
     f = lambda x, w: lax.conv_general_dilated(
         x, w, (2, 1), "SAME", dimension_numbers=LAYOUTS[2][0], feature_group_count=groups
     )
@@ -118,6 +120,76 @@ def test_rows_in_pieces(piece, groups, monkeypatch):
     assert_same(f, x, w)
     text = str(jax.make_jaxpr(vt.lower(f))(x, w))
     assert ("scan[" in text) == (piece < 10**9)
+
+
+def products(f, *args):
+    """The products of matrices in a traced function."""
+    return str(jax.make_jaxpr(f)(*args)).count(" dot_general[")
+
+
+WIDE = {"padding": "SAME", "dimension_numbers": LAYOUTS[2][0]}
+
+
+@pytest.mark.parametrize("names", LAYOUTS[2], ids=lambda names: names[0])
+@pytest.mark.parametrize("size", [(4, 6), (7, 5), (9, 12)], ids=str)
+@pytest.mark.parametrize("padding", ["SAME", "VALID", [(2, 1), (0, 3)], [(-1, 2), (1, 0)]], ids=str)
+def test_fewer_products(padding, size, names):
+    """Winograd's form: 16 products for 2 x 2 outputs; odd edges, uneven and negative padding."""
+    options = {"window_strides": (1, 1), "padding": padding, "dimension_numbers": names}
+    f = lambda x, w: lax.conv_general_dilated(x, w, **options)
+    sizes = {"N": 2, "C": 32, "H": size[0] + 2, "W": size[1] + 2}
+    x = random([sizes[axis] for axis in names[0]])
+    w = random([{"H": 3, "W": 3, "I": 32, "O": 33}[axis] for axis in names[1]], 1)
+    assert_same(f, x, w)
+    assert products(vt.lower(f), x, w) == 16
+    assert products(vt.lower(f, "patches"), x, w) == products(lower_once(f), x, w) == 1
+
+
+@pytest.mark.parametrize("fit", [1, 3, 6])
+def test_fewer_products_in_pieces(fit, monkeypatch):
+    monkeypatch.setattr(windows, "SUMS_BYTES", fit * 16 * 9 * 64 * 8)
+    f = lambda x, w: lax.conv_general_dilated(x, w, (1, 1), **WIDE)
+    x, w = random((6, 5, 6, 32)), random((3, 3, 32, 32), 1)
+    assert_same(f, x, w)
+    assert ("scan[" in str(jax.make_jaxpr(vt.lower(f))(x, w))) == (fit < 6)
+
+
+def test_fewer_products_differentiated_in_other_ways():
+    """Forward mode, a product with the Hessian, members side by side."""
+    f = lambda x, w: jnp.sum(jnp.tanh(lax.conv_general_dilated(x, w, (1, 1), **WIDE)))
+    x, w = random((2, 4, 6, 32)), random((3, 3, 32, 32), 1) / 10
+    step = random(w.shape, 2)
+    ways = {
+        "jvp": lambda f: jax.jvp(lambda w: f(x, w), (w,), (step,)),
+        "hvp": lambda f: jax.jvp(jax.grad(lambda w: f(x, w)), (w,), (step,)),
+        "vmap": lambda f: jax.vmap(jax.grad(f, 1), (None, 0))(x, jnp.stack([w, step])),
+    }
+    close = partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10)
+    for way in ways.values():
+        jax.tree.map(close, jax.jit(partial(way, vt.lower(f)))(), jax.jit(partial(way, f))())
+
+
+@pytest.mark.parametrize(
+    ("shape", "window", "options"),
+    [
+        ((2, 6, 6, 32), (3, 3, 32, 31), {}),
+        ((2, 6, 6, 31), (3, 3, 31, 32), {}),
+        ((2, 6, 6, 32), (3, 2, 32, 32), {}),
+        ((2, 3, 3, 32), (3, 3, 32, 32), {}),  # 64 products for 9 outputs
+        ((2, 6, 6, 32), (3, 3, 32, 32), {"window_strides": (2, 1)}),
+        ((2, 6, 6, 32), (3, 3, 32, 32), {"rhs_dilation": (1, 2)}),
+        ((2, 6, 6, 64), (3, 3, 32, 64), {"feature_group_count": 2}),
+        ((2, 6, 6, 32), (3, 3, 32, 32), {"dtype": jnp.bfloat16}),
+    ],
+    ids=lambda value: str(value),
+)
+def test_patches_where_fewer_products_do_not_pay(shape, window, options):
+    kind = options.pop("dtype", float)
+    f = lambda x, w: lax.conv_general_dilated(x, w, **({"window_strides": (1, 1)} | WIDE | options))
+    x, w = random(shape).astype(kind), random(window, 1).astype(kind)
+    text = lambda form: str(jax.make_jaxpr(vt.lower(f, form))(x, w))
+    assert not left_in(vt.lower(f), x, w)
+    assert text("auto") == text("winograd") == text("patches")
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID", [(2, 0), (1, 3)]])
@@ -263,7 +335,21 @@ class Sentence(nn.Module):
         return nn.Dense(5)(jnp.concatenate(parts, -1))
 
 
-@pytest.mark.parametrize("model", [Plain, Residual, Mobile, Decoder, Sentence])
+class Wide(nn.Module):
+    """Layers of 3 x 3 windows over many channels, under scan and remat."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.relu(nn.Conv(32, (3, 3))(x))
+        layer = nn.Conv(32, (3, 3), use_bias=False)
+        weights = {"params": {"kernel": random((3, 3, 32, 32), 1) / 10}}
+        x, _ = lax.scan(lambda x, _: (nn.tanh(layer.apply(weights, x)), None), x, None, length=2)
+        x = nn.max_pool(x, (2, 2), (2, 2))
+        x = nn.remat(nn.Conv)(40, (3, 3), padding="VALID")(x)
+        return nn.Dense(5)(nn.relu(x).mean((1, 2)))
+
+
+@pytest.mark.parametrize("model", [Plain, Residual, Mobile, Decoder, Sentence, Wide])
 def test_whole_models(model):
     module, x = model(), random((3, 12, 12, 2))
     y = jnp.array([0, 3, 1])

@@ -18,7 +18,7 @@ from vtune.contracts import (
 )
 from vtune.keys import IMPL, augment_key
 from vtune.learner import Learner
-from vtune.lowering import check_lowering, lower
+from vtune.lowering import check_lowering, lower, lower_once
 from vtune.metrics import Metric, expand
 from vtune.totals import is_rows
 from vtune.types import (
@@ -130,7 +130,7 @@ def assemble(net: Net, parts: Parts) -> Learner:
                 "this learner trains on data; write vt.tune(learner, space, data, ...) with "
                 'data = vt.holdout({"x": X, "y": y})'
             )
-        drawn = lower(lambda key, batch: net.init(key, h, batch), parts.lowering)
+        drawn = lower_once(lambda key, batch: net.init(key, h, batch), parts.lowering)
         params, other = drawn(key, batch)
         state = NetState(params, other, transformation(h).init(params))
         # What a step returns in a wider type than it took would change the carried types:
@@ -219,7 +219,7 @@ def assemble(net: Net, parts: Parts) -> Learner:
             outputs, _ = net.apply(key, h, params, other, batch, False)
             return judge(h, outputs, batch, weight)
 
-        return lower(totals, parts.lowering)(judged(state), state.other, batch, weight)
+        return lower_once(totals, parts.lowering)(judged(state), state.other, batch, weight)
 
     def score(totals: Totals) -> Metrics:
         value, count = totals["loss"]

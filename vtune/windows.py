@@ -20,19 +20,25 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vtune import winograd
 from vtune.types import Array
 
 MAX_TAPS = 128  # more than an 11 x 11 window would make the program too long
 PIECE_BYTES = 2**19  # of patches made at a time: what a core's own cache holds
+WHOLE_BYTES = 2**22  # of patches that are not worth a loop
+SUMS_BYTES = 2**25  # of Winograd's sums kept for the gradient; more are made in pieces, twice
 
 Params = dict[str, Any]
 Sizes = tuple[int, ...]
 
 
-def convolve(x: Array, w: Array, params: Params) -> Array | None:
+def convolve(x: Array, w: Array, params: Params, fewer: bool = False) -> Array | None:
     """`lax.conv_general_dilated`: any rank, padding, stride, dilation and groups.
 
     The layouts are brought to x [rows, *space, in], w [*window, in of a group, out].
+
+    Args:
+      fewer: whether to save products where Winograd's sums are quicker.
     """
     numbers = params["dimension_numbers"]
     groups, row_groups = params["feature_group_count"], params["batch_group_count"]
@@ -56,12 +62,22 @@ def convolve(x: Array, w: Array, params: Params) -> Array | None:
         padding=params["padding"],
         spread=params["lhs_dilation"],
         dilation=params["rhs_dilation"],
+        # In half precision the sums would be rounded too much.
+        fewer=fewer and x.dtype == kind and x.dtype.itemsize >= 4,
     )
     return None if y is None else _from_channels_last(y, numbers.out_spec)
 
 
 def _convolve(
-    x: Array, w: Array, product: Any, *, stride: Sizes, padding: Any, spread: Sizes, dilation: Sizes
+    x: Array,
+    w: Array,
+    product: Any,
+    *,
+    stride: Sizes,
+    padding: Any,
+    spread: Sizes,
+    dilation: Sizes,
+    fewer: bool,
 ) -> Array | None:
     space, window = x.shape[1:-1], w.shape[:-2]
     spread_space = [(s - 1) * d + 1 for s, d in zip(space, spread, strict=True)]
@@ -77,19 +93,35 @@ def _convolve(
         return None
     if max(spread, default=1) > 1 and max(stride, default=1) == 1:
         return _spread_products(x, w, product, out, padding, spread, dilation)
+    if fewer and dense and one_group and set(stride) == {1} and winograd.pays(out, w):
+        return _by_squares(x, w, product, out, padding)
     x = _pad(x, padding, spread, 0.0)
 
     def whole(x: Array, w: Array) -> Array:
         return product(list(_taps(x, out, window, stride, dilation)), w)
 
     bytes_a_row = math.prod(out) * math.prod(window) * x.shape[-1] * x.dtype.itemsize
-    return _by_pieces(whole, x, w, bytes_a_row)
+    few = bytes_a_row * x.shape[0] <= WHOLE_BYTES
+    return _by_pieces(whole, x, w, x.shape[0] if few else PIECE_BYTES // bytes_a_row)
 
 
-def _by_pieces(f: Callable[[Array, Array], Array], x: Array, w: Array, bytes_a_row: int) -> Array:
-    """f(x, w), for as many rows of x at a time as have patches that stay in cache; those are made
-    again for the gradient instead of kept."""
-    rows, fit = x.shape[0], max(1, PIECE_BYTES // bytes_a_row)
+def _by_squares(x: Array, w: Array, product: Any, out: Sizes, padding: Any) -> Array:
+    """Winograd's way, which makes squares of 2 x 2 outputs."""
+    edges = [(low, high + o % 2) for (low, high), o in zip(padding, out, strict=True)]
+    x = _pad(x, edges, (1, 1), 0.0)
+
+    def whole(x: Array, sums: list[Array]) -> Array:
+        return winograd.convolve(x, sums, lambda own, weights: product([own], weights))
+
+    fit = SUMS_BYTES // winograd.bytes_a_row(out, w)
+    y = _by_pieces(whole, x, winograd.weight_sums(w), fit)
+    return y[:, : out[0], : out[1]]
+
+
+def _by_pieces(f: Callable[[Array, Any], Array], x: Array, w: Any, fit: int) -> Array:
+    """f(x, w), for `fit` rows of x at a time (one at least). If that is not all of them, what f
+    makes is made again for the gradient instead of kept."""
+    rows, fit = x.shape[0], max(1, fit)
     count = next(n for n in range(min(fit, rows), 0, -1) if rows % n == 0)
     if count == rows:
         return f(x, w)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import vtune as vt
 from vtune.assemble import NetState
 from vtune.learner import Learner
-from vtune.lowering import lower
+from vtune.lowering import lower_once
 from vtune.pace import quotient
 from vtune.types import Array, Batch, Hparams, Key, PyTree
 
@@ -117,7 +117,7 @@ def learner(together: bool) -> Learner:
 
     def measure(key: Key, h: Hparams, state: PyTree, batch: Batch, weight: Array) -> PyTree:
         own = h["spec"].learner
-        made = lower(functools.partial(own.predict, h))(own_state(state), batch)
+        made = lower_once(functools.partial(own.predict, h))(own_state(state), batch)
         if together:  # scores are made of the outputs, on the host
             return {"loss": jnp.zeros(()), OUTPUTS: vt.Rows(made)}
         return {"loss": own.judge(h, made, batch, weight)["loss"]}
