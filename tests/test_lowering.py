@@ -1,5 +1,6 @@
 """Lowered functions equal the original ones: value and gradient, to 1e-10 in float64."""
 
+import math
 from functools import partial
 
 import flax.linen as nn
@@ -107,16 +108,16 @@ def test_convolutions(case):
         assert_same(f, x, w)
 
 
-@pytest.mark.parametrize("piece", [1, 3000, 10**9], ids=["a row", "some rows", "all rows"])
-@pytest.mark.parametrize("groups", [1, 2])
-def test_rows_in_pieces(piece, groups, monkeypatch):
-    """The patches of a few rows at a time, made again for the gradient."""
-    monkeypatch.setattr(windows, "PIECE_BYTES", piece)
-    monkeypatch.setattr(windows, "WHOLE_BYTES", 0)
+@pytest.mark.parametrize("piece", [1, 12000, 10**9], ids=["a row", "some rows", "all rows"])
+@pytest.mark.parametrize(("groups", "outer"), [(1, 9), (1, 2), (2, 2)])
+def test_rows_in_pieces(piece, groups, outer, monkeypatch):
+    """The patches or strips of a few rows at a time, made again for the gradient."""
+    monkeypatch.setattr(windows, "PATCHES", windows.Pieces(piece, piece))
+    monkeypatch.setattr(windows, "STRIPS", windows.Pieces(piece, piece))
     f = lambda x, w: lax.conv_general_dilated(
         x, w, (2, 1), "SAME", dimension_numbers=LAYOUTS[2][0], feature_group_count=groups
     )
-    x, w = random((6, 5, 4, 4)), random((3, 3, 4 // groups, 2), 1)
+    x, w = random((6, 5, 4, 4)), random((3, 3, 4 // groups, outer), 1)
     assert_same(f, x, w)
     text = str(jax.make_jaxpr(vt.lower(f))(x, w))
     assert ("scan[" in text) == (piece < 10**9)
@@ -125,6 +126,33 @@ def test_rows_in_pieces(piece, groups, monkeypatch):
 def products(f, *args):
     """The products of matrices in a traced function."""
     return str(jax.make_jaxpr(f)(*args)).count(" dot_general[")
+
+
+def largest(f, *args):
+    """The most numbers of any array in a traced function."""
+    return max(
+        math.prod(out.aval.shape) for e in jax.make_jaxpr(f)(*args).eqns for out in e.outvars
+    )
+
+
+@pytest.mark.parametrize(
+    ("window", "options"),
+    [
+        ((3, 3), {}),
+        ((2, 5), {"window_strides": (2, 1)}),
+        ((3, 3), {"rhs_dilation": (2, 3), "padding": [(3, 0), (2, 2)]}),
+        ((4, 3), {"lhs_dilation": (2, 1), "window_strides": (3, 1), "padding": [(1, 1), (0, 2)]}),
+    ],
+    ids=str,
+)
+def test_strips(window, options):
+    """Fewer numbers than in patches, and of 16 bits the same patches as ever."""
+    options = {"window_strides": (1, 1), "padding": "SAME"} | options
+    f = lambda x, w: lax.conv_general_dilated(x, w, dimension_numbers=LAYOUTS[2][0], **options)
+    x, w = random((2, 9, 11, 8)), random((*window, 8, 6), 1)
+    assert_same(f, x, w)
+    half = [a.astype(jnp.bfloat16) for a in (x, w)]
+    assert largest(vt.lower(f), x, w) * 1.2 < largest(vt.lower(f), *half)
 
 
 WIDE = {"padding": "SAME", "dimension_numbers": LAYOUTS[2][0]}
@@ -147,7 +175,8 @@ def test_fewer_products(padding, size, names):
 
 @pytest.mark.parametrize("fit", [1, 3, 6])
 def test_fewer_products_in_pieces(fit, monkeypatch):
-    monkeypatch.setattr(windows, "SUMS_BYTES", fit * 16 * 9 * 64 * 8)
+    room = fit * 16 * 9 * 64 * 8
+    monkeypatch.setattr(windows, "SUMS", windows.Pieces(room, room))
     f = lambda x, w: lax.conv_general_dilated(x, w, (1, 1), **WIDE)
     x, w = random((6, 5, 6, 32)), random((3, 3, 32, 32), 1)
     assert_same(f, x, w)

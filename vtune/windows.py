@@ -14,19 +14,29 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vtune import winograd
+from vtune import strips, winograd
 from vtune.types import Array
 
 MAX_TAPS = 128  # more than an 11 x 11 window would make the program too long
-PIECE_BYTES = 2**19  # of patches made at a time: what a core's own cache holds
-WHOLE_BYTES = 2**22  # of patches that are not worth a loop
-SUMS_BYTES = 2**25  # of Winograd's sums kept for the gradient; more are made in pieces, twice
+
+
+class Pieces(NamedTuple):
+    """Bytes of what is made of the rows before the product: up to `whole` at once and kept for the
+    gradient, more in a loop over pieces, and again for the gradient."""
+
+    whole: int
+    piece: int
+
+
+PATCHES = Pieces(2**22, 2**19)  # a piece stays in a core's own cache
+STRIPS = Pieces(2**24, 2**21)
+SUMS = Pieces(2**25, 2**25)
 
 Params = dict[str, Any]
 Sizes = tuple[int, ...]
@@ -62,8 +72,7 @@ def convolve(x: Array, w: Array, params: Params, fewer: bool = False) -> Array |
         padding=params["padding"],
         spread=params["lhs_dilation"],
         dilation=params["rhs_dilation"],
-        # In half precision the sums would be rounded too much.
-        fewer=fewer and x.dtype == kind and x.dtype.itemsize >= 4,
+        fewer=fewer,
     )
     return None if y is None else _from_channels_last(y, numbers.out_spec)
 
@@ -93,16 +102,31 @@ def _convolve(
         return None
     if max(spread, default=1) > 1 and max(stride, default=1) == 1:
         return _spread_products(x, w, product, out, padding, spread, dilation)
-    if fewer and dense and one_group and set(stride) == {1} and winograd.pays(out, w):
+    plain = one_group and x.dtype.itemsize >= 4  # half precision would be rounded in between
+    if fewer and plain and dense and set(stride) == {1} and winograd.pays(out, w):
         return _by_squares(x, w, product, out, padding)
     x = _pad(x, padding, spread, 0.0)
+    if plain and strips.pays(w, stride):
+        return _by_strips(x, w, product, out, stride, dilation)
 
     def whole(x: Array, w: Array) -> Array:
         return product(list(_taps(x, out, window, stride, dilation)), w)
 
     bytes_a_row = math.prod(out) * math.prod(window) * x.shape[-1] * x.dtype.itemsize
-    few = bytes_a_row * x.shape[0] <= WHOLE_BYTES
-    return _by_pieces(whole, x, w, x.shape[0] if few else PIECE_BYTES // bytes_a_row)
+    return _by_pieces(whole, x, w, bytes_a_row, PATCHES)
+
+
+def _by_strips(
+    x: Array, w: Array, product: Any, out: Sizes, stride: Sizes, dilation: Sizes
+) -> Array:
+    *_, width, _ = x.shape
+    window = (*w.shape[:-3], 1)
+
+    def whole(x: Array, w: Array) -> Array:
+        taps = list(_taps(x, (*out[:-1], width), window, stride, dilation))
+        return strips.convolve(taps, w, out[-1], dilation[-1], product)
+
+    return _by_pieces(whole, x, w, strips.bytes_a_row(width, out, w), STRIPS)
 
 
 def _by_squares(x: Array, w: Array, product: Any, out: Sizes, padding: Any) -> Array:
@@ -113,18 +137,19 @@ def _by_squares(x: Array, w: Array, product: Any, out: Sizes, padding: Any) -> A
     def whole(x: Array, sums: list[Array]) -> Array:
         return winograd.convolve(x, sums, lambda own, weights: product([own], weights))
 
-    fit = SUMS_BYTES // winograd.bytes_a_row(out, w)
-    y = _by_pieces(whole, x, winograd.weight_sums(w), fit)
+    y = _by_pieces(whole, x, winograd.weight_sums(w), winograd.bytes_a_row(out, w), SUMS)
     return y[:, : out[0], : out[1]]
 
 
-def _by_pieces(f: Callable[[Array, Any], Array], x: Array, w: Any, fit: int) -> Array:
-    """f(x, w), for `fit` rows of x at a time (one at least). If that is not all of them, what f
-    makes is made again for the gradient instead of kept."""
-    rows, fit = x.shape[0], max(1, fit)
-    count = next(n for n in range(min(fit, rows), 0, -1) if rows % n == 0)
-    if count == rows:
+def _by_pieces(
+    f: Callable[[Array, Any], Array], x: Array, w: Any, bytes_a_row: int, pieces: Pieces
+) -> Array:
+    """f(x, w), at once or for some rows of x at a time."""
+    rows = x.shape[0]
+    if rows * bytes_a_row <= pieces.whole:
         return f(x, w)
+    fit = max(1, pieces.piece // bytes_a_row)
+    count = next(n for n in range(min(fit, rows), 0, -1) if rows % n == 0)
     again = jax.checkpoint(f, prevent_cse=False)
     y = lax.map(lambda part: again(part, w), x.reshape(-1, count, *x.shape[1:]))
     return y.reshape(rows, *y.shape[2:])
