@@ -108,7 +108,7 @@ def test_convolutions(case):
         assert_same(f, x, w)
 
 
-@pytest.mark.parametrize("piece", [1, 12000, 10**9], ids=["a row", "some rows", "all rows"])
+@pytest.mark.parametrize("piece", [1, 25000, 10**9], ids=["a row", "some rows", "all rows"])
 @pytest.mark.parametrize(("groups", "outer"), [(1, 9), (1, 2), (2, 2)])
 def test_rows_in_pieces(piece, groups, outer, monkeypatch):
     """The patches or strips of a few rows at a time, made again for the gradient."""
@@ -117,7 +117,7 @@ def test_rows_in_pieces(piece, groups, outer, monkeypatch):
     f = lambda x, w: lax.conv_general_dilated(
         x, w, (2, 1), "SAME", dimension_numbers=LAYOUTS[2][0], feature_group_count=groups
     )
-    x, w = random((6, 5, 4, 4)), random((3, 3, 4 // groups, outer), 1)
+    x, w = random((6, 5, 12, 4)), random((3, 3, 4 // groups, outer), 1)
     assert_same(f, x, w)
     text = str(jax.make_jaxpr(vt.lower(f))(x, w))
     assert ("scan[" in text) == (piece < 10**9)
@@ -149,10 +149,28 @@ def test_strips(window, options):
     """Fewer numbers than in patches, and of 16 bits the same patches as ever."""
     options = {"window_strides": (1, 1), "padding": "SAME"} | options
     f = lambda x, w: lax.conv_general_dilated(x, w, dimension_numbers=LAYOUTS[2][0], **options)
-    x, w = random((2, 9, 11, 8)), random((*window, 8, 6), 1)
+    x, w = random((2, 9, 32, 8)), random((*window, 8, 6), 1)
     assert_same(f, x, w)
     half = [a.astype(jnp.bfloat16) for a in (x, w)]
     assert largest(vt.lower(f), x, w) * 1.2 < largest(vt.lower(f), *half)
+
+
+def test_strips_not_where_most_of_their_parts_would_be_in_vain():
+    f = lambda x, w: lax.conv_general_dilated(
+        x, w, (1, 1), "VALID", dimension_numbers=LAYOUTS[2][0]
+    )
+    x, w = random((2, 9, 5, 8)), random((3, 3, 8, 6), 1)
+    half = [a.astype(jnp.bfloat16) for a in (x, w)]
+    assert largest(vt.lower(f), x, w) == largest(vt.lower(f), *half)
+
+
+@settings(max_examples=25)
+@given(convolutions())
+def test_any_convolution_in_strips(case):
+    """Wherever they can be made, whether they pay or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows.strips, "pays", lambda width, places, w, stride: stride[-1] == 1)
+        test_convolutions.hypothesis.inner_test(case)
 
 
 WIDE = {"padding": "SAME", "dimension_numbers": LAYOUTS[2][0]}

@@ -1,8 +1,8 @@
 """Replaces what is slow under vmap or inside a loop: convolution, pooling, drawing numbers.
 
     trace f to its equations (a jaxpr)
-    for each equation:  a convolution or pooling -> slices and matrix products (windows.py,
-                                                    winograd.py)
+    for each equation:  a convolution or pooling -> slices and matrix products (windows.py, which
+                                                    chooses strips.py or winograd.py)
                         a draw of threefry's -> the same bits by straight code (threefry.py)
                         a loop, branch or remat that holds one -> rebuilt around its new body
                         anything else -> as it was

@@ -20,12 +20,18 @@ from jax import lax
 from vtune.types import Array
 
 LEAST_SAVED = 1.5  # times fewer numbers than in patches
+MOST_WIDTH = 1.25  # times the places of the window: parts beyond them are made in vain
 
 
-def pays(w: Array, stride: Sequence[int]) -> bool:
-    """Whether it is quicker than whole patches, for w [*window, in, out]."""
+def pays(width: int, places: int, w: Array, stride: Sequence[int]) -> bool:
+    """Whether it is quicker than whole patches, for w [*window, in, out].
+
+    Args:
+      width: of the padded input along the last axis. places: of the window along it.
+    """
     *window, inner, _ = w.shape
-    return stride[-1] == 1 and LEAST_SAVED * _numbers(w) <= math.prod(window) * inner
+    fewer = LEAST_SAVED * _numbers(w) <= math.prod(window) * inner
+    return stride[-1] == 1 and width <= MOST_WIDTH * places and fewer
 
 
 def bytes_a_row(width: int, out: Sequence[int], w: Array) -> int:

@@ -106,7 +106,7 @@ def _convolve(
     if fewer and plain and dense and set(stride) == {1} and winograd.pays(out, w):
         return _by_squares(x, w, product, out, padding)
     x = _pad(x, padding, spread, 0.0)
-    if plain and strips.pays(w, stride):
+    if plain and strips.pays(x.shape[-2], out[-1], w, stride):
         return _by_strips(x, w, product, out, stride, dilation)
 
     def whole(x: Array, w: Array) -> Array:

@@ -14,6 +14,7 @@ Over channels each of the 16 is a matrix product. S. Winograd, Arithmetic Comple
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
@@ -33,15 +34,12 @@ def pays(out: Sequence[int], w: Array) -> bool:
     """
     if w.shape[:-2] != (3, 3) or min(w.shape[-2:]) < LEAST_CHANNELS:
         return False
-    height, width = out
-    squares = -(-height // 2) * -(-width // 2)  # those at an odd edge reach over it
-    return LEAST_SAVED * 16 * squares <= 9 * height * width
+    return LEAST_SAVED * 16 * _squares(out) <= 9 * math.prod(out)
 
 
 def bytes_a_row(out: Sequence[int], w: Array) -> int:
     """What the 16 inputs and outputs of the products take for one row of the batch."""
-    squares = -(-out[0] // 2) * -(-out[1] // 2)
-    return 16 * squares * sum(w.shape[-2:]) * w.dtype.itemsize
+    return 16 * _squares(out) * sum(w.shape[-2:]) * w.dtype.itemsize
 
 
 def weight_sums(w: Array) -> list[Array]:
@@ -62,6 +60,11 @@ def convolve(x: Array, sums: Sequence[Array], product: Callable[[Array, Array], 
     # One product after the other: XLA's product of 16 at once is slower, and so is its gradient.
     parts = [product(own, weight) for own, weight in zip(inputs, sums, strict=True)]
     return _outputs([_outputs(parts[i : i + 4], 2) for i in range(0, 16, 4)], 1)
+
+
+def _squares(out: Sequence[int]) -> int:
+    """Of 2 x 2 outputs; those at an odd edge reach over it."""
+    return math.prod(-(-size // 2) for size in out)
 
 
 def _inputs(x: Array, axis: int) -> list[Array]:
