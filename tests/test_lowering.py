@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 import vtune as vt
-from vtune import windows
+from vtune import convolution
 from vtune.lowering import lower_once
 
 LAYOUTS = {
@@ -112,8 +112,8 @@ def test_convolutions(case):
 @pytest.mark.parametrize(("groups", "outer"), [(1, 9), (1, 2), (2, 2)])
 def test_rows_in_pieces(piece, groups, outer, monkeypatch):
     """The patches or strips of a few rows at a time, made again for the gradient."""
-    monkeypatch.setattr(windows, "PATCHES", windows.Pieces(piece, piece))
-    monkeypatch.setattr(windows, "STRIPS", windows.Pieces(piece, piece))
+    monkeypatch.setattr(convolution, "PATCHES", convolution.Pieces(piece, piece))
+    monkeypatch.setattr(convolution, "STRIPS", convolution.Pieces(piece, piece))
     f = lambda x, w: lax.conv_general_dilated(
         x, w, (2, 1), "SAME", dimension_numbers=LAYOUTS[2][0], feature_group_count=groups
     )
@@ -169,7 +169,7 @@ def test_strips_not_where_most_of_their_parts_would_be_in_vain():
 def test_any_convolution_in_strips(case):
     """Wherever they can be made, whether they pay or not."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows.strips, "pays", lambda width, places, w, stride: stride[-1] == 1)
+        patch.setattr(convolution.strips, "pays", lambda width, places, w, stride: stride[-1] == 1)
         test_convolutions.hypothesis.inner_test(case)
 
 
@@ -194,7 +194,7 @@ def test_fewer_products(padding, size, names):
 @pytest.mark.parametrize("fit", [1, 3, 6])
 def test_fewer_products_in_pieces(fit, monkeypatch):
     room = fit * 16 * 9 * 64 * 8
-    monkeypatch.setattr(windows, "SUMS", windows.Pieces(room, room))
+    monkeypatch.setattr(convolution, "SUMS", convolution.Pieces(room, room))
     f = lambda x, w: lax.conv_general_dilated(x, w, (1, 1), **WIDE)
     x, w = random((6, 5, 6, 32)), random((3, 3, 32, 32), 1)
     assert_same(f, x, w)
@@ -300,6 +300,41 @@ def test_pooling_over_rows_and_channels():
         x, -jnp.inf, lax.max, (2, 2), (1, 2), "VALID", window_dilation=(1, 2)
     )
     np.testing.assert_array_equal(vt.lower(f)(random((5, 8))), f(random((5, 8))))
+
+
+POOLS = {"max": nn.max_pool, "min": nn.pooling.min_pool, "avg": nn.avg_pool}
+
+
+@pytest.mark.parametrize("how", POOLS)
+def test_pooling_of_a_large_window(how):
+    """Axis by axis, and still the first of equals takes the gradient."""
+    f = lambda x: POOLS[how](x, (7, 6), (7, 6))
+    x = random((2, 15, 13, 2))
+    assert_same(f, x)
+    assert_same(f, jnp.round(x))
+    assert_same(f, jnp.ones_like(x))
+
+
+@pytest.mark.parametrize("how", POOLS)
+def test_poolings_differentiated_in_other_ways(how):
+    """Forward mode, a product with the Hessian, members side by side."""
+    f = lambda x: jnp.sum(jnp.tanh(POOLS[how](x, (2, 3), (2, 3))) ** 2)
+    x, step = random((2, 5, 6, 3)), random((2, 5, 6, 3), 2)
+    ways = {
+        "jvp": lambda f: jax.jvp(f, (x,), (step,)),
+        "hvp": lambda f: jax.jvp(jax.grad(f), (x,), (step,)),
+        "vmap": lambda f: jax.vmap(jax.grad(f))(jnp.stack([x, step])),
+    }
+    close = partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10)
+    for way in ways.values():
+        jax.tree.map(close, jax.jit(partial(way, vt.lower(f)))(), jax.jit(partial(way, f))())
+
+
+def test_sums_of_half_precision_are_rounded_once():
+    x = jnp.ones((1, 4, 4, 1), jnp.bfloat16).at[0, 0, 0, 0].set(256)  # 256 + 1 would be 256
+    y = vt.lower(lambda x: lax.reduce_window(x, 0.0, lax.add, *[(1, 4, 4, 1)] * 2, "VALID"))(x)
+    assert y.dtype == jnp.bfloat16
+    assert y.item() in (270, 272)
 
 
 def test_nan_and_infinity_pass_through_a_pooling():

@@ -1,8 +1,9 @@
 """Replaces what is slow under vmap or inside a loop: convolution, pooling, drawing numbers.
 
     trace f to its equations (a jaxpr)
-    for each equation:  a convolution or pooling -> slices and matrix products (windows.py, which
-                                                    chooses strips.py or winograd.py)
+    for each equation:  a convolution -> slices and matrix products (convolution.py, which chooses
+                                         strips.py or winograd.py)
+                        a pooling -> slices and comparisons (pooling.py)
                         a draw of threefry's -> the same bits by straight code (threefry.py)
                         a loop, branch or remat that holds one -> rebuilt around its new body
                         anything else -> as it was
@@ -20,23 +21,23 @@ import jax
 import numpy as np
 from jax import lax
 
-from vtune import threefry, windows
+from vtune import convolution, pooling, threefry
 from vtune.equations import bind, evaluate, inner, opened
 from vtune.types import PyTree
 
 FORMS = ("auto", "none", "patches", "winograd")
 
 _PATCHES: dict[str, Callable[..., Any]] = {
-    "conv_general_dilated": windows.convolve,
-    "reduce_window_max": functools.partial(windows.pool, "max"),
-    "reduce_window_min": functools.partial(windows.pool, "min"),
-    "reduce_window_sum": functools.partial(windows.pool, "sum"),
-    "select_and_scatter_add": windows.pool_gradient,
+    "conv_general_dilated": convolution.convolve,
+    "reduce_window_max": functools.partial(pooling.pool, "max"),
+    "reduce_window_min": functools.partial(pooling.pool, "min"),
+    "reduce_window_sum": functools.partial(pooling.pool, "sum"),
+    "select_and_scatter_add": pooling.pool_gradient,
 }
 _KNOWN = {
     "patches": _PATCHES,
     "winograd": _PATCHES
-    | {"conv_general_dilated": functools.partial(windows.convolve, fewer=True)},
+    | {"conv_general_dilated": functools.partial(convolution.convolve, fewer=True)},
 }
 _Known = Mapping[str, Callable[..., Any]]  # by primitive
 _Walk = Callable[[Any, Sequence[Any]], list[Any]]  # of a traced function and its arguments

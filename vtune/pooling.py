@@ -1,0 +1,130 @@
+"""Pooling as slices, sums and comparisons.
+
+Windows that lie side by side have derivatives of a form of their own: differentiation would join a
+window's parts again, which XLA does one number at a time.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from vtune.types import Array
+from vtune.windows import MAX_TAPS, Params, Sizes, padded, places, side_by_side, slices
+
+MOST_PARTS = 32  # windows side by side of more places are reduced axis by axis
+
+
+def pool(how: str, operand: Array, params: Params) -> Array | None:
+    """`reduce_window` of "max", "min" or "sum" over any axes.
+
+    Of equal values in a window the first one takes the gradient, as in XLA's own.
+    """
+    window, stride = params["window_dimensions"], params["window_strides"]
+    dilation = params["window_dilation"]
+    if set(params["base_dilation"]) > {1} or not jnp.issubdtype(operand.dtype, jnp.floating):
+        return None
+    fill = {"max": -jnp.inf, "min": jnp.inf, "sum": 0.0}[how]
+    x = padded(operand, [(low, high, 0) for low, high in params["padding"]], fill)
+    out = places(x.shape, window, stride, dilation)
+    if min(out) < 1:
+        return None
+    if window == stride and set(dilation) <= {1}:
+        return _reduce(how, *side_by_side(x, out, window))
+    if math.prod(window) > MAX_TAPS:
+        return None
+    return functools.reduce(_COMBINE[how], slices(x, out, window, stride, dilation))
+
+
+def pool_gradient(source: Array, operand: Array, params: Params) -> Array | None:
+    """`select_and_scatter_add`: what differentiation makes of a max- or min-pooling."""
+    how = {"ge": "max", "le": "min"}.get(params["select_prim"].name)
+    if how is None:
+        return None
+    ones = (1,) * operand.ndim
+    full = {**params, "base_dilation": ones, "window_dilation": ones}
+    forward = lambda x: pool(how, x, full)
+    shape = jax.eval_shape(forward, operand)
+    if shape is None or shape.shape != source.shape:
+        return None
+    return jax.vjp(forward, operand)[1](source)[0]
+
+
+def _reduce(how: str, x: Array, axes: Sizes) -> Array:
+    """Windows whose places are axes of their own."""
+    steps = [axes]
+    if math.prod(x.shape[axis] for axis in axes) > MOST_PARTS:
+        steps = [(axis,) for axis in reversed(axes)]  # so the first of equals is that of them all
+    for step in steps:
+        x = _sum(x, step) if how == "sum" else _extreme(how, x, step)
+    return x.squeeze(axes)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _sum(x: Array, axes: Sizes) -> Array:
+    if x.dtype.itemsize < 4:  # as a whole, in float32; the parts' sums would each be rounded
+        return x.sum(axes, keepdims=True)
+    return functools.reduce(jnp.add, _parts(x, axes))
+
+
+@_sum.defjvp
+def _sum_jvp(axes: Sizes, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    return _sum(primals[0], axes), tangents[0].sum(axes, keepdims=True)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 2))
+def _extreme(how: str, x: Array, axes: Sizes) -> Array:
+    return functools.reduce(lax.max if how == "max" else lax.min, _parts(x, axes))
+
+
+@_extreme.defjvp
+def _extreme_jvp(how: str, axes: Sizes, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    # Roots of the numbers, which XLA keeps; the numbers it would find again for each place.
+    first = lax.sqrt(_first(how, x, axes))
+    sizes = [n if axis in axes else 1 for axis, n in enumerate(x.shape)]
+    numbers = np.sqrt(np.arange(math.prod(sizes), dtype=np.float32)).reshape(sizes)
+    chosen = jnp.where(first == numbers, dx, 0)
+    return _extreme(how, x, axes), chosen.sum(axes, keepdims=True)
+
+
+def _first(how: str, x: Array, axes: Sizes) -> Array:
+    """The number of the first part that has the extreme, NaN being the most extreme, in float32."""
+    holds = jnp.greater_equal if how == "max" else jnp.less_equal
+    parts = _parts(x, axes)
+    best = next(parts)
+    first = jnp.zeros(best.shape, jnp.float32)
+    for number, part in enumerate(parts, 1):
+        stays = holds(best, part) | jnp.isnan(best)
+        best, first = jnp.where(stays, best, part), jnp.where(stays, first, number)
+    return first
+
+
+def _parts(x: Array, axes: Sizes) -> Iterator[Array]:
+    """By place along the axes, of which each becomes 1 long."""
+    out = tuple(1 if axis in axes else n for axis, n in enumerate(x.shape))
+    inside = tuple(n if axis in axes else 1 for axis, n in enumerate(x.shape))
+    once = (1,) * x.ndim
+    return slices(x, out, inside, once, once)
+
+
+def _first_max(a: Array, b: Array) -> Array:
+    return jnp.where((a >= b) | jnp.isnan(a), a, b)
+
+
+def _first_min(a: Array, b: Array) -> Array:
+    return jnp.where((a <= b) | jnp.isnan(a), a, b)
+
+
+_COMBINE: dict[str, Callable[[Array, Array], Array]] = {
+    "max": _first_max,
+    "min": _first_min,
+    "sum": jnp.add,
+}
