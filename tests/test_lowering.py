@@ -316,9 +316,10 @@ def test_pooling_of_a_large_window(how):
 
 
 @pytest.mark.parametrize("how", POOLS)
-def test_poolings_differentiated_in_other_ways(how):
+@pytest.mark.parametrize("stride", [(2, 3), (1, 2)], ids=["side by side", "one over the other"])
+def test_poolings_differentiated_in_other_ways(stride, how):
     """Forward mode, a product with the Hessian, members side by side."""
-    f = lambda x: jnp.sum(jnp.tanh(POOLS[how](x, (2, 3), (2, 3))) ** 2)
+    f = lambda x: jnp.sum(jnp.tanh(POOLS[how](x, (2, 3), stride)) ** 2)
     x, step = random((2, 5, 6, 3)), random((2, 5, 6, 3), 2)
     ways = {
         "jvp": lambda f: jax.jvp(f, (x,), (step,)),

@@ -1,7 +1,7 @@
 """Pooling as slices, sums and comparisons.
 
-Windows that lie side by side have derivatives of a form of their own: differentiation would join a
-window's parts again, which XLA does one number at a time.
+The places of a window become an axis, or several where windows lie side by side, and are reduced.
+Derivatives have a form of their own: differentiation would undo one comparison after the other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jax import lax
 from vtune.types import Array
 from vtune.windows import MAX_TAPS, Params, Sizes, padded, places, side_by_side, slices
 
-MOST_PARTS = 32  # windows side by side of more places are reduced axis by axis
+MOST_PARTS = 32  # of windows side by side; larger ones are reduced axis by axis
 
 
 def pool(how: str, operand: Array, params: Params) -> Array | None:
@@ -40,7 +40,7 @@ def pool(how: str, operand: Array, params: Params) -> Array | None:
         return _reduce(how, *side_by_side(x, out, window))
     if math.prod(window) > MAX_TAPS:
         return None
-    return functools.reduce(_COMBINE[how], slices(x, out, window, stride, dilation))
+    return _reduce(how, jnp.stack(list(slices(x, out, window, stride, dilation))), (0,))
 
 
 def pool_gradient(source: Array, operand: Array, params: Params) -> Array | None:
@@ -58,7 +58,7 @@ def pool_gradient(source: Array, operand: Array, params: Params) -> Array | None
 
 
 def _reduce(how: str, x: Array, axes: Sizes) -> Array:
-    """Windows whose places are axes of their own."""
+    """The "max", "min" or "sum" over axes, which are left out."""
     steps = [axes]
     if math.prod(x.shape[axis] for axis in axes) > MOST_PARTS:
         steps = [(axis,) for axis in reversed(axes)]  # so the first of equals is that of them all
@@ -71,7 +71,7 @@ def _reduce(how: str, x: Array, axes: Sizes) -> Array:
 def _sum(x: Array, axes: Sizes) -> Array:
     if x.dtype.itemsize < 4:  # as a whole, in float32; the parts' sums would each be rounded
         return x.sum(axes, keepdims=True)
-    return functools.reduce(jnp.add, _parts(x, axes))
+    return _in_halves(lambda x: functools.reduce(jnp.add, _parts(x, axes)), x, axes)
 
 
 @_sum.defjvp
@@ -81,24 +81,37 @@ def _sum_jvp(axes: Sizes, primals: Any, tangents: Any) -> tuple[Array, Array]:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 2))
 def _extreme(how: str, x: Array, axes: Sizes) -> Array:
-    return functools.reduce(lax.max if how == "max" else lax.min, _parts(x, axes))
+    larger = lax.max if how == "max" else lax.min
+    return _in_halves(lambda x: functools.reduce(larger, _parts(x, axes)), x, axes)
 
 
 @_extreme.defjvp
 def _extreme_jvp(how: str, axes: Sizes, primals: Any, tangents: Any) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
     # Roots of the numbers, which XLA keeps; the numbers it would find again for each place.
-    first = lax.sqrt(_first(how, x, axes))
+    first = lax.sqrt(_first(how, _parts(x, axes)))
     sizes = [n if axis in axes else 1 for axis, n in enumerate(x.shape)]
     numbers = np.sqrt(np.arange(math.prod(sizes), dtype=np.float32)).reshape(sizes)
     chosen = jnp.where(first == numbers, dx, 0)
     return _extreme(how, x, axes), chosen.sum(axes, keepdims=True)
 
 
-def _first(how: str, x: Array, axes: Sizes) -> Array:
+def _in_halves(f: Callable[[Array], Array], x: Array, axes: Sizes) -> Array:
+    """f(x), which reduces the axes, joined from two halves along another one.
+
+    A join's parts XLA writes in order; a result alone that is flattened afterwards, as between
+    convolutions and dense layers, it would find place by place, dividing the place's number.
+    """
+    along = next((axis for axis, n in enumerate(x.shape) if axis not in axes and n > 1), None)
+    if along is None:
+        return f(x)
+    halves = jnp.split(x, [x.shape[along] // 2], along)
+    return jnp.concatenate([f(half) for half in halves], along)
+
+
+def _first(how: str, parts: Iterator[Array]) -> Array:
     """The number of the first part that has the extreme, NaN being the most extreme, in float32."""
     holds = jnp.greater_equal if how == "max" else jnp.less_equal
-    parts = _parts(x, axes)
     best = next(parts)
     first = jnp.zeros(best.shape, jnp.float32)
     for number, part in enumerate(parts, 1):
@@ -113,18 +126,3 @@ def _parts(x: Array, axes: Sizes) -> Iterator[Array]:
     inside = tuple(n if axis in axes else 1 for axis, n in enumerate(x.shape))
     once = (1,) * x.ndim
     return slices(x, out, inside, once, once)
-
-
-def _first_max(a: Array, b: Array) -> Array:
-    return jnp.where((a >= b) | jnp.isnan(a), a, b)
-
-
-def _first_min(a: Array, b: Array) -> Array:
-    return jnp.where((a <= b) | jnp.isnan(a), a, b)
-
-
-_COMBINE: dict[str, Callable[[Array, Array], Array]] = {
-    "max": _first_max,
-    "min": _first_min,
-    "sum": jnp.add,
-}

@@ -41,11 +41,38 @@ def side_by_side(x: Array, out: Sizes, window: Sizes) -> tuple[Array, Sizes]:
 
 
 def slices(x: Array, out: Sizes, window: Sizes, stride: Sizes, dilation: Sizes) -> Iterator[Array]:
-    """By place in the window, the last axis fastest, what it meets of x: [*out]."""
+    """By place in the window, the last axis fastest, what it meets of x: [*out].
+
+    Every `stride`-th number is not sliced out of x but split off once, since the gradient of such
+    a slice puts its numbers apart again, one at a time, and that of a split joins.
+    """
+    apart = [s if s <= k else 1 for s, k in zip(stride, window, strict=True)]
+    parts = _apart(x, apart)
     for place in itertools.product(*map(range, window)):
-        start = [at * d for at, d in zip(place, dilation, strict=True)]
-        limit = [s + (o - 1) * st + 1 for s, o, st in zip(start, out, stride, strict=True)]
-        yield lax.slice(x, start, limit, stride)
+        at = [p * d for p, d in zip(place, dilation, strict=True)]
+        part = parts[tuple(a % s for a, s in zip(at, apart, strict=True))]
+        start = [a // s for a, s in zip(at, apart, strict=True)]
+        step = [st // s for st, s in zip(stride, apart, strict=True)]
+        limit = [a + (o - 1) * st + 1 for a, o, st in zip(start, out, step, strict=True)]
+        yield lax.slice(part, start, limit, step)
+
+
+def _apart(x: Array, stride: Sequence[int]) -> dict[Sizes, Array]:
+    """Every `stride`-th number of x along each axis, by where along the axes one begins."""
+    parts: dict[Sizes, Array] = {(): x}
+    for axis, s in enumerate(stride):
+        if s == 1:
+            parts = {(*begin, 0): part for begin, part in parts.items()}
+            continue
+        fill = [(0, -x.shape[axis] % s if a == axis else 0, 0) for a in range(x.ndim)]
+        split: dict[Sizes, Array] = {}
+        for begin, part in parts.items():
+            part = padded(part, fill, 0)
+            shape = (*part.shape[:axis], -1, s, *part.shape[axis + 1 :])
+            halves = lax.split(part.reshape(shape), (1,) * s, axis + 1)
+            split |= {(*begin, i): half.squeeze(axis + 1) for i, half in enumerate(halves)}
+        parts = split
+    return parts
 
 
 def padded(x: Array, edges: Sequence[tuple[int, int, int]], fill: float) -> Array:
