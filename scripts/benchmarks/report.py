@@ -131,7 +131,8 @@ def chart(result: dict[str, Any], path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlabel(f"time a member-step, vtune = 1 ({result['machine']['name']})")
-    axes.legend(fontsize=8, loc="lower right")
+    axes.set_xlim(right=2 * axes.get_xlim()[1])  # room for the longest bar's number
+    figure.legend(fontsize=8, loc="outside upper center", ncols=len(labelled))
     figure.savefig(path, dpi=150)
 
 
