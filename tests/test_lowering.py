@@ -313,6 +313,27 @@ def test_pooling_of_a_large_window(how):
     assert_same(f, x)
     assert_same(f, jnp.round(x))
     assert_same(f, jnp.ones_like(x))
+    over = lambda x: POOLS[how](x, (6, 7), (1, 2))
+    assert_same(over, x)
+    assert_same(over, jnp.round(x))
+
+
+@pytest.mark.parametrize("how", POOLS)
+def test_pooling_of_whole_sequences(how):
+    """More places than are taken apart: one reduction, not an equation for each of them."""
+    f = lambda x: POOLS[how](x, (300,), (300,))
+    x = random((2, 300, 3))
+    assert_same(f, x)
+    assert_same(f, jnp.round(x))
+    assert len(str(jax.make_jaxpr(jax.grad(lambda x: vt.lower(f)(x).sum()))(x)).splitlines()) < 300
+
+
+def test_memory_of_overlapping_windows():
+    """The gradient keeps a few times the input, not one array for each of 25 places."""
+    f = vt.lower(lambda x: jnp.sum(nn.max_pool(x, (5, 5), (1, 1), "SAME") ** 2))
+    x = random((4, 32, 32, 8))
+    needs = jax.jit(jax.grad(f)).lower(x).compile().memory_analysis().temp_size_in_bytes
+    assert needs < 16 * x.nbytes
 
 
 @pytest.mark.parametrize("how", POOLS)
@@ -336,6 +357,12 @@ def test_sums_of_half_precision_are_rounded_once():
     y = vt.lower(lambda x: lax.reduce_window(x, 0.0, lax.add, *[(1, 4, 4, 1)] * 2, "VALID"))(x)
     assert y.dtype == jnp.bfloat16
     assert y.item() in (270, 272)
+    rows = jnp.where(jnp.arange(8) < 4, 60000, -60000)  # a sum of each alone would overflow
+    x = jnp.broadcast_to(rows.astype(jnp.float16)[None, :, None, None], (1, 8, 8, 1))
+    window = (1, 8, 8, 1)
+    y = vt.lower(lambda x: lax.reduce_window(x, 0.0, lax.add, window, (1, 1, 1, 1), "VALID"))(x)
+    assert y.dtype == jnp.float16
+    assert y.item() == 0
 
 
 def test_nan_and_infinity_pass_through_a_pooling():

@@ -38,7 +38,8 @@ SUMS = Pieces(2**25, 2**25)
 
 
 def convolve(x: Array, w: Array, params: Params, fewer: bool = False) -> Array | None:
-    """`lax.conv_general_dilated`: any rank, padding, stride, dilation and groups.
+    """`lax.conv_general_dilated`: any rank, padding, stride, dilation and groups; None for what is
+    not known.
 
     The layouts are brought to x [rows, *space, in], w [*window, in of a group, out].
 

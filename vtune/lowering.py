@@ -53,7 +53,7 @@ def lower(f: Callable[..., PyTree], lowering: str = "auto") -> Callable[..., PyT
 
     Values and gradients are those of `f` but for rounding. Functions with custom derivatives
     (`jax.custom_vjp`, `jax.custom_jvp`) stay as they are, and so does every form that is not known:
-    other numbers than real ones, windows of more than 128 places.
+    other numbers than real ones, windows of more than 128 places that do not lie side by side.
 
     Args:
       f: a function of arrays, or of pytrees that hold them; other leaves stay what they are.

@@ -19,11 +19,11 @@ from jax import lax
 from vtune.types import Array
 from vtune.windows import MAX_TAPS, Params, Sizes, padded, places, side_by_side, slices
 
-MOST_PARTS = 32  # of windows side by side; larger ones are reduced axis by axis
+MOST_PARTS = 32  # taken apart one by one; more are one reduction
 
 
 def pool(how: str, operand: Array, params: Params) -> Array | None:
-    """`reduce_window` of "max", "min" or "sum" over any axes.
+    """`reduce_window` of "max", "min" or "sum" over any axes; None for what is not known.
 
     Of equal values in a window the first one takes the gradient, as in XLA's own.
     """
@@ -36,11 +36,29 @@ def pool(how: str, operand: Array, params: Params) -> Array | None:
     out = places(x.shape, window, stride, dilation)
     if min(out) < 1:
         return None
-    if window == stride and set(dilation) <= {1}:
-        return _reduce(how, *side_by_side(x, out, window))
-    if math.prod(window) > MAX_TAPS:
+    if how == "sum" and x.dtype.itemsize < 4:  # so that it is rounded once
+        x = x.astype(jnp.float32)
+    beside = window == stride and set(dilation) <= {1}
+    if beside and (how == "sum" or math.prod(window) <= MOST_PARTS):
+        return _reduce(how, *side_by_side(x, out, window)).astype(operand.dtype)
+    if not beside and math.prod(window) > MAX_TAPS:
         return None
-    return _reduce(how, jnp.stack(list(slices(x, out, window, stride, dilation))), (0,))
+    for axis in reversed(range(x.ndim)):  # the last one first, so that the first of equals stays it
+        x = _pool_along(how, x, axis, out[axis], window[axis], stride[axis], dilation[axis])
+    return x.astype(operand.dtype)
+
+
+def _pool_along(
+    how: str, x: Array, axis: int, out: int, window: int, stride: int, dilation: int
+) -> Array:
+    """`out` windows along one axis."""
+    only = lambda n, others: (*others[:axis], n, *others[axis + 1 :])
+    once = (1,) * x.ndim
+    size, inside = only(out, x.shape), only(window, once)
+    if window == stride and dilation == 1:
+        return _reduce(how, *side_by_side(x, size, inside))
+    parts = slices(x, size, inside, only(stride, once), only(dilation, once))
+    return _reduce(how, jnp.stack(list(parts)), (0,))
 
 
 def pool_gradient(source: Array, operand: Array, params: Params) -> Array | None:
@@ -59,17 +77,16 @@ def pool_gradient(source: Array, operand: Array, params: Params) -> Array | None
 
 def _reduce(how: str, x: Array, axes: Sizes) -> Array:
     """The "max", "min" or "sum" over axes, which are left out."""
-    steps = [axes]
-    if math.prod(x.shape[axis] for axis in axes) > MOST_PARTS:
-        steps = [(axis,) for axis in reversed(axes)]  # so the first of equals is that of them all
-    for step in steps:
-        x = _sum(x, step) if how == "sum" else _extreme(how, x, step)
-    return x.squeeze(axes)
+    return (_sum(x, axes) if how == "sum" else _extreme(how, x, axes)).squeeze(axes)
+
+
+def _count(x: Array, axes: Sizes) -> int:
+    return math.prod(x.shape[axis] for axis in axes)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _sum(x: Array, axes: Sizes) -> Array:
-    if x.dtype.itemsize < 4:  # as a whole, in float32; the parts' sums would each be rounded
+    if _count(x, axes) > MOST_PARTS:
         return x.sum(axes, keepdims=True)
     return _in_halves(lambda x: functools.reduce(jnp.add, _parts(x, axes)), x, axes)
 
@@ -81,6 +98,8 @@ def _sum_jvp(axes: Sizes, primals: Any, tangents: Any) -> tuple[Array, Array]:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 2))
 def _extreme(how: str, x: Array, axes: Sizes) -> Array:
+    if _count(x, axes) > MOST_PARTS:
+        return (x.max if how == "max" else x.min)(axes, keepdims=True)
     larger = lax.max if how == "max" else lax.min
     return _in_halves(lambda x: functools.reduce(larger, _parts(x, axes)), x, axes)
 
@@ -89,10 +108,12 @@ def _extreme(how: str, x: Array, axes: Sizes) -> Array:
 def _extreme_jvp(how: str, axes: Sizes, primals: Any, tangents: Any) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
     # Roots of the numbers, which XLA keeps; the numbers it would find again for each place.
-    first = lax.sqrt(_first(how, _parts(x, axes)))
+    first = lax.sqrt(_first(how, x, axes))
+    edges = np.arange(_count(x, axes) + 1) - 0.5
+    edges = (np.sign(edges) * np.sqrt(np.abs(edges))).astype(np.float32)
     sizes = [n if axis in axes else 1 for axis, n in enumerate(x.shape)]
-    numbers = np.sqrt(np.arange(math.prod(sizes), dtype=np.float32)).reshape(sizes)
-    chosen = jnp.where(first == numbers, dx, 0)
+    below, above = edges[:-1].reshape(sizes), edges[1:].reshape(sizes)
+    chosen = jnp.where((below < first) & (first < above), dx, 0)
     return _extreme(how, x, axes), chosen.sum(axes, keepdims=True)
 
 
@@ -109,9 +130,14 @@ def _in_halves(f: Callable[[Array], Array], x: Array, axes: Sizes) -> Array:
     return jnp.concatenate([f(half) for half in halves], along)
 
 
-def _first(how: str, parts: Iterator[Array]) -> Array:
+def _first(how: str, x: Array, axes: Sizes) -> Array:
     """The number of the first part that has the extreme, NaN being the most extreme, in float32."""
+    if _count(x, axes) > MOST_PARTS:
+        (axis,) = axes
+        where = (jnp.argmax if how == "max" else jnp.argmin)(x, axis, keepdims=True)
+        return where.astype(jnp.float32)
     holds = jnp.greater_equal if how == "max" else jnp.less_equal
+    parts = _parts(x, axes)
     best = next(parts)
     first = jnp.zeros(best.shape, jnp.float32)
     for number, part in enumerate(parts, 1):

@@ -6,6 +6,7 @@ Sizes are by axis: `window` places of an array, `dilation` apart, `stride` from 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -43,10 +44,13 @@ def side_by_side(x: Array, out: Sizes, window: Sizes) -> tuple[Array, Sizes]:
 def slices(x: Array, out: Sizes, window: Sizes, stride: Sizes, dilation: Sizes) -> Iterator[Array]:
     """By place in the window, the last axis fastest, what it meets of x: [*out].
 
-    Every `stride`-th number is not sliced out of x but split off once, since the gradient of such
-    a slice puts its numbers apart again, one at a time, and that of a split joins.
+    Where windows meet most of x, every `stride`-th number is not sliced out but split off once: the
+    gradient of such a slice puts its numbers apart again, one at a time, and that of a split joins.
     """
-    apart = [s if s <= k else 1 for s, k in zip(stride, window, strict=True)]
+    apart = [
+        s if s <= k and math.gcd(s, d) == 1 else 1
+        for s, k, d in zip(stride, window, dilation, strict=True)
+    ]
     parts = _apart(x, apart)
     for place in itertools.product(*map(range, window)):
         at = [p * d for p, d in zip(place, dilation, strict=True)]
@@ -69,8 +73,8 @@ def _apart(x: Array, stride: Sequence[int]) -> dict[Sizes, Array]:
         for begin, part in parts.items():
             part = padded(part, fill, 0)
             shape = (*part.shape[:axis], -1, s, *part.shape[axis + 1 :])
-            halves = lax.split(part.reshape(shape), (1,) * s, axis + 1)
-            split |= {(*begin, i): half.squeeze(axis + 1) for i, half in enumerate(halves)}
+            own = lax.split(part.reshape(shape), (1,) * s, axis + 1)
+            split |= {(*begin, i): every.squeeze(axis + 1) for i, every in enumerate(own)}
         parts = split
     return parts
 
