@@ -86,8 +86,8 @@ def _convolve(
 ) -> Array | None:
     space, window = x.shape[1:-1], w.shape[:-2]
     spread_space = [(s - 1) * d + 1 for s, d in zip(space, spread, strict=True)]
-    padded = [s + low + high for s, (low, high) in zip(spread_space, padding, strict=True)]
-    out = places(padded, window, stride, dilation)
+    sizes = [s + low + high for s, (low, high) in zip(spread_space, padding, strict=True)]
+    out = places(sizes, window, stride, dilation)
     if min(out, default=1) < 1:
         return None
     dense, one_group = {*dilation, *spread} <= {1}, x.shape[-1] == w.shape[-2]

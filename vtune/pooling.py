@@ -77,6 +77,8 @@ def pool_gradient(source: Array, operand: Array, params: Params) -> Array | None
 
 def _reduce(how: str, x: Array, axes: Sizes) -> Array:
     """The "max", "min" or "sum" over axes, which are left out."""
+    if not axes:
+        return x
     return (_sum(x, axes) if how == "sum" else _extreme(how, x, axes)).squeeze(axes)
 
 
