@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
+import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 
 import vtune as vt
@@ -87,8 +90,11 @@ def test_idle_cores_are_hinted_at_once():
     assert count("one") == 0
 
 
-def test_a_members_functions_are_traced_a_few_times_only():
-    """Once when they are checked, once for their shapes, once on the devices."""
+@pytest.mark.parametrize(
+    "layout", [None, vt.Layout(devices=1), vt.Layout(chunk=2), vt.Layout(None, devices=1)], ids=str
+)
+def test_a_members_functions_are_traced_once(layout):
+    """Where they are checked, for their shapes and in the program, on any devices."""
     traced = []
     learner = vt.Learner(
         init=lambda key, h, batch: traced.append("init") or jnp.ones(()),
@@ -97,9 +103,43 @@ def test_a_members_functions_are_traced_a_few_times_only():
         score=lambda total: {"loss": total},
     )
     options = {"search": vt.Halton(4), "refiner": vt.PBT(), "steps": 10, "rounds": 5}
-    vt.tune(learner, {"lr": vt.Float(0.1, 0.5)}, **options)
-    for name, most in {"init": 2, "step": 3, "measure": 3}.items():
-        assert 1 <= traced.count(name) <= most
-    before = len(traced)
-    vt.tune(learner, {"lr": vt.Float(0.1, 0.4)}, **options)
-    assert len(traced) == before
+    vt.tune(learner, {"lr": vt.Float(0.1, 0.5)}, layout=layout, **options)
+    vt.tune(learner, {"lr": vt.Float(0.1, 0.4)}, layout=layout, **options)
+    assert sorted(traced) == ["init", "measure", "step"]
+
+
+def test_a_flax_model_is_traced_once_for_each_use_and_combination():
+    """For its weights, to train, to score and to predict; of the three widths each."""
+    traced = []
+
+    class Model(nn.Module):
+        width: int
+
+        @nn.compact
+        def __call__(self, x):
+            traced.append(self.width)
+            return nn.Dense(1)(nn.Dense(self.width)(x))
+
+    learner = vt.flax_learner(
+        lambda h: Model(h["width"]),
+        optimizer=lambda h: optax.adam(h["lr"]),
+        loss=lambda outputs, batch, h: jnp.sum((outputs - batch["x"]) ** 2, axis=1),
+    )
+    data = vt.holdout({"x": np.ones((12, 3), np.float32)})
+    space = {"lr": vt.Float(0.1, 0.5), "width": vt.Categorical([2, 3, 4])}
+    vt.tune(learner, space, data, search=vt.Halton(6), epochs=1, batch_size=4)
+    assert sorted(traced) == [2] * 4 + [3] * 4 + [4] * 4
+
+
+def test_reads_are_noted_where_another_learner_was_traced_before(recwarn):
+    """Learners that share functions share their traces, but each reads on its own."""
+    first = vt.flax_learner(
+        nn.Dense(1),
+        optimizer=lambda h: optax.adam(h["lr"]),
+        loss=lambda outputs, batch, h: h["scale"] * jnp.sum(outputs**2, axis=1),
+    )
+    data = vt.holdout({"x": np.ones((12, 3), np.float32)})
+    space = {"lr": vt.Float(0.1, 0.5), "scale": vt.Float(1, 2)}
+    for learner in (first, first._replace(score=lambda totals: {"loss": totals["loss"][0]})):
+        vt.tune(learner, space, data, search=vt.Halton(2), epochs=1, batch_size=4)
+    assert not recwarn.list

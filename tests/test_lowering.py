@@ -128,6 +128,19 @@ def products(f, *args):
     return str(jax.make_jaxpr(f)(*args)).count(" dot_general[")
 
 
+def test_what_nothing_comes_of_is_left_out():
+    """A model that is called for its weights alone."""
+
+    def first_weights(x, w):
+        jax.lax.conv(x, w, (1, 1), "SAME")
+        return 2 * w
+
+    x, w = random((2, 3, 8, 8)), random((4, 3, 3, 3), 1)
+    (last,) = jax.make_jaxpr(vt.lower(first_weights))(x, w).eqns
+    assert last.primitive.name == "mul"
+    assert_same(first_weights, x, w)
+
+
 def largest(f, *args):
     """The most numbers of any array in a traced function."""
     return max(

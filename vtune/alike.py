@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from vtune import equations
 from vtune.layout import Layout
-from vtune.population import over_members
+from vtune.population import over_members, replicated
 from vtune.types import Array, PyTree
 
 
@@ -58,7 +58,7 @@ def initialise(
       members: by group ids and traced hyperparameters, leaves [pop].
       batches: by group what a batch looks like, or None.
     """
-    traced = [_trace(*each, seed) for each in zip(functions, members, batches, strict=True)]
+    traced = [_trace(*each, seed, layout) for each in zip(functions, members, batches, strict=True)]
     states: dict[int, PyTree] = {}
     for leader, followers in _alike(traced).items():
         drawn = _draw(traced[leader], followers, members, seed, layout)
@@ -68,9 +68,16 @@ def initialise(
     return [states[index] for index in range(len(functions))]
 
 
-def _trace(f: Callable[..., PyTree], members: Any, batch: Any, seed: Any) -> Traced:
+def _trace(f: Callable[..., PyTree], members: Any, batch: Any, seed: Any, layout: Layout) -> Traced:
     alone = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), members)
-    closed, shapes = jax.make_jaxpr(f, return_shape=True)(alone, (seed, batch))
+    found = []
+
+    def trace(*arguments: Any) -> None:
+        found.append(jax.make_jaxpr(f, return_shape=True)(*arguments))
+
+    # where the check traced it, so that it is the same trace
+    jax.eval_shape(replicated(trace, layout), alone, (seed, batch))
+    ((closed, shapes),) = found
     jaxpr, consts = equations.opened(closed)
     id_, *rest = jaxpr.invars
     place = len(jax.tree.leaves(members)) - 1

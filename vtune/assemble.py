@@ -20,6 +20,7 @@ from vtune.keys import IMPL, augment_key
 from vtune.learner import Learner
 from vtune.lowering import check_lowering, lower, lower_once
 from vtune.metrics import Metric, expand
+from vtune.once import once
 from vtune.totals import is_rows
 from vtune.types import (
     Array,
@@ -31,7 +32,6 @@ from vtune.types import (
     PyTree,
     Totals,
     Weight,
-    is_traced,
 )
 from vtune.weights import overlay
 
@@ -135,8 +135,7 @@ def assemble(net: Net, parts: Parts) -> Learner:
         state = NetState(params, other, transformation(h).init(params))
         # What a step returns in a wider type than it took would change the carried types:
         # under x64 Flax makes BatchNorm statistics float32 and returns float64.
-        look = traced_step if is_traced(h) else step
-        after, _ = jax.eval_shape(lambda s: look(key, h, s, batch), state)
+        after, _ = jax.eval_shape(lambda s: step(key, h, s, batch), state)
         check_collections(state.other, after.other)
         return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), state, after)
 
@@ -164,6 +163,7 @@ def assemble(net: Net, parts: Parts) -> Learner:
             )
         return dict(changed)
 
+    @once  # for `init` too, which looks at what a step returns
     def step(key: Key, h: Hparams, state: NetState, batch: Batch) -> tuple[NetState, Metrics]:
         rows = jax.tree.leaves(batch)[0].shape[0]
         weight = jnp.ones(rows)
@@ -197,9 +197,6 @@ def assemble(net: Net, parts: Parts) -> Learner:
         )
         params = optax.apply_updates(state.params, updates)
         return NetState(params, other, opt_state), {"loss": value, **seen}
-
-    # `init` looks at what a step returns; traced once for it, wherever it is traced.
-    traced_step = jax.jit(step, inline=True)
 
     def summarise(sums: PyTree, steps: Array) -> Metrics:
         value = sums["loss"] / steps.astype(sums["loss"].dtype)

@@ -13,10 +13,11 @@ import numpy as np
 from vtune.carry import Arguments
 from vtune.data import Data
 from vtune.keys import IMPL, member_key
-from vtune.learner import Learner, first_state, reads_of, traced_once
+from vtune.learner import Learner, first_state, traced_once
 from vtune.plan import CohortPlan, Plan, describe
+from vtune.population import replicated
 from vtune.refine.base import Refinement
-from vtune.types import Hparams, PyTree, float_dtype, is_traced
+from vtune.types import Hparams, PyTree, float_dtype
 
 
 def outputs_of(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> PyTree:
@@ -40,29 +41,28 @@ def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Found:
     Raises:
       TypeError, ValueError: saying what was seen and what to write instead.
     """
-    metrics = _traced(_one_member, plan, cohort, arguments)
-    return Found(frozenset(_reads(plan, cohort)), metrics)
-
-
-def _reads(plan: Plan, cohort: CohortPlan) -> set[str]:
-    """Where the reads of a cohort's hyperparameters are noted. They are noted when the learner is
-    traced, which may have been for another sweep."""
-    return reads_of(plan.learner).setdefault((cohort.static, cohort.traced), set())
+    reads: set[str] = set()
+    metrics = _traced(_one_member, plan, cohort, arguments, reads)
+    return Found(frozenset(reads), metrics)
 
 
 def _traced(
-    run: Callable[..., Any], plan: Plan, cohort: CohortPlan, arguments: Arguments
+    run: Callable[..., Any],
+    plan: Plan,
+    cohort: CohortPlan,
+    arguments: Arguments,
+    reads: set[str] | None = None,
 ) -> PyTree:
-    """The shapes of `run(plan, cohort, arguments, h)`; errors are put in plain words."""
+    """The shapes of `run(plan, cohort, arguments, h)`; errors are put in plain words. What is read
+    of h is noted in `reads`."""
     shapes = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
-
-    reads = _reads(plan, cohort)
 
     def trace(traced: dict[str, Any], plain: dict[str, Any]) -> PyTree:
         def member(traced: dict[str, Any]) -> PyTree:
             return run(plan, cohort, arguments, cohort.h({**traced, **plain}, reads))
 
-        return jax.eval_shape(member, traced)
+        # where the program will trace it, so that it is traced once
+        return jax.eval_shape(replicated(member, plan.layout), traced)
 
     try:
         return trace(shapes, {})
@@ -123,12 +123,6 @@ def _zeros(data: Data | None, rows: int | None) -> PyTree:
     return {k: jnp.zeros((rows, *v.shape[1:]), v.dtype) for k, v in data.arrays.items()}
 
 
-def _learner(plan: Plan, h: Hparams) -> Learner:
-    """The learner as the program will use it; as it is where there are Python numbers among the
-    values, which would be made arrays, and pass where they must not."""
-    return traced_once(plan.learner) if is_traced(h) else plan.learner
-
-
 def _first_state(learner: Learner, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
     weights = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), arguments.weights)
     batch = _zeros(arguments.data, cohort.batch_size)
@@ -138,14 +132,14 @@ def _first_state(learner: Learner, cohort: CohortPlan, arguments: Arguments, h: 
 def _outputs(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
     if plan.learner.predict is None:
         return None
-    learner = _learner(plan, h)
+    learner = traced_once(plan.learner)
     assert learner.predict is not None
     state = _first_state(learner, cohort, arguments, h)
     return learner.predict(h, state, _evaluation_batch(plan, arguments.data)[0])
 
 
 def _one_member(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
-    learner, data = _learner(plan, h), arguments.data
+    learner, data = traced_once(plan.learner), arguments.data
     key = member_key(np.uint32(0), 0)
     batch = _zeros(data, cohort.batch_size)
     state = _first_state(learner, cohort, arguments, h)
@@ -158,6 +152,8 @@ def _one_member(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams
         _check_step_metrics(step_metrics)
     rows, weight = _evaluation_batch(plan, data)
     metrics = dict(learner.score(learner.measure(key, h, state, rows, weight)))
+    if learner.predict is not None:
+        learner.predict(h, state, rows)
     _check_metric(plan, metrics)
     return {name: jnp.asarray(value) for name, value in metrics.items()}
 

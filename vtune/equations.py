@@ -35,11 +35,11 @@ def evaluate(
     args: Sequence[Any],
     run: Callable[[Equation, list[Any]], Sequence[Any]] = bind,
 ) -> list[Any]:
-    """Runs a traced function's equations one by one."""
+    """Runs a traced function's equations one by one, those that its results come of."""
     jaxpr, consts = opened(closed)
     values: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
     values |= zip(jaxpr.invars, args, strict=True)
-    return evaluate_some(jaxpr.eqns, jaxpr.outvars, values, run)
+    return evaluate_some(needed(jaxpr.eqns, jaxpr.outvars), jaxpr.outvars, values, run)
 
 
 def evaluate_some(

@@ -10,8 +10,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
-
+from vtune.once import once
 from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, State, Totals, Weight
 
 
@@ -51,32 +50,16 @@ class Learner(NamedTuple):
     judge: Callable[[Any, Outputs, Batch, Weight], Totals] | None = None
 
 
+@functools.lru_cache(maxsize=32)
 def traced_once(learner: Learner) -> Learner:
     """The same learner; each function is traced once for arguments of one form, wherever the
     program needs it again. What it is traced to is put in place, so the program is the same."""
-    return _once(learner)[0]
-
-
-def reads_of(learner: Learner) -> dict[Any, set[str]]:
-    """The hyperparameters that were read when it was traced, by what they were traced for."""
-    return _once(learner)[1]
-
-
-@functools.lru_cache(maxsize=32)
-def _once(learner: Learner) -> tuple[Learner, dict[Any, set[str]]]:
-
-    def once(f: Callable[..., Any]) -> Any:
-        # A function of its own: JAX remembers traces by function, and learners may share some,
-        # but not what was read when they were traced.
-        return jax.jit(lambda *arguments: f(*arguments), inline=True)
-
-    jitted = learner._replace(
+    return learner._replace(
         init=once(learner.init),
         step=once(learner.step),
         measure=once(learner.measure),
         predict=None if learner.predict is None else once(learner.predict),
     )
-    return jitted, {}
 
 
 def first_state(learner: Learner, key: Key, h: Any, batch: Batch, weights: PyTree) -> State:

@@ -119,7 +119,8 @@ def check_lowering(lowering: Any) -> None:
 
 
 def _walk(known: _Known, closed: Any, args: Sequence[Any]) -> list[Any]:
-    """Runs a traced function's equations one by one, the replacements in place."""
+    """Runs a traced function's equations one by one, the replacements in place; those that nothing
+    comes of are left out, such as the model's own work where its weights are made."""
     return evaluate(closed, args, functools.partial(_equation, known))
 
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vtune.carry import Arguments
-from vtune.keys import IMPL
+from vtune.keys import member_key
 from vtune.learner import traced_once
 from vtune.plan import CohortPlan, Plan
-from vtune.population import Population
+from vtune.population import Population, replicated
 from vtune.totals import widened
 from vtune.trainings import axis, each
 from vtune.types import Array, PyTree
@@ -65,9 +66,10 @@ def zero_sums(
         batch = alone(jax.eval_shape(lambda: data.take(data.first_rows(rows))), data.folded)
 
     def one(traced: dict[str, Array], state: PyTree, batch: PyTree) -> Any:
-        key = jax.random.key(0, impl=IMPL)
+        key = member_key(np.uint32(0), 0)
         return dict(widened(learner.step(key, cohort.h(traced), state, batch)[1]))
 
-    shapes = jax.eval_shape(one, traced, state, batch)
+    # where the members' steps are traced, so that it is the same trace
+    shapes = jax.eval_shape(replicated(one, plan.layout), traced, state, batch)
     size = population.id.shape[0]
     return jax.tree.map(lambda s: jnp.zeros((size, *inner, *s.shape), s.dtype), shapes)

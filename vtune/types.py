@@ -108,6 +108,20 @@ class Hparams(Mapping[str, Any]):
         yield from self._traced
         yield from self._static
 
+    @property
+    def form(self) -> tuple[tuple[str, ...], Static]:
+        """What a function is traced for: the traced names, and all that is not traced."""
+        return tuple(sorted(self._traced)), Static(self._static)
+
+    def note(self, names: set[str]) -> None:
+        """Counts these as read."""
+        if self._reads is not None:
+            self._reads |= names
+
+    def noted_in(self, reads: set[str]) -> Hparams:
+        """The same hyperparameters, whose reads are noted elsewhere."""
+        return Hparams(self._traced, self._static, reads)
+
     def __len__(self) -> int:
         return len(self._traced) + len(self._static)
 
@@ -133,7 +147,7 @@ jax.tree_util.register_pytree_node(
     Hparams,
     lambda h: (
         tuple(h._traced[k] for k in sorted(h._traced)),
-        (tuple(sorted(h._traced)), Static(h._static), _Reads(h._reads)),
+        (*h.form, _Reads(h._reads)),
     ),
     lambda aux, leaves: Hparams(dict(zip(aux[0], leaves, strict=True)), aux[1].value, aux[2].names),
 )

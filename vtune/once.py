@@ -1,0 +1,52 @@
+"""A learner's functions are traced once for arguments of one form, wherever the program needs them.
+
+What of the hyperparameters they read is noted at every call, for whoever wants to know.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from vtune.types import Hparams, is_traced
+
+
+def once(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function; what it is traced to is put in place when it is called again.
+
+    Only where its hyperparameters are traced: Python numbers among them would be made arrays, and
+    pass where they must not.
+    """
+    return f if isinstance(f, _Once) else _Once(f)
+
+
+class _Once:
+    def __init__(self, f: Callable[..., Any]):
+        functools.update_wrapper(self, f)
+        self._f = f
+        self._read: dict[Any, set[str]] = {}  # by the hyperparameters' form
+        self._jitted = jax.jit(self._trace, inline=True)
+
+    def __call__(self, *arguments: Any) -> Any:
+        h = _hyperparameters(arguments)
+        if h is None or not is_traced(h):
+            return self._f(*arguments)
+        out = self._jitted(*arguments)
+        h.note(self._read[h.form])
+        return out
+
+    def _trace(self, *arguments: Any) -> Any:
+        reads: set[str] = set()
+        watched = lambda a: a.noted_in(reads) if isinstance(a, Hparams) else a
+        out = self._f(*map(watched, arguments))
+        h = _hyperparameters(arguments)
+        assert h is not None
+        self._read.setdefault(h.form, set()).update(reads)
+        return out
+
+
+def _hyperparameters(arguments: tuple[Any, ...]) -> Hparams | None:
+    return next((a for a in arguments if isinstance(a, Hparams)), None)
