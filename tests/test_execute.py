@@ -143,3 +143,15 @@ def test_reads_are_noted_where_another_learner_was_traced_before(recwarn):
     for learner in (first, first._replace(score=lambda totals: {"loss": totals["loss"][0]})):
         vt.tune(learner, space, data, search=vt.Halton(2), epochs=1, batch_size=4)
     assert not recwarn.list
+
+
+def test_an_assembled_step_may_be_called_by_name():
+    learner = vt.flax_learner(
+        nn.Dense(1),
+        optimizer=lambda h: optax.sgd(h["lr"]),
+        loss=lambda outputs, batch, h: jnp.sum(outputs**2, axis=1),
+    )
+    key, h, batch = vt.member_key(0, 0), {"lr": 0.1}, {"x": np.ones((4, 3), np.float32)}
+    state = learner.init(key, h, batch)
+    by_name = learner.step(key=key, h=h, state=state, batch=batch)
+    assert by_name[1]["loss"] == learner.step(key, h, state, batch)[1]["loss"]

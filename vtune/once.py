@@ -30,10 +30,10 @@ class _Once:
         self._read: dict[Any, set[str]] = {}  # by the hyperparameters' form
         self._jitted = jax.jit(self._trace, inline=True)
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         h = _hyperparameters(arguments)
-        if h is None or not is_traced(h):
-            return self._f(*arguments)
+        if keywords or h is None or not is_traced(h):  # the program calls by position
+            return self._f(*arguments, **keywords)
         out = self._jitted(*arguments)
         h.note(self._read[h.form])
         return out
