@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vtune import stopping
+from vtune import narrow, stopping
 from vtune.begin import begin
 from vtune.carry import Arguments, Carry
 from vtune.decide import leading, refine, shrink
@@ -256,7 +256,7 @@ def _train(
             died = jnp.where((died < 0) & ~healthy, step, died)
             return state, died, jax.tree.map(jnp.add, sums, widened(metrics))
 
-        train = lambda loop: lax.fori_loop(0, length, one_step, loop)
+        train = lambda loop: narrow.fori_loop(0, length, one_step, loop)
         return train(loop) if live is None else lax.cond(live, train, lambda loop: loop, loop)
 
     over = [
