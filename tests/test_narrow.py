@@ -104,6 +104,16 @@ def test_what_is_narrow_is_carried_and_computed_flat():
     # The weights are used as a matrix, and their gradient is made as one.
     assert set(computed(inside, (96, 16))) <= {"reshape", "transpose"}
     assert {"mul", "add", "sqrt", "div"} <= set(computed(inside, (96 * 16,)))
+    assert set(computed(inside, (8, 16)))  # nothing of this shape is carried
+    assert not set(computed(inside, (8 * 16,)))
+
+
+def test_what_calls_compute_is_flat_too():
+    body = lambda i, s: jax.jit(lambda s: jnp.where(s > 0, s * 2, -s))(s)
+    traced = jax.make_jaxpr(lambda s: narrow.fori_loop(0, 3, body, s))(jnp.ones((64, 16)))
+    (inside,) = bodies(traced)
+    assert set(computed(inside, (64, 16))) <= {"reshape"}
+    assert {"gt", "mul", "neg", "select_n"} <= set(computed(inside, (1024,)))
 
 
 @pytest.mark.parametrize("leaf", ["wide", "whole numbers", "few", "a row"])
