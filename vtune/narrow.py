@@ -59,9 +59,8 @@ def fori_loop(
 def _is_narrow(leaf: Array) -> bool:
     return (
         jnp.issubdtype(leaf.dtype, jnp.floating)
-        and leaf.ndim > 1
-        and leaf.shape[-1] <= WIDEST
         and leaf.size >= FEWEST
+        and leaf.shape[-1] <= WIDEST
     )
 
 
