@@ -175,6 +175,17 @@ def test_forms_of_arithmetic(body, dtype):
     )
 
 
+def test_what_is_set_around_a_step_holds_within_the_loop():
+    def body(i, carried):
+        w, drawn = carried
+        with jax.threefry_partitionable(False):
+            return w, drawn + jax.random.uniform(jax.random.fold_in(jax.random.key(0), i), (7,))
+
+    start = jnp.ones((64, 16)), jnp.zeros(7)
+    flat, plain = (loop.fori_loop(0, 3, body, start)[1] for loop in (narrow, lax))
+    np.testing.assert_allclose(flat, plain, rtol=1e-6)
+
+
 def test_a_sweep_trains_narrow_matrices_flat(monkeypatch):
     seen = []
     loop = lax.fori_loop

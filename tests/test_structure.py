@@ -180,6 +180,25 @@ def test_draws_that_differ_are_not_taken_for_the_same(where):
         np.testing.assert_allclose(member.state["plain"], h["lr"], rtol=1e-6)
 
 
+def test_draws_by_other_rules_are_not_taken_for_the_same():
+    def draw(key, newer):
+        with jax.threefry_partitionable(newer):
+            return jax.random.normal(key, (3,))
+
+    drawing = vt.Learner(
+        init=lambda key, h, batch: (draw(key, h["newer"]), h["lr"]),
+        step=lambda key, h, x, batch: (x, {}),
+        measure=lambda key, h, x, batch, weight: jnp.sum(x[0]),
+        score=lambda total: {"loss": total},
+    )
+    space = {"newer": vt.Categorical([True, False]), "lr": vt.Float(0.1, 1.0)}
+    sweep = vt.tune(drawing, space, search=vt.Halton(4), steps=1)
+    assert {member.hparams["newer"] for member in sweep} == {True, False}
+    for member in sweep:
+        drawn = draw(vt.member_key(0, member.index), member.hparams["newer"])
+        np.testing.assert_allclose(member.state[0], drawn, rtol=1e-6)
+
+
 def test_one_compilation_and_equal_epochs(compilations):
     data = blobs(rows=100)
     space = {**FEW, "batch_size": vt.Categorical([8, 12]), "width": vt.Categorical([4, 6])}

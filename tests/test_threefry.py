@@ -116,3 +116,15 @@ def test_another_rule_of_jax_for_places_is_left_to_jax():
     np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_array_equal(words(lowered), words(split))
     assert not np.array_equal(theirs, jax.random.bits(key(3), (5,), "uint32"))  # it is another rule
+
+
+def test_a_rule_set_within_a_function_holds_there():
+    def sample(key):
+        with jax.threefry_partitionable(False):
+            first = jax.random.bits(key, (5,))
+            loop = jax.lax.map(lambda key: jax.random.bits(key, (5,)), jax.random.split(key, 2))
+        return first, loop, jax.random.bits(key, (5,))
+
+    ours, theirs = vt.lower(sample)(key(3)), sample(key(3))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    assert not np.array_equal(theirs[0], theirs[2])  # it is another rule

@@ -52,7 +52,8 @@ def evaluate_some(
     values = dict(values)
     read = lambda atom: atom.val if is_literal(atom) else values[atom]
     for equation in equations:
-        outs = run(equation, [read(atom) for atom in equation.invars])
+        with equation.ctx.manager:  # what the user had set around it, such as how keys are drawn
+            outs = run(equation, [read(atom) for atom in equation.invars])
         values |= zip(equation.outvars, outs, strict=True)
     return [read(atom) for atom in wanted]
 
@@ -103,6 +104,7 @@ def match(
 def _same_step(own: Equation, other: Equation, ours_by_theirs: dict[Atom, Atom]) -> bool:
     return (
         own.primitive is other.primitive
+        and own.ctx == other.ctx
         and len(own.invars) == len(other.invars)
         and all(
             _same_atom(*pair, ours_by_theirs) for pair in zip(own.invars, other.invars, strict=True)
