@@ -5,10 +5,11 @@
     python scripts/bench.py --only CNN    one workload
     python scripts/bench.py --device gpu
 
-Peers: a Python loop over jitted Flax steps; `jit(vmap(scan))` written plainly; and, where PyTorch
-is installed (pip install 'vtune[bench]'), a PyTorch loop and `torch.func.vmap`. All are run in
-turn, again and again, and ratios are taken within a turn, so that a machine that slows down slows
-all of them. Writes bench.md, bench.json and bench.png.
+Peers: a Python loop over jitted Flax steps; `jit(vmap(scan))` written plainly; for the MLPs on CPU
+a program written for just that; and, where PyTorch is installed (pip install 'vtune[bench]'), a
+PyTorch loop and `torch.func.vmap`. All are run in turn, again and again, and ratios are taken
+within a turn, so that a machine that slows down slows all of them; so are large products and
+copies, for the machine's limits. Writes bench.md, bench.json and bench.png.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ def seconds(run: Callable[[], Any]) -> float:
 
 
 def in_turn(
-    runners: dict[str, tuple[Callable[[], Any], int]], turns: int
+    runners: dict[str, tuple[Callable[[], Any], float]], turns: int
 ) -> dict[str, list[float]]:
-    """Microseconds a member-step of every runner, turn by turn, after one run to warm up."""
+    """Microseconds a member-step (or whatever is counted) of every runner, turn by turn, after one
+    run to warm up."""
     for run, _ in runners.values():
         run()
     times: dict[str, list[float]] = {name: [] for name in runners}
@@ -47,16 +49,20 @@ def in_turn(
     return times
 
 
-def compared(work: Any, turns: int, torch: bool, limits: tuple[float, float]) -> dict[str, Any]:
+def compared(work: Any, turns: int, torch: bool) -> dict[str, Any]:
     """A workload: vtune, its peers, and how near vtune is to the machine's limit."""
+    import jax
     import jax_peers
     import machine
     import ours
     import report
 
-    runners = {"vtune": ours.tuned(work)}
+    limits = machine.limits()
+    runners = {"vtune": ours.tuned(work), **limits}
     for name in work.peers:
-        if name in ("plain", "loop"):
+        if name == "by_hand" and jax.default_backend() != "cpu":
+            continue
+        if name in ("plain", "loop", "by_hand"):
             runners[name] = getattr(jax_peers, name)(work)
         elif torch:
             import torch_peers
@@ -64,10 +70,12 @@ def compared(work: Any, turns: int, torch: bool, limits: tuple[float, float]) ->
             make = torch_peers.loop if name == "torch" else torch_peers.vmapped
             runners[name] = make(work)
     times = in_turn(runners, turns)
-    rate, bandwidth = limits
+    spent = {name: times.pop(name) for name in limits}
+    copy = spent.pop("copy")
+    product = min(spent.values(), key=statistics.median)
     flops, moved = machine.needs(work)
-    least = 1e6 * max(flops / rate, moved / bandwidth)
-    us = statistics.median(times["vtune"])
+    pairs = [(flops * own, moved * other) for own, other in zip(product, copy, strict=True)]
+    least = [max(pair) for pair in pairs]
     return {
         "batch": work.batch,
         "members": work.members,
@@ -80,9 +88,20 @@ def compared(work: Any, turns: int, torch: bool, limits: tuple[float, float]) ->
             }
             for name, own in times.items()
         },
-        "roofline_us": least,
-        "bound": "products" if flops / rate > moved / bandwidth else "memory",
-        "fraction": least / us,
+        "limits": {"matmul": spent, "copy": copy},
+        "roofline_us": statistics.median(least),
+        "bound": "products" if statistics.median(a - b for a, b in pairs) > 0 else "memory",
+        "roofline": report.ratio(least, times["vtune"]),
+    }
+
+
+def machines(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The machine's limits a second, medians over all turns of all workloads."""
+    rate = lambda us: 1e6 / statistics.median(us)
+    matmul = [row["limits"]["matmul"] for row in rows]
+    return {
+        "matmul": {name: rate([us for own in matmul for us in own[name]]) for name in matmul[0]},
+        "copy": rate([us for row in rows for us in row["limits"]["copy"]]),
     }
 
 
@@ -209,8 +228,6 @@ def main() -> None:
         small = [w for w in chosen if w.name in (options.only or ("MLP-32", "CNN"))]
         chosen = [dataclasses.replace(w, members=2, steps=2) for w in small]
     versions = ["vtune", "jax", "flax", "optax", *(["torch"] if has_torch else [])]
-    matmul, copy = machine.matmul_rate(), machine.copy_bandwidth()
-    limits = max(matmul.values()), copy
     pbt = ours.refined(1000)
     pbt()
     result: dict[str, Any] = {
@@ -218,15 +235,14 @@ def main() -> None:
         "machine": {
             "name": machine.name(),
             "versions": {name: importlib.metadata.version(name) for name in versions},
-            "matmul": matmul,
-            "copy": copy,
         },
         "workloads": {},
         "pbt": statistics.median(seconds(pbt) for _ in range(11)),
     }
     for work in chosen:
         print(f"{work.name} ...", flush=True)
-        result["workloads"][work.name] = compared(work, turns, has_torch, limits)
+        result["workloads"][work.name] = compared(work, turns, has_torch)
+    result["machine"] |= machines(list(result["workloads"].values()))
     if not options.only:
         result["alone"] = alone(turns, options.quick)
         result["forms"] = forms(turns, options.quick)

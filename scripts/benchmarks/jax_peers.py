@@ -1,25 +1,35 @@
-"""Plain JAX and Flax, as one writes it by hand: a loop of jitted steps, and one vmapped scan."""
+"""Plain JAX and Flax, as one writes it by hand: a loop of jitted steps, one vmapped scan, and a
+program for small networks on CPU alone."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 from workloads import Workload
 
 
-def functions(work: Workload) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """(init, step) of one member: init(key) -> state; step(rate, state, batch) -> state, loss."""
+def functions(work: Workload, flat: bool = False) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """(init, step) of one member: init(key) -> state; step(rate, state, batch) -> state, loss.
+
+    Args:
+      flat: whether weights are kept, and stepped by Adam, as vectors.
+    """
     model = work.model
     mode = work.mode
+    x = jnp.zeros((1, *work.shape), jnp.int32 if work.tokens else jnp.float32)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, **mode))["params"]
 
     def init(key: Any) -> Any:
-        x = jnp.zeros((1, *work.shape), jnp.int32 if work.tokens else jnp.float32)
         other = dict(model.init(key, x, **mode))
         params = other.pop("params")
+        params = jax.tree.map(jnp.ravel, params) if flat else params
         return params, other, optax.adam(0.0).init(params)
 
     def step(rate: Any, state: Any, batch: Any) -> Any:
@@ -27,6 +37,7 @@ def functions(work: Workload) -> tuple[Callable[..., Any], Callable[..., Any]]:
         x, y = batch
 
         def loss(params: Any) -> Any:
+            params = jax.tree.map(lambda a, own: a.reshape(own.shape), params, shapes)
             out, changed = model.apply({"params": params, **other}, x, mutable=list(other), **mode)
             return optax.softmax_cross_entropy_with_integer_labels(out, y).mean(), changed
 
@@ -60,6 +71,28 @@ def plain(work: Workload) -> tuple[Callable[[], Any], int]:
         return jax.vmap(one)(keys, rates)[1]
 
     return lambda: jax.block_until_ready(train(rates, data)), work.members * steps
+
+
+def by_hand(work: Workload) -> tuple[Callable[[], Any], int]:
+    """What one may come to for a small network on CPU: a part of the population on every core, one
+    member after the other, weights flat; initialised and trained, and nothing else done."""
+    init, step = functions(work, flat=True)
+    used = math.gcd(work.members, jax.device_count())
+    devices = jax.devices()[:used]
+    mesh = jax.make_mesh((used,), ("all",), axis_types=(AxisType.Auto,), devices=devices)
+    x, y = jax.device_put(batches(work), NamedSharding(mesh, P()))
+    rates = jax.device_put(work.rates(), NamedSharding(mesh, P("all")))
+
+    def train(rates: Any, x: Any, y: Any) -> Any:
+        def one(rate: Any) -> Any:
+            one_step = lambda i, state: step(rate, state, (x[i], y[i]))[0]
+            return jax.lax.fori_loop(0, work.steps, one_step, init(jax.random.key(0)))[0]
+
+        return jax.lax.map(one, rates)
+
+    specs = {"in_specs": (P("all"), P(), P()), "out_specs": P("all")}
+    train = jax.jit(jax.shard_map(train, mesh=mesh, check_vma=False, **specs))
+    return lambda: jax.block_until_ready(train(rates, x, y)), work.members * work.steps
 
 
 def loop(work: Workload) -> tuple[Callable[[], Any], int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,33 +30,23 @@ def name() -> str:
     return f"{model or platform.processor() or platform.machine()}, {cores} cores"
 
 
-def best(run: Callable[[], Any], repeats: int) -> float:
-    run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def matmul_rate(repeats: int = 10) -> dict[str, float]:
-    """FLOP/s of a large float32 product, by library."""
+def limits(repeats: int = 5) -> dict[str, tuple[Callable[[], Any], float]]:
+    """What to time for the machine's limits, and how many FLOPs or bytes, read and written, that
+    is: a large float32 product by either library, and a copy."""
     a = np.random.default_rng(0).random((SIDE, SIDE), np.float32)
-    on_device = jnp.asarray(a)
+    on_device, long = jnp.asarray(a), [jnp.zeros(BYTES // 4, jnp.float32)]
     product = jax.jit(jnp.matmul)
+    moved = jax.jit(lambda a: a + 1, donate_argnums=0)  # new memory would cost more than the copy
     runs = {
-        "JAX": lambda: jax.block_until_ready(product(on_device, on_device)),
-        "NumPy": lambda: a @ a,
+        "JAX": (lambda: product(on_device, on_device), 2.0 * SIDE**3),
+        "NumPy": (lambda: a @ a, 2.0 * SIDE**3),
+        "copy": (lambda: long.append(moved(long.pop())) or long, 2.0 * BYTES),
     }
-    return {name: 2 * SIDE**3 / best(run, repeats) for name, run in runs.items()}
 
+    def again(once: Callable[[], Any]) -> Callable[[], Any]:
+        return lambda: [jax.block_until_ready(once()) for _ in range(repeats)]
 
-def copy_bandwidth(repeats: int = 5) -> float:
-    """Bytes read and written a second."""
-    a = jnp.zeros(BYTES // 4, jnp.float32)
-    double = jax.jit(lambda a: a + 1)
-    return 2 * BYTES / best(lambda: jax.block_until_ready(double(a)), repeats)
+    return {name: (again(once), repeats * count) for name, (once, count) in runs.items()}
 
 
 def needs(work: Workload) -> tuple[float, float]:

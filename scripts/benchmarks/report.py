@@ -14,6 +14,7 @@ NAMES = {
     "loop": "loop of jitted steps",
     "torch": "PyTorch loop",
     "torch_vmap": "torch.func.vmap",
+    "by_hand": "by hand, for this machine",
     "one": "plain jitted scan, one member",
 }
 
@@ -56,9 +57,11 @@ def table(result: dict[str, Any]) -> str:
             wanted = row["targets"].get(runner, "")
             lines.append(f"| {title} | {NAMES[runner]} | {own['us']:.0f} | {said} | {wanted} |")
             title = ""
+        reached = row["roofline"]
         lines.append(
             f"| | roofline ({row['bound']}) | {row['roofline_us']:.0f} | "
-            f"{row['fraction']:.2f} of it reached | {row['targets'].get('roofline', '')} |"
+            f"{reached['median']:.2f} of it reached ({reached['low']:.2f} to "
+            f"{reached['high']:.2f}) | {row['targets'].get('roofline', '')} |"
         )
     for name, against in result.get("alone", {}).items():
         lines += [
@@ -122,7 +125,7 @@ def chart(result: dict[str, Any], path: Path) -> None:
             times = own["ratio"]["median"]
             label = None if runner in labelled else NAMES[runner]
             axes.barh(y, times, 0.8, color=colours[runner], label=label)
-            axes.text(times * 1.03, y, f"{times:.1f}", va="center", fontsize=8)
+            axes.text(times * 1.03, y, f"{times:.3g}", va="center", fontsize=8)
             labelled.add(runner)
             y += 1
         ticks.append((start + y - 1) / 2)
@@ -132,7 +135,7 @@ def chart(result: dict[str, Any], path: Path) -> None:
     axes.set_xscale("log")
     axes.set_xlabel(f"time a member-step, vtune = 1 ({result['machine']['name']})")
     axes.set_xlim(right=2 * axes.get_xlim()[1])  # room for the longest bar's number
-    figure.legend(fontsize=8, loc="outside upper center", ncols=len(labelled))
+    figure.legend(fontsize=8, loc="outside upper center", ncols=3)
     figure.savefig(path, dpi=150)
 
 

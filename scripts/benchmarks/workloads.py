@@ -110,6 +110,7 @@ class Workload:
         return np.geomspace(1e-4, 1e-2, self.members).astype(np.float32)
 
 
+_SMALL = ("plain", "loop", "by_hand", "torch", "torch_vmap")
 WORKLOADS = {
     w.name: w
     for w in (
@@ -119,6 +120,7 @@ WORKLOADS = {
             batch=32,
             members=256,
             steps=100,
+            peers=_SMALL,
             targets={"torch": 15, "torch_vmap": 2.5, "loop": 10},
         ),
         Workload(
@@ -127,6 +129,7 @@ WORKLOADS = {
             batch=64,
             members=64,
             steps=100,
+            peers=_SMALL,
             targets={"torch": 5, "torch_vmap": 2.5, "plain": 1.5, "roofline": 0.6},
         ),
         Workload(
@@ -135,6 +138,7 @@ WORKLOADS = {
             batch=128,
             members=64,
             steps=20,
+            peers=_SMALL,
             targets={"torch": 3},
         ),
         Workload(
