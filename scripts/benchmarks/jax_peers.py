@@ -23,11 +23,16 @@ def functions(work: Workload, flat: bool = False) -> tuple[Callable[..., Any], C
     """
     model = work.model
     mode = work.mode
-    x = jnp.zeros((1, *work.shape), jnp.int32 if work.tokens else jnp.float32)
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, **mode))["params"]
+
+    def variables(key: Any) -> dict[str, Any]:
+        x = jnp.zeros((1, *work.shape), jnp.int32 if work.tokens else jnp.float32)
+        return dict(model.init(key, x, **mode))
+
+    # Only where it is needed: the time to trace it would count in a peer's cold start.
+    shapes = jax.eval_shape(variables, jax.random.key(0))["params"] if flat else None
 
     def init(key: Any) -> Any:
-        other = dict(model.init(key, x, **mode))
+        other = variables(key)
         params = other.pop("params")
         params = jax.tree.map(jnp.ravel, params) if flat else params
         return params, other, optax.adam(0.0).init(params)
@@ -37,7 +42,8 @@ def functions(work: Workload, flat: bool = False) -> tuple[Callable[..., Any], C
         x, y = batch
 
         def loss(params: Any) -> Any:
-            params = jax.tree.map(lambda a, own: a.reshape(own.shape), params, shapes)
+            if flat:
+                params = jax.tree.map(lambda a, own: a.reshape(own.shape), params, shapes)
             out, changed = model.apply({"params": params, **other}, x, mutable=list(other), **mode)
             return optax.softmax_cross_entropy_with_integer_labels(out, y).mean(), changed
 
