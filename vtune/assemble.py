@@ -18,7 +18,7 @@ from vtune.contracts import (
 )
 from vtune.keys import IMPL, augment_key
 from vtune.learner import Learner
-from vtune.lowering import check_lowering, lower, lower_once
+from vtune.lowering import check_lowering, lower, lower_once, lower_update
 from vtune.metrics import Metric, expand
 from vtune.once import once
 from vtune.totals import is_rows
@@ -187,7 +187,7 @@ def assemble(net: Net, parts: Parts) -> Learner:
         objective = lower(value_of, parts.lowering)
         (value, (other, seen)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
         _check_summable(seen)
-        updates, opt_state = transformation(h).update(
+        updates, opt_state = lower_update(transformation(h).update, parts.lowering)(
             grads,
             state.opt_state,
             state.params,

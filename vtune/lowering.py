@@ -1,10 +1,12 @@
-"""Replaces what is slow under vmap or inside a loop: convolution, pooling, drawing numbers.
+"""Replaces what is slow under vmap or inside a loop: convolution, pooling, drawing numbers; and
+an optimizer's divisions.
 
     trace f to its equations (a jaxpr)
     for each equation:  a convolution -> slices and matrix products (convolution.py, which chooses
                                          strips.py or winograd.py)
                         a pooling -> slices and comparisons (pooling.py)
                         a draw of threefry's -> the same bits by straight code (threefry.py)
+                        an optimizer's division by one number -> a multiplication (division.py)
                         a loop, branch or remat that holds one -> rebuilt around its new body
                         anything else -> as it was
 
@@ -21,7 +23,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from vtune import convolution, pooling, threefry
+from vtune import convolution, division, pooling, threefry
 from vtune.equations import bind, evaluate, inner, opened
 from vtune.types import PyTree
 
@@ -39,6 +41,7 @@ _KNOWN = {
     "winograd": _PATCHES
     | {"conv_general_dilated": functools.partial(convolution.convolve, fewer=True)},
 }
+_UPDATE = {"div": division.divide}
 _Known = Mapping[str, Callable[..., Any]]  # by primitive
 _Walk = Callable[[Any, Sequence[Any]], list[Any]]  # of a traced function and its arguments
 
@@ -80,21 +83,7 @@ def lower(f: Callable[..., PyTree], lowering: str = "auto") -> Callable[..., PyT
     @functools.wraps(f)
     def lowered(*args: Any, **kwargs: Any) -> PyTree:
         form = _platforms(lowering, "winograd")
-        if form == "none":
-            return f(*args, **kwargs)
-        leaves, structure = jax.tree.flatten((args, kwargs))
-        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, np.ndarray))]
-
-        def of_arrays(arrays: Sequence[Any]) -> PyTree:
-            filled = list(leaves)
-            for place, array in zip(places, arrays, strict=True):
-                filled[place] = array
-            args, kwargs = jax.tree.unflatten(structure, filled)
-            return f(*args, **kwargs)
-
-        arrays = [leaves[i] for i in places]
-        traced, shapes = jax.make_jaxpr(of_arrays, return_shape=True)(arrays)
-        return jax.tree.unflatten(jax.tree.structure(shapes), _walk(_KNOWN[form], traced, arrays))
+        return f(*args, **kwargs) if form == "none" else _lowered(_KNOWN[form], f, args, kwargs)
 
     return lowered
 
@@ -103,6 +92,18 @@ def lower_once(f: Callable[..., PyTree], lowering: str = "auto") -> Callable[...
     """`lower` for what is computed once a round, without gradients, such as scores: "auto" is
     "patches" on CPU, since Winograd's form takes longer to compile than it saves there."""
     return lower(f, _platforms(lowering, "patches"))
+
+
+def lower_update(f: Callable[..., PyTree], lowering: str = "auto") -> Callable[..., PyTree]:
+    """An optimizer's update, with its divisions by one number as multiplications, where `lower`
+    would replace anything. Its values are those of `f` but for rounding."""
+
+    @functools.wraps(f)
+    def lowered(*args: Any, **kwargs: Any) -> PyTree:
+        form = _platforms(lowering, "winograd")
+        return f(*args, **kwargs) if form == "none" else _lowered(_UPDATE, f, args, kwargs)
+
+    return lowered
 
 
 def _platforms(lowering: str, cpu: str) -> str:
@@ -118,6 +119,25 @@ def check_lowering(lowering: Any) -> None:
         raise ValueError(f"lowering={lowering!r} is none of {', '.join(map(repr, FORMS))}")
 
 
+def _lowered(
+    known: _Known, f: Callable[..., PyTree], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> PyTree:
+    """What `f` returns, with what is known replaced."""
+    leaves, structure = jax.tree.flatten((args, kwargs))
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, np.ndarray))]
+
+    def of_arrays(arrays: Sequence[Any]) -> PyTree:
+        filled = list(leaves)
+        for place, array in zip(places, arrays, strict=True):
+            filled[place] = array
+        args, kwargs = jax.tree.unflatten(structure, filled)
+        return f(*args, **kwargs)
+
+    arrays = [leaves[i] for i in places]
+    traced, shapes = jax.make_jaxpr(of_arrays, return_shape=True)(arrays)
+    return jax.tree.unflatten(jax.tree.structure(shapes), _walk(known, traced, arrays))
+
+
 def _walk(known: _Known, closed: Any, args: Sequence[Any]) -> list[Any]:
     """Runs a traced function's equations one by one, the replacements in place; those that nothing
     comes of are left out, such as the model's own work where its weights are made."""
@@ -130,7 +150,7 @@ def _equation(known: _Known, equation: Any, ins: list[Any]) -> Sequence[Any]:
         out = known[name](*ins, params)
         if out is not None:
             return [out]
-    elif name in _REBUILT and any(map(_holds_known, inner(params))):
+    elif name in _REBUILT and any(_holds(known, body) for body in inner(params)):
         return _REBUILT[name](functools.partial(_walk, known), ins, params)
     drawn = threefry.straight(name, ins, params)
     return bind(equation, ins) if drawn is None else drawn
@@ -198,11 +218,11 @@ _REBUILT: dict[str, Callable[..., Sequence[Any]]] = {
 }
 
 
-def _holds_known(closed: Any) -> bool:
+def _holds(known: _Known, closed: Any) -> bool:
     """Whether a body holds anything that may be replaced, at any depth that is walked."""
     return any(
-        equation.primitive.name in _PATCHES
-        or equation.primitive.name in threefry.DRAWS
-        or (equation.primitive.name in _REBUILT and any(map(_holds_known, inner(equation.params))))
+        (name := equation.primitive.name) in known
+        or name in threefry.DRAWS
+        or (name in _REBUILT and any(_holds(known, body) for body in inner(equation.params)))
         for equation in opened(closed)[0].eqns
     )
