@@ -181,7 +181,9 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x, train=False):
-        x = nn.BatchNorm(use_running_average=not train)(nn.Conv(self.features, (3, 3))(x))
+        # Without a bias: BatchNorm takes it out, so Adam would walk it about by rounding alone.
+        x = nn.Conv(self.features, (3, 3), use_bias=False)(x)
+        x = nn.BatchNorm(use_running_average=not train)(x)
         return nn.Dense(self.n_outputs)(nn.relu(x).mean(axis=(1, 2)))
 
 
