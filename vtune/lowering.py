@@ -41,7 +41,7 @@ _KNOWN = {
     "winograd": _PATCHES
     | {"conv_general_dilated": functools.partial(convolution.convolve, fewer=True)},
 }
-_UPDATE = {"div": division.divide}
+_UPDATE = {form: {"div": division.divide} for form in _KNOWN}
 _Known = Mapping[str, Callable[..., Any]]  # by primitive
 _Walk = Callable[[Any, Sequence[Any]], list[Any]]  # of a traced function and its arguments
 
@@ -79,13 +79,7 @@ def lower(f: Callable[..., PyTree], lowering: str = "auto") -> Callable[..., PyT
       (1, 1, 8, 8)
     """
     check_lowering(lowering)
-
-    @functools.wraps(f)
-    def lowered(*args: Any, **kwargs: Any) -> PyTree:
-        form = _platforms(lowering, "winograd")
-        return f(*args, **kwargs) if form == "none" else _lowered(_KNOWN[form], f, args, kwargs)
-
-    return lowered
+    return _replacing(_KNOWN, f, lowering)
 
 
 def lower_once(f: Callable[..., PyTree], lowering: str = "auto") -> Callable[..., PyTree]:
@@ -97,13 +91,7 @@ def lower_once(f: Callable[..., PyTree], lowering: str = "auto") -> Callable[...
 def lower_update(f: Callable[..., PyTree], lowering: str = "auto") -> Callable[..., PyTree]:
     """An optimizer's update, with its divisions by one number as multiplications, where `lower`
     would replace anything. Its values are those of `f` but for rounding."""
-
-    @functools.wraps(f)
-    def lowered(*args: Any, **kwargs: Any) -> PyTree:
-        form = _platforms(lowering, "winograd")
-        return f(*args, **kwargs) if form == "none" else _lowered(_UPDATE, f, args, kwargs)
-
-    return lowered
+    return _replacing(_UPDATE, f, lowering)
 
 
 def _platforms(lowering: str, cpu: str) -> str:
@@ -117,6 +105,17 @@ def check_lowering(lowering: Any) -> None:
     """Raises ValueError for what is no form."""
     if lowering not in FORMS:
         raise ValueError(f"lowering={lowering!r} is none of {', '.join(map(repr, FORMS))}")
+
+
+def _replacing(
+    by_form: Mapping[str, _Known], f: Callable[..., PyTree], lowering: str
+) -> Callable[..., PyTree]:
+    @functools.wraps(f)
+    def lowered(*args: Any, **kwargs: Any) -> PyTree:
+        form = _platforms(lowering, "winograd")
+        return f(*args, **kwargs) if form == "none" else _lowered(by_form[form], f, args, kwargs)
+
+    return lowered
 
 
 def _lowered(
