@@ -13,6 +13,10 @@ import jax
 
 from vtune.types import Hparams, is_traced
 
+# Into the program that calls it, so that its equations can be told apart there; True, since jax
+# 0.11, is too late for that.
+_INLINE: Any = jax.Inline.JAX_EARLY if hasattr(jax, "Inline") else True
+
 
 def once(f: Callable[..., Any]) -> Callable[..., Any]:
     """The same function; what it is traced to is put in place when it is called again.
@@ -28,7 +32,7 @@ class _Once:
         functools.update_wrapper(self, f)
         self._f = f
         self._read: dict[Any, set[str]] = {}  # by the hyperparameters' form
-        self._jitted = jax.jit(self._trace, inline=True)
+        self._jitted = jax.jit(self._trace, inline=_INLINE)
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         h = _hyperparameters(arguments)

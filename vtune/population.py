@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from vtune.layout import AXIS, Layout, mesh, sharding
 from vtune.refine.base import Refinement
 from vtune.types import Array, FloatArray, IntArray, PyTree
+
+_CUT, _WHOLE = PartitionSpec(AXIS), PartitionSpec()  # along the members; on every device
 
 
 class Population(NamedTuple):
@@ -112,13 +115,8 @@ def over_members(
 
     def sharded(members: PyTree, shared: PyTree) -> PyTree:
         size = _size(members)
-        out = jax.shard_map(
-            chunked,
-            mesh=mesh(devices),
-            in_specs=(PartitionSpec(AXIS), PartitionSpec()),
-            out_specs=PartitionSpec(AXIS),
-            check_vma=False,
-        )(_pad(members, -size % devices), shared)
+        padded = _pad(members, -size % devices)
+        out = _on_devices(chunked, devices, (_CUT, _WHOLE), _CUT)(padded, shared)
         return jax.tree.map(lambda a: a[:size], out)
 
     return sharded
@@ -141,8 +139,37 @@ def replicated(f: Callable[..., PyTree], layout: Layout) -> Callable[..., PyTree
     devices = layout.devices or 1
     if devices == 1:
         return f
-    spec = PartitionSpec()
-    return jax.shard_map(f, mesh=mesh(devices), in_specs=spec, out_specs=spec, check_vma=False)
+    return lambda *args: _on_devices(f, devices, (_WHOLE,) * len(args), _WHOLE)(*args)
+
+
+def _on_devices(
+    f: Callable[..., PyTree],
+    devices: int,
+    specs: tuple[PartitionSpec, ...],
+    out: PartitionSpec,
+) -> Callable[..., PyTree]:
+    """`jax.shard_map` with a spec for every argument of f. Arrays without a number in them are made
+    inside: handed in, they crash XLA's compiler (jaxlib 0.11)."""
+    over = mesh(devices)
+
+    def mapped(*args: PyTree) -> PyTree:
+        leaves, structure = jax.tree.flatten(args)
+        own = [spec for arg, spec in zip(args, specs, strict=True) for _ in jax.tree.leaves(arg)]
+        places = [i for i, leaf in enumerate(leaves) if np.size(leaf)]
+
+        def inside(*full: Array) -> PyTree:
+            given = dict(zip(places, full, strict=True))
+            empty = lambda i: jnp.zeros(
+                NamedSharding(over, own[i]).shard_shape(leaves[i].shape), leaves[i].dtype
+            )
+            parts = [given[i] if i in given else empty(i) for i in range(len(leaves))]
+            return f(*jax.tree.unflatten(structure, parts))
+
+        in_specs = tuple(own[i] for i in places)
+        call = jax.shard_map(inside, mesh=over, in_specs=in_specs, out_specs=out, check_vma=False)
+        return call(*(leaves[i] for i in places))
+
+    return mapped
 
 
 def everywhere(tree: PyTree, layout: Layout) -> PyTree:
