@@ -76,6 +76,10 @@ def warm(h):
     return optax.sgd(optax.warmup_cosine_decay_schedule(0.0, h["lr"], 2, 10))
 
 
+def warm_long(h):
+    return optax.sgd(optax.warmup_cosine_decay_schedule(0.0, h["lr"], 10, 10))
+
+
 def warm_fraction(h):
     steps = int(h["warm"] * 100)
     return optax.sgd(optax.warmup_cosine_decay_schedule(0.0, 0.1, steps, 100))
@@ -287,6 +291,32 @@ CASES = {
         TypeError,
         r"hyperparameter 'warm' is traced",
     ),
+    # what the user's functions were given when they failed
+    "loss_fails": (
+        lambda: tune(data=relabelled(np.zeros((20, 1), int))),
+        ValueError,
+        r"called loss with outputs float32\[16,3\], batch {.*'y': int32\[16,1\]}",
+    ),
+    "model_fails": (
+        lambda: tune(learner(nn.Conv(3, (3, 3)))),
+        ValueError,
+        r"called the model with batch {'x': float32\[16,6\], 'y': int32\[16\]}",
+    ),
+    "optimizer_fails": (
+        lambda: tune(learner(optimizer=optax.sgd)),
+        TypeError,
+        r"called optimizer with h \['lr', 'total_steps', 'steps_per_epoch'\]",
+    ),
+    "measure_fails": (
+        lambda: tune(learner(metrics={"own": vt.metrics.mean(lambda o, b: b["label"])})),
+        KeyError,
+        r"called metrics\['own'\].measure with outputs float32\[24,3\], batch {'x'",
+    ),
+    "metric_fails": (
+        lambda: tune(metric=lambda m: m["f1"], mode="max"),
+        KeyError,
+        r"called metric with metrics {'accuracy': float32\[\], 'loss': float32\[\]}",
+    ),
     # hyperparameters
     "not_in_space": (
         lambda: tune(learner(optimizer=lambda h: optax.sgd(h["lr"], momentum=h["momentum"]))),
@@ -302,6 +332,11 @@ CASES = {
         lambda: tune(learner(optimizer=warm)),
         TypeError,
         r"hyperparameter 'lr' is traced(.|\n)*lambda step: h\[\"lr\"\] \* schedule\(step\)",
+    ),
+    "schedule_wrong_besides": (
+        lambda: tune(learner(optimizer=warm_long)),
+        TypeError,
+        r"hyperparameter 'lr' is traced(.|\n)*it fails too, with: .* positive decay_steps",
     ),
     "schedule_of_two": (
         lambda: tune(learner(optimizer=decaying), RATE),

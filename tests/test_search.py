@@ -146,6 +146,8 @@ GOOD = {"lr": 0.1, "k": 3, "c": 1, "width": 16, "act": "tanh"}
         (lambda: vt.Grid({"width": 2}), ValueError, r"all its choices are always taken"),
         (lambda: vt.Grid({"k": 6, "lr": 1}), ValueError, r"'k' has only 5 values"),
         (lambda: vt.Grid(), ValueError, r"'lr' is continuous; give it a number of points"),
+        (lambda: vt.Grid({"lr": 10**6}), ValueError, r"90,000,000 settings; take fewer points"),
+        (lambda: vt.Random(10**8), ValueError, r"100,000,000 settings; draw fewer, 10,000,000 at"),
         (lambda: vt.Grid(3), TypeError, r"not a dict such as"),
         (lambda: vt.Random(0), ValueError, r"a population has at least 1 member"),
         (lambda: vt.Halton(-3), ValueError, r"n=-3; a population has at least 1"),

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from vtune.contracts import (
+    calling,
     check_call,
     check_collections,
     check_outputs,
@@ -86,8 +87,15 @@ def assemble(net: Net, parts: Parts) -> Learner:
     check_lowering(parts.lowering)
     loss, batch_loss, penalty = parts.loss, parts.batch_loss, parts.penalty
 
+    def apply(
+        key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool
+    ) -> tuple[Outputs, PyTree]:
+        with calling("the model", batch=batch):
+            return net.apply(key, h, params, other, batch, train)
+
     def transformation(h: Hparams) -> optax.GradientTransformationExtraArgs:
-        made = parts.optimizer(h)
+        with calling("optimizer", h=list(h)):
+            made = parts.optimizer(h)
         if isinstance(made, optax.MultiSteps):
             made = made.gradient_transformation()
         if not isinstance(made, optax.GradientTransformation):
@@ -103,7 +111,8 @@ def assemble(net: Net, parts: Parts) -> Learner:
         """(weighted sum, weight) of the loss over the rows of a batch."""
         if batch_loss is not None:
             # Such a loss cannot leave rows out, so a batch with padding does not count.
-            value = jnp.asarray(batch_loss(outputs, batch, h))
+            with calling("batch_loss", outputs=outputs, batch=batch):
+                value = jnp.asarray(batch_loss(outputs, batch, h))
             if value.shape != ():
                 raise ValueError(
                     f"batch_loss returned shape {list(value.shape)}, not one value for the whole "
@@ -112,7 +121,9 @@ def assemble(net: Net, parts: Parts) -> Learner:
             full = jnp.where(jnp.all(weight > 0), jnp.sum(weight), 0.0).astype(value.dtype)
             return jnp.where(full > 0, value * full, 0.0), full
         rows = weight.shape[0]
-        values, weights = per_example(loss(outputs, batch, h), rows)
+        with calling("loss", outputs=outputs, batch=batch):
+            result = loss(outputs, batch, h)
+        values, weights = per_example(result, rows)
         check_pairs(lambda o, b: loss(o, b, h), outputs, batch, values, rows)
         weights = weights * expand(weight, weights).astype(weights.dtype)
         return jnp.sum(jnp.where(weights != 0, values * weights, 0.0)), jnp.sum(weights)
@@ -121,7 +132,8 @@ def assemble(net: Net, parts: Parts) -> Learner:
         """The weights that are scored and shown."""
         if parts.eval_params is None:
             return state.params
-        shown = parts.eval_params(state.opt_state, state.params)
+        with calling("eval_params", opt_state=state.opt_state, params=state.params):
+            shown = parts.eval_params(state.opt_state, state.params)
         return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), shown, state.params)
 
     def init(key: Key, h: Hparams, batch: Batch) -> NetState:
@@ -131,7 +143,8 @@ def assemble(net: Net, parts: Parts) -> Learner:
                 'data = vt.holdout({"x": X, "y": y})'
             )
         drawn = lower_once(lambda key, batch: net.init(key, h, batch), parts.lowering)
-        params, other = drawn(key, batch)
+        with calling("the model", batch=batch):
+            params, other = drawn(key, batch)
         state = NetState(params, other, transformation(h).init(params))
         # What a step returns in a wider type than it took would change the carried types:
         # under x64 Flax makes BatchNorm statistics float32 and returns float64.
@@ -154,7 +167,8 @@ def assemble(net: Net, parts: Parts) -> Learner:
         if parts.augment is None:
             return batch
         change = lambda key, batch: parts.augment(key, batch, h)
-        changed = lower(change, parts.lowering)(augment_key(key), batch)
+        with calling("augment", batch=batch):
+            changed = lower(change, parts.lowering)(augment_key(key), batch)
         if not isinstance(changed, Mapping) or not set(batch) <= set(changed):
             seen = sorted(changed) if isinstance(changed, Mapping) else type(changed).__name__
             raise TypeError(
@@ -170,18 +184,19 @@ def assemble(net: Net, parts: Parts) -> Learner:
         batch = augmented(key, h, batch)
 
         def value_of(params: PyTree) -> tuple[Array, PyTree]:
-            outputs, other = net.apply(key, h, params, state.other, batch, True)
+            outputs, other = apply(key, h, params, state.other, batch, True)
             check_outputs(outputs, rows)
             total, count = loss_totals(outputs, batch, h, weight)
             value = total / count
             if penalty is not None:
-                extra = penalty(params, h)
+                with calling("penalty", params=params):
+                    extra = penalty(params, h)
                 if jnp.shape(extra) != ():
                     raise ValueError(
                         f"penalty returned shape {list(jnp.shape(extra))}, not a scalar; sum it up"
                     )
                 value = value + extra
-            seen = {name: m.measure(outputs, batch, weight) for name, m in train_metrics.items()}
+            seen = _measured("train_metrics", train_metrics, outputs, batch, weight)
             return value, (other, seen)
 
         objective = lower(value_of, parts.lowering)
@@ -204,16 +219,16 @@ def assemble(net: Net, parts: Parts) -> Learner:
 
     def predict(h: Hparams, state: NetState, batch: Batch) -> Outputs:
         key = jax.random.key(0, impl=IMPL)  # for models that sample when they predict
-        return net.apply(key, h, judged(state), state.other, batch, False)[0]
+        return apply(key, h, judged(state), state.other, batch, False)[0]
 
     def judge(h: Hparams, outputs: Outputs, batch: Batch, weight: Weight) -> Totals:
         check_outputs(outputs, weight.shape[0])
-        own = {name: m.measure(outputs, batch, weight) for name, m in metrics.items()}
+        own = _measured("metrics", metrics, outputs, batch, weight)
         return {"loss": loss_totals(outputs, batch, h, weight), **own}
 
     def measure(key: Key, h: Hparams, state: NetState, batch: Batch, weight: Weight) -> Totals:
         def totals(params: PyTree, other: PyTree, batch: Batch, weight: Weight) -> Totals:
-            outputs, _ = net.apply(key, h, params, other, batch, False)
+            outputs, _ = apply(key, h, params, other, batch, False)
             return judge(h, outputs, batch, weight)
 
         return lower_once(totals, parts.lowering)(judged(state), state.other, batch, weight)
@@ -265,6 +280,16 @@ def _named_metrics(who: str, metrics: Any) -> dict[str, Metric]:
         if name == "loss" or name.startswith("train/"):
             raise ValueError(f"{who}: the name {name!r} is taken; choose another")
     return dict(metrics or {})
+
+
+def _measured(
+    kind: str, metrics: Mapping[str, Metric], outputs: Outputs, batch: Batch, weight: Weight
+) -> dict[str, Totals]:
+    totals = {}
+    for name, metric in metrics.items():
+        with calling(f"{kind}[{name!r}].measure", outputs=outputs, batch=batch, weight=weight):
+            totals[name] = metric.measure(outputs, batch, weight)
+    return totals
 
 
 def _check_summable(seen: Mapping[str, Totals]) -> None:

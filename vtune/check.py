@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vtune.carry import Arguments
+from vtune.contracts import calling
 from vtune.data import Data
 from vtune.keys import IMPL, member_key
 from vtune.learner import Learner, first_state, traced_once
@@ -67,11 +68,14 @@ def _traced(
     try:
         return trace(shapes, {})
     except Exception as error:
-        culprits = _culprits(trace, shapes)
+        culprits, other = _culprits(trace, shapes, error)
         if not culprits:
             raise
-        names, said = ", ".join(map(repr, culprits)), _first_line(error)
-        raise TypeError(_TRACED.format(names=names, first=culprits[0], error=said)) from error
+        said = f"JAX said: {_first_line(error)}"
+        if other is not None:
+            said += f"; as a plain number it fails too, with: {_first_line(other)}"
+        names = ", ".join(map(repr, culprits))
+        raise TypeError(_TRACED.format(names=names, first=culprits[0], said=said)) from error
 
 
 _TRACED = """\
@@ -82,33 +86,47 @@ vt.schedules; or lambda step: h["{first}"] * schedule(step), where `schedule` ha
 made without h["{first}"]
   - a dropout rate:            vt.nn.Dropout(h["{first}"])
   - a choice or a shape:       "{first}": vt.Categorical([...]) in the space
-(JAX said: {error})"""
+({said})"""
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _culprits(trace: Callable[..., Any], shapes: dict[str, Any]) -> list[str]:
-    """Traced hyperparameters that cannot stay traced, when all others are plain numbers.
+_NOT_PLAIN = (  # what JAX raises where an array of a program is used as a Python number
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
 
-    Empty where the failure has another cause, so that the user's own error is shown.
+
+def _culprits(
+    trace: Callable[..., Any], shapes: dict[str, Any], first: Exception
+) -> tuple[list[str], Exception | None]:
+    """Traced hyperparameters that cannot stay traced, when all others are plain numbers; and what
+    is wrong besides, if anything.
+
+    No names where the failure has another cause, so that the user's own error is shown.
     """
 
-    def works(traced: list[str], number: Callable[[Any], Any]) -> bool:
+    def failure(traced: list[str], number: Callable[[Any], Any]) -> Exception | None:
         plain = {k: number(s) for k, s in shapes.items() if k not in traced}
         try:
             trace({k: shapes[k] for k in traced}, plain)
-        except Exception:
-            return False
-        return True
+        except Exception as error:
+            return error
+        return None
 
     # Some number that the user's code takes: a rate, a fraction, or a size.
     for value in (1.0, 0.5, 0.1, 1e-3, 1, 2, 8):
         number = lambda s, value=value: type(value)(np.dtype(s.dtype).type(value) or 1)
-        if works([], number):
-            return [name for name in shapes if not works([name], number)]
-    return []
+        other = failure([], number)
+        if other is None:
+            return [name for name in shapes if failure([name], number) is not None], None
+    if isinstance(first, _NOT_PLAIN) and not isinstance(other, _NOT_PLAIN):
+        names = [name for name in shapes if isinstance(failure([name], number), _NOT_PLAIN)]
+        return names, other
+    return [], None
 
 
 def _evaluation_batch(plan: Plan, data: Data | None) -> tuple[PyTree, Any]:
@@ -248,7 +266,8 @@ def _check_metric(plan: Plan, metrics: dict[str, Any]) -> None:
     if callable(plan.metric):
         if "score" in metrics:
             raise ValueError("metric= is a function, so the name 'score' is taken; rename yours")
-        value = plan.metric(metrics)
+        with calling("metric", metrics=metrics):
+            value = plan.metric(metrics)
     elif plan.metric not in metrics:
         raise ValueError(
             f"metric={plan.metric!r} is not recorded on the validation rows; choose one of "

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from vtune.metrics import expand
-from vtune.types import Array, Batch, Outputs, PyTree
+from vtune.types import Array, Batch, Outputs, PyTree, UnknownHyperparameterError
+
+
+@contextlib.contextmanager
+def calling(who: str, **given: PyTree) -> Iterator[None]:
+    """Notes on an error that comes of a user's function what the function was given: where it is
+    an array, its type and shape."""
+    try:
+        yield
+    except UnknownHyperparameterError:  # says it all
+        raise
+    except Exception as error:
+        said = ", ".join(f"{name} {jax.tree.map(_shown, tree)!r}" for name, tree in given.items())
+        error.add_note(f"vtune called {who} with {said}")
+        raise
+
+
+class _Bare(str):
+    __repr__ = str.__str__
+
+
+def _shown(leaf: Any) -> Any:
+    return _Bare(jax.typeof(leaf)) if hasattr(leaf, "dtype") else leaf
 
 
 def call_arguments(call: Callable[..., Any], batch: Batch, train: bool) -> tuple[list, dict]:

@@ -8,6 +8,7 @@ sequence, so that a larger search extends a smaller one.
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from vtune.space import Combination, Space
 from vtune.types import Static, is_whole
 
 MEMBERS = 64  # drawn where neither the search nor the refiner says how many
+MOST = 10**7  # beyond it, drawing alone would fill a host's memory
 
 
 class Cohort(NamedTuple):
@@ -93,7 +95,9 @@ class Grid:
                 raise ValueError(
                     f"Grid: {name!r} is Categorical, all its choices are always taken; leave it out"
                 )
-        tables = [self._table(combination) for combination in space.combinations]
+        axes = [self._axes(combination) for combination in space.combinations]
+        _check_most("Grid", sum(math.prod(map(len, each)) for each in axes), "take fewer points")
+        tables = [list(itertools.product(*each)) for each in axes]
         # Deal in turn until the last combination's table is used up.
         longest = max(len(table) for table in tables)
         turns = [(c, j) for j in range(longest) for c, table in enumerate(tables) if j < len(table)]
@@ -103,7 +107,8 @@ class Grid:
             for combination, own, table in zip(space.combinations, ids, tables, strict=True)
         )
 
-    def _table(self, combination: Combination) -> list[tuple]:
+    def _axes(self, combination: Combination) -> list[np.ndarray]:
+        """The values of every traced hyperparameter."""
         axes = []
         for name, distribution in combination.traced.items():
             points = self.points.get(name)
@@ -115,7 +120,7 @@ class Grid:
                 raise ValueError(f"Grid: {name!r} {error}") from None
             _check_values("Grid", name, points, distribution)
             axes.append(np.unique(distribution.cast(points)))
-        return list(itertools.product(*axes))
+        return axes
 
 
 @dataclass(frozen=True)
@@ -296,6 +301,12 @@ def _check_count(who: str, n: Any, skip: Any) -> None:
         raise ValueError(f"{who}: n={n}; a population has at least 1 member")
     if not is_whole(skip) or skip < 0:
         raise ValueError(f"{who}: skip={skip!r} must be a whole number, 0 or more")
+    _check_most(who, n or MEMBERS, "draw fewer")
+
+
+def _check_most(who: str, count: int, instead: str) -> None:
+    if count > MOST:
+        raise ValueError(f"{who}: {count:,} settings; {instead}, {MOST:,} at most")
 
 
 def _listed(names: Sequence[str]) -> str:
