@@ -80,6 +80,11 @@ def warm_long(h):
     return optax.sgd(optax.warmup_cosine_decay_schedule(0.0, h["lr"], 10, 10))
 
 
+def own_steps(h):
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, 1, h["total_steps"])
+    return optax.sgd(lambda step: h["lr"] * schedule(step))
+
+
 def warm_fraction(h):
     steps = int(h["warm"] * 100)
     return optax.sgd(optax.warmup_cosine_decay_schedule(0.0, 0.1, steps, 100))
@@ -140,7 +145,47 @@ CASES = {
     "metric_typo": (
         lambda: tune(metric="acuracy"),
         ValueError,
-        r"metric='acuracy' does not say .* \['accuracy', 'loss'\]\); choose one of them",
+        r"metric='acuracy' does not say .*; choose one of those that do, \['accuracy', 'loss'\]",
+    ),
+    "metric_of_an_own_learner": (
+        lambda: tune(quadratic(), data=None, epochs=..., steps=3, metric="energy"),
+        ValueError,
+        r"metric='energy' does not say whether higher is better; say mode=\"max\" or",
+    ),
+    "score_kind": (
+        lambda: tune(quadratic()._replace(score=lambda t: t), data=None, epochs=..., steps=3),
+        TypeError,
+        r"the learner's score returned \w*Tracer; return a dict of metrics by name",
+    ),
+    "learner_arguments": (
+        lambda: tune(quadratic()._replace(init=lambda key, h: 1.0), data=None, epochs=..., steps=3),
+        TypeError,
+        r"the learner's init must take the arguments \(key, h, batch\)",
+    ),
+    "metric_option": (
+        lambda: vt.metrics.f1(avg="macro"),
+        TypeError,
+        r"unexpected keyword argument 'avg'; this metric's options are average, ",
+    ),
+    "metric_mean_scalar": (
+        lambda: tune(learner(metrics={"own": vt.metrics.mean(lambda o, b: o.mean())})),
+        ValueError,
+        r"metrics.mean: the function returned shape \[\] for a batch of 24 rows; return a value a",
+    ),
+    "batch_size_range": (
+        lambda: tune(batch_size=vt.Categorical([8, 16])),
+        TypeError,
+        r"write \"batch_size\": Categorical.* into the space, and batch_size=lambda h: h\[\"batch_",
+    ),
+    "epochs_range": (
+        lambda: tune(epochs=vt.Int(1, 3)),
+        TypeError,
+        r"write \"epochs\": Int.* into the space, and epochs=lambda h: h\[\"epochs\"\] beside it",
+    ),
+    "steps_range": (
+        lambda: tune(epochs=..., steps=vt.Int(1, 3)),
+        TypeError,
+        r"steps=Int.*; give one number",
     ),
     # parts of the wrong kind
     "learner_kind": (lambda: tune(MLP()), TypeError, r"learner=MLP is no Learner"),
@@ -224,7 +269,7 @@ CASES = {
     "loss_weights": (
         lambda: tune(learner(loss=lambda o, b, h: (xent(o, b, h), jnp.ones(3)))),
         ValueError,
-        r"values \[16\] with weights \[3\]",
+        r"values \[16\] with weights \[3\]; weights are \[16\](?! or)",
     ),
     "loss_pairs": (
         lambda: tune(
@@ -337,6 +382,15 @@ CASES = {
         lambda: tune(learner(optimizer=warm_long)),
         TypeError,
         r"hyperparameter 'lr' is traced(.|\n)*it fails too, with: .* positive decay_steps",
+    ),
+    "schedule_of_own_steps": (
+        lambda: tune(
+            learner(optimizer=own_steps),
+            {**LR, "epochs": vt.Int(2, 4)},
+            epochs=lambda h: h["epochs"],
+        ),
+        TypeError,
+        r"hyperparameter 'total_steps' is traced(.|\n)*cosine\(h\[\"lr\"\], h\[\"total_steps\"\]\)",
     ),
     "schedule_of_two": (
         lambda: tune(learner(optimizer=decaying), RATE),

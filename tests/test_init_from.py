@@ -165,6 +165,17 @@ def test_weights_that_do_not_fit_are_named(weights, error, says, compilations):
     assert seen.count == 0
 
 
+def test_of_several_trainings_one_gives_the_weights():
+    learner = mlp_learner()
+    first = tune(learner, seeds=2)
+    with pytest.raises(ValueError, match=r"a member of 1 folds and 2 seeds .* a\[fold, seed\]"):
+        tune(learner, init_from=first.best)
+    weights = jax.tree.map(lambda a: a[0, 1], first.best.variables)
+    second = tune(learner, {"lr": vt.Float(1e-8, 1e-7)}, init_from=weights)
+    close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5)
+    jax.tree.map(close, second.best.variables, weights)
+
+
 def test_a_learner_that_cannot_load_says_so():
     with pytest.raises(ValueError, match=r"init_from: this learner has no load function"):
         vt.tune(quadratic(), LR, search=vt.Halton(2), steps=1, init_from={"x": np.ones(1)})

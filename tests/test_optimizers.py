@@ -90,6 +90,21 @@ def test_every_optimizer_equals_a_plain_loop_in_one_sweep(x64):
         assert metrics["loss"] == pytest.approx(member.score, abs=1e-9)
 
 
+def test_an_optimizer_that_asks_for_gradients_gets_them(x64):
+    """Sharpness-aware minimisation by a function of gradients is that by steps in turn."""
+    data = blobs()
+    swept = {}
+    for opaque in (True, False):
+        optimizer = lambda h, opaque=opaque: optax.contrib.sam(
+            optax.sgd(h["lr"]), optax.sgd(0.05), sync_period=2, opaque_mode=opaque
+        )
+        learner = vt.flax_learner(MLP(), optimizer=optimizer, loss=xent)
+        options = {"search": vt.Halton(2), "batch_size": len(data.train)}  # one batch for both
+        swept[opaque] = vt.tune(learner, LR, data, epochs=3 if opaque else 6, **options)
+    for one, other in zip(swept[True], swept[False], strict=True):
+        assert largest_difference(one.variables, other.variables) < 1e-9
+
+
 @pytest.mark.parametrize("which", ["weight average", "schedule free"])
 def test_judged_weights_may_be_others_than_trained_ones(x64, which):
     optimizer, show = {

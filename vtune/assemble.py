@@ -16,6 +16,7 @@ from vtune.contracts import (
     check_outputs,
     check_pairs,
     per_example,
+    taken,
 )
 from vtune.keys import IMPL, augment_key
 from vtune.learner import Learner
@@ -145,7 +146,8 @@ def assemble(net: Net, parts: Parts) -> Learner:
         drawn = lower_once(lambda key, batch: net.init(key, h, batch), parts.lowering)
         with calling("the model", batch=batch):
             params, other = drawn(key, batch)
-        state = NetState(params, other, transformation(h).init(params))
+        with calling("the optimizer's init", params=params):
+            state = NetState(params, other, transformation(h).init(params))
         # What a step returns in a wider type than it took would change the carried types:
         # under x64 Flax makes BatchNorm statistics float32 and returns float64.
         after, _ = jax.eval_shape(lambda s: step(key, h, s, batch), state)
@@ -202,13 +204,15 @@ def assemble(net: Net, parts: Parts) -> Learner:
         objective = lower(value_of, parts.lowering)
         (value, (other, seen)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
         _check_summable(seen)
-        updates, opt_state = lower_update(transformation(h).update, parts.lowering)(
-            grads,
-            state.opt_state,
-            state.params,
-            value=value,
-            grad=grads,
-            value_fn=lambda params, **_: objective(params)[0],
+        update = transformation(h).update
+        known = {  # what some optimizers ask for: line searches, Polyak's step, SAM
+            "value": value,
+            "grad": grads,
+            "value_fn": lambda params, **_: objective(params)[0],
+            "grad_fn": lambda params, *_: jax.grad(objective, has_aux=True)(params)[0],
+        }
+        updates, opt_state = lower_update(update, parts.lowering)(
+            grads, state.opt_state, state.params, **taken(update, known)
         )
         params = optax.apply_updates(state.params, updates)
         return NetState(params, other, opt_state), {"loss": value, **seen}
@@ -250,7 +254,7 @@ def assemble(net: Net, parts: Parts) -> Learner:
         return net.variables(judged(state), state.other)
 
     every = {**train_metrics, **metrics}
-    modes = tuple((name, getattr(metric, "mode", "max")) for name, metric in every.items())
+    modes = {"loss": "min"} | {n: getattr(metric, "mode", "max") for n, metric in every.items()}
     return Learner(
         init,
         step,
@@ -259,7 +263,7 @@ def assemble(net: Net, parts: Parts) -> Learner:
         predict,
         variables,
         check,
-        modes,
+        tuple(modes.items()),
         summarise if train_metrics else None,
         load,
         judge,

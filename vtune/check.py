@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -75,18 +75,26 @@ def _traced(
         if other is not None:
             said += f"; as a plain number it fails too, with: {_first_line(other)}"
         names = ", ".join(map(repr, culprits))
-        raise TypeError(_TRACED.format(names=names, first=culprits[0], said=said)) from error
+        ways = _OWN_STEPS if culprits[0] == "total_steps" else _WAYS
+        ways = ways.format(first=culprits[0])
+        raise TypeError(_TRACED.format(names=names, ways=ways, said=said)) from error
 
 
 _TRACED = """\
 hyperparameter {names} is traced (an array inside the program), but was used as a plain Python \
 number: in `if`, in a comparison, with float() or int(), or as a shape. Write instead
+{ways}
+({said})"""
+_WAYS = """\
   - a learning-rate schedule:  vt.schedules.cosine(h["{first}"], h["total_steps"]) or another of \
 vt.schedules; or lambda step: h["{first}"] * schedule(step), where `schedule` has peak 1 and is \
 made without h["{first}"]
   - a dropout rate:            vt.nn.Dropout(h["{first}"])
-  - a choice or a shape:       "{first}": vt.Categorical([...]) in the space
-({said})"""
+  - a choice or a shape:       "{first}": vt.Categorical([...]) in the space"""
+_OWN_STEPS = """\
+  - a learning-rate schedule:  vt.schedules.cosine(h["lr"], h["total_steps"]) or another of \
+vt.schedules, since members that have their own epochs have their own steps
+  - one length for all:        epochs= a number"""
 
 
 def _first_line(error: Exception) -> str:
@@ -169,7 +177,13 @@ def _one_member(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams
     if learner.summarise is None:
         _check_step_metrics(step_metrics)
     rows, weight = _evaluation_batch(plan, data)
-    metrics = dict(learner.score(learner.measure(key, h, state, rows, weight)))
+    metrics = learner.score(learner.measure(key, h, state, rows, weight))
+    if not isinstance(metrics, Mapping):
+        raise TypeError(
+            f"the learner's score returned {type(metrics).__name__}; return a dict of metrics by "
+            'name: {"loss": value}'
+        )
+    metrics = dict(metrics)
     if learner.predict is not None:
         learner.predict(h, state, rows)
     _check_metric(plan, metrics)

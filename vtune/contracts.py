@@ -84,9 +84,10 @@ def per_example(result: Any, rows: int) -> tuple[Array, Array]:
         return values, jnp.ones_like(values)
     weights = jnp.asarray(weights, values.dtype)
     if weights.shape not in (values.shape, values.shape[:1]):
+        fitting = dict.fromkeys((str(list(values.shape)), f"[{rows}]"))  # one where they are equal
         raise ValueError(
             f"loss returned values {list(values.shape)} with weights {list(weights.shape)}; "
-            f"weights are {list(values.shape)} or [{rows}]"
+            f"weights are {' or '.join(fitting)}"
         )
     return values, expand(weights, values) if weights.ndim < values.ndim else weights
 
@@ -134,6 +135,14 @@ def check_call(who: str, function: Any, arguments: str) -> None:
         raise TypeError(f"{who} must take the arguments ({arguments})") from None
     except ValueError:  # built-in functions may have no signature
         pass
+
+
+def taken(function: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, Any]:
+    """Those keyword arguments that a function takes."""
+    parameters = inspect.signature(function).parameters
+    if any(p.kind == inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return keywords
+    return {name: value for name, value in keywords.items() if name in parameters}
 
 
 def check_outputs(outputs: Outputs, rows: int) -> None:

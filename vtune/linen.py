@@ -36,8 +36,9 @@ def flax_learner(
         `deterministic` is passed where it is taken. Other collections than `params`, such as
         BatchNorm statistics, are carried per member.
       optimizer: a function of the hyperparameters that returns an Optax transformation. For
-        schedules, `h["total_steps"]` and `h["steps_per_epoch"]` are there as whole numbers. A
-        schedule that compares its arguments in Python (warmup_cosine_decay_schedule) is made
+        schedules, `h["total_steps"]` and `h["steps_per_epoch"]` are there as whole numbers (the
+        first is traced where members have their own epochs). `vt.schedules` take traced numbers;
+        a schedule that compares its arguments in Python (warmup_cosine_decay_schedule) is made
         with peak 1 and multiplied: `lambda step: h["lr"] * schedule(step)`.
       loss: (outputs, batch, h) -> values [batch, ...], or (values, weights). Training minimises
         the weighted mean.

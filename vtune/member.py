@@ -100,7 +100,12 @@ class Member:
                 f"sweep.rerun({self.index}) trains it again up to there"
             )
         cohort, slot = self._place
-        return pick(self._sweep._populations[cohort].state, slot, self._sweep._plan.trainings)
+        return pick(self._sweep._populations[cohort].state, slot, self.trainings)
+
+    @property
+    def trainings(self) -> Trainings | None:
+        """Its folds and seeds; None where it is a single training."""
+        return self._sweep._plan.trainings
 
     @property
     def variables(self) -> PyTree:
@@ -109,8 +114,7 @@ class Member:
         show = self._sweep.learner.variables
         if show is None:
             return self.state
-        alone = self._sweep._plan.trainings is None
-        return (show if alone else jax.vmap(jax.vmap(show)))(self.state)
+        return (show if self.trainings is None else jax.vmap(jax.vmap(show)))(self.state)
 
     def predict(self, x: Any) -> PyTree:
         """The model's outputs `[rows, ...]` for an array (the entry `x`) or a dict of arrays.
@@ -119,7 +123,7 @@ class Member:
         several folds or seeds each training predicts: `[folds, seeds, rows, ...]`.
         """
         batch, scaling = checked_rows(x, self._sweep._rows or {}), self._sweep._scaling
-        trainings = self._sweep._plan.trainings
+        trainings = self.trainings
         if trainings is None:
             return self._outputs(apply_scaling(scaling, batch))
         state, outputs = self.state, []

@@ -54,9 +54,10 @@ def checked_rows(x: Any, rows: dict[str, Any]) -> dict[str, np.ndarray]:
     batch = {k: np.asarray(v) for k, v in (x if isinstance(x, dict) else {"x": x}).items()}
     for name, array in batch.items():
         if name in rows and array.shape[1:] != tuple(rows[name][0]):
+            wanted = ", ".join(map(str, ("rows", *rows[name][0])))
             raise ValueError(
                 f"predict: {name!r} has shape {list(array.shape)}; in training a row was "
-                f"{rows[name][0]}, so give [rows, *{rows[name][0]}] (one row: x[None])"
+                f"{rows[name][0]}, so give [{wanted}] (one row: x[None])"
             )
     lengths = {name: len(array) if array.ndim else 0 for name, array in batch.items()}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():

@@ -14,7 +14,9 @@ from vtune.alone import starting
 from vtune.budget import most_epochs, stopping_of, with_total_steps
 from vtune.carry import Arguments, Path
 from vtune.check import Found, check_labels, check_metrics
+from vtune.contracts import check_call
 from vtune.data import Data, check_finite
+from vtune.distributions import Categorical
 from vtune.execute import inspect, outputs
 from vtune.folds import Folds
 from vtune.hints import many_combinations
@@ -33,6 +35,12 @@ from vtune.types import Hparams, Static, UnknownHyperparameterError, is_whole
 from vtune.weights import plain
 
 EVAL_ROWS = 1024  # scored at once, unless eval_batch_size= says otherwise
+_LEARNERS = {  # what the functions of a learner are given
+    "init": "key, h, batch",
+    "step": "key, h, state, batch",
+    "measure": "key, h, state, batch, weight",
+    "score": "totals",
+}
 MANY_COHORTS = 16  # with more, the time to compile is predicted
 # Compiling took 12 times as long as checking, for 18 cohorts of an MLP on 2 CPU cores.
 COMPILE_PER_CHECK = 12
@@ -89,6 +97,8 @@ def prepare(
             f"data={type(data).__name__} is no Data; write vt.holdout({{'x': X, 'y': y}}) or "
             "vt.split(train, valid), or vt.kfold({'x': X, 'y': y}, k=5)"
         )
+    for name, takes in _LEARNERS.items():
+        check_call(f"the learner's {name}", getattr(learner, name), takes)
     checked = parse(space)
     mode = _mode(learner, metric, mode)
     if not is_whole(seed) or not 0 <= seed < 2**32:
@@ -177,11 +187,13 @@ def _mode(learner: Learner, metric: Any, mode: Any) -> str:
     if not isinstance(metric, str) and not callable(metric):
         raise TypeError(f"metric={metric!r} is neither a name nor a function of the metrics")
     if mode is None:
-        known = {"loss": "min", **dict(learner.modes)}
+        own = dict(learner.modes)
+        known = {"loss": "min", **own}
         if metric not in known:
+            others = f"choose one of those that do, {sorted(own)}, or " if own else ""
             raise ValueError(
-                f"metric={metric!r} does not say whether higher is better (those that do: "
-                f'{sorted(known)}); choose one of them, or say mode="max" or mode="min"'
+                f"metric={metric!r} does not say whether higher is better; {others}"
+                'say mode="max" or mode="min"'
             )
         return known[metric]
     if mode not in ("max", "min"):
@@ -197,6 +209,7 @@ def _length(
         both = "neither is" if epochs is None else "both are"
         raise ValueError(f"epochs= or steps= must be given, one of them; {both}")
     for name, value in (("epochs", epochs), ("steps", steps)):
+        _check_no_range(name, value)
         if value is not None and (not is_whole(value) or value < 1):
             raise ValueError(f"{name}={value!r} must be a whole number, 1 or more")
     if data is None:
@@ -225,11 +238,24 @@ def _batch_size(cohort: Cohort, batch_size: Any) -> int:
                 f"batch_size reads {error.name!r}, which is not structural; write "
                 "vt.Categorical([...]) or a fixed value for it in the space"
             ) from None
+    _check_no_range("batch_size", size)
     if not is_whole(size):
         raise TypeError(f"batch_size={size!r} is not a whole number")
     if size < 1:
         raise ValueError(f"batch_size={size} must be 1 or more")
     return int(size)
+
+
+def _check_no_range(name: str, value: Any) -> None:
+    """A range belongs into the space."""
+    if not isinstance(value, Categorical) and not hasattr(value, "from_unit"):
+        return
+    instead = (
+        f'write "{name}": {value!r} into the space, and {name}=lambda h: h["{name}"] beside it'
+    )
+    if name == "steps":
+        instead = "give one number for all members"
+    raise TypeError(f"{name}={value!r} is not a whole number; {instead}")
 
 
 def _trainings(data: Data | None, seeds: Any) -> Trainings | None:
@@ -271,6 +297,12 @@ def _weights(learner: Learner, init_from: Any) -> Any:
         return None
     if learner.load is None:
         raise ValueError("init_from: this learner has no load function; give Learner(load=...)")
+    several = init_from.trainings if isinstance(init_from, Member) else None
+    if several is not None:
+        raise ValueError(
+            f"init_from: a member of {several.folds} folds and {several.seeds} seeds has as many "
+            "weights; give those of one: jax.tree.map(lambda a: a[fold, seed], member.variables)"
+        )
     tree = plain(init_from.variables if isinstance(init_from, Member) else init_from)
     if not isinstance(tree, dict) or not jax.tree.leaves(tree):
         raise TypeError(

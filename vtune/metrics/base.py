@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,6 +38,12 @@ class Metric:
     def __call__(self, *args: Any, **kwargs: Any) -> Metric:
         if self.options is None:
             raise TypeError("this metric has no options; give it as it is, without calling it")
+        takes = inspect.signature(self.options)
+        try:
+            takes.bind(*args, **kwargs)
+        except TypeError as error:
+            names = ", ".join(takes.parameters)
+            raise TypeError(f"{error}; this metric's options are {names}") from None
         return self.options(*args, **kwargs)
 
 
@@ -56,7 +63,12 @@ def mean(
     """The weighted mean of `value(outputs, batch)`, `[batch, ...]`."""
 
     def measure(outputs: Outputs, batch: Batch, weight: Weight) -> Totals:
-        values = value(outputs, batch)
+        values = jnp.asarray(value(outputs, batch))
+        if values.ndim == 0 or values.shape[0] != weight.shape[0]:
+            raise ValueError(
+                f"metrics.mean: the function returned shape {list(values.shape)} for a batch of "
+                f"{weight.shape[0]} rows; return a value a row, without .mean()"
+            )
         weights = expand(weight, values).astype(values.dtype)
         # where, not a product alone: padding may be NaN and must not count
         return jnp.sum(jnp.where(weights > 0, values * weights, 0.0)), jnp.sum(weights)
