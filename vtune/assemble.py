@@ -205,14 +205,13 @@ def assemble(net: Net, parts: Parts) -> Learner:
         (value, (other, seen)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
         _check_summable(seen)
         update = transformation(h).update
-        known = {  # what some optimizers ask for: line searches, Polyak's step, SAM
-            "value": value,
-            "grad": grads,
-            "value_fn": lambda params, **_: objective(params)[0],
-            "grad_fn": lambda params, *_: jax.grad(objective, has_aux=True)(params)[0],
-        }
+        # Line searches and Polyak's step take these, SAM the other, which a line search would hand
+        # on to the loss.
+        again = lambda params, **_: objective(params)[0]
+        offered = {"value": value, "grad": grads, "value_fn": again}
+        asked = {"grad_fn": lambda params, *_: jax.grad(objective, has_aux=True)(params)[0]}
         updates, opt_state = lower_update(update, parts.lowering)(
-            grads, state.opt_state, state.params, **taken(update, known)
+            grads, state.opt_state, state.params, **taken(update, offered, asked)
         )
         params = optax.apply_updates(state.params, updates)
         return NetState(params, other, opt_state), {"loss": value, **seen}

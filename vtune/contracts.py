@@ -137,12 +137,15 @@ def check_call(who: str, function: Any, arguments: str) -> None:
         pass
 
 
-def taken(function: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, Any]:
-    """Those keyword arguments that a function takes."""
+def taken(
+    function: Callable[..., Any], offered: dict[str, Any], asked: dict[str, Any]
+) -> dict[str, Any]:
+    """The keyword arguments that a function takes: of `offered` all that it can take, of `asked`
+    those that it has by name."""
     parameters = inspect.signature(function).parameters
-    if any(p.kind == inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-        return keywords
-    return {name: value for name, value in keywords.items() if name in parameters}
+    if not any(p.kind == inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        offered = {name: value for name, value in offered.items() if name in parameters}
+    return offered | {name: value for name, value in asked.items() if name in parameters}
 
 
 def check_outputs(outputs: Outputs, rows: int) -> None:
