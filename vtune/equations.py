@@ -34,10 +34,17 @@ def evaluate(
     closed: Any,
     args: Sequence[Any],
     run: Callable[[Equation, list[Any]], Sequence[Any]] = bind,
+    consts: Sequence[Any] | None = None,
 ) -> list[Any]:
-    """Runs a traced function's equations one by one, those that its results come of."""
-    jaxpr, consts = opened(closed)
-    values: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
+    """Runs a traced function's equations one by one, those that its results come of.
+
+    Args:
+      consts: in the place of its own.
+    """
+    jaxpr, own = opened(closed)
+    values: dict[Any, Any] = dict(
+        zip(jaxpr.constvars, own if consts is None else consts, strict=True)
+    )
     values |= zip(jaxpr.invars, args, strict=True)
     return evaluate_some(needed(jaxpr.eqns, jaxpr.outvars), jaxpr.outvars, values, run)
 

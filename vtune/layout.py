@@ -21,8 +21,9 @@ class Layout:
     Args:
       chunk: how many members one vmap holds, chunks one after the other. A number (1 is a plain
         loop, `lax.map`); None, all of a device's members at once; "fit", as many as fit into
-        memory, for which up to two programs are compiled and thrown away; "auto", 1 on a CPU,
-        where one member after the other stays in cache, and "fit" elsewhere.
+        memory, for which up to two programs are compiled and thrown away; "auto", on a
+        CPU one after the other, or a few abreast that a core's cache holds (`abreast.py`); "fit"
+        elsewhere.
       devices: how many local devices share the population; None all of them.
       memory: bytes that the program may take: on a CPU in all, elsewhere on each device. None
         what is there.
@@ -48,7 +49,9 @@ class Layout:
 
     @property
     def width(self) -> int | None:
-        """Members of one vmap; None all of a device's."""
+        """Members of one vmap; None all of a device's. "auto" is left on a CPU only."""
+        if self.chunk == "auto":
+            return 1
         return self.chunk if isinstance(self.chunk, int) else None
 
 
@@ -78,8 +81,8 @@ def resolve_layout(layout: Any, size: int) -> Layout:
     if layout.devices is not None and layout.devices > there:
         raise ValueError(f"layout: {layout.devices} devices asked for, {there} are there")
     chunk = layout.chunk
-    if chunk == "auto":
-        chunk = 1 if jax.default_backend() == "cpu" else "fit"
+    if chunk == "auto" and jax.default_backend() != "cpu":
+        chunk = "fit"
     return Layout(chunk, min(layout.devices or there, size), layout.memory)
 
 

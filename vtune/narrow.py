@@ -29,6 +29,7 @@ _BY_PLACE = """
     expm1 floor ge gt integer_pow is_finite le log log1p logistic lt max min mul ne neg nextafter
     not or pow rem round rsqrt select_n sign sin sqrt square sub tanh xor
 """
+BY_PLACE = frozenset(_BY_PLACE.split())
 
 
 def fori_loop(
@@ -36,7 +37,7 @@ def fori_loop(
 ) -> PyTree:
     """`lax.fori_loop`, with the narrow arrays among what is carried flat on CPU."""
     leaves, structure = jax.tree.flatten(start)
-    shapes = [leaf.shape if _is_narrow(leaf) else None for leaf in leaves]
+    shapes = [leaf.shape if is_narrow(leaf) else None for leaf in leaves]
     if jax.default_backend() != "cpu" or not any(shapes):
         return lax.fori_loop(lower, upper, body, start)
 
@@ -56,7 +57,7 @@ def fori_loop(
     return jax.tree.unflatten(structure, each(lambda leaf, shape: leaf.reshape(shape), ended))
 
 
-def _is_narrow(leaf: Array) -> bool:
+def is_narrow(leaf: Array) -> bool:
     return (
         jnp.issubdtype(leaf.dtype, jnp.floating)
         and leaf.size >= FEWEST
@@ -93,7 +94,7 @@ class _Flat:
             return bind(equation, ins)
         if name == "broadcast_in_dim" and np.ndim(ins[0]) == 0:
             return [self.shaped(jnp.asarray(ins[0]), shape)]
-        if name in _BY_PLACE.split() and all(np.shape(a) in ((), shape) for a in ins):
+        if name in BY_PLACE and all(np.shape(a) in ((), shape) for a in ins):
             flat = [self.flat(a) if np.shape(a) else a for a in ins]
             return [self.shaped(bind(equation, flat)[0], shape)]
         return bind(equation, ins)

@@ -9,6 +9,7 @@ run = initialise all members when first is 0, then
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vtune import narrow, stopping
+from vtune import abreast, narrow, stopping
 from vtune.begin import begin
 from vtune.carry import Arguments, Carry
 from vtune.decide import leading, refine, shrink
@@ -239,35 +240,49 @@ def _train(
         periods, pieces = pace.cohort.steps // plan.rounds // period, period // chunk
 
     def training_steps(
-        cohort: CohortPlan, place: Place | None, member: Any, loop: Any, rows: Any, shared: Any
+        cohort: CohortPlan,
+        together: int,
+        place: Place | None,
+        member: Any,
+        loop: Any,
+        rows: Any,
+        shared: Any,
     ) -> Any:
         own_id, traced, live = member
-        seed, offset, count, sizes = shared
+        seed, offset, count, sizes, turned = shared
         h, key = cohort.h(traced), training_key(seed, own_id, place)
         length = chunk if even else count  # static where it can be
         if sizes is not None and place is not None:
             length = jnp.where(awake(own_id, place.fold, sizes), length, 0)
 
-        def one_step(j: Array, loop: Any) -> Any:
+        def one_step(j: Array, batch: Any, loop: Any) -> Any:
             state, died, sums = loop
             step = offset + j
-            state, metrics = learner.step(folded(key, step), h, state, rows(j))
+            state, metrics = learner.step(folded(key, step), h, state, batch)
             healthy = _all_finite(metrics)
             died = jnp.where((died < 0) & ~healthy, step, died)
             return state, died, jax.tree.map(jnp.add, sums, widened(metrics))
 
-        train = lambda loop: narrow.fori_loop(0, length, one_step, loop)
+        if together > 1:
+            return abreast.fori_loop(length, one_step, loop, rows(), turned)
+        train = lambda loop: narrow.fori_loop(
+            0, length, lambda j, loop: one_step(j, rows(j), loop), loop
+        )
         return train(loop) if live is None else lax.cond(live, train, lambda loop: loop, loop)
 
+    together = [_abreast(plan, population, sizes is not None) for population in populations]
     over = [
-        over_all(functools.partial(training_steps, own), plan.trainings, plan.layout, in_place=True)
-        for own in cohorts
+        over_all(
+            functools.partial(training_steps, own, some), plan.trainings, plan.layout, True, some
+        )
+        for own, some in zip(cohorts, together, strict=True)
     ]
 
     def advance(offset: Array, count: Any, rows: Any, loops: Any) -> Any:
         """`count` steps from `offset` on, in which `rows` [chunk, batch] are taken in turn."""
         batches = None if data is None or rows is None else data.take(rows)
-        shared = (seed, offset, jnp.asarray(count, jnp.int32), sizes)
+        turned = abreast.turned(batches) if max(together) > 1 else None
+        shared = (seed, offset, jnp.asarray(count, jnp.int32), sizes, turned)
         return tuple(
             f((own.id, own.hparams, stopping.active(own)), loop, batches, shared)
             for f, own, loop in zip(over, populations, loops, strict=True)
@@ -309,6 +324,20 @@ def _train(
         (state, _first_death(died), summarised(plan, sums, end - start))
         for state, died, sums in loops
     ]
+
+
+def _abreast(plan: Plan, population: Population, rooms: bool) -> int:
+    """How many trainings a core steps abreast, if that is faster; those that share their batches,
+    and that all go on to the end."""
+    folded = plan.trainings is not None and plan.trainings.folded
+    if plan.layout.chunk != "auto" or rooms or folded or stopping.active(population) is not None:
+        return 1
+    inner = axis(plan.trainings)
+    one = jax.tree.map(
+        lambda leaf: jax.eval_shape(lambda: leaf[(0,) * (1 + len(inner))]), population.state
+    )
+    size = math.prod((-(-population.id.shape[0] // (plan.layout.devices or 1)), *inner))
+    return abreast.count(one, size)
 
 
 def _first_death(died: Array) -> Array:

@@ -92,6 +92,7 @@ def over_all(
     trainings: Trainings | None,
     layout: Layout,
     in_place: bool = False,
+    abreast: int = 1,
 ) -> Callable[[PyTree, PyTree, PyTree, PyTree], PyTree]:
     """Lifts `f(place, member, own, rows, shared)` of ONE training to all trainings of all members.
 
@@ -101,7 +102,7 @@ def over_all(
     Args:
       f: `member` is what a member's trainings share, `own` what each has. `rows(*index)` are its
         fold's rows at an index.
-      in_place: f returns the new `own`, as in `over_members`.
+      in_place: f returns the new `own`, as in `over_members`. abreast: so many trainings there.
 
     Returns:
       (members [pop, ...], own [pop, trainings, ...], rows [folds, ...], shared) -> results
@@ -115,7 +116,7 @@ def over_all(
             training = lambda place, own, rows: f(place, member, own, _at(rows), shared)
             return over_trainings(training, trainings)(own, rows)
 
-        return over_members(one, layout, in_place)((members, own), (rows, shared))
+        return over_members(one, layout, in_place, abreast)((members, own), (rows, shared))
 
     if trainings is None or layout.width != 1:
         return nested
@@ -132,7 +133,7 @@ def over_all(
         alike = jax.tree.map(lambda a: jnp.repeat(a, count, axis=0), members)
         merged = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), own)
         pairs = (_places(trainings, size * count), alike), merged
-        made = over_members(one, layout, in_place)(pairs, (rows, shared))
+        made = over_members(one, layout, in_place, abreast)(pairs, (rows, shared))
         return jax.tree.map(lambda a: a.reshape(size, count, *a.shape[1:]), made)
 
     return flat

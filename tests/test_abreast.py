@@ -1,0 +1,322 @@
+"""Members abreast on one core: the numbers that each has alone, in wider products."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax import lax
+from problems import LR, blobs, mlp_learner
+from solo import xent
+from test_narrow import OPTIMIZERS
+
+import vtune as vt
+from vtune import abreast
+
+K, STEPS, BATCH, COLUMNS = 4, 7, 8, 96
+KEYS = jax.random.split(jax.random.key(0), 6)
+
+
+def batches(kind="rows"):
+    """[steps, batch, ...] rows and labels."""
+    labels = jax.random.randint(KEYS[0], (STEPS, BATCH), 0, 10)
+    if kind == "images":
+        return {"x": jax.random.randint(KEYS[1], (STEPS, BATCH, 12, 8, 1), 0, 255), "y": labels}
+    return {"x": jax.random.normal(KEYS[1], (STEPS, BATCH, COLUMNS), float), "y": labels}
+
+
+def start(width=16):
+    """Weights of K members: 96-width-10, all of them other ones."""
+    draw = lambda key, *shape: jax.random.normal(key, (K, *shape), float) / math.sqrt(shape[0])
+    return {
+        "in": draw(KEYS[2], COLUMNS, width),
+        "bias": jnp.zeros((K, width)),
+        "out": draw(KEYS[3], width, 10),
+    }
+
+
+def logits(params, x):
+    if x.ndim > 2:
+        x = (x.astype(float) / 255).reshape(BATCH, COLUMNS)
+    return jax.nn.relu(x @ params["in"] + params["bias"][None]) @ params["out"]
+
+
+def training(optimizer, model=logits, batch=batches()):  # noqa: B008
+    """By name a function (params, rate) -> weights and mean loss of one member after all steps:
+    abreast under vmap, and as anyone would write it."""
+
+    def one_step(rate, i, rows, carried):
+        params, state, total = carried
+        keep = jax.random.bernoulli(jax.random.fold_in(KEYS[4], i), 0.8, (BATCH, COLUMNS))
+
+        def loss(params):
+            out = model(params, rows["x"] * keep if rows["x"].ndim == 2 else rows["x"])
+            return optax.softmax_cross_entropy_with_integer_labels(out, rows["y"]).mean()
+
+        value, grads = jax.value_and_grad(loss)(params)
+        updates, state = optimizer.update(grads, state, params)
+        params = jax.tree.map(lambda p, u: p + rate * u, params, updates)
+        return params, state, total + value
+
+    def ours(params, rate):
+        body = lambda i, rows, carried: one_step(rate, i, rows, carried)
+        began = params, optimizer.init(params), jnp.zeros(())
+        return abreast.fori_loop(STEPS, body, began, batch, abreast.turned(batch))
+
+    def plain(params, rate):
+        body = lambda i, own: one_step(rate, i, jax.tree.map(lambda a: a[i], batch), own)
+        return lax.fori_loop(0, STEPS, body, (params, optimizer.init(params), jnp.zeros(())))
+
+    return {"ours": ours, "plain": plain}
+
+
+RATES = jnp.array([1.0, 0.5, 2.0, 0.1])
+
+
+def assert_same(forms, params=None, tolerance=1e-9):
+    params = start() if params is None else params
+    ours = jax.jit(jax.vmap(forms["ours"]))(params, RATES)
+    plain = jax.vmap(jax.jit(forms["plain"]))(params, RATES)
+    assert jax.tree.structure(ours) == jax.tree.structure(plain)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+    moved = np.abs(np.asarray(ours[0]["in"]) - np.asarray(params["in"]))
+    assert (moved.max(axis=(1, 2)) > 1e-3).all()
+
+
+def inside(f, *args):
+    """Equations within the loop over the steps of members abreast, and their loops."""
+    found = []
+
+    def look(jaxpr, loops):
+        for equation in jaxpr.eqns:
+            found.append((equation, loops))
+            deeper = loops + (equation.primitive.name in ("scan", "while"))
+            for value in equation.params.values():
+                body = getattr(value, "jaxpr", value)
+                if hasattr(body, "eqns"):
+                    look(body, deeper)
+
+    look(jax.make_jaxpr(jax.vmap(f))(*args).jaxpr, 0)
+    return found
+
+
+def products(f, params=None):
+    """(shapes of both sides, contracted axes) of the products within the loops."""
+    return [
+        (*(v.aval.shape for v in e.invars), e.params["dimension_numbers"][0])
+        for e, loops in inside(f, start() if params is None else params, RATES)
+        if e.primitive.name == "dot_general" and loops
+    ]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_members_abreast_are_those_that_come_alone(x64, name):
+    assert_same(training(OPTIMIZERS[name]()))
+
+
+@pytest.mark.parametrize("kind", ["rows", "images"])
+def test_products_with_shared_rows_are_one_for_all_members(x64, kind):
+    forms = training(optax.adam(0.01), batch=batches(kind))
+    assert_same(forms)
+    found = products(forms["ours"])
+    plain = (((1,), (0,)), ((), ()))[0]
+    sides = [(a, b) for a, b, contracted in found if contracted == plain]
+    assert ((BATCH, COLUMNS), (COLUMNS, K * 16)) in sides  # the first layer's
+    assert ((COLUMNS, BATCH), (BATCH, K * 16)) in sides  # the gradient, of rows turned before
+    # No product turns its left side on the way, but those of what each member has its own of.
+    assert not [found for found in found if found[0] == (BATCH, COLUMNS) and found[2][0] == (0,)]
+
+
+def test_weights_and_moments_are_carried_side_by_side():
+    forms = training(optax.adam(0.01))
+    (loop,) = (
+        equation
+        for equation, _ in inside(forms["ours"], start(), RATES)
+        if equation.primitive.name == "scan"
+    )
+    carried = [v.aval.shape for v in loop.outvars]
+    assert carried.count((COLUMNS, K * 16)) == 3  # weights and two moments
+    assert (K, COLUMNS, 16) not in carried
+    arithmetic = {
+        equation.primitive.name
+        for equation, loops in inside(forms["ours"], start(), RATES)
+        if loops and equation.outvars and equation.outvars[0].aval.shape == (K, COLUMNS, 16)
+    }
+    assert arithmetic == set()
+
+
+def test_narrow_matrices_are_flat_abreast(x64):
+    deep = lambda params, x: jnp.tanh(jnp.tanh(x @ params["in"]) @ params["middle"]) @ params["out"]
+    params = start(32) | {"middle": jax.random.normal(KEYS[5], (K, 32, 32), float) / 6}
+    forms = training(optax.adam(0.01), deep)
+    assert_same(forms, params)
+    shapes = [
+        equation.outvars[0].aval.shape
+        for equation, loops in inside(forms["ours"], params, RATES)
+        if loops and equation.primitive.name == "sqrt"
+    ]
+    assert (K, 1024) in shapes
+    assert (COLUMNS, K * 32) in shapes
+    assert (K, 32, 32) not in shapes
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda p, x: (x @ p["in"] + (p["in"].sum() + p["in"].mean(0))[None]) @ p["out"],
+        lambda p, x: (x @ jnp.where(p["in"] > p["in"].mean(), p["in"], 0.1)) @ p["out"],
+        lambda p, x: (x @ jnp.clip(p["in"], -0.2, 0.2)) @ p["out"],
+        lambda p, x: (x @ (p["in"] / jnp.linalg.norm(p["in"], axis=0)[None])) @ p["out"],
+        lambda p, x: (x @ (p["in"] * (1 + p["bias"])[None])) @ p["out"],
+        lambda p, x: (x @ (p["in"] * jnp.arange(16.0)[None])) @ p["out"],
+        lambda p, x: (x @ p["in"][::-1] + x @ p["in"]) @ p["out"],
+        lambda p, x: jnp.cumsum(x @ jnp.sort(p["in"], axis=0), axis=1) @ p["out"],
+        lambda p, x: lax.dot_general(p["in"], x, (((0,), (1,)), ((), ()))).T @ p["out"],
+        lambda p, x: ((x - x.mean(0)[None]) @ p["in"]) @ p["out"],
+        lambda p, x: (jnp.tanh(x) * 2 @ p["in"]) @ p["out"],
+        lambda p, x: jax.checkpoint(lambda p, x: jnp.tanh(x @ p["in"]) @ p["out"])(p, x),
+        lambda p, x: (x @ p["in"] + x @ lax.stop_gradient(p["in"])) @ p["out"],
+        lambda p, x: jax.jit(logits)(p, x),
+        lambda p, x: (x @ p["in"].T.T) @ p["out"] + x[:, :10],
+        lambda p, x: (x[:, ::-1] @ p["in"]) @ p["out"],
+        lambda p, x: (x.T.reshape(BATCH, COLUMNS) @ p["in"]) @ p["out"],
+    ],
+)
+def test_forms_of_arithmetic(x64, model):
+    assert_same(training(optax.adam(0.01), model))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_other_precisions(dtype):
+    forms = training(optax.sgd(0.1))
+    params = jax.tree.map(lambda a: a.astype(dtype), start())
+    ours = jax.jit(jax.vmap(forms["ours"]))(params, RATES.astype(dtype))[0]
+    plain = jax.vmap(jax.jit(forms["plain"]))(params, RATES.astype(dtype))[0]
+    tolerance = 1e-5 if dtype == "float32" else 0.05
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+        assert a.dtype == b.dtype == dtype
+        np.testing.assert_allclose(a.astype(float), b.astype(float), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("model", "width"),
+    [
+        (lambda p, x: lax.cond(p["bias"].sum() > 0, lambda: 2.0, lambda: 1.0) * logits(p, x), 16),
+        (lambda p, x: lax.fori_loop(0, 2, lambda i, x: x + p["bias"].sum(), x) @ p["in"], 10),
+        (lambda p, x: jnp.tanh(x @ p["in"]) @ (p["in"].T @ p["in"]) @ p["out"], 96),
+        (logits, 6),  # rows of 24 numbers
+    ],
+    ids=["branches", "loops", "own products", "narrow even so"],
+)
+def test_what_would_be_slower_comes_one_after_the_other(x64, model, width, monkeypatch):
+    monkeypatch.setattr(abreast, "FEW", 0)
+    forms, params = training(optax.sgd(0.1), model), start(width)
+    assert_same(forms, params)
+    wide = (COLUMNS, K * width)
+    assert wide not in [shapes[1] for shapes in products(forms["ours"], params)]
+
+
+def test_small_steps_are_abreast_without_shared_products(x64):
+    own = lambda p, x: (x.mean() * p["in"][:BATCH]) @ p["out"]
+    forms = training(optax.sgd(0.1), own)
+    assert_same(forms | {"ours": forms["ours"]})
+    assert (K, BATCH, 16) in [left for left, _, _ in products(forms["ours"])]
+
+
+@pytest.mark.parametrize(
+    ("bytes", "size", "expected"),
+    [
+        (4, 1000, 16),
+        (4, 1, 1),
+        (4, 2, 2),
+        (4, 3, 1),
+        (4, 7, 4),
+        (4, 9, 1),
+        (4, 15, 16),
+        (4, 30, 16),
+        (320_000, 128, 4),
+        (700_000, 128, 2),
+        (800_000, 128, 1),
+    ],
+)
+def test_as_many_as_the_cache_holds_and_few_places_are_left_empty(bytes, size, expected):
+    state = {"w": jax.ShapeDtypeStruct((bytes // 4,), jnp.float32)}
+    assert abreast.count(state, size) == expected
+
+
+def wide_learner(**options):
+    class Wide(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            dense = lambda width: nn.Dense(width, dtype=x.dtype, param_dtype=x.dtype)
+            x = nn.BatchNorm(use_running_average=not train, dtype=x.dtype)(dense(12)(x))
+            return dense(3)(vt.nn.Dropout(0.3)(nn.relu(x), deterministic=not train))
+
+    parts = {"optimizer": lambda h: optax.sgd(h["lr"], momentum=0.9), "loss": xent, **options}
+    return vt.flax_learner(Wide(), metrics={"accuracy": vt.metrics.accuracy}, **parts)
+
+
+@pytest.mark.parametrize("members", [3, 7, 8, 30])
+@pytest.mark.parametrize("options", [{}, {"seeds": 2}], ids=str)
+def test_a_sweep_is_the_one_that_takes_one_member_after_the_other(x64, members, options):
+    learner, data = wide_learner(), blobs(features=40)
+    run = lambda layout: vt.tune(
+        learner, LR, data, search=vt.Halton(members), epochs=3, batch_size=16, layout=layout,
+        progress=False, **options,
+    )  # fmt: skip
+    ours, plain = run(None), run("map")
+    assert len(ours) == len(plain) == members
+    for name in ("loss", "accuracy", "train/loss"):
+        np.testing.assert_allclose(ours.history[name], plain.history[name], rtol=1e-9, atol=1e-9)
+    pairs = zip(*(jax.tree.leaves(s.best.variables) for s in (ours, plain)), strict=True)
+    for a, b in pairs:
+        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9)
+
+
+def test_a_member_that_diverges_disturbs_none_beside_it(x64):
+    rates = [0.01, 1e200, 0.02, 0.03]
+    learner, data = mlp_learner(optimizer=lambda h: optax.sgd(h["lr"])), blobs(features=40)
+    run = lambda rates: vt.tune(
+        learner, {"lr": vt.Float(1e-3, 1e300, log=True)}, data, epochs=2, batch_size=16,
+        search=vt.Given([{"lr": rate} for rate in rates]), layout=vt.Layout(devices=1),
+    )  # fmt: skip
+    with_it, without = run(rates), run([0.01, 0.015, 0.02, 0.03])
+    assert [member.status.startswith("diverged") for member in with_it] == [0, 1, 0, 0]
+    for i in (0, 2, 3):
+        np.testing.assert_allclose(
+            with_it.history["loss"][:, i], without.history["loss"][:, i], rtol=1e-9
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, True),
+        ({"layout": vt.Layout(devices=1)}, True),
+        ({"seeds": 2}, True),
+        ({"refiner": vt.PBT()}, True),
+        ({"layout": "map"}, False),
+        ({"layout": "vmap"}, False),
+        ({"layout": 2}, False),
+        ({"patience": 2}, False),
+        ({"epochs": lambda h: 2 if h["lr"] is None else 3}, False),
+        ({"data": "folds"}, False),
+    ],
+    ids=str,
+)
+def test_when_members_are_abreast(monkeypatch, options, expected):
+    seen = []
+    loop = abreast.fori_loop
+    monkeypatch.setattr(abreast, "fori_loop", lambda *args: seen.append(args) or loop(*args))
+    if options.get("data"):
+        rng = np.random.default_rng(0)
+        rows = {"x": rng.normal(size=(96, 40)), "y": rng.integers(0, 3, 96)}
+        options = {"data": vt.kfold(rows, k=3, seed=0)}
+    options = {"data": blobs(features=40), "epochs": 3, **options}
+    vt.tune(mlp_learner(), LR, search=vt.Halton(8), batch_size=16, progress=False, **options)
+    assert bool(seen) == expected
