@@ -44,17 +44,19 @@ def logits(params, x):
     return jax.nn.relu(x @ params["in"] + params["bias"][None]) @ params["out"]
 
 
-def training(optimizer, model=logits, batch=batches()):  # noqa: B008
+def training(optimizer, model=logits, kind="rows"):
     """By name a function (params, rate) -> weights and mean loss of one member after all steps:
     abreast under vmap, and as anyone would write it."""
 
+    batch = batches(kind)
+
     def one_step(rate, i, rows, carried):
         params, state, total = carried
-        keep = jax.random.bernoulli(jax.random.fold_in(KEYS[4], i), 0.8, (BATCH, COLUMNS))
+        keep = jax.random.bernoulli(jax.random.fold_in(KEYS[4], i), 0.8, (BATCH,))
 
         def loss(params):
-            out = model(params, rows["x"] * keep if rows["x"].ndim == 2 else rows["x"])
-            return optax.softmax_cross_entropy_with_integer_labels(out, rows["y"]).mean()
+            out = model(params, rows["x"])
+            return optax.softmax_cross_entropy_with_integer_labels(out, rows["y"]) @ keep
 
         value, grads = jax.value_and_grad(loss)(params)
         updates, state = optimizer.update(grads, state, params)
@@ -64,7 +66,7 @@ def training(optimizer, model=logits, batch=batches()):  # noqa: B008
     def ours(params, rate):
         body = lambda i, rows, carried: one_step(rate, i, rows, carried)
         began = params, optimizer.init(params), jnp.zeros(())
-        return abreast.fori_loop(STEPS, body, began, batch, abreast.turned(batch))
+        return abreast.fori_loop(STEPS, body, began, batch, abreast.columns(batch))
 
     def plain(params, rate):
         body = lambda i, own: one_step(rate, i, jax.tree.map(lambda a: a[i], batch), own)
@@ -85,7 +87,7 @@ def assert_same(forms, params=None, tolerance=1e-9):
         assert (a.dtype, a.shape) == (b.dtype, b.shape)
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
     moved = np.abs(np.asarray(ours[0]["in"]) - np.asarray(params["in"]))
-    assert (moved.max(axis=(1, 2)) > 1e-3).all()
+    assert (moved.max(axis=(1, 2)) > 1e-5).all()
 
 
 def inside(f, *args):
@@ -121,7 +123,7 @@ def test_members_abreast_are_those_that_come_alone(x64, name):
 
 @pytest.mark.parametrize("kind", ["rows", "images"])
 def test_products_with_shared_rows_are_one_for_all_members(x64, kind):
-    forms = training(optax.adam(0.01), batch=batches(kind))
+    forms = training(optax.adam(0.01), kind=kind)
     assert_same(forms)
     found = products(forms["ours"])
     plain = (((1,), (0,)), ((), ()))[0]
@@ -207,24 +209,80 @@ def test_other_precisions(dtype):
     ("model", "width"),
     [
         (lambda p, x: lax.cond(p["bias"].sum() > 0, lambda: 2.0, lambda: 1.0) * logits(p, x), 16),
-        (lambda p, x: lax.fori_loop(0, 2, lambda i, x: x + p["bias"].sum(), x) @ p["in"], 10),
+        (
+            lambda p, x: (
+                lax.fori_loop(0, 2, lambda i, w: w + p["bias"].sum(), x @ p["in"]) @ p["out"]
+            ),
+            10,
+        ),
         (lambda p, x: jnp.tanh(x @ p["in"]) @ (p["in"].T @ p["in"]) @ p["out"], 96),
-        (logits, 6),  # rows of 24 numbers
+        (logits, 6),  # rows of 24 numbers, four abreast
     ],
     ids=["branches", "loops", "own products", "narrow even so"],
 )
 def test_what_would_be_slower_comes_one_after_the_other(x64, model, width, monkeypatch):
     monkeypatch.setattr(abreast, "FEW", 0)
-    forms, params = training(optax.sgd(0.1), model), start(width)
+    forms, params = training(optax.sgd(0.001), model), start(width)
     assert_same(forms, params)
     wide = (COLUMNS, K * width)
     assert wide not in [shapes[1] for shapes in products(forms["ours"], params)]
 
 
+def _by_rbg(w):
+    words = jnp.full(4, 7, jnp.uint32) + w[0, :4].astype(jnp.uint32)
+    return jax.random.normal(jax.random.wrap_key_data(words, impl="rbg"), w.shape, w.dtype)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda w: w + _by_rbg(w) / 100, "other bits under vmap"),
+        (lambda w: jax.pure_callback(lambda w: np.asarray(w) / 2, w, w), "unknown to vmap"),
+        (lambda w: jax.checkpoint(lambda w: lax.cond(w.sum() > 0, jnp.sin, jnp.cos, w))(w), ""),
+        (lambda w: w + jnp.zeros((400, *w.shape), w.dtype).at[3].set(w).sum(0), "too large"),
+    ],
+    ids=["rbg", "callback", "branch in a call", "large arrays"],
+)
+def test_steps_that_are_not_the_same_abreast_come_alone(x64, change, reason):
+    def body(i, batch, w):
+        return change(w) - (batch["x"] @ w).mean()
+
+    batch = batches()
+    run = lambda w: abreast.fori_loop(3, body, w, batch, abreast.columns(batch))
+    plain = lambda w: lax.fori_loop(0, 3, lambda i, w: body(i, {"x": batch["x"][i]}, w), w)
+    w = start()["in"]
+    ours = jax.jit(jax.vmap(run))(w)
+    np.testing.assert_allclose(ours, jnp.stack([jax.jit(plain)(one) for one in w]), rtol=1e-9)
+
+
+def test_effects_are_each_members_own(x64):
+    seen = []
+
+    def body(i, batch, w):
+        jax.debug.callback(seen.append, batch["x"].sum())
+        return w - (batch["x"] @ w).mean()
+
+    batch = batches()
+    run = lambda w: abreast.fori_loop(3, body, w, batch, abreast.columns(batch))
+    jax.block_until_ready(jax.jit(jax.vmap(run))(start()["in"]))
+    jax.effects_barrier()
+    assert len(seen) == 3 * K
+
+
+def test_rows_without_columns():
+    rows = {"x": jnp.zeros((STEPS, BATCH, 0))}
+    body = lambda i, batch, carried: (carried[0] + 1, carried[1] + (batch["x"] @ carried[0]).sum())
+    began = jnp.zeros((K, 0, 16)), jnp.ones(K)
+    run = lambda own: abreast.fori_loop(3, body, own, rows, abreast.columns(rows))
+    none, ones = jax.vmap(run)(began)
+    assert none.shape == (K, 0, 16)
+    np.testing.assert_array_equal(ones, 1)
+
+
 def test_small_steps_are_abreast_without_shared_products(x64):
-    own = lambda p, x: (x.mean() * p["in"][:BATCH]) @ p["out"]
+    own = lambda p, x: (x.std() * p["in"][:BATCH]) @ p["out"]
     forms = training(optax.sgd(0.1), own)
-    assert_same(forms | {"ours": forms["ours"]})
+    assert_same(forms)
     assert (K, BATCH, 16) in [left for left, _, _ in products(forms["ours"])]
 
 
@@ -235,8 +293,9 @@ def test_small_steps_are_abreast_without_shared_products(x64):
         (4, 1, 1),
         (4, 2, 2),
         (4, 3, 1),
-        (4, 7, 4),
-        (4, 9, 1),
+        (4, 5, 1),
+        (4, 7, 8),
+        (4, 9, 2),
         (4, 15, 16),
         (4, 30, 16),
         (320_000, 128, 4),
@@ -304,7 +363,7 @@ def test_a_member_that_diverges_disturbs_none_beside_it(x64):
         ({"layout": "vmap"}, False),
         ({"layout": 2}, False),
         ({"patience": 2}, False),
-        ({"epochs": lambda h: 2 if h["lr"] is None else 3}, False),
+        ({"epochs": "own"}, False),
         ({"data": "folds"}, False),
     ],
     ids=str,
@@ -313,6 +372,8 @@ def test_when_members_are_abreast(monkeypatch, options, expected):
     seen = []
     loop = abreast.fori_loop
     monkeypatch.setattr(abreast, "fori_loop", lambda *args: seen.append(args) or loop(*args))
+    if options.get("epochs"):
+        options = {"epochs": lambda h: 3 if h["lr"] > 0.01 else 2}
     if options.get("data"):
         rng = np.random.default_rng(0)
         rows = {"x": rng.normal(size=(96, 40)), "y": rng.integers(0, 3, 96)}

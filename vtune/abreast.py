@@ -22,8 +22,9 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from vtune import narrow
-from vtune.beside import CALLS, Beside, Own, is_shared_product
-from vtune.equations import Equation, evaluate, is_literal, needed, opened
+from vtune.beside import CALLS, Beside, Own, is_by_weights, is_shared_product
+from vtune.equations import Equation, evaluate, inner, is_literal, needed, opened
+from vtune.threefry import key_dtype
 from vtune.types import Array, PyTree
 
 MOST = 16  # members abreast
@@ -31,12 +32,14 @@ CACHE = 3 << 19  # bytes of states that a core's cache holds, beside what a step
 FEW = 1 << 18  # multiplications of a step that takes longer to start than to compute
 NARROWEST = 32  # numbers in a row; of fewer there are too many rows
 
-_NEVER = ("while", "scan", "cond", "conv_general_dilated")  # under vmap slower, or more to do
+# Under vmap slower or more to do; other bits than alone; not known there at all.
+_NEVER = {"while", "scan", "cond", "conv_general_dilated", "rng_bit_generator", "rng_uniform"}
+_NEVER |= {"pure_callback", "io_callback", "debug_callback", "ffi_call"}
 
 
 def count(state: PyTree, size: int) -> int:
     """How many of `size` members a core takes abreast: a power of two, as many as its cache holds,
-    so that at most an eighth of the places is filled up with copies.
+    so that at most a seventh of the places is filled up with copies.
 
     Args:
       state: of one member, as shapes.
@@ -45,13 +48,13 @@ def count(state: PyTree, size: int) -> int:
     abreast = MOST
     while abreast > 1:
         places = -(-size // abreast) * abreast
-        if 8 * places <= 9 * size and one * abreast <= CACHE:
+        if 6 * places <= 7 * size and one * abreast <= CACHE:
             return abreast
         abreast //= 2
     return 1
 
 
-def turned(batches: PyTree) -> list[Array | None]:
+def columns(batches: PyTree) -> list[Array | None]:
     """By leaf batches [steps, batch, ...] as [steps, ..., batch], three axes; None for what has no
     columns. The gradient of a product takes rows so; they are turned once for all members."""
     turn = lambda a: a.reshape(*a.shape[:2], -1).swapaxes(1, 2) if a.ndim > 2 else None
@@ -63,16 +66,15 @@ def fori_loop(
     body: Callable[[Array, PyTree, PyTree], PyTree],
     start: PyTree,
     batches: PyTree,
-    turned: list[Array | None],
+    by_column: list[Array | None],
 ) -> PyTree:
     """From 0 to `upper` `body(i, batch, carried)` of one member, in a vmap over members abreast.
 
-    They are stepped side by side where that is faster: where a step has no branches of its own, and
-    most of its arithmetic is products with what all members share, or it has little. Elsewhere they
+    They are stepped side by side where that is faster, and the same: see `_weights`. Elsewhere they
     come one after the other.
 
     Args:
-      batches: [steps, ...], the same for all members. turned: by `turned`.
+      upper: the same for all members. batches: likewise, [steps, ...]. by_column: their `columns`.
     """
     leaves, structure = jax.tree.flatten(start)
     static = isinstance(upper, int)
@@ -104,20 +106,20 @@ def fori_loop(
         ]
         common = [False] * (1 + len(jax.tree.leaves(rows[0])))
         weights = _weights(members, traced, [*of_consts, *common, *every])
-        if weights is None or any(jax.tree.leaves((batched[0], batched[2]))):
+        if weights is None:
             flags = [*batched[:3], every]
             return _in_turn(loop.fun, flags, [bound, consts, rows, leaves]), every
         consts = [
             Own(a, a.shape[1:]) if each else a for a, each in zip(consts, of_consts, strict=True)
         ]
-        return _abreast(members, traced, weights, limit(bound), consts, rows, leaves), every
+        return _together(members, traced, weights, limit(bound), consts, rows, leaves), every
 
     bound = [] if static else [upper]
-    ended = loop(bound, list(traced.consts), (batches, turned), leaves)
+    ended = loop(bound, list(traced.consts), (batches, by_column), leaves)
     return jax.tree.unflatten(structure, ended)
 
 
-def _abreast(
+def _together(
     members: int,
     traced: Any,
     weights: set[tuple[int, ...]],
@@ -137,8 +139,8 @@ def _abreast(
 
     def step(i: Array, arrays: Sequence[Array]) -> list[Array]:
         batch = jax.tree.leaves(_at(rows[0], i))
-        turned = [(a, b[i]) for a, b in zip(batch, rows[1], strict=True) if b is not None]
-        beside = Beside(members, likes, weights, turned)
+        pairs = [(a, b[i]) for a, b in zip(batch, rows[1], strict=True) if b is not None]
+        beside = Beside(members, likes, weights, pairs)
         outs = evaluate(traced, [i, *batch, *again(arrays)], beside.run, consts)
         return [beside.held(out, like).array for out, like in zip(outs, likes, strict=True)]
 
@@ -165,32 +167,59 @@ def _in_turn(f: Callable[..., list[Array]], batched: list[Any], args: list[Any])
 
 
 def _weights(members: int, traced: Any, own: Sequence[bool]) -> set[tuple[int, ...]] | None:
-    """Shapes of the matrices that meet what all members share in a product; None where members are
-    not stepped faster abreast.
+    """Shapes of the matrices that shared rows are multiplied by; None where members had better come
+    one after the other. They may be stepped together where a step
+
+        has no branches, callbacks, or random keys whose bits are others under vmap,
+        makes no array that would leave the cache,
+        does most of its arithmetic in products with what all members share, or has little.
 
     Args:
       own: by constant and input, whether each member has its own.
     """
-    shared, apart, weights = 0.0, 0.0, set()
+    shared, apart = 0.0, 0.0
+    weights: set[tuple[int, ...]] = set()
     for equation, flags in _walked(traced, own):
-        name = equation.primitive.name
+        if equation.effects or any(map(_is_foreign_key, equation.invars)):
+            return None
         if not any(flags):
             continue
-        if name in _NEVER:
+        if _named(equation) & _NEVER or any(
+            _bytes(out) * members > CACHE for out in equation.outvars
+        ):
             return None
-        if name == "dot_general":
+        if equation.primitive.name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
             left, right = (atom.aval.shape for atom in equation.invars)
-            cost = math.prod(equation.outvars[0].aval.shape) * math.prod(
-                left[a] for a in contracted
-            )
+            out = equation.outvars[0].aval.shape
+            cost = math.prod(out) * math.prod(left[axis] for axis in contracted)
+            weights |= {right} if is_by_weights(equation, flags) else set()
             if is_shared_product(equation, flags):
                 shared += cost
-                weights |= {right} if flags[1] else set()
             else:
                 apart += cost
-    narrow = any(members * columns < NARROWEST for _, columns in weights)
-    return weights if not narrow and (apart <= shared or shared + apart <= FEW) else None
+    if any(members * width < NARROWEST for _, width in weights):
+        return None
+    return weights if apart <= shared or shared + apart <= FEW else None
+
+
+def _named(equation: Equation) -> set[str]:
+    """The primitives of an equation and of what it calls; products that it calls are not told apart
+    and count as a loop."""
+    within = {
+        name for body in inner(equation.params) for e in opened(body)[0].eqns for name in _named(e)
+    }
+    return {equation.primitive.name} | ({"while"} if "dot_general" in within else set()) | within
+
+
+def _is_foreign_key(atom: Any) -> bool:
+    """Whether this is a random key of another kind than threefry's."""
+    dtype = atom.aval.dtype
+    return bool(jnp.issubdtype(dtype, jax.dtypes.prng_key)) and dtype != key_dtype()
+
+
+def _bytes(var: Any) -> int:
+    return math.prod(var.aval.shape) * var.aval.dtype.itemsize
 
 
 def _walked(
@@ -204,9 +233,9 @@ def _walked(
     for equation in needed(jaxpr.eqns, jaxpr.outvars):
         ins, name = flags(equation.invars), equation.primitive.name
         if name in CALLS:
-            inner = equation.params[CALLS[name]]
-            consts = [False] * len(opened(inner)[0].constvars)
-            outs = yield from _walked(inner, [*consts, *ins])
+            body = equation.params[CALLS[name]]
+            consts = [False] * len(opened(body)[0].constvars)
+            outs = yield from _walked(body, [*consts, *ins])
         else:
             yield equation, ins
             outs = [any(ins)] * len(equation.outvars)

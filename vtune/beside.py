@@ -41,9 +41,14 @@ class Own:
     form: str = PLAIN
 
 
+def is_by_weights(equation: Equation, own: Sequence[bool]) -> bool:
+    """Whether this is a product of rows that all members share by a matrix of each one's own."""
+    return is_shared_product(equation, own) and own[1] and _numbers(equation) == _PRODUCT
+
+
 def is_shared_product(equation: Equation, own: Sequence[bool]) -> bool:
     """Whether this is a product of a matrix that all members share and one that each has its own
-    of, which is the right side of it, or of its gradient.
+    of: rows by weights, or their gradient by the weights, from either side.
 
     Args:
       own: by input, whether each member has its own.
@@ -62,7 +67,7 @@ class Beside:
     Args:
       carried: what one member carries from step to step, as shapes.
       weights: shapes of matrices among it that are held beside each other.
-      turned: pairs of a batch's arrays [batch, ...] and the same numbers as [..., batch], two axes.
+      columns: a batch's arrays [batch, ...], each with the same numbers as [columns, batch].
     """
 
     def __init__(
@@ -70,12 +75,12 @@ class Beside:
         members: int,
         carried: Sequence[Any],
         weights: set[tuple[int, ...]],
-        turned: Sequence[tuple[Array, Array]] = (),
+        columns: Sequence[tuple[Array, Array]] = (),
     ):
         self._members = members
         self._weights = weights
         self._narrow = {one.shape for one in carried if is_narrow(one)} - weights
-        self._turned = {id(pair[0]): pair for pair in turned}  # which keeps them, and their names
+        self._columns = {id(pair[0]): pair for pair in columns}  # which keeps them, and their ids
 
     def held(self, value: Any, like: Any) -> Own:
         """A value in the form in which it is carried, where one member's is `like`."""
@@ -93,7 +98,8 @@ class Beside:
         if value.form == FLAT:
             return value.array.reshape(self._members, *value.shape)
         if value.form in (BESIDE, TURNED):
-            apart = value.array.reshape(value.array.shape[0], self._members, -1)
+            n, m = value.shape if value.form == BESIDE else value.shape[::-1]
+            apart = value.array.reshape(n, self._members, m)
             return apart.transpose((1, 0, 2) if value.form == BESIDE else (1, 2, 0))
         return value.array
 
@@ -102,7 +108,7 @@ class Beside:
         name = equation.primitive.name
         if not any(isinstance(value, Own) for value in ins):
             outs = bind(equation, ins)
-            self._turn(equation, ins, outs)
+            self._follow(equation, ins, outs)
             return outs
         if name in CALLS:
             return evaluate(equation.params[CALLS[name]], ins, self.run)
@@ -116,18 +122,18 @@ class Beside:
         outs = jax.vmap(lambda *one: tuple(bind(equation, list(one))), in_axes=axes)(*arrays)
         return [Own(out, var.aval.shape) for out, var in zip(outs, equation.outvars, strict=True)]
 
-    def _turn(self, equation: Equation, ins: list[Any], outs: Sequence[Any]) -> None:
-        """Turns what is made of a batch, number by number or by another shape of its rows."""
+    def _follow(self, equation: Equation, ins: list[Any], outs: Sequence[Any]) -> None:
+        """Keeps the columns of what is made of a batch number by number, or by reshaping its rows."""
         name, shape = equation.primitive.name, np.shape(outs[0]) if outs else ()
-        known = [value for value in ins if id(value) in self._turned]
+        known = [value for value in ins if id(value) in self._columns]
         if len(known) != 1 or shape[:1] != known[0].shape[:1]:
             return
-        turned = self._turned[id(known[0])][1]
+        columns = self._columns[id(known[0])][1]
         if name in BY_PLACE and all(value is known[0] or np.ndim(value) == 0 for value in ins):
-            (turned,) = bind(equation, [turned if v is known[0] else v for v in ins])
+            (columns,) = bind(equation, [columns if v is known[0] else v for v in ins])
         elif name not in ("reshape", "squeeze"):
             return
-        self._turned[id(outs[0])] = outs[0], turned
+        self._columns[id(outs[0])] = outs[0], columns
 
     def _flat(self, value: Any, shape: tuple[int, ...]) -> Array:
         """[members, size], of an array of this shape or one number; a number for all stays one."""
@@ -135,7 +141,7 @@ class Beside:
             return value.array
         if not isinstance(value, Own) and np.ndim(value) == 0:
             return value
-        rows = self.plain(value).reshape(self._members, -1)
+        rows = self.plain(value).reshape(self._members, math.prod(_shape(value)))
         return jnp.broadcast_to(rows, (self._members, math.prod(shape)))
 
     def _beside(self, value: Any, shape: tuple[int, ...]) -> Array:
@@ -150,7 +156,7 @@ class Beside:
         elif value.shape == ():
             rows = jnp.repeat(value.array, m)[None]
         else:
-            rows = self.plain(value).transpose(1, 0, 2).reshape(n, -1)
+            rows = self.plain(value).transpose(1, 0, 2).reshape(n, self._members * m)
         return jnp.broadcast_to(rows, (n, self._members * m))
 
     def _by_place(self, equation: Equation, ins: list[Any]) -> Own | None:
@@ -172,9 +178,9 @@ class Beside:
         (rows,) = (value for value in ins if not isinstance(value, Own))
         (each,) = (value for value in ins if isinstance(value, Own))
         numbers = _numbers(equation)
-        if numbers == _GRADIENT and id(rows) in self._turned:
+        if numbers == _GRADIENT and id(rows) in self._columns:
             # XLA is slower at products of which it turns the left side.
-            rows, numbers = self._turned[id(rows)][1], _PRODUCT
+            rows, numbers = self._columns[id(rows)][1], _PRODUCT
         product = dict(equation.params, dimension_numbers=numbers)
         out = equation.primitive.bind(rows, self._beside(each, each.shape), **product)
         return Own(out, equation.outvars[0].aval.shape, BESIDE if own[1] else TURNED)
@@ -191,7 +197,7 @@ class Beside:
         if value.form != BESIDE or 0 not in axes:
             return None
         total = lambda a, axis: equation.primitive.bind(a, **dict(equation.params, axes=(axis,)))
-        sums = total(value.array, 0).reshape(self._members, -1)
+        sums = total(value.array, 0).reshape(self._members, value.shape[1])
         return Own(sums, value.shape[1:]) if axes == (0,) else Own(total(sums, 1), ())
 
 

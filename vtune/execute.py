@@ -25,6 +25,7 @@ from vtune.group import Group, by_cohort, groups
 from vtune.keys import from_words, is_key
 from vtune.layout import sharding
 from vtune.plan import Plan
+from vtune.room import Room
 from vtune.search import Cohort
 from vtune.types import PyTree
 
@@ -39,7 +40,7 @@ class Program:
     Attributes:
       call: (carry, first, stop, arguments) -> carry; the carry is donated.
       carry: its shapes. bytes: what it takes, as predicted. limit: what it may take, if known.
-      width: members side by side on a device.
+      width: members side by side on a device. abreast: as many at most one core steps together.
     """
 
     call: Callable[..., Any]
@@ -47,6 +48,7 @@ class Program:
     bytes: int
     limit: int | None
     width: int
+    abreast: int
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,9 @@ def build(plan: Plan) -> Program:
         limit,
         fixed=not fitting,
     )
-    return Program(fitted.compiled, carry, fitted.need.total, limit, fitted.width)
+    rooms = isinstance(arguments.data, Room)
+    abreast = max(program.most_abreast(plan, own.population, rooms) for own in carry)
+    return Program(fitted.compiled, carry, fitted.need.total, limit, fitted.width, abreast)
 
 
 def _starting(plan: Plan, arguments: Arguments) -> Any:
@@ -157,7 +161,8 @@ def execute(
     fresh = build.cache_info().misses > missed
     compile_seconds = time.perf_counter() - began if fresh else 0.0
 
-    memory.say_predicted(built.bytes, built.limit, built.width, plan.layout.devices or 1)
+    devices = plan.layout.devices or 1
+    memory.say_predicted(built.bytes, built.limit, built.width, devices, built.abreast)
     began = time.perf_counter()
     carry = _blank(built, cohorts)
     done = 0

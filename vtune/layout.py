@@ -49,7 +49,8 @@ class Layout:
 
     @property
     def width(self) -> int | None:
-        """Members of one vmap; None all of a device's. "auto" is left on a CPU only."""
+        """Members of one vmap; None all of a device's. "auto", left on a CPU only, is one after the
+        other but for what `abreast.py` does in training."""
         if self.chunk == "auto":
             return 1
         return self.chunk if isinstance(self.chunk, int) else None

@@ -249,7 +249,7 @@ def _train(
         shared: Any,
     ) -> Any:
         own_id, traced, live = member
-        seed, offset, count, sizes, turned = shared
+        seed, offset, count, sizes, columns = shared
         h, key = cohort.h(traced), training_key(seed, own_id, place)
         length = chunk if even else count  # static where it can be
         if sizes is not None and place is not None:
@@ -264,16 +264,20 @@ def _train(
             return state, died, jax.tree.map(jnp.add, sums, widened(metrics))
 
         if together > 1:
-            return abreast.fori_loop(length, one_step, loop, rows(), turned)
+            return abreast.fori_loop(length, one_step, loop, rows(), columns)
         train = lambda loop: narrow.fori_loop(
             0, length, lambda j, loop: one_step(j, rows(j), loop), loop
         )
         return train(loop) if live is None else lax.cond(live, train, lambda loop: loop, loop)
 
-    together = [_abreast(plan, population, sizes is not None) for population in populations]
+    together = [most_abreast(plan, population, sizes is not None) for population in populations]
     over = [
         over_all(
-            functools.partial(training_steps, own, some), plan.trainings, plan.layout, True, some
+            functools.partial(training_steps, own, some),
+            plan.trainings,
+            plan.layout,
+            in_place=True,
+            abreast=some,
         )
         for own, some in zip(cohorts, together, strict=True)
     ]
@@ -281,8 +285,8 @@ def _train(
     def advance(offset: Array, count: Any, rows: Any, loops: Any) -> Any:
         """`count` steps from `offset` on, in which `rows` [chunk, batch] are taken in turn."""
         batches = None if data is None or rows is None else data.take(rows)
-        turned = abreast.turned(batches) if max(together) > 1 else None
-        shared = (seed, offset, jnp.asarray(count, jnp.int32), sizes, turned)
+        columns = abreast.columns(batches) if max(together) > 1 else None
+        shared = (seed, offset, jnp.asarray(count, jnp.int32), sizes, columns)
         return tuple(
             f((own.id, own.hparams, stopping.active(own)), loop, batches, shared)
             for f, own, loop in zip(over, populations, loops, strict=True)
@@ -326,15 +330,20 @@ def _train(
     ]
 
 
-def _abreast(plan: Plan, population: Population, rooms: bool) -> int:
-    """How many trainings a core steps abreast, if that is faster; those that share their batches,
-    and that all go on to the end."""
+def most_abreast(plan: Plan, population: Population, rooms: bool) -> int:
+    """How many trainings a core steps abreast, where that is faster: those that share their batches
+    and all go on to the end.
+
+    Args:
+      population: shapes will do. rooms: whether the data are a `Room`.
+    """
     folded = plan.trainings is not None and plan.trainings.folded
-    if plan.layout.chunk != "auto" or rooms or folded or stopping.active(population) is not None:
+    if plan.layout.chunk != "auto" or rooms or folded or population.stopped is not None:
         return 1
     inner = axis(plan.trainings)
     one = jax.tree.map(
-        lambda leaf: jax.eval_shape(lambda: leaf[(0,) * (1 + len(inner))]), population.state
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1 + len(inner) :], leaf.dtype),
+        population.state,
     )
     size = math.prod((-(-population.id.shape[0] // (plan.layout.devices or 1)), *inner))
     return abreast.count(one, size)

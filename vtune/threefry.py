@@ -64,7 +64,7 @@ def straight(name: str, ins: list[Any], params: Any) -> list[Any] | None:
 def _known(key: Key) -> bool:
     """Whether it is one key, and JAX would draw from it as is done here, but slower."""
     return (
-        key.dtype == _dtype()
+        key.dtype == key_dtype()
         and key.ndim == 0
         and jax.default_backend() == "cpu"
         and bool(jax.config.jax_threefry_partitionable)  # type: ignore[attr-defined]
@@ -72,7 +72,8 @@ def _known(key: Key) -> bool:
 
 
 @functools.cache
-def _dtype() -> Any:
+def key_dtype() -> Any:
+    """Of threefry's keys."""
     return jax.eval_shape(lambda: jax.random.key(0, impl=IMPL)).dtype
 
 
