@@ -123,7 +123,7 @@ class Beside:
         return [Own(out, var.aval.shape) for out, var in zip(outs, equation.outvars, strict=True)]
 
     def _follow(self, equation: Equation, ins: list[Any], outs: Sequence[Any]) -> None:
-        """Keeps the columns of what is made of a batch number by number, or by reshaping its rows."""
+        """Keeps the columns of what is made of a batch number by number, or by another shape."""
         name, shape = equation.primitive.name, np.shape(outs[0]) if outs else ()
         known = [value for value in ins if id(value) in self._columns]
         if len(known) != 1 or shape[:1] != known[0].shape[:1]:
