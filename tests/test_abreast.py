@@ -193,6 +193,21 @@ def test_forms_of_arithmetic(x64, model):
     assert_same(training(optax.adam(0.01), model))
 
 
+@pytest.mark.parametrize("change", [jnp.sin, lambda g: jnp.cumsum(g, axis=1), lambda g: g])
+def test_gradients_as_they_are_before_they_are_transposed(x64, change):
+    def body(i, batch, w):
+        hidden = batch["x"] @ w
+        turned = lax.dot_general(hidden, batch["x"], (((0,), (0,)), ((), ())))  # [16, columns]
+        return w - change(turned).T / 1000
+
+    batch = batches()
+    run = lambda w: abreast.fori_loop(3, body, w, batch, abreast.columns(batch))
+    plain = lambda w: lax.fori_loop(0, 3, lambda i, w: body(i, {"x": batch["x"][i]}, w), w)
+    w = start()["in"]
+    ours = jax.jit(jax.vmap(run))(w)
+    np.testing.assert_allclose(ours, jnp.stack([jax.jit(plain)(one) for one in w]), rtol=1e-9)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_other_precisions(dtype):
     forms = training(optax.sgd(0.1))
@@ -238,7 +253,10 @@ def _by_rbg(w):
     [
         (lambda w: w + _by_rbg(w) / 100, "other bits under vmap"),
         (lambda w: jax.pure_callback(lambda w: np.asarray(w) / 2, w, w), "unknown to vmap"),
-        (lambda w: jax.checkpoint(lambda w: lax.cond(w.sum() > 0, jnp.sin, jnp.cos, w))(w), ""),
+        (
+            lambda w: jax.checkpoint(lambda w: lax.cond(w.sum() > 0, jnp.sin, jnp.cos, w))(w),
+            "both run",
+        ),
         (lambda w: w + jnp.zeros((400, *w.shape), w.dtype).at[3].set(w).sum(0), "too large"),
     ],
     ids=["rbg", "callback", "branch in a call", "large arrays"],
@@ -253,6 +271,8 @@ def test_steps_that_are_not_the_same_abreast_come_alone(x64, change, reason):
     w = start()["in"]
     ours = jax.jit(jax.vmap(run))(w)
     np.testing.assert_allclose(ours, jnp.stack([jax.jit(plain)(one) for one in w]), rtol=1e-9)
+    found = [e for e, _ in inside(run, w) if e.primitive.name == "dot_general"]
+    assert {e.invars[1].aval.shape for e in found} == {(COLUMNS, 16)}, reason
 
 
 def test_effects_are_each_members_own(x64):
