@@ -193,6 +193,17 @@ def test_forms_of_arithmetic(x64, model):
     assert_same(training(optax.adam(0.01), model))
 
 
+def assert_a_matrix_is_stepped_as_alone(body):
+    """Three steps of K members' matrices. Returns the loop of one, and what it began with."""
+    batch = batches()
+    run = lambda w: abreast.fori_loop(3, body, w, batch, abreast.columns(batch))
+    plain = lambda w: lax.fori_loop(0, 3, lambda i, w: body(i, {"x": batch["x"][i]}, w), w)
+    w = start()["in"]
+    ours = jax.jit(jax.vmap(run))(w)
+    np.testing.assert_allclose(ours, jnp.stack([jax.jit(plain)(one) for one in w]), rtol=1e-9)
+    return run, w
+
+
 @pytest.mark.parametrize("change", [jnp.sin, lambda g: jnp.cumsum(g, axis=1), lambda g: g])
 def test_gradients_as_they_are_before_they_are_transposed(x64, change):
     def body(i, batch, w):
@@ -200,12 +211,7 @@ def test_gradients_as_they_are_before_they_are_transposed(x64, change):
         turned = lax.dot_general(hidden, batch["x"], (((0,), (0,)), ((), ())))  # [16, columns]
         return w - change(turned).T / 1000
 
-    batch = batches()
-    run = lambda w: abreast.fori_loop(3, body, w, batch, abreast.columns(batch))
-    plain = lambda w: lax.fori_loop(0, 3, lambda i, w: body(i, {"x": batch["x"][i]}, w), w)
-    w = start()["in"]
-    ours = jax.jit(jax.vmap(run))(w)
-    np.testing.assert_allclose(ours, jnp.stack([jax.jit(plain)(one) for one in w]), rtol=1e-9)
+    assert_a_matrix_is_stepped_as_alone(body)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -265,12 +271,7 @@ def test_steps_that_are_not_the_same_abreast_come_alone(x64, change, reason):
     def body(i, batch, w):
         return change(w) - (batch["x"] @ w).mean()
 
-    batch = batches()
-    run = lambda w: abreast.fori_loop(3, body, w, batch, abreast.columns(batch))
-    plain = lambda w: lax.fori_loop(0, 3, lambda i, w: body(i, {"x": batch["x"][i]}, w), w)
-    w = start()["in"]
-    ours = jax.jit(jax.vmap(run))(w)
-    np.testing.assert_allclose(ours, jnp.stack([jax.jit(plain)(one) for one in w]), rtol=1e-9)
+    run, w = assert_a_matrix_is_stepped_as_alone(body)
     found = [e for e, _ in inside(run, w) if e.primitive.name == "dot_general"]
     assert {e.invars[1].aval.shape for e in found} == {(COLUMNS, 16)}, reason
 

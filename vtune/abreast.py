@@ -34,7 +34,7 @@ NARROWEST = 32  # numbers in a row; of fewer there are too many rows
 
 # Under vmap slower or more to do; other bits than alone; not known there at all.
 _NEVER = {"while", "scan", "cond", "conv_general_dilated", "rng_bit_generator", "rng_uniform"}
-_NEVER |= {"pure_callback", "io_callback", "debug_callback", "ffi_call"}
+_NEVER |= {"pure_callback", "ffi_call"}  # other callbacks have effects
 
 
 def count(state: PyTree, size: int) -> int:

@@ -24,7 +24,7 @@ from vtune.check import Found, check_cohort, check_refiner, outputs_of
 from vtune.group import Group, by_cohort, groups
 from vtune.keys import from_words, is_key
 from vtune.layout import sharding
-from vtune.plan import Plan
+from vtune.plan import Plan, most_abreast
 from vtune.room import Room
 from vtune.search import Cohort
 from vtune.types import PyTree
@@ -108,7 +108,7 @@ def build(plan: Plan) -> Program:
         fixed=not fitting,
     )
     rooms = isinstance(arguments.data, Room)
-    abreast = max(program.most_abreast(plan, own.population, rooms) for own in carry)
+    abreast = max(most_abreast(plan, own.population, rooms) for own in carry)
     return Program(fitted.compiled, carry, fitted.need.total, limit, fitted.width, abreast)
 
 

@@ -6,6 +6,7 @@ same shape are its arguments.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,11 +14,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from vtune import abreast
 from vtune.data import Data
 from vtune.layout import Layout
 from vtune.learner import Learner
+from vtune.population import Population
 from vtune.refine.base import Rung
-from vtune.trainings import Trainings
+from vtune.trainings import Trainings, axis
 from vtune.types import Hparams, PyTree, Static
 
 GATHER_BYTES = 16 * 2**20  # batches gathered together take about this much memory
@@ -167,3 +170,22 @@ def data_rows(data: Data | None) -> tuple[int, int] | None:
 
 def _dtype(leaf: Any) -> np.dtype:
     return np.dtype(leaf.dtype) if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+
+
+def most_abreast(plan: Plan, population: Population, rooms: bool) -> int:
+    """How many trainings a core steps abreast, where that is faster: those that share their batches
+    and all go on to the end.
+
+    Args:
+      population: shapes will do. rooms: whether the data are a `Room`.
+    """
+    folded = plan.trainings is not None and plan.trainings.folded
+    if plan.layout.chunk != "auto" or rooms or folded or population.stopped is not None:
+        return 1
+    inner = axis(plan.trainings)
+    one = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1 + len(inner) :], leaf.dtype),
+        population.state,
+    )
+    size = math.prod((-(-population.id.shape[0] // (plan.layout.devices or 1)), *inner))
+    return abreast.count(one, size)

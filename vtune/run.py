@@ -9,7 +9,6 @@ run = initialise all members when first is 0, then
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,7 +25,7 @@ from vtune.group import Group, by_cohort, groups, joined, lanes
 from vtune.learner import traced_once
 from vtune.observed import mean_of_trainings, named, recorded, summarised, zero_sums
 from vtune.pace import Pace, quotient, remainder
-from vtune.plan import CohortPlan, Plan
+from vtune.plan import CohortPlan, Plan, most_abreast
 from vtune.population import Population, Record, everywhere
 from vtune.room import Room, awake
 from vtune.threefry import folded
@@ -328,25 +327,6 @@ def _train(
         (state, _first_death(died), summarised(plan, sums, end - start))
         for state, died, sums in loops
     ]
-
-
-def most_abreast(plan: Plan, population: Population, rooms: bool) -> int:
-    """How many trainings a core steps abreast, where that is faster: those that share their batches
-    and all go on to the end.
-
-    Args:
-      population: shapes will do. rooms: whether the data are a `Room`.
-    """
-    folded = plan.trainings is not None and plan.trainings.folded
-    if plan.layout.chunk != "auto" or rooms or folded or population.stopped is not None:
-        return 1
-    inner = axis(plan.trainings)
-    one = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1 + len(inner) :], leaf.dtype),
-        population.state,
-    )
-    size = math.prod((-(-population.id.shape[0] // (plan.layout.devices or 1)), *inner))
-    return abreast.count(one, size)
 
 
 def _first_death(died: Array) -> Array:
