@@ -1,6 +1,6 @@
 """Times vtune against its peers, side by side in one process.
 
-    python scripts/bench.py               everything, about fifteen minutes on two cores
+    python scripts/bench.py               everything, about forty minutes on two cores
     python scripts/bench.py --quick       a smoke check, under three minutes
     python scripts/bench.py --only CNN    one workload
     python scripts/bench.py --device gpu
