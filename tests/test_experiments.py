@@ -20,7 +20,7 @@ def run(script, *arguments):
         env=ENV,
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=300,
     )
 
 
