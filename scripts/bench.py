@@ -9,7 +9,8 @@ Peers: a Python loop over jitted Flax steps; `jit(vmap(scan))` written plainly; 
 a program written for just that; and, where PyTorch is installed (pip install 'vtune[bench]'), a
 PyTorch loop and `torch.func.vmap`. All are run in turn, again and again, and ratios are taken
 within a turn, so that a machine that slows down slows all of them; so are large products and
-copies, for the machine's limits. Writes bench.md, bench.json and bench.png.
+copies, for the machine's limits, and for the MLPs on CPU the kernels of a step, each alone. Writes
+bench.md, bench.json and bench.png.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,13 @@ def seconds(run: Callable[[], Any]) -> float:
 
 
 def in_turn(
-    runners: dict[str, tuple[Callable[[], Any], float]], turns: int
-) -> dict[str, list[float]]:
+    runners: Mapping[Any, tuple[Callable[[], Any], float]], turns: int
+) -> dict[Any, list[float]]:
     """Microseconds a member-step (or whatever is counted) of every runner, turn by turn, after one
     run to warm up."""
     for run, _ in runners.values():
         run()
-    times: dict[str, list[float]] = {name: [] for name in runners}
+    times: dict[Any, list[float]] = {name: [] for name in runners}
     for _ in range(turns):
         for name, (run, count) in runners.items():
             times[name].append(1e6 * seconds(run) / count)
@@ -53,12 +54,13 @@ def compared(work: Any, turns: int, torch: bool) -> dict[str, Any]:
     """A workload: vtune, its peers, and how near vtune is to the machine's limit."""
     import jax
     import jax_peers
+    import kernels
     import machine
     import ours
     import report
 
     limits = machine.limits()
-    runners = {"vtune": ours.tuned(work), **limits}
+    runners: dict[Any, Any] = {"vtune": ours.tuned(work), **limits}
     for name in work.peers:
         if name == "by_hand" and jax.default_backend() != "cpu":
             continue
@@ -69,14 +71,20 @@ def compared(work: Any, turns: int, torch: bool) -> dict[str, Any]:
 
             make = torch_peers.loop if name == "torch" else torch_peers.vmapped
             runners[name] = make(work)
-    times = in_turn(runners, turns)
+    alone = {
+        (part, form): run
+        for part, forms in (kernels.kernels(work) if "by_hand" in runners else {}).items()
+        for form, run in forms.items()
+    }
+    times = in_turn(runners | alone, turns)
     spent = {name: times.pop(name) for name in limits}
+    lone = {key: times.pop(key) for key in alone}
     copy = spent.pop("copy")
     product = min(spent.values(), key=statistics.median)
     flops, moved = machine.needs(work)
     pairs = [(flops * own, moved * other) for own, other in zip(product, copy, strict=True)]
     least = [max(pair) for pair in pairs]
-    return {
+    row = {
         "batch": work.batch,
         "members": work.members,
         "targets": work.targets,
@@ -93,6 +101,15 @@ def compared(work: Any, turns: int, torch: bool) -> dict[str, Any]:
         "bound": "products" if statistics.median(a - b for a, b in pairs) > 0 else "memory",
         "roofline": report.ratio(least, times["vtune"]),
     }
+    if lone:
+        total = kernels.least(lone)
+        row["kernels"] = {
+            "us": statistics.median(total),
+            "ratio": report.ratio(total, times["vtune"]),
+            "peers": {name: report.ratio(own, total) for name, own in times.items()},
+            "alone": {f"{a}: {b}": statistics.median(own) for (a, b), own in lone.items()},
+        }
+    return row
 
 
 def machines(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -111,6 +111,13 @@ def test_bench_quick(tmp_path):
     assert "1,000 rounds of PBT" in done.stdout
     measured = json.loads((tmp_path / "bench.json").read_text())
     assert set(measured["workloads"]["CNN"]["runners"]) >= {"vtune", "plain", "loop"}
+    kernels = measured["workloads"]["MLP-32"]["kernels"]
+    quickest = {}  # one turn, so that medians are what was seen
+    for name, us in kernels["alone"].items():
+        part = name.split(":")[0]
+        quickest[part] = min(us, quickest.get(part, us))
+    assert len(quickest) == 5
+    assert kernels["us"] == pytest.approx(sum(quickest.values()))
     assert "| MLP-32, batch 8 × 2 | vtune |" in (tmp_path / "bench.md").read_text()
     assert (tmp_path / "bench.png").stat().st_size > 0
 

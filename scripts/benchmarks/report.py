@@ -63,6 +63,8 @@ def table(result: dict[str, Any]) -> str:
             f"{reached['median']:.2f} of it reached ({reached['low']:.2f} to "
             f"{reached['high']:.2f}) | {row['targets'].get('roofline', '')} |"
         )
+        if "kernels" in row:
+            lines.append(_kernels(row["kernels"]))
     for name, against in result.get("alone", {}).items():
         lines += [
             "",
@@ -103,6 +105,18 @@ def table(result: dict[str, Any]) -> str:
         lines += [f"| {size:,} | {us:.1f} |" for size, us in result["sizes"].items()]
     lines += ["", f"1,000 rounds of PBT, 32 members of one weight: {result['pbt']:.3f} s warm."]
     return "\n".join(lines) + "\n"
+
+
+def _kernels(kernels: dict[str, Any]) -> str:
+    """The row of a step's kernels alone, and how many times longer the peers take than these."""
+    reached = kernels["ratio"]
+    times = ", ".join(
+        f"{NAMES[name]} {own['median']:.2f}" for name, own in kernels["peers"].items()
+    )
+    return (
+        f"| | the step's kernels, each alone | {kernels['us']:.0f} | {reached['median']:.2f} of it "
+        f"reached ({reached['low']:.2f} to {reached['high']:.2f}); times this: {times} | |"
+    )
 
 
 def chart(result: dict[str, Any], path: Path) -> None:
