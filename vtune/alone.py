@@ -10,7 +10,7 @@ import numpy as np
 
 from vtune.carry import Arguments, Path
 from vtune.data import Data
-from vtune.execute import execute
+from vtune.execute import execute, inspect
 from vtune.folds import Folds
 from vtune.member import Member
 from vtune.plan import CohortPlan, Plan, describe
@@ -59,20 +59,7 @@ def rerun(sweep: Sweep, index: int, data: Data | None) -> Member:
     own, drawn = sweep._plan.cohorts[cohort], sweep._cohorts[cohort]
     if data is None and own.batch_size is not None:
         raise ValueError("rerun: a loaded sweep holds no data; give rerun(i, data=...)")
-    if data is not None and own.batch_size is not None:
-        folds = sweep._plan.trainings
-        if (data.folds if isinstance(data, Folds) else None) != (
-            folds.folds if folds is not None and folds.folded else None
-        ):
-            raise ValueError("rerun: the data are in other folds than those of the sweep")
-        steps = data.train_rows // own.batch_size
-        if steps != own.steps_per_epoch:
-            raise ValueError(
-                f"rerun: the data give {steps} steps an epoch, the sweep had "
-                f"{own.steps_per_epoch}; give the data it was trained on"
-            )
-    if data is not None and sweep._scaling:
-        check_scaling("rerun", sweep._scaling, data)
+    check_data("rerun", sweep, own, data)
     lineage, rounds = sweep.lineage(index), np.arange(len(sweep.lineage(index)))
     lived = {
         name: sweep.settings[name][rounds, lineage].astype(dtype) for name, dtype in own.traced
@@ -82,11 +69,43 @@ def rerun(sweep: Sweep, index: int, data: Data | None) -> Member:
     plan, arguments = prepare_alone(sweep._plan, own, drawn, sweep.seed, data, path)
     arguments = arguments._replace(weights=sweep._weights)
     plan = dataclasses.replace(plan, arguments=describe(arguments), stopping=None)
+    _check_stretched(plan)
     outcome = execute(plan, (alone,), arguments, stop_after=len(lineage))
     ended = sweep._records.stopped[member._column] >= 0
     stopped = "dropped" if member._dropped else "stopped" if ended else sweep._stopped
     again = finish(plan, sweep.space, (alone,), arguments, outcome, stopped)
     return Member(again, 0)
+
+
+def check_data(what: str, sweep: Sweep, own: CohortPlan, data: Data | None) -> None:
+    """Raises where data are not like those that a cohort was trained on.
+
+    Args:
+      what: is to be done with them.
+    """
+    if data is not None and own.batch_size is not None:
+        folds = sweep._plan.trainings
+        if (data.folds if isinstance(data, Folds) else None) != (
+            folds.folds if folds is not None and folds.folded else None
+        ):
+            raise ValueError(f"{what}: the data are in other folds than those of the sweep")
+        steps = data.train_rows // own.batch_size
+        if steps != own.steps_per_epoch:
+            raise ValueError(
+                f"{what}: the data give {steps} steps an epoch, the sweep had "
+                f"{own.steps_per_epoch}; give the data it was trained on"
+            )
+    if data is not None and sweep._scaling:
+        check_scaling(what, sweep._scaling, data)
+
+
+def _check_stretched(plan: Plan) -> None:
+    """Raises where a member cannot be trained again, since its schedule changed on the way."""
+    if plan.cohorts[0].stretched and "total_steps" in inspect(plan)[0].reads:
+        raise ValueError(
+            "rerun: tune(start=) made the sweep longer than it was begun, and with it "
+            'h["total_steps"], which the learner reads: a member cannot be trained again in one go'
+        )
 
 
 def path_of(ids: np.ndarray, hparams: Mapping[str, np.ndarray], rounds: int) -> Path:
@@ -111,6 +130,11 @@ def prepare_alone(
     arguments = Arguments(np.uint32(seed), space, refiner, data, path)
     layout = dataclasses.replace(plan.layout, devices=1)
     alone_plan = dataclasses.replace(
-        plan, cohorts=(alone,), layout=layout, arguments=describe(arguments)
+        plan,
+        cohorts=(alone,),
+        layout=layout,
+        arguments=describe(arguments),
+        past=0,
+        anew=False,
     )
     return alone_plan, arguments

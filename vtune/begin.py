@@ -93,8 +93,12 @@ def _blank(plan: Plan, group: Group, population: Population, arguments: Argument
         ),
         metrics=jax.tree.map(blank, everything),
     )
-    memory = tuple(
+    return Carry(population, memories(group, arguments), record)
+
+
+def memories(group: Group, arguments: Arguments) -> tuple[PyTree, ...]:
+    """By cohort what the refiner remembers at the start."""
+    return tuple(
         arguments.refiner.init(arguments.space[index], size)
         for index, size in zip(group.indices, group.sizes, strict=True)
     )
-    return Carry(population, memory, record)

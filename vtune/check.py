@@ -214,7 +214,9 @@ def check_refiner(plan: Plan, index: int, arguments: Arguments) -> None:
     cohort, refiner, space = plan.cohorts[index], arguments.refiner, arguments.space[index]
     who = type(refiner).__name__
     memory = jax.eval_shape(lambda space: refiner.init(space, cohort.size), space)
-    sizes = list(dict.fromkeys(rung.size for rung in cohort.rungs))
+    ends = itertools.accumulate(rung.rounds for rung in cohort.rungs)
+    to_come = [rung for rung, end in zip(cohort.rungs, ends, strict=True) if end > plan.past]
+    sizes = list(dict.fromkeys(rung.size for rung in to_come))
     for size, following in itertools.pairwise(sizes if cohort.shrinks else sizes * 2):
         hparams = {name: jax.ShapeDtypeStruct((size,), dtype) for name, dtype in cohort.traced}
         score = jax.ShapeDtypeStruct((size,), float_dtype())

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from vtune.group import Group, by_cohort, groups
 from vtune.keys import from_words, is_key
 from vtune.layout import sharding
 from vtune.plan import Plan, most_abreast
+from vtune.population import Population
 from vtune.room import Room
 from vtune.search import Cohort
 from vtune.types import PyTree
@@ -49,6 +50,15 @@ class Program:
     limit: int | None
     width: int
     abreast: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one cohort of a sweep stands: its population, and what its refiner remembers, None
+    where that begins anew."""
+
+    population: Population
+    memory: PyTree
 
 
 @dataclass(frozen=True)
@@ -146,8 +156,12 @@ def execute(
     arguments: Arguments,
     report: Report | None = None,
     stop_after: int | None = None,
+    state: Sequence[Standing] | None = None,
 ) -> Outcome:
     """Runs a plan from its first round to its last, or only so many rounds.
+
+    Args:
+      state: by cohort, where a sweep goes on: from the first round that is not of the past.
 
     Ctrl-C is answered between segments: the rounds done are kept and a warning says so. A
     second Ctrl-C does what it always does.
@@ -164,12 +178,12 @@ def execute(
     devices = plan.layout.devices or 1
     memory.say_predicted(built.bytes, built.limit, built.width, devices, built.abreast)
     began = time.perf_counter()
-    carry = _blank(built, cohorts)
-    done = 0
+    carry = _blank(built, cohorts) if state is None else _standing(built, state)
+    done = plan.past
     segment = 1
     with _Interrupt() as interrupt:
         while done < rounds and not interrupt.asked:
-            report("run", done, _best(carry) if done else -np.inf)
+            report("run", done, _best(carry) if done > plan.past else -np.inf)
             start = time.perf_counter()
             stop = min(done + segment, rounds)
             carry = built.call(carry, np.int32(done), np.int32(stop), arguments)
@@ -180,7 +194,8 @@ def execute(
     memory.say_used()
     if done < rounds:
         warnings.warn(
-            f"interrupted: {done} of {plan.rounds} rounds were run; the sweep holds those",
+            f"interrupted: {done} of {plan.rounds} rounds were run; the sweep holds those, and "
+            "tune(start=sweep, ...) goes on from there",
             stacklevel=3,
         )
     report("done", done, _best(carry))
@@ -229,14 +244,42 @@ def _blank(built: Program, cohorts: tuple[Cohort, ...]) -> PyTree:
     Made on the host: a device computation would be a second program.
     """
 
-    def zeros(leaf: Any) -> Any:
-        return from_words(None, leaf) if is_key(leaf) else np.zeros(leaf.shape, leaf.dtype)
-
-    blank = jax.tree.map(zeros, built.carry)
+    blank = jax.tree.map(_empty, built.carry)
     return tuple(
         own._replace(population=own.population._replace(id=cohort.id, hparams=dict(cohort.hparams)))
         for own, cohort in zip(blank, cohorts, strict=True)
     )
+
+
+def _standing(built: Program, state: Sequence[Standing]) -> PyTree:
+    """The carry that the first call takes where a sweep goes on: copies, since it is donated."""
+
+    def carry(blank: Any, own: Standing) -> Any:
+        empty = jax.tree.map(_empty, blank)
+        parents = empty.record.parents  # what no refiner decides: every slot continues itself
+        parents += np.arange(parents.shape[1], dtype=parents.dtype)
+        memory = empty.memory if own.memory is None else jax.tree.map(_copy, own.memory)
+        population = jax.tree.map(_filled, blank.population, own.population)
+        return empty._replace(population=population, memory=memory)
+
+    pairs = zip(built.carry, state, strict=True)
+    return tuple(carry(blank, own) for blank, own in pairs)
+
+
+def _empty(leaf: Any) -> Any:
+    return from_words(None, leaf) if is_key(leaf) else np.zeros(leaf.shape, leaf.dtype)
+
+
+def _copy(leaf: Any) -> Any:
+    return from_words(np.array(jax.random.key_data(leaf)), leaf) if is_key(leaf) else np.array(leaf)
+
+
+def _filled(blank: Any, value: Any) -> Any:
+    """A copy with a row a slot: a loaded sweep has no states of members that were dropped."""
+    words = np.asarray(jax.random.key_data(value) if is_key(blank) else value)
+    rest = np.zeros((blank.shape[0] - len(words), *words.shape[1:]), words.dtype)
+    whole = np.concatenate([words, rest])
+    return from_words(whole, blank) if is_key(blank) else whole.astype(blank.dtype)
 
 
 def _best(carry: PyTree) -> float:

@@ -200,6 +200,8 @@ def _manifest(sweep: Sweep) -> dict[str, Any]:
                 "steps": cohort.steps,
                 "steps_per_epoch": cohort.steps_per_epoch,
                 "rungs": [list(rung) for rung in cohort.rungs],
+                "past": list(cohort.past),
+                "stretched": cohort.stretched,
             }
             for own, cohort in zip(sweep._cohorts, plan.cohorts, strict=True)
         ],
@@ -328,6 +330,8 @@ def _cohort_plan(
         entry["steps"],
         entry["steps_per_epoch"],
         rungs,
+        tuple(entry.get("past", ())),
+        entry.get("stretched", False),
     )
 
 

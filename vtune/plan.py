@@ -51,6 +51,8 @@ class CohortPlan:
         have their own number of epochs.
       size: members. batch_size: rows a step, None without data. steps: in all.
       steps_per_epoch: None without data. rungs: sizes over the rounds.
+      past: where a sweep went on, the steps done by the end of each round before. stretched:
+        whether those were trained with other `total_steps`.
     """
 
     static: Static
@@ -60,6 +62,8 @@ class CohortPlan:
     steps: int
     steps_per_epoch: int | None
     rungs: tuple[Rung, ...]
+    past: tuple[int, ...] = ()
+    stretched: bool = False
 
     @property
     def shrinks(self) -> bool:
@@ -71,13 +75,17 @@ class CohortPlan:
         return Hparams(traced, self.static.value, reads)
 
     def boundaries(self, rounds: int) -> np.ndarray:
-        """[rounds + 1] the steps at which rounds begin and end, as even as can be."""
-        return (np.arange(rounds + 1, dtype=np.int64) * self.steps // rounds).astype(np.int32)
+        """[rounds + 1] the steps at which rounds begin and end: those of the past as they were, the
+        others as even as can be."""
+        past = np.array((0, *self.past), np.int64)
+        to_come = rounds - len(self.past)
+        done = np.arange(1, to_come + 1, dtype=np.int64) * (self.steps - past[-1]) // to_come
+        return np.concatenate([past, past[-1] + done]).astype(np.int32)
 
     def stride(self, rounds: int, row_bytes: int) -> Stride:
         """How the steps of a round are taken; chunks never cross an epoch's or a round's end."""
         period, most = self.steps // rounds, self.steps // rounds
-        regular = self.steps % rounds == 0
+        regular = np.ptp(np.diff(self.boundaries(rounds))) == 0
         if self.steps_per_epoch is not None and self.batch_size is not None:
             short, long = sorted((period, self.steps_per_epoch))
             regular = regular and long % short == 0
@@ -117,6 +125,8 @@ class Plan:
       config: the settings of JAX that change what is compiled.
       stopping: None where all members train to the end and keep their last weights.
       trainings: folds and seeds; None where a member is a single training.
+      past: rounds that were run before, where a sweep goes on. anew: whether the refiner then
+        forgets what it remembers.
     """
 
     learner: Learner
@@ -130,6 +140,8 @@ class Plan:
     config: tuple[Any, ...]
     stopping: Stopping | None = None
     trainings: Trainings | None = None
+    past: int = 0
+    anew: bool = False
 
 
 def describe(tree: PyTree) -> Any:

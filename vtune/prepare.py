@@ -24,7 +24,7 @@ from vtune.layout import resolve_layout
 from vtune.learner import Learner
 from vtune.member import Member
 from vtune.plan import CohortPlan, Plan, as_arrays, data_rows, describe, jax_config
-from vtune.refine.base import Refiner
+from vtune.refine.base import Refiner, Rung
 from vtune.refine.keep import Keep
 from vtune.room import Room
 from vtune.search import Cohort, Halton, sized
@@ -107,13 +107,7 @@ def prepare(
     if isinstance(search, type) or not hasattr(search, "draw"):
         raise TypeError(f"search={search!r} is no search; write vt.Halton(64) or vt.Grid({{...}})")
     refiner = refiner if refiner is not None else Keep()
-    if isinstance(refiner, type) or not hasattr(refiner, "refine"):
-        raise TypeError(f"refiner={refiner!r} is no refiner; write vt.PBT() or vt.Halving()")
-    if any(leaf is refiner for leaf in jax.tree.leaves(refiner)):
-        raise TypeError(
-            f"refiner={refiner!r} is not registered with JAX; write @jax.tree_util."
-            "register_dataclass and @dataclass(frozen=True) above its class"
-        )
+    check_is_refiner(refiner)
     own = getattr(refiner, "size", None)  # Hyperband sets the number of settings
     search = sized(search, None if own is None else own * len(checked.combinations))
     cohorts = search.draw(checked, int(seed))
@@ -123,7 +117,7 @@ def prepare(
         (epochs, most_epochs(cohorts, epochs)) if callable(epochs) else (None, epochs)
     )
     lengths = [
-        _length(cohort, data, epochs, steps, batch_size) for cohort in cohorts
+        length_of(cohort, data, epochs, steps, batch_size) for cohort in cohorts
     ]  # (batch size, steps, steps per epoch)
     totals: list[int | None] = [steps for _, steps, _ in lengths]
     if own_epochs is not None:
@@ -137,7 +131,7 @@ def prepare(
             data.paced(cohort, size or 1, steps // (a_epoch or 1))
             for cohort, (size, steps, a_epoch) in zip(cohorts, lengths, strict=True)
         )
-    rounds = _rounds(rounds, epochs, lengths, refiner)
+    rounds = rounds_of(rounds, epochs, lengths, refiner)
     stopping = stopping_of(patience, keep, own_epochs, rounds, epochs, refiner)
     arguments = Arguments(
         np.uint32(seed),
@@ -156,22 +150,33 @@ def prepare(
         rounds=rounds,
         metric=metric,
         mode=mode,
-        eval_batch_size=_eval_batch_size(eval_batch_size, data),
+        eval_batch_size=eval_batch_size_of(eval_batch_size, data),
         layout=resolve_layout(layout, max(len(cohort.id) for cohort in cohorts)),
         arguments=describe(arguments),
         config=jax_config(),
         stopping=stopping,
         trainings=_trainings(data, seeds),
     )
-    found = _inspected(plan, data)
+    found = inspected(plan, data)
     check_metrics(found)
     if not known_schedule:
         _warn_unread(checked, cohorts, found, (batch_size, own_epochs))
-    _warn_idle(refiner, rounds)
+    warn_idle(refiner, rounds)
     return Prepared(plan, checked, cohorts, arguments)
 
 
-def _inspected(plan: Plan, data: Data | None) -> tuple[Found, ...]:
+def check_is_refiner(refiner: Any) -> None:
+    """Raises where it is none."""
+    if isinstance(refiner, type) or not hasattr(refiner, "refine"):
+        raise TypeError(f"refiner={refiner!r} is no refiner; write vt.PBT() or vt.Halving()")
+    if any(leaf is refiner for leaf in jax.tree.leaves(refiner)):
+        raise TypeError(
+            f"refiner={refiner!r} is not registered with JAX; write @jax.tree_util."
+            "register_dataclass and @dataclass(frozen=True) above its class"
+        )
+
+
+def inspected(plan: Plan, data: Data | None) -> tuple[Found, ...]:
     """What tracing shows. Many cohorts take long to compile, which is said before."""
     began, missed = time.perf_counter(), inspect.cache_info().misses
     for shapes in outputs(plan):
@@ -201,7 +206,7 @@ def _mode(learner: Learner, metric: Any, mode: Any) -> str:
     return mode
 
 
-def _length(
+def length_of(
     cohort: Cohort, data: Data | None, epochs: Any, steps: Any, batch_size: Any
 ) -> tuple[int | None, int, int | None]:
     """(batch size, steps, steps per epoch) of a cohort."""
@@ -216,7 +221,7 @@ def _length(
         if steps is None:
             raise ValueError("epochs= needs data; without, give steps=")
         return None, int(steps), None
-    size = _batch_size(cohort, batch_size)
+    size = batch_size_of(cohort, batch_size)
     pair = data_rows(data)
     assert pair is not None
     if size > pair[0]:
@@ -228,7 +233,7 @@ def _length(
     return size, int(steps) if steps is not None else a_epoch * int(epochs or 0), a_epoch
 
 
-def _batch_size(cohort: Cohort, batch_size: Any) -> int:
+def batch_size_of(cohort: Cohort, batch_size: Any) -> int:
     size = batch_size
     if callable(batch_size):
         try:
@@ -268,7 +273,7 @@ def _trainings(data: Data | None, seeds: Any) -> Trainings | None:
     return Trainings(folds or 1, int(seeds or 1), folds is not None)
 
 
-def _rounds(rounds: Any, epochs: Any, lengths: list[Any], refiner: Refiner) -> int:
+def rounds_of(rounds: Any, epochs: Any, lengths: list[Any], refiner: Refiner) -> int:
     shortest = min(steps for _, steps, _ in lengths)
     if rounds is None:
         rounds = getattr(refiner, "max_rounds", None)
@@ -284,7 +289,7 @@ def _rounds(rounds: Any, epochs: Any, lengths: list[Any], refiner: Refiner) -> i
     return int(rounds)
 
 
-def _eval_batch_size(size: Any, data: Data | None) -> int | None:
+def eval_batch_size_of(size: Any, data: Data | None) -> int | None:
     if size is not None and (not is_whole(size) or size < 1):
         raise ValueError(f"eval_batch_size={size!r} must be a whole number, 1 or more")
     pair = data_rows(data)
@@ -324,6 +329,14 @@ def _cohort_plan(
         if number is not None and name not in cohort.hparams:
             static[name] = number
     size = len(cohort.id)
+    rungs = rungs_of(cohort, rounds, refiner)
+    traced = tuple((name, str(values.dtype)) for name, values in cohort.hparams.items())
+    return CohortPlan(Static(static), traced, size, batch_size, steps, a_epoch, rungs)
+
+
+def rungs_of(cohort: Cohort, rounds: int, refiner: Refiner) -> tuple[Rung, ...]:
+    """The sizes of a cohort over the rounds, as its refiner wants them."""
+    size = len(cohort.id)
     try:
         rungs = tuple(refiner.rungs(size, rounds))
     except ValueError as error:
@@ -342,11 +355,10 @@ def _cohort_plan(
             f"{type(refiner).__name__}.rungs({size}, {rounds}) gave {rungs}; they must cover "
             f"{rounds} rounds, begin with {size} members and never grow"
         )
-    traced = tuple((name, str(values.dtype)) for name, values in cohort.hparams.items())
-    return CohortPlan(Static(static), traced, size, batch_size, steps, a_epoch, rungs)
+    return rungs
 
 
-def _warn_idle(refiner: Refiner, rounds: int) -> None:
+def warn_idle(refiner: Refiner, rounds: int) -> None:
     first = getattr(refiner, "first_round", None)
     if first is not None and rounds <= first:
         warnings.warn(

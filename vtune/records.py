@@ -50,8 +50,25 @@ class Records(NamedTuple):
         return np.array(path[::-1], np.int32)
 
 
-def join(plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int) -> Records:
-    """Puts the cohorts' records side by side, by member instead of by slot."""
+class Past(NamedTuple):
+    """What a sweep was before it went on.
+
+    Attributes:
+      ids: by cohort, who stood in its slots at the end.
+    """
+
+    records: Records
+    ids: list[np.ndarray]
+
+
+def join(
+    plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int, past: Past | None = None
+) -> Records:
+    """Puts the cohorts' records side by side, by member instead of by slot.
+
+    Args:
+      past: where a sweep goes on, what it was; the carry's records are only of what came after.
+    """
     ids = sorted(int(i) for cohort in cohorts for i in cohort.id)
     column_of = {id: column for column, id in enumerate(ids)}
     history: dict[str, np.ndarray] = {}
@@ -59,13 +76,16 @@ def join(plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int) -> Re
     types: dict[str, Any] = {}
     parents = np.full((rounds, len(ids)), -1, np.int32)
     held = Ends(*np.zeros((3, len(ids)), np.int32))
-    for cohort_plan, cohort, own in zip(plan.cohorts, cohorts, carry, strict=True):
+    begun = [cohort.id for cohort in cohorts] if past is None else past.ids
+    for cohort_plan, standing, own in zip(plan.cohorts, begun, carry, strict=True):
         record: Record = jax.device_get(own.record)
-        columns = np.array([column_of[int(i)] for i in cohort.id])
+        columns = np.array([column_of[int(i)] for i in standing])
         # ids keep to their slots wherever members can stop; elsewhere all slots end alike
         for all_, part in zip(held, ends(plan, cohort_plan, own.population, rounds), strict=True):
             all_[columns] = part
-        for number, now, before in _standing(cohort_plan, columns, record.parents, rounds):
+        for number, now, before in _standing(
+            cohort_plan, columns, record.parents, plan.past, rounds
+        ):
             size = len(now)
             parents[number, now] = before
             for name, values in record.metrics.items():
@@ -76,6 +96,10 @@ def join(plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int) -> Re
                 types[name] = np.result_type(values.dtype, types.get(name, values.dtype))
                 settings.setdefault(name, np.full((rounds, len(ids)), np.nan))
                 settings[name][number, now] = values[number, :size]
+    if past is not None:
+        parents[: plan.past] = past.records.parents
+        for name, values in settings.items():
+            values[: plan.past] = past.records.settings[name]
     for name, values in settings.items():
         if not np.isnan(values).any():
             settings[name] = values.astype(types[name])
@@ -87,14 +111,27 @@ def join(plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int) -> Re
         for name in history:
             if name.endswith(SPLITS) and name.removesuffix(SPLITS) in history:
                 history[name] = apart(plan.trainings, history[name], 2)
+    if past is not None:
+        for name in {*history} & {*past.records.history}:
+            history[name][: plan.past] = past.records.history[name]
     return Records(history, settings, parents, through, held.stopped, held.budget)
 
 
-def _standing(plan: CohortPlan, columns: np.ndarray, parents: np.ndarray, rounds: int) -> Any:
-    """By round: its number, [slots] who stands there, [slots] whose weights they went on from."""
-    number = 0
+def _standing(
+    plan: CohortPlan, columns: np.ndarray, parents: np.ndarray, past: int, rounds: int
+) -> Any:
+    """By round from `past` on: its number, [slots] who stands there, [slots] whose weights they
+    went on from.
+
+    Args:
+      columns: who stands in the slots before the first of these rounds.
+    """
+    number = -1
     for rung in plan.rungs:
         for first in (True, *[False] * (rung.rounds - 1)):
+            number += 1
+            if number < past:
+                continue
             if number >= rounds:
                 return
             chosen = parents[number, : rung.size]
@@ -111,5 +148,4 @@ def _standing(plan: CohortPlan, columns: np.ndarray, parents: np.ndarray, rounds
                 )
             before = columns[chosen]
             columns = before if shrinking else columns
-            yield number, columns, before
-            number += 1
+            yield number, columns[: rung.size], before

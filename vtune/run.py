@@ -1,6 +1,6 @@
 """The program: THE only loops over steps and rounds.
 
-run = initialise all members when first is 0, then
+run = initialise all members when first is 0 (where a sweep goes on they come with the carry), then
       for each lane of groups that take the same batches
           (for each rung, on its leading slots, where a cohort shrinks):
           for each round in [first, stop): refine, gather, train, score, record
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from vtune import abreast, narrow, stopping
-from vtune.begin import begin
+from vtune.begin import begin, memories
 from vtune.carry import Arguments, Carry
 from vtune.decide import leading, refine, shrink
 from vtune.evaluate import evaluate
@@ -40,16 +40,7 @@ def run(plan: Plan, carry: tuple[Carry, ...], first: Any, stop: Any, arguments: 
     With `first` 0 the carry's ids and hyperparameters are taken and everything else is made.
     """
     found = groups(plan)
-
-    def starting(carries: tuple[Carry, ...]) -> tuple[Carry, ...]:
-        settings = [(own.population.id, own.population.hparams) for own in carries]
-        begun = begin(plan, settings, arguments)
-        return tuple(
-            everywhere(own, plan.layout) if group.cohort.shrinks else own
-            for group, own in zip(found, begun, strict=True)
-        )
-
-    carries = lax.cond(first == 0, starting, lambda c: c, joined(plan, carry))
+    carries = (_continued if plan.past else _started)(plan, carry, first, arguments)
     trained: dict[tuple[int, ...], Carry] = {}
     by_group = dict(zip((group.indices for group in found), carries, strict=True))
     for lane in lanes(found):
@@ -59,6 +50,38 @@ def run(plan: Plan, carry: tuple[Carry, ...], first: Any, stop: Any, arguments: 
         through = _run_shrinking if shrinks else _run_lane
         trained |= zip(names, through(plan, lane, own, first, stop, arguments), strict=True)
     return by_cohort(plan, [trained[group.indices] for group in found])
+
+
+def _started(
+    plan: Plan, carry: tuple[Carry, ...], first: Any, arguments: Arguments
+) -> tuple[Carry, ...]:
+    """By group the carry, everything in it made with `first` 0."""
+    found = groups(plan)
+
+    def starting(carries: tuple[Carry, ...]) -> tuple[Carry, ...]:
+        settings = [(own.population.id, own.population.hparams) for own in carries]
+        begun = begin(plan, settings, arguments)
+        return tuple(
+            everywhere(own, plan.layout) if group.cohort.shrinks else own
+            for group, own in zip(found, begun, strict=True)
+        )
+
+    return lax.cond(first == 0, starting, lambda c: c, joined(plan, carry))
+
+
+def _continued(
+    plan: Plan, carry: tuple[Carry, ...], first: Any, arguments: Arguments
+) -> tuple[Carry, ...]:
+    """By group the carry as it comes; a refiner that begins anew forgets what it remembers."""
+    carries = joined(plan, carry)
+    if not plan.anew:
+        return carries
+
+    def forget(carries: tuple[Carry, ...]) -> tuple[Carry, ...]:
+        pairs = zip(groups(plan), carries, strict=True)
+        return tuple(own._replace(memory=memories(group, arguments)) for group, own in pairs)
+
+    return lax.cond(first == plan.past, forget, lambda c: c, carries)
 
 
 def _run_lane(
@@ -86,8 +109,11 @@ def _run_shrinking(
     (group,), (carry,) = lane, carries
     done, before = 0, group.cohort.size
     for rung in group.cohort.rungs:
+        if done + rung.rounds <= plan.past:
+            done, before = done + rung.rounds, rung.size
+            continue
         bounds = jnp.maximum(first, done), jnp.minimum(stop, done + rung.rounds)
-        if rung.size < before:
+        if rung.size < before and done >= plan.past:
             enter = functools.partial(shrink, plan, group, done, before, rung.size, arguments)
             carry = lax.cond((first <= done) & (done < stop), enter, lambda c: c, carry)
         rounds = functools.partial(_run_rung, plan, group, bounds, rung.size, arguments)

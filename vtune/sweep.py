@@ -16,7 +16,7 @@ from vtune.member import Member, shown
 from vtune.observed import SPLITS
 from vtune.plan import Plan
 from vtune.population import Population
-from vtune.records import Records, join
+from vtune.records import Past, Records, join
 from vtune.schedule import Schedule
 from vtune.search import Cohort
 from vtune.space import Space
@@ -64,6 +64,8 @@ class Sweep:
         stopped: str = "interrupted",
         weights: PyTree = None,
         scaling: dict[str, Any] | None = None,
+        refiner: Any = None,
+        memories: tuple[PyTree, ...] | None = None,
     ):
         self._plan = plan
         self._cohorts = cohorts
@@ -81,6 +83,8 @@ class Sweep:
         self.data = data
         self._weights = weights  # that all started from, if from elsewhere
         self._scaling = scaling or {}  # of entries of the data, for predict
+        self._refiner = refiner  # None for a loaded sweep; as it was given, and by cohort
+        self._memories = memories  # what it remembers: for tune(start=)
         self.timing = timing
         self.learner: Learner = plan.learner
         self.mode: str = plan.mode
@@ -319,15 +323,16 @@ def finish(
     arguments: Arguments,
     outcome: Outcome,
     stopped: str = "interrupted",
+    past: Past | None = None,
 ) -> Sweep:
-    """Makes the result of what a run left."""
+    """Makes the result of what a run left; `past` is what a sweep that went on was before."""
     data = None if arguments.data is None else arguments.data.arrays
     return Sweep(
         plan,
         space,
         cohorts,
         tuple(settle(plan, own.population) for own in outcome.carry),
-        join(plan, cohorts, outcome.carry, outcome.rounds),
+        join(plan, cohorts, outcome.carry, outcome.rounds, past),
         int(arguments.seed),
         arguments.data,
         Timing(outcome.compile_seconds, outcome.run_seconds),
@@ -335,6 +340,8 @@ def finish(
         stopped,
         arguments.weights,
         None if arguments.data is None else arguments.data.scaling,
+        arguments.refiner,
+        tuple(own.memory for own in outcome.carry),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from vtune.data import Data
 from vtune.execute import execute
+from vtune.further import Going, prepare_further
 from vtune.hints import idle_cores
 from vtune.layout import Layout
 from vtune.learner import Learner
@@ -19,8 +20,8 @@ from vtune.types import Hparams
 
 
 def tune(
-    learner: Learner,
-    space: Any,
+    learner: Learner | None = None,
+    space: Any = None,
     data: Data | None = None,
     *,
     search: Search | None = None,
@@ -37,6 +38,7 @@ def tune(
     keep: str | None = None,
     init_from: Any = None,
     seeds: int | None = None,
+    start: Sweep | None = None,
     layout: str | int | Layout | None = None,
     progress: bool | None = None,
 ) -> Sweep:
@@ -72,6 +74,11 @@ def tune(
         variables or parameters, whole or part, or a member of a sweep.
       seeds: how often each setting is trained, with other weights and noise and the same rows; its
         score is the mean. Of several folds or seeds `history["<metric>/splits"]` has each.
+      start: a sweep that goes on for so many epochs or steps more, as if it had been longer:
+        `tune(start=sweep, epochs=5)`. Its learner, space, data, seed and all that it was begun with
+        are known; `refiner`, `rounds`, `eval_batch_size` and `layout` may be other ones. A refiner
+        that is given begins anew. Where members were dropped, the others train on.
+        `h["total_steps"]` is that of the whole from then on. A loaded sweep needs its data.
       layout: how members are laid over the machine, see `vt.Layout`; "vmap", "map" or a chunk
         size for short.
       progress: a live bar; when left out, where the error stream is a terminal.
@@ -97,6 +104,32 @@ def tune(
       >>> vt.tune(quadratic, space, search=vt.Grid(), steps=10).best.hparams
       {'lr': 0.5}
     """
+    if start is not None:
+        begun = {
+            "search": (search, None),
+            "batch_size": (batch_size, 32),
+            "metric": (metric, "loss"),
+            "mode": (mode, None),
+            "seed": (seed, 0),
+            "patience": (patience, None),
+            "keep": (keep, None),
+            "init_from": (init_from, None),
+            "seeds": (seeds, None),
+        }
+        further, going = prepare_further(
+            start,
+            learner,
+            space,
+            data,
+            refiner=refiner,
+            epochs=epochs,
+            steps=steps,
+            rounds=rounds,
+            eval_batch_size=eval_batch_size,
+            layout=layout,
+            begun=begun,
+        )
+        return run_prepared(further, progress, going=going)
     prepared = prepare(
         learner,
         space,
@@ -120,14 +153,23 @@ def tune(
     return run_prepared(prepared, progress)
 
 
-def run_prepared(prepared: Prepared, progress: bool | None, stop_after: int | None = None) -> Sweep:
-    """Runs the program, with a live bar where it is wanted; all rounds, or the first few."""
+def run_prepared(
+    prepared: Prepared,
+    progress: bool | None,
+    stop_after: int | None = None,
+    going: Going | None = None,
+) -> Sweep:
+    """Runs the program, with a live bar where it is wanted; all rounds, or the first few. `going`
+    is what a sweep that goes on brings along."""
     plan, space, cohorts, arguments = prepared
     sign = 1.0 if plan.mode == "max" else -1.0
     label = plan.metric if isinstance(plan.metric, str) else "score"
     members = sum(len(cohort.id) for cohort in cohorts)
     idle_cores(members)
     with reporter(progress, stop_after or plan.rounds, members, label, sign) as report:
-        outcome = execute(plan, cohorts, arguments, report, stop_after)
+        outcome = execute(
+            plan, cohorts, arguments, report, stop_after, None if going is None else going.state
+        )
     stopped = "stopped" if outcome.rounds == stop_after else "interrupted"
-    return finish(plan, space, cohorts, arguments, outcome, stopped)
+    past = None if going is None else going.past
+    return finish(plan, space, cohorts, arguments, outcome, stopped, past)
