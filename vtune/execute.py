@@ -193,9 +193,9 @@ def execute(
             done = stop
     memory.say_used()
     if done < rounds:
+        further = "" if plan.stopping else ", and tune(start=sweep, ...) goes on from there"
         warnings.warn(
-            f"interrupted: {done} of {plan.rounds} rounds were run; the sweep holds those, and "
-            "tune(start=sweep, ...) goes on from there",
+            f"interrupted: {done} of {plan.rounds} rounds were run; the sweep holds those{further}",
             stacklevel=3,
         )
     report("done", done, _best(carry))
@@ -243,7 +243,6 @@ def _blank(built: Program, cohorts: tuple[Cohort, ...]) -> PyTree:
 
     Made on the host: a device computation would be a second program.
     """
-
     blank = jax.tree.map(_empty, built.carry)
     return tuple(
         own._replace(population=own.population._replace(id=cohort.id, hparams=dict(cohort.hparams)))
