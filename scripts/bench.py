@@ -71,14 +71,14 @@ def compared(work: Any, turns: int, torch: bool) -> dict[str, Any]:
 
             make = torch_peers.loop if name == "torch" else torch_peers.vmapped
             runners[name] = make(work)
-    alone = {
+    made = {
         (part, form): run
         for part, forms in (kernels.kernels(work) if "by_hand" in runners else {}).items()
         for form, run in forms.items()
     }
-    times = in_turn(runners | alone, turns)
+    times = in_turn(runners | made, turns)
     spent = {name: times.pop(name) for name in limits}
-    lone = {key: times.pop(key) for key in alone}
+    parts = {key: times.pop(key) for key in made}
     copy = spent.pop("copy")
     product = min(spent.values(), key=statistics.median)
     flops, moved = machine.needs(work)
@@ -101,13 +101,13 @@ def compared(work: Any, turns: int, torch: bool) -> dict[str, Any]:
         "bound": "products" if statistics.median(a - b for a, b in pairs) > 0 else "memory",
         "roofline": report.ratio(least, times["vtune"]),
     }
-    if lone:
-        total = kernels.least(lone)
+    if parts:
+        total = kernels.least(parts)
         row["kernels"] = {
             "us": statistics.median(total),
             "ratio": report.ratio(total, times["vtune"]),
             "peers": {name: report.ratio(own, total) for name, own in times.items()},
-            "alone": {f"{a}: {b}": statistics.median(own) for (a, b), own in lone.items()},
+            "alone": {f"{a}: {b}": statistics.median(own) for (a, b), own in parts.items()},
         }
     return row
 

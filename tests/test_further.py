@@ -41,7 +41,7 @@ def noisy():
 OPTIONS = {"search": vt.Halton(5), "batch_size": 16, "seed": 3}
 
 
-def same(a, b, tolerance=1e-12):
+def assert_same(a, b, tolerance=1e-12):
     """Whether two sweeps are one, in all that they show."""
     assert set(a.history) == set(b.history)
     for name, values in a.history.items():
@@ -67,7 +67,7 @@ def test_it_equals_the_longer_sweep(x64):
     then = vt.tune(start=first, epochs=1)
     assert then.history["loss"].shape == (3, 5)
     last = vt.tune(start=then, epochs=2)
-    same(last, whole)
+    assert_same(last, whole)
     np.testing.assert_allclose(last.table()["loss/best"], whole.table()["loss/best"])
 
 
@@ -75,8 +75,8 @@ def test_whatever_the_layout(x64):
     learner, data = noisy(), blobs()
     whole = vt.tune(learner, SPACE, data, epochs=3, layout=2, **OPTIONS)
     first = vt.tune(learner, SPACE, data, epochs=2, layout=2, **OPTIONS)
-    same(vt.tune(start=first, epochs=1), whole)
-    same(vt.tune(start=first, epochs=1, layout="auto"), whole)
+    assert_same(vt.tune(start=first, epochs=1), whole)
+    assert_same(vt.tune(start=first, epochs=1, layout="auto"), whole)
 
 
 def test_rounds_of_uneven_lengths(x64):
@@ -103,7 +103,7 @@ def test_folds_and_seeds(x64):
     first = vt.tune(learner, SPACE, data, epochs=1, **options)
     sweep = vt.tune(start=first, epochs=2)
     assert sweep.history["loss/splits"].shape == (3, 5, 3, 2)
-    same(sweep, whole)
+    assert_same(sweep, whole)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_refiner_goes_on_and_remembers(x64, refiner):
     first = vt.tune(learner, space, data, epochs=3, **options)
     sweep = vt.tune(start=first, epochs=4)
     assert (whole.parents[4:] != np.arange(6)).any()
-    same(sweep, whole, 1e-7)
+    assert_same(sweep, whole, 1e-7)
     best = sweep.best.index
     np.testing.assert_array_equal(sweep.lineage(best), whole.lineage(best))
     again = sweep.rerun(best)
@@ -192,7 +192,7 @@ def test_saved_and_loaded_in_between(x64, tmp_path):
     then = vt.tune(start=loaded, data=data, epochs=1)
     then.save(tmp_path / "b")
     again = vt.load(tmp_path / "b", learner)
-    same(vt.tune(start=again, data=data, epochs=2), whole)
+    assert_same(vt.tune(start=again, data=data, epochs=2), whole)
     one = again.rerun(2, data)
     assert largest_difference(one.state, then[2].state) < 1e-12
 
@@ -205,12 +205,12 @@ def test_a_loaded_sweep_that_was_refined_or_shrunk(x64, tmp_path):
     with pytest.raises(ValueError, match="does not hold its refiner; give refiner= again"):
         vt.tune(start=loaded, steps=1)
     whole = vt.tune(learner, space, search=vt.Halton(8), steps=7, rounds=7, refiner=vt.PBT())
-    same(vt.tune(start=loaded, steps=3, rounds=3, refiner=vt.PBT()), whole)
+    assert_same(vt.tune(start=loaded, steps=3, rounds=3, refiner=vt.PBT()), whole)
 
     halved = vt.tune(learner, space, search=vt.Halton(8), steps=4, rounds=4, refiner=vt.Halving())
     halved.save(tmp_path / "halving")
     loaded = vt.load(tmp_path / "halving", learner)
-    same(vt.tune(start=loaded, steps=2), vt.tune(start=halved, steps=2))
+    assert_same(vt.tune(start=loaded, steps=2), vt.tune(start=halved, steps=2))
 
 
 def test_an_interrupted_sweep_goes_on_from_there(x64):
@@ -224,7 +224,7 @@ def test_an_interrupted_sweep_goes_on_from_there(x64):
     whole = run_prepared(prepared, None)
     part = run_prepared(prepared, None, stop_after=2)
     assert part[0].status == "stopped after round 1"
-    same(vt.tune(start=part, epochs=3), whole)
+    assert_same(vt.tune(start=part, epochs=3), whole)
 
 
 def test_who_died_stays_dead():
@@ -309,7 +309,7 @@ def test_what_it_was_begun_with_may_be_said_again(sweep):
     again = vt.tune(
         sweep.learner, LR, DATA, start=sweep, epochs=1, batch_size=16, metric="loss", mode="min"
     )
-    same(again, vt.tune(start=sweep, epochs=1))
+    assert_same(again, vt.tune(start=sweep, epochs=1))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,19 @@ class Carry(NamedTuple):
     record: Record
 
 
+class Past(NamedTuple):
+    """What a sweep was before it went on.
+
+    Attributes:
+      records: of its rounds. populations: by cohort, as they stand. memories: by cohort what the
+        refiner remembers, None where it begins anew.
+    """
+
+    records: Any
+    populations: tuple[Population, ...]
+    memories: tuple[PyTree, ...] | None
+
+
 class Path(NamedTuple):
     """Where a member stood, round by round: its ids and hyperparameters are these, whatever
     the refiner says. Leaves [rounds, pop]."""

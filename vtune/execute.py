@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from vtune import memory
 from vtune import run as program
 from vtune.begin import begin
 from vtune.cache import use_cache
-from vtune.carry import Arguments
+from vtune.carry import Arguments, Past
 from vtune.check import Found, check_cohort, check_refiner, outputs_of
 from vtune.group import Group, by_cohort, groups
 from vtune.keys import from_words, is_key
@@ -50,15 +50,6 @@ class Program:
     limit: int | None
     width: int
     abreast: int
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where one cohort of a sweep stands: its population, and what its refiner remembers, None
-    where that begins anew."""
-
-    population: Population
-    memory: PyTree
 
 
 @dataclass(frozen=True)
@@ -156,12 +147,12 @@ def execute(
     arguments: Arguments,
     report: Report | None = None,
     stop_after: int | None = None,
-    state: Sequence[Standing] | None = None,
+    past: Past | None = None,
 ) -> Outcome:
     """Runs a plan from its first round to its last, or only so many rounds.
 
     Args:
-      state: by cohort, where a sweep goes on: from the first round that is not of the past.
+      past: of a sweep that goes on, from the first round to come.
 
     Ctrl-C is answered between segments: the rounds done are kept and a warning says so. A
     second Ctrl-C does what it always does.
@@ -178,7 +169,7 @@ def execute(
     devices = plan.layout.devices or 1
     memory.say_predicted(built.bytes, built.limit, built.width, devices, built.abreast)
     began = time.perf_counter()
-    carry = _blank(built, cohorts) if state is None else _standing(built, state)
+    carry = _blank(built, cohorts) if past is None else _standing(built, past)
     done = plan.past
     segment = 1
     with _Interrupt() as interrupt:
@@ -250,19 +241,19 @@ def _blank(built: Program, cohorts: tuple[Cohort, ...]) -> PyTree:
     )
 
 
-def _standing(built: Program, state: Sequence[Standing]) -> PyTree:
+def _standing(built: Program, past: Past) -> PyTree:
     """The carry that the first call takes where a sweep goes on: copies, since it is donated."""
 
-    def carry(blank: Any, own: Standing) -> Any:
+    def carry(blank: Any, population: Population, memory: PyTree) -> Any:
         empty = jax.tree.map(_empty, blank)
         parents = empty.record.parents  # what no refiner decides: every slot continues itself
         parents += np.arange(parents.shape[1], dtype=parents.dtype)
-        memory = empty.memory if own.memory is None else jax.tree.map(_copy, own.memory)
-        population = jax.tree.map(_filled, blank.population, own.population)
+        memory = empty.memory if past.memories is None else jax.tree.map(_copy, memory)
+        population = jax.tree.map(_filled, blank.population, population)
         return empty._replace(population=population, memory=memory)
 
-    pairs = zip(built.carry, state, strict=True)
-    return tuple(carry(blank, own) for blank, own in pairs)
+    memories = past.memories or (None,) * len(built.carry)
+    return tuple(map(carry, built.carry, past.populations, memories))
 
 
 def _empty(leaf: Any) -> Any:

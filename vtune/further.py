@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vtune.alone import check_data
-from vtune.carry import Arguments
+from vtune.carry import Arguments, Past
 from vtune.check import check_metrics
 from vtune.data import Data
-from vtune.execute import Standing
 from vtune.layout import resolve_layout
 from vtune.learner import Learner
-from vtune.plan import CohortPlan, Plan, as_arrays, describe, jax_config
+from vtune.plan import CohortPlan, as_arrays, describe, jax_config
 from vtune.prepare import (
     Prepared,
     batch_size_of,
@@ -25,7 +25,6 @@ from vtune.prepare import (
     rungs_of,
     warn_idle,
 )
-from vtune.records import Past
 from vtune.refine.base import Refiner, Rung
 from vtune.refine.keep import Keep
 from vtune.space import parse
@@ -35,13 +34,6 @@ from vtune.types import Static
 
 if TYPE_CHECKING:
     from vtune.search import Cohort
-
-
-class Going(NamedTuple):
-    """What a sweep brings along: by cohort where it stands, and what it was."""
-
-    state: tuple[Standing, ...]
-    past: Past
 
 
 def prepare_further(
@@ -57,7 +49,7 @@ def prepare_further(
     eval_batch_size: Any,
     layout: Any,
     begun: dict[str, tuple[Any, Any]],
-) -> tuple[Prepared, Going]:
+) -> tuple[Prepared, Past]:
     """The arguments are those of `vt.tune`.
 
     Args:
@@ -90,53 +82,43 @@ def prepare_further(
         weights=start._weights,
     )
     size = eval_batch_size if eval_batch_size is not None else before.eval_batch_size
-    plan = Plan(
-        learner=start.learner,
+    plan = dataclasses.replace(
+        before,
         cohorts=tuple(
             _cohort_plan(start, index, steps, more, None if gone else own_refiner)
             for index, (_, steps, _) in enumerate(lengths)
         ),
         rounds=past_rounds + more,
-        metric=before.metric,
-        mode=before.mode,
         eval_batch_size=eval_batch_size_of(size, data),
         layout=before.layout
         if layout is None
         else resolve_layout(layout, max(cohort.size for cohort in before.cohorts)),
         arguments=describe(arguments),
         config=jax_config(),
-        trainings=before.trainings,
         past=past_rounds,
         anew=anew,
     )
     check_metrics(inspected(plan, data))
     if refiner is not None:
         warn_idle(refiner, plan.rounds)
-    memories = (None,) * len(plan.cohorts) if anew else start._memories
-    assert memories is not None
-    state = tuple(
-        Standing(population, memory)
-        for population, memory in zip(start._populations, memories, strict=True)
-    )
-    standing = [np.asarray(population.id) for population in start._populations]
-    prepared = Prepared(plan, start.space, start._cohorts, arguments)
-    return prepared, Going(state, Past(start._records, standing))
+    past = Past(start._records, start._populations, None if anew else start._memories)
+    return Prepared(plan, start.space, start._cohorts, arguments), past
 
 
 def _check_begun(
     start: Sweep, learner: Learner | None, space: Any, begun: dict[str, tuple[Any, Any]]
 ) -> None:
     """What a sweep was begun with may be said again, and nothing else."""
-    if learner is not None and learner != start.learner:
-        raise ValueError(
-            "start=: the learner is another than the sweep's; leave it out, or begin anew with "
-            "init_from=sweep.best"
-        )
-    if space is not None and parse(space).parts != start.space.parts:
-        raise ValueError(
-            "start=: the space is another than the sweep's; leave it out, or begin anew with "
-            "init_from=sweep.best"
-        )
+    others = {
+        "learner": learner is not None and learner != start.learner,
+        "space": space is not None and parse(space).parts != start.space.parts,
+    }
+    for name, other in others.items():
+        if other:
+            raise ValueError(
+                f"start=: the {name} is another than the sweep's; leave it out, or begin anew "
+                "with init_from=sweep.best"
+            )
     plan = start._plan
     known = {
         "batch_size": [own.batch_size for own in plan.cohorts],
@@ -229,16 +211,13 @@ def _cohort_plan(
     stretched = before.stretched or static.get("total_steps", total) != total
     if "total_steps" in static:
         static["total_steps"] = total
-    return CohortPlan(
-        Static(static),
-        before.traced,
-        before.size,
-        before.batch_size,
-        total,
-        before.steps_per_epoch,
-        _rungs(before, cohort, len(past), more, refiner),
-        past,
-        stretched,
+    return dataclasses.replace(
+        before,
+        static=Static(static),
+        steps=total,
+        rungs=_rungs(before, cohort, len(past), more, refiner),
+        past=past,
+        stretched=stretched,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from vtune.carry import Past
 from vtune.observed import SPLITS
 from vtune.plan import CohortPlan, Plan
 from vtune.population import Record
@@ -50,17 +51,6 @@ class Records(NamedTuple):
         return np.array(path[::-1], np.int32)
 
 
-class Past(NamedTuple):
-    """What a sweep was before it went on.
-
-    Attributes:
-      ids: by cohort, who stood in its slots at the end.
-    """
-
-    records: Records
-    ids: list[np.ndarray]
-
-
 def join(
     plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int, past: Past | None = None
 ) -> Records:
@@ -76,10 +66,10 @@ def join(
     types: dict[str, Any] = {}
     parents = np.full((rounds, len(ids)), -1, np.int32)
     held = Ends(*np.zeros((3, len(ids)), np.int32))
-    begun = [cohort.id for cohort in cohorts] if past is None else past.ids
+    begun: Any = cohorts if past is None else past.populations
     for cohort_plan, standing, own in zip(plan.cohorts, begun, carry, strict=True):
         record: Record = jax.device_get(own.record)
-        columns = np.array([column_of[int(i)] for i in standing])
+        columns = np.array([column_of[int(i)] for i in np.asarray(standing.id)])
         # ids keep to their slots wherever members can stop; elsewhere all slots end alike
         for all_, part in zip(held, ends(plan, cohort_plan, own.population, rounds), strict=True):
             all_[columns] = part

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from vtune.carry import Arguments
+from vtune.carry import Arguments, Past
 from vtune.data import Data
 from vtune.execute import Outcome
 from vtune.learner import Learner
@@ -16,7 +16,7 @@ from vtune.member import Member, shown
 from vtune.observed import SPLITS
 from vtune.plan import Plan
 from vtune.population import Population
-from vtune.records import Past, Records, join
+from vtune.records import Records, join
 from vtune.schedule import Schedule
 from vtune.search import Cohort
 from vtune.space import Space
@@ -83,8 +83,9 @@ class Sweep:
         self.data = data
         self._weights = weights  # that all started from, if from elsewhere
         self._scaling = scaling or {}  # of entries of the data, for predict
-        self._refiner = refiner  # None for a loaded sweep; as it was given, and by cohort
-        self._memories = memories  # what it remembers: for tune(start=)
+        # For tune(start=): the refiner, and by cohort what it remembers; None of a loaded sweep.
+        self._refiner = refiner
+        self._memories = memories
         self.timing = timing
         self.learner: Learner = plan.learner
         self.mode: str = plan.mode

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from vtune.carry import Past
 from vtune.data import Data
 from vtune.execute import execute
-from vtune.further import Going, prepare_further
+from vtune.further import prepare_further
 from vtune.hints import idle_cores
 from vtune.layout import Layout
 from vtune.learner import Learner
@@ -116,7 +117,7 @@ def tune(
             "init_from": (init_from, None),
             "seeds": (seeds, None),
         }
-        further, going = prepare_further(
+        further, past = prepare_further(
             start,
             learner,
             space,
@@ -129,7 +130,7 @@ def tune(
             layout=layout,
             begun=begun,
         )
-        return run_prepared(further, progress, going=going)
+        return run_prepared(further, progress, past=past)
     prepared = prepare(
         learner,
         space,
@@ -157,19 +158,16 @@ def run_prepared(
     prepared: Prepared,
     progress: bool | None,
     stop_after: int | None = None,
-    going: Going | None = None,
+    past: Past | None = None,
 ) -> Sweep:
-    """Runs the program, with a live bar where it is wanted; all rounds, or the first few. `going`
-    is what a sweep that goes on brings along."""
+    """Runs the program, with a live bar where it is wanted; all rounds, or the first few. `past`
+    is what a sweep that goes on was before."""
     plan, space, cohorts, arguments = prepared
     sign = 1.0 if plan.mode == "max" else -1.0
     label = plan.metric if isinstance(plan.metric, str) else "score"
     members = sum(len(cohort.id) for cohort in cohorts)
     idle_cores(members)
     with reporter(progress, stop_after or plan.rounds, members, label, sign) as report:
-        outcome = execute(
-            plan, cohorts, arguments, report, stop_after, None if going is None else going.state
-        )
+        outcome = execute(plan, cohorts, arguments, report, stop_after, past)
     stopped = "stopped" if outcome.rounds == stop_after else "interrupted"
-    past = None if going is None else going.past
     return finish(plan, space, cohorts, arguments, outcome, stopped, past)
