@@ -61,7 +61,7 @@ def main() -> None:
 
     seconds = {"full": [], "halved": []}
     for repeat in range(options.repeats + 1):
-        full, halved = train(vt.Keep()), train(vt.Halving())
+        full, halved = train(vt.refine.Keep()), train(vt.Halving())
         if repeat:  # the first time compiles
             seconds["full"].append(full.timing.run)
             seconds["halved"].append(halved.timing.run)

@@ -21,7 +21,7 @@ from report import write
 import vtune as vt
 
 SPACE = {"lr": vt.Float(1e-4, 1e-1, log=True), "weight_decay": vt.Float(1e-6, 1.0, log=True)}
-REFINERS = {"plain": vt.Keep(), "pbt": vt.PBT(), "pb2": vt.PB2()}
+REFINERS = {"plain": vt.refine.Keep(), "pbt": vt.PBT(), "pb2": vt.PB2()}
 
 
 def main() -> None:

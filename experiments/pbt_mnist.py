@@ -66,7 +66,7 @@ def main() -> None:
 
     rows, first = [], None
     for seed in range(options.first_seed, options.first_seed + options.seeds):
-        plain, refined = train(vt.Keep(), seed), train(vt.PBT(), seed)
+        plain, refined = train(vt.refine.Keep(), seed), train(vt.PBT(), seed)
         first = first or (plain, refined)
         rows.append(
             {

@@ -6,11 +6,20 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Results are tested here, not speed: the quick compiler halves the time of the suite.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
-os.environ.setdefault("VTUNE_CACHE_DIR", "off")  # what is compiled is counted
+os.environ.setdefault("VTUNE_CACHE_DIR", "off")  # the user's cache is not the tests'
 
 import jax
 
 jax.config.update("jax_num_cpu_devices", 2)
+if os.environ.get("VTUNE_TEST_CACHE") != "off":
+    # Through the configuration and not the environment: subprocesses under test have their own.
+    # What JAX asks for is counted below, whether it is compiled or read from here.
+    _cache = os.environ.get("VTUNE_TEST_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vtune-tests"
+    )
+    jax.config.update("jax_compilation_cache_dir", _cache)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 from jaxtyping import install_import_hook
@@ -19,14 +28,16 @@ from jaxtyping import install_import_hook
 # messages that have tests.
 install_import_hook(
     [
-        "vtune.begin",
-        "vtune.keys",
+        "vtune.engine.initialize",
+        "vtune.rng.keys",
         "vtune.metrics",
-        "vtune.nn",
-        "vtune.observed",
-        "vtune.population",
+        "vtune.components.nn",
+        "vtune.engine.divergence",
+        "vtune.engine.parallel",
+        "vtune.engine.recording",
+        "vtune.engine.population",
         "vtune.refine",
-        "vtune.run",
+        "vtune.engine.run",
     ],
     "beartype.beartype",
 )

@@ -14,7 +14,7 @@ from solo import xent
 from test_narrow import OPTIMIZERS
 
 import vtune as vt
-from vtune import abreast
+from vtune.xla.loops import fused as abreast
 
 K, STEPS, BATCH, COLUMNS = 4, 7, 8, 96
 KEYS = jax.random.split(jax.random.key(0), 6)

@@ -196,7 +196,7 @@ CASES = {
     ),
     "search_class": (lambda: tune(search=vt.Halton), TypeError, r"write vt.Halton\(64\)"),
     "refiner_class": (
-        lambda: tune(refiner=vt.Keep),
+        lambda: tune(refiner=vt.refine.Keep),
         TypeError,
         r"write vt.PBT\(\) or vt.Halving\(\)",
     ),
@@ -497,7 +497,9 @@ BAD_ARRAYS = {
 
 
 @pytest.mark.parametrize("case", BAD_ARRAYS)
-@pytest.mark.parametrize("maker", [vt.holdout, lambda a: vt.split(a, a)], ids=["holdout", "split"])
+@pytest.mark.parametrize(
+    "maker", [vt.holdout, lambda a: vt.from_splits(a, a)], ids=["holdout", "split"]
+)
 def test_bad_arrays_are_named(case, maker, compilations):
     arrays, error, says = BAD_ARRAYS[case]
     with compilations() as seen, pytest.raises(error, match=says):

@@ -46,7 +46,7 @@ def test_holdout_differs_by_seed_and_repeats():
 
 def test_split_takes_the_sets_as_given():
     train, valid = arrays(6), arrays(4)
-    data = vt.split(train, valid)
+    data = vt.from_splits(train, valid)
     np.testing.assert_array_equal(data.take(data.train)["x"], train["x"])
     np.testing.assert_array_equal(data.take(data.valid)["y"], valid["y"])
 
@@ -99,9 +99,12 @@ def test_bad_fractions_are_named(fraction):
         (lambda: vt.holdout(arrays(9), seed=-1), r"seed=-1"),
         (lambda: vt.holdout(arrays(9), stratify="z"), r"stratify='z' is not one of \['x', 'y'\]"),
         (lambda: vt.holdout(arrays(9), stratify="x"), r"needs labels \[rows\], got shape \(9, 2\)"),
-        (lambda: vt.split(arrays(3), {"x": np.zeros((2, 2))}), r"train has \['x', 'y'\], valid"),
         (
-            lambda: vt.split({"x": np.zeros((3, 2))}, {"x": np.zeros((3, 4))}),
+            lambda: vt.from_splits(arrays(3), {"x": np.zeros((2, 2))}),
+            r"train has \['x', 'y'\], valid",
+        ),
+        (
+            lambda: vt.from_splits({"x": np.zeros((3, 2))}, {"x": np.zeros((3, 4))}),
             r"'x' is float32\[2\] a row in train and float32\[4\]",
         ),
     ],

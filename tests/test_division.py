@@ -8,8 +8,8 @@ import optax
 import pytest
 
 import vtune as vt
-from vtune import division
-from vtune.lowering import lower_update
+from vtune.xla.ops import division
+from vtune.xla.ops.rewrite import rewrite_update
 
 OPTIMIZERS = {
     "adam": lambda: optax.adam(0.01),
@@ -61,7 +61,7 @@ def divisions(closed):
 def test_an_optimizer_goes_where_it_went(x64, name):
     optimizer = optax.with_extra_args_support(OPTIMIZERS[name]())
     plain = trained(optimizer, lambda update: update)
-    lowered = trained(optimizer, lower_update)
+    lowered = trained(optimizer, rewrite_update)
     assert jax.tree.structure(plain) == jax.tree.structure(lowered)
     for theirs, ours in zip(jax.tree.leaves(plain), jax.tree.leaves(lowered), strict=True):
         assert (theirs.dtype, theirs.shape) == (ours.dtype, ours.shape)
@@ -79,7 +79,7 @@ def by_one(closed):
 def test_no_weights_are_divided_by_one_number(name, lowering, left):
     optimizer = OPTIMIZERS[name]()  # MultiSteps divides within a branch
     params = jax.tree.map(jnp.asarray, PARAMS)
-    update = lower_update(optimizer.update, lowering)
+    update = rewrite_update(optimizer.update, lowering)
     traced = jax.make_jaxpr(update)(params, optimizer.init(params), params)
     assert len(by_one(traced)) >= left * len(params)
     assert left or not by_one(traced)

@@ -214,8 +214,8 @@ def test_a_loaded_sweep_that_was_refined_or_shrunk(x64, tmp_path):
 
 
 def test_an_interrupted_sweep_goes_on_from_there(x64):
-    from vtune.prepare import prepare
-    from vtune.tune import run_prepared
+    from vtune.tuning.launch import run_prepared
+    from vtune.tuning.prepare import prepare
 
     learner, data = mlp_learner(), blobs()
     others = ("refiner", "steps", "rounds", "eval_batch_size", "layout", "mode")

@@ -9,8 +9,8 @@ import pytest
 
 import vtune as vt
 from tests.problems import MLP, blobs, mlp_learner, xent
-from vtune.execute import build
-from vtune.group import groups
+from vtune.engine.cohort_groups import groups
+from vtune.runtime.compile import build
 
 LOW, HIGH = vt.Float(0.01, 0.1, log=True), vt.Float(0.2, 1.0)
 

@@ -293,7 +293,7 @@ def test_hyperband_draws_its_own_settings_and_compiles_once(compilations):
 
 
 def test_an_interrupted_halving_holds_the_rounds_that_were_run(monkeypatch):
-    from vtune import execute
+    from vtune.runtime import execute
 
     monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
     learner = quadratic()

@@ -9,8 +9,8 @@ from problems import LR, MLP, blobs, mlp_learner, quadratic
 from solo import largest_difference, xent
 
 import vtune as vt
-from vtune.carry import Arguments
-from vtune.traced import program_space
+from vtune.engine.carry import Arguments
+from vtune.space.traced import program_space
 
 WIDTHS = {**LR, "width": vt.Categorical([4, 8])}
 
@@ -66,7 +66,7 @@ def test_a_sweep_is_one_compilation_and_a_second_none(compilations):
 
 
 def test_many_segments_are_one_compilation_and_the_same_bits(compilations, monkeypatch):
-    from vtune import execute
+    from vtune.runtime import execute
 
     learner, data = mlp_learner(), blobs()
     monkeypatch.setattr(execute, "SEGMENT_SECONDS", 1e9)  # one round, then all the others
@@ -83,7 +83,7 @@ def test_many_segments_are_one_compilation_and_the_same_bits(compilations, monke
     arguments = Arguments(
         np.uint32(0),
         tuple(program_space(c.combination.traced) for c in cohorts),
-        vt.Keep(),
+        vt.refine.Keep(),
         data,
     )
     carry = execute._blank(built, cohorts)
@@ -270,16 +270,16 @@ def equations(jaxpr, inside=()):
 def test_rows_are_gathered_once_and_data_are_arguments(layout):
     from functools import partial
 
-    from vtune import execute
+    from vtune.runtime import compile, execute
 
     members, features = 5, 37  # 37 marks whatever comes from the data
     data = blobs(rows=80, features=features)
     sweep = tune(mlp_learner(), LR, data, n=members, layout=layout)
     plan = sweep._plan
-    arguments = execute._shapes(plan)
+    arguments = compile._shapes(plan)
     carry = execute.build(plan).carry
     number = jax.ShapeDtypeStruct((), np.int32)
-    closed = jax.make_jaxpr(partial(execute.program.run, plan))(carry, number, number, arguments)
+    closed = jax.make_jaxpr(partial(compile.program.run, plan))(carry, number, number, arguments)
     # Data enter as arguments: no constant is as large as a column of them.
     assert max((np.size(c) for c in closed.consts), default=0) < 80
     gathers = [
@@ -296,7 +296,7 @@ def test_rows_are_gathered_once_and_data_are_arguments(layout):
 
 
 def test_the_program_holds_no_constant_of_the_data():
-    from vtune import execute
+    from vtune.runtime import execute
 
     data = blobs(rows=4000, features=50)
     sweep = tune(mlp_learner(), LR, data, n=2, epochs=1)

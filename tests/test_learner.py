@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score
 from solo import batches, largest_difference, xent
 
 import vtune as vt
-from vtune.contracts import call_arguments
+from vtune.learner.contracts import call_arguments
 
 DATA = blobs()
 ONE = {"lr": vt.Float(0.05, 0.05)}

@@ -156,7 +156,7 @@ def test_a_saved_sweep_keeps_its_lineages(sweep, tmp_path):
 
 
 def test_replay_of_a_schedule_without_moves_is_the_member():
-    sweep = refined(noisy(), vt.Keep())
+    sweep = refined(noisy(), vt.refine.Keep())
     member = vt.replay(noisy(), DATA, sweep.schedule(0), seed=3)
     assert largest_difference(member.variables, sweep[0].variables) < 1e-6
     other = vt.replay(noisy(), DATA, sweep.schedule(0), seed=4)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from jax import lax
 
 import vtune as vt
-from vtune import convolution
-from vtune.lowering import lower_once
+from vtune.xla.ops import convolution
+from vtune.xla.ops.rewrite import rewrite_once
 
 LAYOUTS = {
     1: [("NWC", "WIO", "NWC"), ("NCW", "OIW", "WNC")],
@@ -54,7 +54,7 @@ def weighed(f):
 
 def assert_same(f, *args, replaced=True):
     assert left_in(f, *args)
-    ours, theirs = weighed(vt.lower(f)), weighed(f)
+    ours, theirs = weighed(vt.rewrite(f)), weighed(f)
     if replaced:
         assert not left_in(ours, *args)
     else:
@@ -103,7 +103,7 @@ def test_convolutions(case):
     except ValueError:  # negative padding of more than there is
         return
     if 0 in out:
-        assert vt.lower(f)(x, w).shape == out
+        assert vt.rewrite(f)(x, w).shape == out
     else:
         assert_same(f, x, w)
 
@@ -119,7 +119,7 @@ def test_rows_in_pieces(piece, groups, outer, monkeypatch):
     )
     x, w = random((6, 5, 12, 4)), random((3, 3, 4 // groups, outer), 1)
     assert_same(f, x, w)
-    text = str(jax.make_jaxpr(vt.lower(f))(x, w))
+    text = str(jax.make_jaxpr(vt.rewrite(f))(x, w))
     assert ("scan[" in text) == (piece < 10**9)
 
 
@@ -136,7 +136,7 @@ def test_what_nothing_comes_of_is_left_out():
         return 2 * w
 
     x, w = random((2, 3, 8, 8)), random((4, 3, 3, 3), 1)
-    (last,) = jax.make_jaxpr(vt.lower(first_weights))(x, w).eqns
+    (last,) = jax.make_jaxpr(vt.rewrite(first_weights))(x, w).eqns
     assert last.primitive.name == "mul"
     assert_same(first_weights, x, w)
 
@@ -165,7 +165,7 @@ def test_strips(window, options):
     x, w = random((2, 9, 32, 8)), random((*window, 8, 6), 1)
     assert_same(f, x, w)
     half = [a.astype(jnp.bfloat16) for a in (x, w)]
-    assert largest(vt.lower(f), x, w) * 1.2 < largest(vt.lower(f), *half)
+    assert largest(vt.rewrite(f), x, w) * 1.2 < largest(vt.rewrite(f), *half)
 
 
 def test_strips_not_where_most_of_their_parts_would_be_in_vain():
@@ -174,7 +174,7 @@ def test_strips_not_where_most_of_their_parts_would_be_in_vain():
     )
     x, w = random((2, 9, 5, 8)), random((3, 3, 8, 6), 1)
     half = [a.astype(jnp.bfloat16) for a in (x, w)]
-    assert largest(vt.lower(f), x, w) == largest(vt.lower(f), *half)
+    assert largest(vt.rewrite(f), x, w) == largest(vt.rewrite(f), *half)
 
 
 @settings(max_examples=25)
@@ -200,8 +200,8 @@ def test_fewer_products(padding, size, names):
     x = random([sizes[axis] for axis in names[0]])
     w = random([{"H": 3, "W": 3, "I": 32, "O": 33}[axis] for axis in names[1]], 1)
     assert_same(f, x, w)
-    assert products(vt.lower(f), x, w) == 16
-    assert products(vt.lower(f, "patches"), x, w) == products(lower_once(f), x, w) == 1
+    assert products(vt.rewrite(f), x, w) == 16
+    assert products(vt.rewrite(f, "patches"), x, w) == products(rewrite_once(f), x, w) == 1
 
 
 @pytest.mark.parametrize("fit", [1, 3, 6])
@@ -211,7 +211,7 @@ def test_fewer_products_in_pieces(fit, monkeypatch):
     f = lambda x, w: lax.conv_general_dilated(x, w, (1, 1), **WIDE)
     x, w = random((6, 5, 6, 32)), random((3, 3, 32, 32), 1)
     assert_same(f, x, w)
-    assert ("scan[" in str(jax.make_jaxpr(vt.lower(f))(x, w))) == (fit < 6)
+    assert ("scan[" in str(jax.make_jaxpr(vt.rewrite(f))(x, w))) == (fit < 6)
 
 
 def test_fewer_products_differentiated_in_other_ways():
@@ -226,7 +226,7 @@ def test_fewer_products_differentiated_in_other_ways():
     }
     close = partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10)
     for way in ways.values():
-        jax.tree.map(close, jax.jit(partial(way, vt.lower(f)))(), jax.jit(partial(way, f))())
+        jax.tree.map(close, jax.jit(partial(way, vt.rewrite(f)))(), jax.jit(partial(way, f))())
 
 
 @pytest.mark.parametrize(
@@ -247,8 +247,8 @@ def test_patches_where_fewer_products_do_not_pay(shape, window, options):
     kind = options.pop("dtype", float)
     f = lambda x, w: lax.conv_general_dilated(x, w, **({"window_strides": (1, 1)} | WIDE | options))
     x, w = random(shape).astype(kind), random(window, 1).astype(kind)
-    text = lambda form: str(jax.make_jaxpr(vt.lower(f, form))(x, w))
-    assert not left_in(vt.lower(f), x, w)
+    text = lambda form: str(jax.make_jaxpr(vt.rewrite(f, form))(x, w))
+    assert not left_in(vt.rewrite(f), x, w)
     assert text("auto") == text("winograd") == text("patches")
 
 
@@ -274,9 +274,9 @@ def test_gradients_of_convolutions_written_by_the_user():
 
     x, w = random((2, 9, 6, 4)), random((3, 3, 2, 6), 1)
     assert {"conv_general_dilated", "select_and_"} <= set(left_in(score, x, w))
-    assert not left_in(vt.lower(score), x, w)
+    assert not left_in(vt.rewrite(score), x, w)
     close = partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10)
-    jax.tree.map(close, jax.jit(vt.lower(score))(x, w), jax.jit(score)(x, w))
+    jax.tree.map(close, jax.jit(vt.rewrite(score))(x, w), jax.jit(score)(x, w))
 
 
 @st.composite
@@ -312,7 +312,7 @@ def test_pooling_over_rows_and_channels():
     f = lambda x: lax.reduce_window(
         x, -jnp.inf, lax.max, (2, 2), (1, 2), "VALID", window_dilation=(1, 2)
     )
-    np.testing.assert_array_equal(vt.lower(f)(random((5, 8))), f(random((5, 8))))
+    np.testing.assert_array_equal(vt.rewrite(f)(random((5, 8))), f(random((5, 8))))
 
 
 POOLS = {"max": nn.max_pool, "min": nn.pooling.min_pool, "avg": nn.avg_pool}
@@ -338,12 +338,14 @@ def test_pooling_of_whole_sequences(how):
     x = random((2, 300, 3))
     assert_same(f, x)
     assert_same(f, jnp.round(x))
-    assert len(str(jax.make_jaxpr(jax.grad(lambda x: vt.lower(f)(x).sum()))(x)).splitlines()) < 300
+    assert (
+        len(str(jax.make_jaxpr(jax.grad(lambda x: vt.rewrite(f)(x).sum()))(x)).splitlines()) < 300
+    )
 
 
 def test_memory_of_overlapping_windows():
     """The gradient keeps a few times the input, not one array for each of 25 places."""
-    f = vt.lower(lambda x: jnp.sum(nn.max_pool(x, (5, 5), (1, 1), "SAME") ** 2))
+    f = vt.rewrite(lambda x: jnp.sum(nn.max_pool(x, (5, 5), (1, 1), "SAME") ** 2))
     x = random((4, 32, 32, 8))
     needs = jax.jit(jax.grad(f)).lower(x).compile().memory_analysis().temp_size_in_bytes
     assert needs < 16 * x.nbytes
@@ -362,18 +364,18 @@ def test_poolings_differentiated_in_other_ways(stride, how):
     }
     close = partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10)
     for way in ways.values():
-        jax.tree.map(close, jax.jit(partial(way, vt.lower(f)))(), jax.jit(partial(way, f))())
+        jax.tree.map(close, jax.jit(partial(way, vt.rewrite(f)))(), jax.jit(partial(way, f))())
 
 
 def test_sums_of_half_precision_are_rounded_once():
     x = jnp.ones((1, 4, 4, 1), jnp.bfloat16).at[0, 0, 0, 0].set(256)  # 256 + 1 would be 256
-    y = vt.lower(lambda x: lax.reduce_window(x, 0.0, lax.add, *[(1, 4, 4, 1)] * 2, "VALID"))(x)
+    y = vt.rewrite(lambda x: lax.reduce_window(x, 0.0, lax.add, *[(1, 4, 4, 1)] * 2, "VALID"))(x)
     assert y.dtype == jnp.bfloat16
     assert y.item() in (270, 272)
     rows = jnp.where(jnp.arange(8) < 4, 60000, -60000)  # a sum of each alone would overflow
     x = jnp.broadcast_to(rows.astype(jnp.float16)[None, :, None, None], (1, 8, 8, 1))
     window = (1, 8, 8, 1)
-    y = vt.lower(lambda x: lax.reduce_window(x, 0.0, lax.add, window, (1, 1, 1, 1), "VALID"))(x)
+    y = vt.rewrite(lambda x: lax.reduce_window(x, 0.0, lax.add, window, (1, 1, 1, 1), "VALID"))(x)
     assert y.dtype == jnp.float16
     assert y.item() == 0
 
@@ -383,7 +385,7 @@ def test_nan_and_infinity_pass_through_a_pooling():
     x = x.at[0, 0, 3, 0].set(-jnp.inf).at[0, 3, 0, 0].set(jnp.inf)
     for pool in (nn.max_pool, nn.pooling.min_pool, nn.avg_pool):
         f = lambda x, pool=pool: pool(x, (2, 2), (2, 2))
-        np.testing.assert_array_equal(vt.lower(f)(x), f(x))
+        np.testing.assert_array_equal(vt.rewrite(f)(x), f(x))
 
 
 class Plain(nn.Module):
@@ -492,9 +494,9 @@ def test_whole_models(model):
         return jax.jit(jax.value_and_grad(loss, has_aux=True))(params, other, x)
 
     assert "conv_general_dilated" in left_in(loss, params, other, x)
-    assert not left_in(jax.grad(lambda p: vt.lower(loss)(p, other, x)[0]), params)
+    assert not left_in(jax.grad(lambda p: vt.rewrite(loss)(p, other, x)[0]), params)
     close = partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10)
-    jax.tree.map(close, train(vt.lower(loss)), train(loss))
+    jax.tree.map(close, train(vt.rewrite(loss)), train(loss))
 
 
 def test_under_vmap_and_in_a_loop():
@@ -505,11 +507,11 @@ def test_under_vmap_and_in_a_loop():
     )
     x, w = random((3, 6, 6, 2)), random((4, 3, 3, 2, 5), 1)
     expected = jnp.stack([f(x, own) for own in w])
-    lowered = vt.lower(f)
+    lowered = vt.rewrite(f)
     np.testing.assert_allclose(jax.vmap(lowered, (None, 0))(x, w), expected, rtol=1e-10)
     looped = jax.jit(lambda w: lax.map(lambda own: lowered(x, own), w))(w)
     np.testing.assert_allclose(looped, expected, rtol=1e-10)
-    members = vt.lower(jax.vmap(f, (None, 0)))  # vmap first: a grouped convolution
+    members = vt.rewrite(jax.vmap(f, (None, 0)))  # vmap first: a grouped convolution
     assert not left_in(members, x, w)
     np.testing.assert_allclose(members(x, w), expected, rtol=1e-10)
 
@@ -534,12 +536,12 @@ doubled.defjvp(lambda primals, tangents: (doubled(*primals), -doubled(*tangents)
 
 def test_custom_derivatives_pass_through_unchanged():
     x, w = random((1, 1, 4, 4)), random((1, 1, 3, 3), 1)
-    lowered = vt.lower(lambda x, w: straight_through(x, w).sum())
+    lowered = vt.rewrite(lambda x, w: straight_through(x, w).sum())
     assert left_in(lowered, x, w) == ["conv_general_dilated"]
     gradients = jax.jit(jax.grad(lowered, (0, 1)))(x, w)
     jax.tree.map(np.testing.assert_array_equal, gradients, (16.0 * jnp.ones((1, 1, 4, 4)), w))
     image = random((1, 4, 4, 1))
-    lowered = vt.lower(lambda x: doubled(x).sum())
+    lowered = vt.rewrite(lambda x: doubled(x).sum())
     assert left_in(lowered, image) == ["reduce_window"]
     expected = jax.jvp(lambda x: doubled(x).sum(), (image,), (image,))
     assert jax.jvp(lowered, (image,), (image,)) == expected
@@ -561,7 +563,7 @@ def test_custom_derivatives_pass_through_unchanged():
 )
 def test_unknown_forms_pass_through_unchanged(f):
     x, w = random((1, 1, 8, 8)), random((1, 1, 3, 3), 1)
-    lowered = vt.lower(f)
+    lowered = vt.rewrite(f)
     assert left_in(lowered, x, w) == left_in(f, x, w) != []
     np.testing.assert_array_equal(jax.jit(lowered)(x, w), jax.jit(f)(x, w))
 
@@ -572,7 +574,7 @@ def test_what_is_no_array_stays_what_it_is():
         assert isinstance(rate, float)
         return {name: tree["x"] * rate, "none": None, "both": (tree["x"], 3)}
 
-    out = vt.lower(f)({"x": jnp.ones(2), "skip": None}, train=True, rate=0.5, name="half")
+    out = vt.rewrite(f)({"x": jnp.ones(2), "skip": None}, train=True, rate=0.5, name="half")
     np.testing.assert_array_equal(out["half"], [0.5, 0.5])
     assert out["none"] is None
     assert out["both"][1] == 3
@@ -581,7 +583,7 @@ def test_what_is_no_array_stays_what_it_is():
 def test_loops_and_branches_without_windows_stay_as_they_are():
     f = lambda x: lax.while_loop(lambda c: c[0] < 9, jax.checkpoint(lambda c: c * 2), x)
     text = lambda f: str(jax.make_jaxpr(f)(jnp.ones(2)))
-    assert text(vt.lower(f)) == text(f)
+    assert text(vt.rewrite(f)) == text(f)
 
 
 def test_a_while_loop_around_a_convolution():
@@ -589,8 +591,8 @@ def test_a_while_loop_around_a_convolution():
     f = lambda x: lax.while_loop(
         lambda c: c[0] < 3, lambda c: (c[0] + 1, lax.conv(c[1], w, (1, 1), "SAME")), (0, x)
     )[1]
-    assert not left_in(vt.lower(f), x)
-    np.testing.assert_allclose(vt.lower(f)(x), f(x), rtol=1e-10)
+    assert not left_in(vt.rewrite(f), x)
+    np.testing.assert_allclose(vt.rewrite(f)(x), f(x), rtol=1e-10)
 
 
 def test_other_precision_and_types():
@@ -600,7 +602,7 @@ def test_other_precision_and_types():
         f = lambda x, w, options=options: lax.conv_general_dilated(
             x, w, (1, 1), "SAME", dimension_numbers=LAYOUTS[2][0], precision="highest", **options
         )
-        ours, theirs = vt.lower(f)(x, own), f(x, own)
+        ours, theirs = vt.rewrite(f)(x, own), f(x, own)
         assert ours.dtype == theirs.dtype
         np.testing.assert_array_equal(np.asarray(ours, float), np.asarray(theirs, float))
 
@@ -608,7 +610,7 @@ def test_other_precision_and_types():
 def test_none_and_unknown_lowerings():
     f = lambda x: nn.max_pool(x, (2, 2), (2, 2))
     x = random((1, 4, 4, 1))
-    assert left_in(vt.lower(f, "none"), x)
-    assert not left_in(vt.lower(f, "patches"), x)
-    with pytest.raises(ValueError, match="lowering='fast' is none of 'auto', 'none', 'patches'"):
-        vt.lower(f, "fast")
+    assert left_in(vt.rewrite(f, "none"), x)
+    assert not left_in(vt.rewrite(f, "patches"), x)
+    with pytest.raises(ValueError, match="rewrite='fast' is none of 'auto', 'none', 'patches'"):
+        vt.rewrite(f, "fast")

@@ -15,14 +15,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import vtune as vt
-from vtune.execute import build
-from vtune.memory import Need, fit, shown, size
+from vtune.runtime.compile import build
+from vtune.runtime.memory import Need, fit, shown, size
 
 # Eight layers of 4,096 rows: activations are nearly all that a member takes.
 SCRIPT = """
 import json, sys
 import jax, flax.linen as nn, numpy as np, optax
-import vtune as vt, vtune.execute
+import vtune as vt, vtune.runtime.execute
 
 devices, limit = int(sys.argv[1]), int(sys.argv[2]) or None
 if devices > 1:
@@ -40,7 +40,7 @@ class Deep(nn.Module):
 
 rng = np.random.default_rng(0)
 x, y = rng.random((4608, 16), np.float32), rng.integers(0, 10, 4608).astype(np.int32)
-data = vt.split({"x": x[512:], "y": y[512:]}, {"x": x[:512], "y": y[:512]})
+data = vt.from_splits({"x": x[512:], "y": y[512:]}, {"x": x[:512], "y": y[:512]})
 learner = vt.flax_learner(
     Deep(),
     optimizer=lambda h: optax.sgd(h["lr"]),
@@ -52,7 +52,7 @@ jax.monitoring.register_event_duration_secs_listener(
 )
 lines = lambda: dict(line.split(":") for line in open("/proc/self/status"))
 status = lambda name: 1024 * int(lines()[name].split()[0])
-blank = vtune.execute._blank
+blank = vtune.runtime.execute._blank
 
 
 def begin(*arguments):  # from here on memory is the program's
@@ -61,13 +61,13 @@ def begin(*arguments):  # from here on memory is the program's
     return blank(*arguments)
 
 
-vtune.execute._blank = begin
+vtune.runtime.execute._blank = begin
 sweep = vt.tune(
     learner, {"lr": vt.Float(1e-3, 1e-1, log=True)}, data, search=vt.Halton(32), epochs=2,
     batch_size=4096, layout=vt.Layout("fit", memory=limit),
 )
 peak = status("VmHWM") - began[0]
-program = vtune.execute.build(sweep._plan)
+program = vtune.runtime.execute.build(sweep._plan)
 print(json.dumps({
     "compiled": len(compiled), "peak": peak, "predicted": program.bytes, "width": program.width,
     "loss": sweep.history["loss"].tolist(), "lr": sweep.settings["lr"].tolist(),

@@ -16,7 +16,7 @@ from problems import LR, MLP, blobs
 from solo import plain_loop, xent
 
 import vtune as vt
-from vtune.totals import join_rows, split_rows
+from vtune.metrics.totals import join_rows, split_rows
 
 M = vt.metrics
 

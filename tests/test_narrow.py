@@ -8,7 +8,7 @@ import pytest
 from jax import lax
 
 import vtune as vt
-from vtune import narrow
+from vtune.xla.loops import flat as narrow
 
 OPTIMIZERS = {
     "adam": lambda: optax.adam(0.01),

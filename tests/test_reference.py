@@ -13,11 +13,11 @@ from problems import greedy
 from test_refiners import SPACE, hparams_of, scores
 
 import vtune as vt
-from vtune.keys import refine_key
-from vtune.plan import as_arrays
+from vtune.engine.plan import as_arrays
 from vtune.refine import explore, gp, mfpbt, pb2, pbt
 from vtune.refine.exploit import bottom_count
-from vtune.traced import program_space
+from vtune.rng.keys import refine_key
+from vtune.space.traced import program_space
 
 SEEDS = st.integers(0, 2**31 - 1)
 

@@ -10,7 +10,7 @@ import pytest
 from problems import quadratic
 
 import vtune as vt
-from vtune.population import Population, gather
+from vtune.engine.population import Population, gather
 from vtune.refine import rank
 
 

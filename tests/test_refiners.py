@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from problems import quadratic
 
 import vtune as vt
-from vtune.plan import as_arrays
-from vtune.traced import program_space
+from vtune.engine.plan import as_arrays
+from vtune.space.traced import program_space
 
 SPACE = {
     "lr": vt.Float(1e-4, 0.3, log=True),
@@ -46,7 +46,7 @@ class Row:
 
 
 ROWS = {
-    "keep": Row(vt.Keep(), 6, frozenset({RANKS, EQUIVARIANT})),
+    "keep": Row(vt.refine.Keep(), 6, frozenset({RANKS, EQUIVARIANT})),
     "pbt": Row(
         vt.PBT(),
         9,
@@ -326,7 +326,7 @@ def test_whole_numbers_compile_nothing_either(compilations):
 @pytest.mark.parametrize("name", ROWS)
 def test_every_refiner_runs_in_one_program(name, compilations, monkeypatch):
     """In one segment or many, on one device or two, the same sweep."""
-    from vtune import execute
+    from vtune.runtime import execute
 
     row = ROWS[name]
     learner = quadratic()

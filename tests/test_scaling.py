@@ -84,7 +84,9 @@ def test_class_weights_equal_sklearns():
     own = y[np.asarray(data.train)]
     expected = compute_class_weight("balanced", classes=np.arange(3), y=own)
     np.testing.assert_allclose(vt.class_weights(data), expected, rtol=1e-6)
-    rare = vt.split({"x": x[:3], "y": np.array([0, 0, 1])}, {"x": x[3:5], "y": np.array([1, 2])})
+    rare = vt.from_splits(
+        {"x": x[:3], "y": np.array([0, 0, 1])}, {"x": x[3:5], "y": np.array([1, 2])}
+    )
     assert vt.class_weights(rare).tolist() == [0.75, 1.5, 0.0]  # 2 is only judged
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vtune as vt
-from vtune.space import parse
+from vtune.space.space import parse
 
 SPACE = {
     "lr": vt.Float(1e-4, 1e-1, log=True),

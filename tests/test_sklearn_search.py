@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 import vtune.sklearn as vs
-from vtune.execute import build
+from vtune.runtime.compile import build
 
 PEER = linear_model.LogisticRegression(tol=1e-8, max_iter=5000)
 OURS = vs.LogisticRegression()
@@ -358,7 +358,7 @@ def test_the_refit_is_the_estimator_fitted(name, side_by_side, compilations, mon
     side by side by another. Some rows weigh nothing."""
     model, grid, options = REFITS[name]
     if side_by_side:
-        monkeypatch.setattr("vtune.sklearn.candidates.one_by_one", lambda: False)
+        monkeypatch.setattr("vtune.sklearn.search.candidates.one_by_one", lambda: False)
     x, y = IRIS
     order = np.random.default_rng(0).permutation(150)
     x, y = x[order], y[order]

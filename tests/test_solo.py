@@ -197,7 +197,7 @@ def test_rounds_that_do_not_match_epochs_change_no_member(rounds, x64):
 
 def test_rows_gathered_in_pieces_change_no_member(x64, monkeypatch):
     """Memory for the rows of one, two or five steps at a time."""
-    from vtune import plan
+    from vtune.engine import plan
 
     case = "mlp_dropout_adamw_cosine"
     row_bytes = 8 * 6 + 8

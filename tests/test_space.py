@@ -5,8 +5,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import vtune as vt
-from vtune.space import parse
-from vtune.traced import from_unit, neighbour, program_space, snap
+from vtune.space.space import parse
+from vtune.space.traced import from_unit, neighbour, program_space, snap
 from vtune.types import float_dtype
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)

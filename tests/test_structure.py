@@ -13,8 +13,8 @@ from problems import LR, blobs, mlp_learner
 from solo import largest_difference, plain_loop, xent
 
 import vtune as vt
-from vtune.execute import build
-from vtune.group import groups, lanes
+from vtune.engine.cohort_groups import groups, lanes
+from vtune.runtime.compile import build
 
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
 OPTIMIZERS = {

@@ -166,10 +166,13 @@ def test_members_of_unlike_batch_size_see_the_same_epochs():
 
 
 def test_rows_metrics_see_every_row_in_order():
-    """A metric that needs all rows at once: parts inside vt.Rows are concatenated."""
+    """A metric that needs all rows at once: parts inside vt.metrics.PerRow are concatenated."""
 
     def measure(outputs, batch, weight):
-        return {"all": vt.Rows((outputs[:, 0], weight)), "sum": jnp.sum(outputs[:, 0] * weight)}
+        return {
+            "all": vt.metrics.PerRow((outputs[:, 0], weight)),
+            "sum": jnp.sum(outputs[:, 0] * weight),
+        }
 
     def score(totals):
         values, weight = totals["all"].value
@@ -211,7 +214,8 @@ def test_progress_shows_compile_and_run_time_apart(capsys):
 
 
 def test_ctrl_c_keeps_the_rounds_done(monkeypatch):
-    from vtune import execute
+    from vtune.runtime import execute
+    from vtune.tuning import launch
 
     monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
     calls = []
@@ -221,8 +225,7 @@ def test_ctrl_c_keeps_the_rounds_done(monkeypatch):
         if phase == "run" and done == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
-    module = sys.modules["vtune.tune"]  # the function of that name hides it
-    monkeypatch.setattr(module, "reporter", lambda *_: contextlib.nullcontext(report))
+    monkeypatch.setattr(launch, "reporter", lambda *_: contextlib.nullcontext(report))
     before = signal.getsignal(signal.SIGINT)
     with pytest.warns(UserWarning, match="interrupted: 3 of 9 rounds were run"):
         sweep = vt.tune(

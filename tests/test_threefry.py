@@ -1,4 +1,4 @@
-"""Straight threefry draws what JAX draws: the same bits, wherever `vt.lower` finds a draw."""
+"""Straight threefry draws what JAX draws: the same bits, wherever `vt.rewrite` finds a draw."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import vtune as vt
-from vtune import threefry
+from vtune.rng import threefry
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -75,7 +75,7 @@ def drawn(key, x):
 @pytest.mark.parametrize("lift", [lambda f: f, jax.jit], ids=["plain", "jit"])
 def test_lowered_functions_draw_the_same(lift):
     x = jnp.arange(20)
-    ours, theirs = lift(vt.lower(drawn))(key(5), x), lift(drawn)(key(5), x)
+    ours, theirs = lift(vt.rewrite(drawn))(key(5), x), lift(drawn)(key(5), x)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=3e-6), ours, theirs)
     for name in ("keys", "permutation", "choice", "randint", "bernoulli", "poisson"):
         np.testing.assert_array_equal(ours[name], theirs[name])
@@ -83,7 +83,7 @@ def test_lowered_functions_draw_the_same(lift):
 
 def test_the_same_under_vmap():
     keys, x = jax.random.split(key(5), 3), jnp.arange(20)
-    ours = jax.vmap(vt.lower(drawn), in_axes=(0, None))(keys, x)
+    ours = jax.vmap(vt.rewrite(drawn), in_axes=(0, None))(keys, x)
     theirs = jax.vmap(drawn, in_axes=(0, None))(keys, x)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=3e-6), ours, theirs)
 
@@ -91,15 +91,15 @@ def test_the_same_under_vmap():
 def test_the_draws_of_single_keys_are_replaced():
     sample = lambda key: jax.random.normal(jax.random.split(key)[0], (3,))
     assert draws(sample, key(0)) > 0
-    assert draws(vt.lower(sample), key(0)) == 0
-    assert draws(vt.lower(sample, "none"), key(0)) > 0
+    assert draws(vt.rewrite(sample), key(0)) == 0
+    assert draws(vt.rewrite(sample, "none"), key(0)) > 0
 
 
 @pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
 def test_other_keys_stay_as_they_are(impl):
     own = key(3, impl)
     sample = lambda key: jax.random.normal(jax.random.fold_in(key, 1), (3,))
-    np.testing.assert_array_equal(vt.lower(sample)(own), sample(own))
+    np.testing.assert_array_equal(vt.rewrite(sample)(own), sample(own))
     np.testing.assert_array_equal(threefry.bits(own, (3,)), jax.random.bits(own, (3,)))
     folded = jax.random.fold_in(jax.random.fold_in(own, 1), 2)
     np.testing.assert_array_equal(words(threefry.folded(own, 1, 2)), words(folded))
@@ -109,7 +109,7 @@ def test_another_rule_of_jax_for_places_is_left_to_jax():
     jax.config.update("jax_threefry_partitionable", False)
     try:
         ours, theirs = threefry.bits(key(3), (5,)), jax.random.bits(key(3), (5,), "uint32")
-        lowered = vt.lower(lambda key: jax.random.split(key, 3))(key(3))
+        lowered = vt.rewrite(lambda key: jax.random.split(key, 3))(key(3))
         split = jax.random.split(key(3), 3)
     finally:
         jax.config.update("jax_threefry_partitionable", True)
@@ -125,6 +125,6 @@ def test_a_rule_set_within_a_function_holds_there():
             loop = jax.lax.map(lambda key: jax.random.bits(key, (5,)), jax.random.split(key, 2))
         return first, loop, jax.random.bits(key, (5,))
 
-    ours, theirs = vt.lower(sample)(key(3)), sample(key(3))
+    ours, theirs = vt.rewrite(sample)(key(3)), sample(key(3))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     assert not np.array_equal(theirs[0], theirs[2])  # it is another rule

@@ -38,7 +38,7 @@ def mean_greedy(learner, refiner):
 def test_plain():
     """A small h is best throughout: 1.1997 is possible."""
     learner = greedy(0.0)
-    assert 1.18 < mean_greedy(learner, vt.Keep()) <= 1.192
+    assert 1.18 < mean_greedy(learner, vt.refine.Keep()) <= 1.192
     assert 1.199 <= mean_greedy(learner, vt.PBT(**GREEDY)) < 1.1998
     assert 1.199 <= mean_greedy(learner, vt.MFPBT(**GREEDY)) < 1.1998
 
@@ -46,7 +46,7 @@ def test_plain():
 def test_deceptive():
     """A small h pays at once and costs later: PBT falls for it, MF-PBT does not (1.198 is best)."""
     learner = greedy(0.2)
-    assert 1.03 <= mean_greedy(learner, vt.Keep()) <= 1.06
+    assert 1.03 <= mean_greedy(learner, vt.refine.Keep()) <= 1.06
     assert mean_greedy(learner, vt.PBT(**GREEDY)) <= 0.98
     assert 1.15 <= mean_greedy(learner, vt.MFPBT(**GREEDY)) < 1.198
 
@@ -60,5 +60,5 @@ def test_jaderbergs_two_heads():
     def mean(refiner):
         return np.mean([best(learner, refiner, s, search, space, 400, 40) for s in SEEDS])
 
-    assert mean(vt.Keep()) == pytest.approx(0.39, abs=1e-3)
+    assert mean(vt.refine.Keep()) == pytest.approx(0.39, abs=1e-3)
     assert mean(vt.PBT(resample_probability=0.25)) >= 1.19

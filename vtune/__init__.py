@@ -1,28 +1,21 @@
 """vtune: whole hyperparameter sweeps of Flax models as one jitted program."""
 
-from vtune import augment, metrics, nn, penalties, schedules, text
-from vtune.distributions import Categorical, Float, Int, Ordinal
-from vtune.search import Given, Grid, Halton, Random
-from vtune.idx import read_idx
-from vtune.data import Data, holdout, split
-from vtune.folds import Folds, kfold
-from vtune.scaling import class_weights, min_max_scale, standardize
-from vtune.types import Hparams, Rows
-from vtune.keys import member_key
-from vtune.lowering import lower
-from vtune.learner import Learner
-from vtune.linen import flax_learner
-from vtune.nnx import nnx_learner
-from vtune.averaging import averaged, weight_average
-from vtune.layout import Layout, use_all_cores
-from vtune.refine import Keep, PBT, MFPBT, PB2, Halving, Hyperband
+from vtune import metrics, refine
+from vtune.hparams import Hparams, UnknownHyperparameterError
+from vtune.space import Categorical, Combination, Float, Int, Ordinal, Space
+from vtune.search import Cohort, Given, Grid, Halton, Random, Search
+from vtune.data import Data, Folds, from_splits, holdout, kfold, read_idx, text
+from vtune.data import class_weights, min_max_scale, standardize
+from vtune.components import augment, nn, penalties, schedules
+from vtune.components import averaged, weight_average
+from vtune.learner import Learner, flax_learner, nnx_learner
+from vtune.rng import member_key
+from vtune.xla import rewrite
+from vtune.refine import PBT, MFPBT, PB2, Halving, Hyperband
 from vtune.refine import Refinement, Refiner, Rung
-from vtune.tune import tune
-from vtune.sweep import Member, Sweep
-from vtune.ensemble import Ensemble
-from vtune.schedule import Schedule
-from vtune.replay import replay
-from vtune.files import load
+from vtune.engine import Layout, use_all_cores
+from vtune.tuning import replay, tune
+from vtune.results import Ensemble, Member, Schedule, Sweep, load
 
 __version__ = "0.1.0"
 
@@ -31,6 +24,8 @@ __all__ = [
     "PB2",
     "PBT",
     "Categorical",
+    "Cohort",
+    "Combination",
     "Data",
     "Ensemble",
     "Float",
@@ -42,7 +37,6 @@ __all__ = [
     "Hparams",
     "Hyperband",
     "Int",
-    "Keep",
     "Layout",
     "Learner",
     "Member",
@@ -50,18 +44,20 @@ __all__ = [
     "Random",
     "Refinement",
     "Refiner",
-    "Rows",
     "Rung",
     "Schedule",
+    "Search",
+    "Space",
     "Sweep",
+    "UnknownHyperparameterError",
     "augment",
     "averaged",
     "class_weights",
     "flax_learner",
+    "from_splits",
     "holdout",
     "kfold",
     "load",
-    "lower",
     "member_key",
     "metrics",
     "min_max_scale",
@@ -69,12 +65,18 @@ __all__ = [
     "nnx_learner",
     "penalties",
     "read_idx",
+    "refine",
     "replay",
+    "rewrite",
     "schedules",
-    "split",
     "standardize",
     "text",
     "tune",
     "use_all_cores",
     "weight_average",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names alone, without the folders that hold them."""
+    return [*__all__, "__version__", "__doc__"]

@@ -18,7 +18,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from workloads import Workload
 
-from vtune.lowering import lower_update
+from vtune.xla.ops.rewrite import rewrite_update
 
 ABREAST = 4  # members in one product with the first layer's rows, which all of them share
 FLOPS = 2e9  # what a loop of products computes at least
@@ -91,7 +91,7 @@ def _adam(weights: int) -> tuple[Callable[[], Any], float]:
     """One vector of all weights, divided as vtune does."""
     steps = int(NUMBERS / weights) + 1
     optimizer = optax.adam(1e-3)
-    update = lower_update(optimizer.update)
+    update = rewrite_update(optimizer.update)
 
     def run(params: Any, grads: Any) -> Any:
         def step(i: Any, carry: Any) -> Any:

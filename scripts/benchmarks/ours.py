@@ -25,10 +25,10 @@ def tuned(
 ) -> tuple[Callable[[], Any], int]:
     """One epoch of the whole population, then scores on one batch. Returns what to time, and
     member-steps."""
-    learner = vt.flax_learner(work.model, optimizer=adam, loss=xent, lowering=lowering)
+    learner = vt.flax_learner(work.model, optimizer=adam, loss=xent, rewrite=lowering)
     x, y = work.data()
     rows = lambda part: {"x": x[part], "y": y[part]}
-    data = vt.split(rows(slice(work.batch, None)), rows(slice(0, work.batch)))
+    data = vt.from_splits(rows(slice(work.batch, None)), rows(slice(0, work.batch)))
     search = vt.Given([{"lr": float(rate)} for rate in work.rates()])
     space = {"lr": vt.Float(1e-5, 1.0, log=True)}
 

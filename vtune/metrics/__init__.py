@@ -12,6 +12,7 @@ are summed over the batches; `score(totals)` makes the value of them, once. `wei
 padding.
 """
 
+from vtune.metrics.totals import PerRow
 from vtune.metrics.base import Metric, expand, mean
 from vtune.metrics.classification import accuracy, log_loss, top_k_accuracy
 from vtune.metrics.confusion import balanced_accuracy, confusion_matrix, f1, precision, recall
@@ -20,6 +21,7 @@ from vtune.metrics.regression import mae, mse, r2, rmse
 
 __all__ = [
     "Metric",
+    "PerRow",
     "accuracy",
     "balanced_accuracy",
     "confusion_matrix",

@@ -21,7 +21,7 @@ class Metric:
 
     Args:
       measure: (outputs, batch, weight [batch]) -> totals of one batch, a pytree. Totals are
-        summed over the batches; a part wrapped in `vt.Rows` is concatenated instead.
+        summed over the batches; a part wrapped in `vt.metrics.PerRow` is concatenated instead.
       score: totals -> the value, a scalar (arrays are allowed and kept in the history).
       check: (outputs as shapes, arrays of the data set on the host) -> None; raises ValueError
         or TypeError where the metric cannot be taken. Called once, before compiling.

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from vtune.metrics.base import Metric, configurable, mean
 from vtune.metrics.labels import checked, one_logit
-from vtune.types import Array, Batch, Outputs, float_dtype, is_whole
+from vtune.types import Array, Batch, Outputs, float_dtype
+from vtune.validation import is_whole
 
 
 def _correct(outputs: Outputs, batch: Batch) -> Array:

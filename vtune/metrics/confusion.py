@@ -12,7 +12,8 @@ import numpy as np
 
 from vtune.metrics.base import Metric, configurable, ratio
 from vtune.metrics.labels import check_labels, checked, flat
-from vtune.types import Array, Batch, Outputs, Weight, is_whole
+from vtune.types import Array, Batch, Outputs, Weight
+from vtune.validation import is_whole
 
 AVERAGES = ("binary", "micro", "macro", "weighted", None)
 

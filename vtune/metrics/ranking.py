@@ -11,7 +11,8 @@ import numpy as np
 
 from vtune.metrics.base import Metric, configurable
 from vtune.metrics.labels import check_labels, flat
-from vtune.types import Array, Batch, Outputs, Rows, Totals, Weight
+from vtune.metrics.totals import PerRow
+from vtune.types import Array, Batch, Outputs, Totals, Weight
 
 
 def area(score: Array, positive: Array, negative: Array) -> Array:
@@ -44,7 +45,7 @@ def _roc_auc(multi_class: Any = None, *, average: Any = "macro") -> Metric:
         rows, each = batch["y"].shape[0], -1
         keep = lambda a: a.reshape(rows, each, *a.shape[1:])
         logits = jnp.where(weights[:, None] > 0, logits, 0.0)  # padding may be NaN
-        return Rows((keep(logits), keep(labels), keep(weights)))
+        return PerRow((keep(logits), keep(labels), keep(weights)))
 
     def score(totals: Totals) -> Array:
         logits, labels, weights = totals.value

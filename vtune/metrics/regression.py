@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vtune.metrics.base import Metric, mean, targets
-from vtune.types import Array, Batch, Outputs, Rows, Totals, Weight, float_dtype
+from vtune.metrics.totals import PerRow
+from vtune.types import Array, Batch, Outputs, Totals, Weight, float_dtype
 
 
 def check_targets(outputs: Any, arrays: Mapping[str, np.ndarray]) -> None:
@@ -51,7 +52,7 @@ def _r2() -> Metric:
     def measure(outputs: Outputs, batch: Batch, weight: Weight) -> Totals:
         # Rows and not sums of y and y^2, whose difference loses all its digits.
         own, weights = _columns(jnp.asarray(batch["y"], float_dtype()), weight)
-        return _squares(outputs, batch, weight)[0], Rows((own, weights))
+        return _squares(outputs, batch, weight)[0], PerRow((own, weights))
 
     def score(totals: Totals) -> Array:
         left, (y, weights) = totals[0], totals[1].value

@@ -1,4 +1,9 @@
-"""Refiners: what is decided between rounds. One file each; your own is one more."""
+"""What is decided between rounds: who goes on from whose weights, with which hyperparameters.
+
+One file a refiner; your own is one more. A refiner sees scores and hyperparameters and returns
+indices, so it is tested without any network. May import: `space` and what is below it. Never
+moves a weight (that is `engine`).
+"""
 
 from vtune.refine.base import Refinement, Refiner, Rung, rank
 from vtune.refine.keep import Keep

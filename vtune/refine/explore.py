@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vtune.traced import from_unit, is_stepped, neighbour, snap
+from vtune.space.traced import from_unit, is_stepped, neighbour, snap
 from vtune.types import Array, IntArray, Key, PyTree, float_dtype
 
 

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from vtune.refine.base import Refinement, Rung, rank
-from vtune.refine.checks import check_size, check_whole
 from vtune.types import Array, IntArray, Key, PyTree
+from vtune.validation import check_size, check_whole
 
 STATIC: Any = {"static": True}
 

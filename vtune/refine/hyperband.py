@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from vtune.refine.base import Refinement, Rung
-from vtune.refine.checks import check_whole
 from vtune.refine.halving import best
 from vtune.types import Array, Key, PyTree
+from vtune.validation import check_whole
 
 STATIC: Any = {"static": True}
 

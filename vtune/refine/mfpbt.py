@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from vtune.refine.base import Refinement, Rung, rank
-from vtune.refine.checks import as_floats, check_between, check_factors, check_whole
 from vtune.refine.exploit import ranks
 from vtune.refine.explore import draw, explore
 from vtune.refine.pbt import choose
 from vtune.types import Array, IntArray, Key, PyTree
+from vtune.validation import as_floats, check_between, check_factors, check_whole
 
 QUARTERS = 4
 

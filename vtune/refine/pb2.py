@@ -11,12 +11,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from vtune.refine.base import Refinement, Rung, rank
-from vtune.refine.checks import as_floats, check_size, check_whole
 from vtune.refine.exploit import TRUNCATION, exploit
 from vtune.refine.gp import Kernel, Observations, condition, log_likelihood, posterior
 from vtune.refine.pbt import check_schedule, choose, is_due
-from vtune.traced import from_unit, to_unit
+from vtune.space.traced import from_unit, to_unit
 from vtune.types import Array, Key, PyTree, float_dtype
+from vtune.validation import as_floats, check_size, check_whole
 
 STATIC: Any = {"static": True}
 # Where the kernel's numbers are looked for; y has variance 1 and x lies in the unit cube.

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from vtune.refine.base import Refinement, Rung, rank
-from vtune.refine.checks import as_floats, check_between, check_factors, check_size, check_whole
 from vtune.refine.exploit import KINDS, TRUNCATION, exploit, ranks
 from vtune.refine.explore import draw, explore
 from vtune.types import Array, Key, PyTree, float_dtype
+from vtune.validation import as_floats, check_between, check_factors, check_size, check_whole
 
 STATIC: Any = {"static": True}
 

@@ -8,8 +8,14 @@ try:
 except ImportError:
     raise ImportError("vtune.sklearn needs scikit-learn: pip install 'vtune[sklearn]'") from None
 
-from vtune.sklearn.network_models import FlaxClassifier, FlaxRegressor
-from vtune.sklearn.linear_models import ElasticNet, Lasso, LogisticRegression, Ridge
+from vtune.sklearn.estimators import (
+    ElasticNet,
+    FlaxClassifier,
+    FlaxRegressor,
+    Lasso,
+    LogisticRegression,
+    Ridge,
+)
 from vtune.sklearn.search import (
     GridSearchCV,
     HalvingGridSearchCV,

@@ -1,0 +1,133 @@
+"""Changes to training batches inside the step, whose strengths may be hyperparameters.
+
+    def augment(key, batch, h):
+        k_crop, k_noise = jax.random.split(key)
+        x = vt.augment.random_crop(k_crop, batch["x"], h["shift"])
+        return {**batch, "x": vt.augment.noise(k_noise, x, h["noise"])}
+
+    vt.flax_learner(..., augment=augment)
+
+Every row of a batch is changed on its own. Images are [batch, height, width] or [batch, height,
+width, channels]; they keep their type where numbers are only moved, else become floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vtune.hparams import Hparams
+from vtune.types import Array, Batch, Key, Outputs, float_dtype
+
+
+def random_crop(key: Key, x: Array, padding: Any) -> Array:
+    """Pads images with `padding` zeros on every side and cuts the old size out at random, so that
+    they are shifted by up to `padding` pixels each way (a number, may be traced and broken: it is
+    rounded down)."""
+    _check_images("random_crop", x)
+    rows, height, width = x.shape[:3]
+    most = jnp.floor(jnp.asarray(padding, float_dtype()))
+    u = jax.random.uniform(key, (rows, 2), float_dtype())
+    shift = jnp.floor(u * (2 * most + 1) - most).astype(jnp.int32)
+
+    def one(image: Array, by: Array) -> Array:
+        for axis, size in ((0, height), (1, width)):
+            place = jnp.arange(size) + by[axis]
+            inside = (place >= 0) & (place < size)
+            moved = jnp.take(image, place, axis=axis, mode="clip")
+            shape = [size if a == axis else 1 for a in range(image.ndim)]
+            image = jnp.where(inside.reshape(shape), moved, jnp.zeros((), image.dtype))
+        return image
+
+    return jax.vmap(one)(x, shift)
+
+
+def random_flip(key: Key, x: Array, probability: Any = 0.5, *, axis: int = 2) -> Array:
+    """Mirrors each row along `axis` (2: left and right) with the given probability."""
+    chosen = jax.random.bernoulli(key, jnp.asarray(probability, float_dtype()), x.shape[:1])
+    return jnp.where(_along(chosen, x), jnp.flip(x, axis), x)
+
+
+def cutout(key: Key, x: Array, size: Any) -> Array:
+    """Sets a square of `size` pixels (may be traced) around a random pixel of each image to 0; what
+    lies outside the image is lost (DeVries and Taylor 2017)."""
+    _check_images("cutout", x)
+    rows, height, width = x.shape[:3]
+    centre = jax.random.uniform(key, (2, rows, 1), float_dtype())
+    half = jnp.asarray(size, float_dtype()) / 2
+
+    def within(u: Array, length: int) -> Array:
+        middle = jnp.floor(u * length) + 0.5
+        place = jnp.broadcast_to(jnp.arange(length, dtype=float_dtype()) + 0.5, (rows, length))
+        return jnp.abs(place - middle) < half
+
+    hole = within(centre[0], height)[:, :, None] & within(centre[1], width)[:, None, :]
+    return jnp.where(hole.reshape(hole.shape + (1,) * (x.ndim - 3)), jnp.zeros((), x.dtype), x)
+
+
+def noise(key: Key, x: Array, scale: Any) -> Array:
+    """Adds Gaussian noise of standard deviation `scale`, in the unit of `x`."""
+    x = jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
+    return x + jnp.asarray(scale, x.dtype) * jax.random.normal(key, x.shape, x.dtype)
+
+
+def mixup(key: Key, batch: Batch, alpha: Any, *, inputs: str = "x", labels: str = "y") -> Batch:
+    """Mixes each row with another, by a share drawn from Beta(alpha, alpha) (Zhang et al. 2018);
+    an `alpha` of 0 mixes nothing.
+
+    Returns:
+      The batch with mixed inputs and two entries more: `mix` [batch], the share of the row's own
+      label, and `mix/<labels>`, the other row's labels. `mixed(loss)` weighs both.
+    """
+    k_share, k_order = jax.random.split(key)
+    x = jnp.asarray(batch[inputs], jnp.promote_types(batch[inputs].dtype, jnp.float32))
+    alpha = jnp.asarray(alpha, x.dtype)
+    some = jnp.where(alpha > 0, alpha, 1.0)
+    share = jax.random.beta(k_share, some, some, x.shape[:1], x.dtype)
+    share = jnp.where(alpha > 0, share, 1.0)
+    order = jax.random.permutation(k_order, x.shape[0])
+    weight = _along(share, x)
+    return {
+        **batch,
+        inputs: weight * x + (1 - weight) * x[order],
+        "mix": share,
+        f"mix/{labels}": batch[labels][order],
+    }
+
+
+def mixed(loss: Callable[..., Any], *, labels: str = "y") -> Callable[..., Any]:
+    """The loss of rows that `mixup` mixed, and of unmixed ones as it was.
+
+    Args:
+      loss: (outputs, batch, h) -> values [batch].
+    """
+
+    def weighed(outputs: Outputs, batch: Batch, h: Hparams) -> Any:
+        own = loss(outputs, batch, h)
+        if "mix" not in batch:  # validation rows
+            return own
+        if isinstance(own, tuple):
+            raise TypeError(
+                "augment.mixed: the loss returns (values, weights); multiply the weights into the "
+                "values, since the two labels of a row weigh differently"
+            )
+        other = loss(outputs, {**batch, labels: batch[f"mix/{labels}"]}, h)
+        share = batch["mix"].astype(own.dtype)
+        return share * own + (1 - share) * other
+
+    return weighed
+
+
+def _along(rows: Array, like: Array) -> Array:
+    return rows.reshape(rows.shape + (1,) * (like.ndim - 1))
+
+
+def _check_images(who: str, x: Array) -> None:
+    if x.ndim not in (3, 4):
+        raise ValueError(
+            f"augment.{who}: x has shape {list(x.shape)}; images are [batch, height, width] or "
+            "[batch, height, width, channels]"
+        )

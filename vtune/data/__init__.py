@@ -1,0 +1,24 @@
+"""Arrays held once on the device, and the row indices that say who trains on them and who judges.
+
+Also folds, scaling, text and file readers. May import: `types`, `validation`, `rng`, `xla`. Never
+knows what is trained on the rows.
+"""
+
+from vtune.data.dataset import Data, from_splits, holdout
+from vtune.data.folds import Folds, kfold
+from vtune.data.scaling import class_weights, min_max_scale, standardize
+from vtune.data import text
+from vtune.data.idx import read_idx
+
+__all__ = [
+    "Data",
+    "Folds",
+    "class_weights",
+    "from_splits",
+    "holdout",
+    "kfold",
+    "min_max_scale",
+    "read_idx",
+    "standardize",
+    "text",
+]

@@ -1,0 +1,292 @@
+"""Data in folds, for cross-validation: each fold has its own training and validation rows.
+
+The arrays are held once; folds are indices, so nothing of a held-out row reaches its fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vtune.data.dataset import Data, apply_scaling
+from vtune.data.validate import check_arrays
+from vtune.rng.keys import row_key
+from vtune.rng.threefry import bits
+from vtune.types import Array, IntArray, float_dtype
+from vtune.validation import is_whole
+
+
+@jax.tree_util.register_pytree_node_class
+class Folds(Data):
+    """Arrays by name, each `[rows, ...]`, with the rows that every fold trains and validates on.
+
+    Make one with `vt.kfold`. Folds may differ in size: every fold takes as many steps an epoch as
+    the smallest one has batches.
+
+    Attributes:
+      arrays: dict of device arrays, all with the same leading axis.
+      train: [folds, most training rows] int32, each fold's indices, then filled up.
+      valid: [folds, most validation rows] int32, likewise.
+      train_sizes, valid_sizes: by fold how many indices are its own, on the host.
+      scaling: by name (shift, factor), each [folds, ...], of entries that were scaled with
+        `vt.standardize`: every fold by its own training rows.
+    """
+
+    def __init__(
+        self,
+        arrays: dict[str, Any],
+        train: Any,
+        valid: Any,
+        train_sizes: tuple[int, ...],
+        valid_sizes: tuple[int, ...],
+        scaling: Mapping | None = None,
+    ):
+        super().__init__(arrays, train, valid, scaling)
+        self.train_sizes = train_sizes
+        self.valid_sizes = valid_sizes
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
+        return (self.arrays, self.train, self.valid, self.scaling), (
+            self.train_sizes,
+            self.valid_sizes,
+        )
+
+    @classmethod
+    def tree_unflatten(cls, aux: Any, children: Any) -> Folds:
+        arrays, train, valid, scaling = children
+        return cls(arrays, train, valid, aux[0], aux[1], scaling)
+
+    folded = True
+
+    def replace(self, arrays: dict[str, Any], scaling: Mapping) -> Folds:
+        """The same folds of other arrays."""
+        return Folds(arrays, self.train, self.valid, self.train_sizes, self.valid_sizes, scaling)
+
+    def scale(self, arrays: Mapping[str, Any], fold: int = 0) -> dict[str, Any]:
+        """New rows, scaled as those of one fold are."""
+        how = {name: (shift[fold], factor[fold]) for name, (shift, factor) in self.scaling.items()}
+        return apply_scaling(how, arrays)
+
+    @property
+    def folds(self) -> int:
+        """How many."""
+        return len(self.train_sizes)
+
+    @property
+    def train_rows(self) -> int:
+        """Training rows of the smallest fold."""
+        return min(self.train_sizes)
+
+    @property
+    def valid_rows(self) -> int:
+        """Validation rows of the largest fold."""
+        return max(self.valid_sizes)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that one row of every fold takes in all arrays together."""
+        return self.folds * super().row_bytes
+
+    def rows(self, seed: Any, epoch: Any, batch_size: int) -> IntArray[Array, "folds steps batch"]:
+        """The training rows of one epoch, batch by batch, of every fold.
+
+        Each fold has a shuffle of its own, which all settings and seeds share; what does not fill
+        a batch, or is more than the smallest fold has, is left out of the epoch.
+        """
+        steps = self.train_rows // batch_size
+        most = self.train.shape[1]
+
+        def one(fold: Array, own: Array, size: Array) -> Array:
+            drawn = bits(row_key(seed, fold, epoch), (most,)) >> 1
+            last = jnp.where(jnp.arange(most) < size, drawn, jnp.uint32(2**32 - 1))
+            order = own[jnp.argsort(last)]
+            return order[: steps * batch_size].reshape(steps, batch_size)
+
+        sizes = jnp.asarray(self.train_sizes, jnp.int32)
+        return jax.vmap(one)(jnp.arange(self.folds), self.train, sizes)
+
+    def first_rows(self, batch_size: int) -> Array:
+        """[folds, batch] the first training rows in stored order."""
+        return self.train[:, :batch_size]
+
+    def evaluation(self, size: int) -> tuple[Array, Array]:
+        """[batches, folds, size] validation rows, and their weights, 0 on what fills up."""
+        batches = -(-self.valid_rows // size)
+        place = np.arange(batches * size)
+        index = jnp.take(self.valid, np.minimum(place, self.valid.shape[1] - 1), axis=1)
+        own = jnp.asarray(place)[None] < jnp.asarray(self.valid_sizes)[:, None]
+        shape = (self.folds, batches, size)
+        weight = jnp.asarray(own.reshape(shape), float_dtype())
+        return jnp.moveaxis(index.reshape(shape), 1, 0), jnp.moveaxis(weight, 1, 0)
+
+    def take(self, rows: Array) -> dict[str, Array]:
+        """Gathers rows [folds, ...] of every array, each fold's scaled as its own are."""
+        taken = super().take(rows)
+        for name, how in self.scaling.items():
+            shift, factor = (
+                jnp.asarray(a, float_dtype()).reshape(
+                    (self.folds, *[1] * (rows.ndim - 1), *a.shape[1:])
+                )
+                for a in how
+            )
+            taken[name] = (taken[name].astype(shift.dtype) - shift) / factor
+        return taken
+
+    def fold(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """(training rows, validation rows) of one fold, on the host."""
+        train, valid = np.asarray(self.train[number]), np.asarray(self.valid[number])
+        return train[: self.train_sizes[number]], valid[: self.valid_sizes[number]]
+
+    def __repr__(self) -> str:
+        arrays = ", ".join(f"{k}: {v.dtype}{list(v.shape)}" for k, v in self.arrays.items())
+        span = lambda sizes: " to ".join(str(n) for n in sorted({min(sizes), max(sizes)}))
+        return (
+            f"Folds({arrays}; {self.folds} folds, train {span(self.train_sizes)} rows, valid "
+            f"{span(self.valid_sizes)})"
+        )
+
+
+def kfold(
+    arrays: Mapping[str, Any],
+    k: Any = 5,
+    *,
+    stratify: str | None = None,
+    groups: Any = None,
+    seed: int = 0,
+) -> Folds:
+    """Data in folds: each row is held out once, and trained on in the other folds.
+
+        data = vt.kfold({"x": X, "y": y}, k=5, stratify="y")
+
+    A member of a sweep is then one training a fold; members are compared by the mean of their
+    folds' scores, and refiners move all folds of a setting together.
+
+    Args:
+      arrays: name -> array `[rows, ...]`; all of the same length.
+      k: how many folds, made by scikit-learn's KFold, StratifiedKFold, GroupKFold or
+        StratifiedGroupKFold, shuffled; or a splitter of scikit-learn's; or a list of pairs
+        (training rows, validation rows).
+      stratify: the name of an entry of labels `[rows]` whose proportions all folds keep.
+      groups: [rows], or the name of an entry: rows of one group stay in one part.
+      seed: of the shuffle.
+
+    Raises:
+      TypeError, ValueError: as `vt.holdout`; fewer than 2 folds; a fold without rows, with rows
+        that are not there, or that trains on rows it validates on.
+      ImportError: scikit-learn is not there (the extra `sklearn`).
+
+    Example:
+      >>> import numpy as np
+      >>> kfold({"x": np.zeros((10, 3), np.float32), "y": np.zeros(10, np.int32)}, k=3)
+      Folds(x: float32[10, 3], y: int32[10]; 3 folds, train 6 to 7 rows, valid 3 to 4)
+    """
+    checked = check_arrays("kfold", arrays)
+    rows = len(next(iter(checked.values())))
+    labels = _entry(checked, "stratify", stratify)
+    groups = _entry(checked, "groups", groups) if isinstance(groups, str) else groups
+    if groups is not None and np.shape(groups) != (rows,):
+        raise ValueError(f"kfold: groups= has shape {list(np.shape(groups))}; give one a row")
+    if isinstance(k, Iterable) and not hasattr(k, "split"):
+        pairs = list(k)
+    else:
+        splitter = k if hasattr(k, "split") else _splitter(k, rows, labels, groups, seed)
+        pairs = list(splitter.split(np.zeros(rows), labels, groups))
+    return folds_of(checked, pairs)
+
+
+def folds_of(arrays: Mapping[str, np.ndarray], pairs: Iterable[Any]) -> Folds:
+    """Folds of arrays that were checked, from (training rows, validation rows) of each."""
+    rows = len(next(iter(arrays.values())))
+    checked = [_checked_pair(number, pair, rows) for number, pair in enumerate(pairs)]
+    if not checked:
+        raise ValueError("kfold: no folds; give pairs such as [(train rows, valid rows), ...]")
+    train, valid = zip(*checked, strict=True)
+    return unchecked(arrays, train, valid)
+
+
+def unchecked(
+    arrays: Mapping[str, np.ndarray], train: Sequence[np.ndarray], valid: Sequence[np.ndarray]
+) -> Folds:
+    """Folds of rows that are known to be right."""
+    return Folds(
+        {name: jax.device_put(array) for name, array in arrays.items()},
+        jax.device_put(_filled(train)),
+        jax.device_put(_filled(valid)),
+        tuple(map(len, train)),
+        tuple(map(len, valid)),
+    )
+
+
+def _filled(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """[folds, most] the indices of each, filled up with its own first one."""
+    most = max(map(len, parts))
+    return np.stack([np.append(p, np.full(most - len(p), p[0])) for p in parts]).astype(np.int32)
+
+
+def _checked_pair(number: int, pair: Any, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        train, valid = (np.asarray(part) for part in pair)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"kfold: fold {number} is {type(pair).__name__}, not (training rows, validation rows)"
+        ) from None
+    for name, part in (("training", train), ("validation", valid)):
+        if part.ndim != 1 or part.dtype.kind not in "iu":
+            raise TypeError(
+                f"kfold: fold {number}: {name} rows are {part.dtype}{list(part.shape)}; give "
+                "indices [rows], whole numbers"
+            )
+        if not len(part):
+            raise ValueError(f"kfold: fold {number} has no {name} rows")
+        if part.min() < 0 or part.max() >= rows:
+            raise ValueError(
+                f"kfold: fold {number}: {name} rows go from {part.min()} to {part.max()}; there "
+                f"are rows 0 to {rows - 1}"
+            )
+    both = np.intersect1d(train, valid)
+    if len(both):
+        raise ValueError(
+            f"kfold: fold {number} trains on {len(both)} of the rows it validates on, such as "
+            f"row {both[0]}"
+        )
+    return train, valid
+
+
+def _entry(arrays: Mapping[str, np.ndarray], what: str, name: Any) -> Any:
+    if name is None:
+        return None
+    if not isinstance(name, str):
+        raise TypeError(
+            f'kfold: {what}={type(name).__name__} is not the name of an entry; write {what}="y"'
+        )
+    if name not in arrays:
+        raise ValueError(f"kfold: {what}={name!r} is not one of {list(arrays)}")
+    if arrays[name].ndim != 1:
+        raise ValueError(f"kfold: {what}={name!r} has shape {list(arrays[name].shape)}, not [rows]")
+    return arrays[name]
+
+
+def _splitter(k: Any, rows: int, labels: Any, groups: Any, seed: Any) -> Any:
+    if not is_whole(k) or not 2 <= k <= rows:
+        raise ValueError(
+            f"kfold: k={k!r} must be a whole number from 2 to the {rows} rows, a splitter of "
+            "scikit-learn's, or a list of (training rows, validation rows)"
+        )
+    if not is_whole(seed) or seed < 0:
+        raise ValueError(f"kfold: seed={seed!r} must be a whole number, 0 or more")
+    try:
+        from sklearn import model_selection
+    except ImportError:
+        raise ImportError("kfold needs scikit-learn: pip install 'vtune[sklearn]'") from None
+    kinds = {
+        (False, False): model_selection.KFold,
+        (True, False): model_selection.StratifiedKFold,
+        (False, True): model_selection.GroupKFold,
+        (True, True): model_selection.StratifiedGroupKFold,
+    }
+    kind = kinds[labels is not None, groups is not None]
+    return kind(n_splits=int(k), shuffle=True, random_state=int(seed))

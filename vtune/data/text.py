@@ -1,0 +1,110 @@
+"""Texts as arrays of ids, for classification: bytes, words of a vocabulary, or hashed words.
+
+    words = vt.text.vocabulary(texts[train], size=5000)
+    data = vt.holdout({"x": vt.text.word_ids(texts, 32, words), "y": labels})
+
+Id 0 is padding, so `vt.text.mask(ids)` says where a text is. Longer texts are cut at `length`. The
+vocabulary is of training texts; bytes and hashes need none.
+"""
+
+from __future__ import annotations
+
+import collections
+import re
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from vtune.validation import is_whole
+
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[^\w\s]")
+
+
+def words_of(text: str) -> list[str]:
+    """Words in lower case, and signs on their own."""
+    return _WORD.findall(text.lower())
+
+
+def byte_ids(texts: Iterable[str], length: int) -> np.ndarray:
+    """[rows, length] int32: UTF-8 bytes as 1 to 256.
+
+    Raises:
+      TypeError, ValueError: what is not a list of strings, or a length below 1.
+    """
+    return _filled("byte_ids", texts, length, lambda text: [b + 1 for b in text.encode()])
+
+
+def vocabulary(texts: Iterable[str], size: int) -> dict[str, int]:
+    """The `size - 2` most frequent words of the texts, by id from 2 on, ties by alphabet.
+
+    Ids are below `size`: 0 is padding, 1 every other word.
+    """
+    _check_length("vocabulary", "size", size, 3)
+    counts = collections.Counter(
+        word for text in _strings("vocabulary", texts) for word in words_of(text)
+    )
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))
+    return {word: number + 2 for number, word in enumerate(ranked[: size - 2])}
+
+
+def word_ids(texts: Iterable[str], length: int, words: Mapping[str, int]) -> np.ndarray:
+    """[rows, length] int32: words by a vocabulary, 1 for others.
+
+    Raises:
+      TypeError, ValueError: as `byte_ids`.
+    """
+    return _filled(
+        "word_ids", texts, length, lambda text: [words.get(word, 1) for word in words_of(text)]
+    )
+
+
+def hash_ids(texts: Iterable[str], length: int, buckets: int, *, ngrams: int = 1) -> np.ndarray:
+    """[rows, length] int32: words, and runs of up to `ngrams` of them, hashed to 1 to `buckets`
+    (Weinberger et al. 2009). The hash is the same everywhere.
+
+    Raises:
+      TypeError, ValueError: as `byte_ids`.
+    """
+    _check_length("hash_ids", "buckets", buckets, 1)
+    _check_length("hash_ids", "ngrams", ngrams, 1)
+
+    def ids(text: str) -> list[int]:
+        words = words_of(text)
+        runs = [words[i : i + n] for n in range(1, ngrams + 1) for i in range(len(words) - n + 1)]
+        return [zlib.crc32(" ".join(run).encode()) % buckets + 1 for run in runs]
+
+    return _filled("hash_ids", texts, length, ids)
+
+
+def mask(ids: Any) -> Any:
+    """Where a text is: True up to its end, False on padding."""
+    return ids > 0
+
+
+def _filled(
+    who: str, texts: Iterable[str], length: int, ids: Callable[[str], list[int]]
+) -> np.ndarray:
+    _check_length(who, "length", length, 1)
+    rows = [ids(text)[:length] for text in _strings(who, texts)]
+    filled = np.zeros((len(rows), length), np.int32)
+    for row, own in zip(filled, rows, strict=True):
+        row[: len(own)] = own
+    return filled
+
+
+def _strings(who: str, texts: Any) -> list[str]:
+    if isinstance(texts, str | bytes | jax.Array) or not isinstance(texts, Iterable):
+        raise TypeError(f"text.{who}: {type(texts).__name__} is not a list of strings")
+    listed = list(texts)
+    for i, text in enumerate(listed):
+        if not isinstance(text, str):
+            raise TypeError(f"text.{who}: text {i} is {text!r}, not a string")
+    return listed
+
+
+def _check_length(who: str, name: str, value: Any, low: int) -> None:
+    if not is_whole(value) or value < low:
+        raise ValueError(f"text.{who}: {name}={value!r} must be a whole number, {low} or more")

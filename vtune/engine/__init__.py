@@ -1,0 +1,10 @@
+"""The one program: everything that runs inside `jit`, from the first weights to the last score.
+
+`plan` is what a program is compiled for, `carry` what it carries, `run` its loops over rounds and
+steps. May import: `learner`, `data`, `refine`, `search`, `xla` and what is below them. Knows
+nothing of compiling, memory, files or progress (that is `runtime` and above).
+"""
+
+from vtune.engine.layout import Layout, use_all_cores
+
+__all__ = ["Layout", "use_all_cores"]

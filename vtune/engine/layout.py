@@ -1,0 +1,133 @@
+"""How members are laid over the machine: its devices, and how many train side by side on one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from vtune.validation import is_whole
+
+AXIS = "pop"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How members are laid over the machine. It never changes a result beyond rounding.
+
+    Args:
+      chunk: how many members one vmap holds, chunks one after the other. A number (1 is a plain
+        loop, `lax.map`); None, all of a device's members at once; "fit", as many as fit into
+        memory, for which up to two programs are compiled and thrown away; "auto", on a
+        CPU one after the other, or a few abreast that a core's cache holds (`abreast.py`); "fit"
+        elsewhere.
+      devices: how many local devices share the population; None all of them.
+      memory: bytes that the program may take: on a CPU in all, elsewhere on each device. None
+        what is there.
+
+    Raises:
+      ValueError: on anything else.
+    """
+
+    chunk: int | str | None = "auto"
+    devices: int | None = None
+    memory: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("chunk", "devices", "memory"):
+            value = getattr(self, name)
+            if name == "chunk" and value in ("auto", "fit"):
+                continue
+            if value is not None and (not is_whole(value) or value < 1):
+                also = ', "auto", "fit"' if name == "chunk" else ""
+                raise ValueError(
+                    f"Layout: {name}={value!r} must be a whole number, 1 or more{also}, or None"
+                )
+
+    @property
+    def width(self) -> int | None:
+        """Members of one vmap; None all of a device's. "auto", left on a CPU only, is one after the
+        other but for what `abreast.py` does in training."""
+        if self.chunk == "auto":
+            return 1
+        return self.chunk if isinstance(self.chunk, int) else None
+
+
+SHORT = {"auto": Layout(), "fit": Layout("fit"), "vmap": Layout(None), "map": Layout(1)}
+
+
+def resolve_layout(layout: Any, size: int) -> Layout:
+    """The layout meant by None (the platform's own), a short name, a chunk size or a Layout.
+
+    No more devices are used than the largest cohort, of `size`, has members.
+
+    Raises:
+      TypeError, ValueError: for anything else, or more devices than there are.
+    """
+    if layout is None:
+        layout = Layout()
+    elif is_whole(layout):
+        layout = Layout(int(layout))
+    elif isinstance(layout, str) and layout in SHORT:
+        layout = SHORT[layout]
+    elif not isinstance(layout, Layout):
+        raise TypeError(
+            f'layout={layout!r}: write "auto", "fit", "vmap", "map", a number of members a chunk, '
+            "or vt.Layout(chunk=..., devices=..., memory=...)"
+        )
+    there = jax.local_device_count()
+    if layout.devices is not None and layout.devices > there:
+        raise ValueError(f"layout: {layout.devices} devices asked for, {there} are there")
+    chunk = layout.chunk
+    if chunk == "auto" and jax.default_backend() != "cpu":
+        chunk = "fit"
+    return Layout(chunk, min(layout.devices or there, size), layout.memory)
+
+
+def mesh(devices: int) -> Mesh:
+    """The local devices, one axis. Auto: explicit axes refuse sorting by sharded scores."""
+    return jax.make_mesh(
+        (devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:devices]
+    )
+
+
+def sharding(layout: Layout, size: int | None, axis: int = 0) -> NamedSharding | None:
+    """Where an array lives of which an axis is a population of `size` (None: on all)."""
+    devices = layout.devices or 1
+    if devices == 1:
+        return None
+    along = size is not None and size % devices == 0
+    return NamedSharding(
+        mesh(devices), PartitionSpec(*[None] * axis, AXIS) if along else PartitionSpec()
+    )
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def use_all_cores() -> int:
+    """Lets a population use every CPU core: one JAX device a core. Call it first of all.
+
+    Changes nothing where JAX runs on a GPU or TPU.
+
+    Returns:
+      The number of cores.
+
+    Raises:
+      RuntimeError: JAX has started already, so it is too late.
+    """
+    there = cores()
+    try:
+        jax.config.update("jax_num_cpu_devices", there)
+    except RuntimeError:
+        raise RuntimeError(
+            "use_all_cores: JAX has started already; call it before the first array is made"
+        ) from None
+    return there

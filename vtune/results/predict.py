@@ -1,0 +1,67 @@
+"""Outputs of one trained member for new rows: one jitted function, batches of one shape."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vtune.data.validate import check_finite
+from vtune.engine.plan import CohortPlan
+from vtune.hparams import Hparams, Static
+from vtune.learner.protocol import Learner
+from vtune.types import PyTree
+
+
+@functools.lru_cache(maxsize=32)
+def _predictor(learner: Learner, static: Static) -> Any:
+    def run(traced: dict[str, Any], state: PyTree, batch: Any) -> PyTree:
+        assert learner.predict is not None
+        return learner.predict(Hparams(traced, static.value), state, batch)
+
+    return jax.jit(run)
+
+
+def predict(
+    learner: Learner,
+    cohort: CohortPlan,
+    traced: dict[str, Any],
+    state: PyTree,
+    batch: dict[str, np.ndarray],
+    size: int | None,
+) -> PyTree:
+    if learner.predict is None:
+        raise ValueError("predict: this learner has no predict function; give Learner(predict=...)")
+    rows = len(next(iter(batch.values())))
+    size = min(size or rows, rows)
+    call = _predictor(learner, cohort.static)
+    parts = []
+    for start in range(0, rows, size):
+        # The last batch is filled up with its own last row: one shape, one compilation.
+        index = np.minimum(np.arange(start, start + size), rows - 1)
+        parts.append(call(traced, state, {k: v[index] for k, v in batch.items()}))
+
+    def join(*leaves: Any) -> Any:  # a scalar beside the outputs comes once a batch
+        return jnp.concatenate(leaves)[:rows] if jnp.ndim(leaves[0]) else jnp.stack(leaves)
+
+    return jax.tree.map(join, *parts)
+
+
+def checked_rows(x: Any, rows: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Arrays to predict for, by entry; `rows` says what a row was like in training."""
+    batch = {k: np.asarray(v) for k, v in (x if isinstance(x, dict) else {"x": x}).items()}
+    for name, array in batch.items():
+        if name in rows and array.shape[1:] != tuple(rows[name][0]):
+            wanted = ", ".join(map(str, ("rows", *rows[name][0])))
+            raise ValueError(
+                f"predict: {name!r} has shape {list(array.shape)}; in training a row was "
+                f"{rows[name][0]}, so give [{wanted}] (one row: x[None])"
+            )
+    lengths = {name: len(array) if array.ndim else 0 for name, array in batch.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise ValueError(f"predict: arrays need rows, the same number each; got {lengths}")
+    check_finite("predict", batch)
+    return batch

@@ -1,0 +1,8 @@
+"""Random numbers: the public key rules, and JAX's draws as code that is quick to compile.
+
+May import: `types`. Knows nothing of who draws or for what.
+"""
+
+from vtune.rng.keys import member_key
+
+__all__ = ["member_key"]

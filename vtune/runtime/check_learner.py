@@ -1,0 +1,162 @@
+"""What is wrong is said before anything is compiled: one member is traced with shapes only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vtune.data.dataset import Data
+from vtune.engine.carry import Arguments
+from vtune.engine.plan import CohortPlan, Plan
+from vtune.hparams import Hparams
+from vtune.learner.contracts import calling
+from vtune.learner.protocol import Learner, first_state, traced_once
+from vtune.rng.keys import member_key
+from vtune.runtime.diagnose import _traced
+from vtune.types import PyTree
+
+
+def outputs_of(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> PyTree:
+    """The shapes of what a cohort's `predict` returns for an evaluation batch, None without."""
+    return _traced(_outputs, plan, cohort, arguments)
+
+
+class Found(NamedTuple):
+    """What tracing one member shows: hyperparameters that were read, metrics as shapes."""
+
+    reads: frozenset[str]
+    metrics: PyTree
+
+
+def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Found:
+    """Traces one member of a cohort through init, step, measure, score and predict.
+
+    Args:
+      arguments: as shapes.
+
+    Raises:
+      TypeError, ValueError: saying what was seen and what to write instead.
+    """
+    reads: set[str] = set()
+    metrics = _traced(_one_member, plan, cohort, arguments, reads)
+    return Found(frozenset(reads), metrics)
+
+
+def _evaluation_batch(plan: Plan, data: Data | None) -> tuple[PyTree, Any]:
+    if data is None or plan.eval_batch_size is None:
+        return None, jnp.ones(1)
+    return _zeros(data, plan.eval_batch_size), jnp.ones(plan.eval_batch_size)
+
+
+def _zeros(data: Data | None, rows: int | None) -> PyTree:
+    if data is None or rows is None:
+        return None
+    return {k: jnp.zeros((rows, *v.shape[1:]), v.dtype) for k, v in data.arrays.items()}
+
+
+def _first_state(learner: Learner, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
+    weights = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), arguments.weights)
+    batch = _zeros(arguments.data, cohort.batch_size)
+    return first_state(learner, member_key(np.uint32(0), 0), h, batch, weights)
+
+
+def _outputs(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
+    if plan.learner.predict is None:
+        return None
+    learner = traced_once(plan.learner)
+    assert learner.predict is not None
+    state = _first_state(learner, cohort, arguments, h)
+    return learner.predict(h, state, _evaluation_batch(plan, arguments.data)[0])
+
+
+def _one_member(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
+    learner, data = traced_once(plan.learner), arguments.data
+    key = member_key(np.uint32(0), 0)
+    batch = _zeros(data, cohort.batch_size)
+    state = _first_state(learner, cohort, arguments, h)
+    result = learner.step(key, h, state, batch)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError("the learner's step must return (state, metrics)")
+    after, step_metrics = result
+    _check_state(state, after)
+    if learner.summarise is None:
+        _check_step_metrics(step_metrics)
+    rows, weight = _evaluation_batch(plan, data)
+    metrics = learner.score(learner.measure(key, h, state, rows, weight))
+    if not isinstance(metrics, Mapping):
+        raise TypeError(
+            f"the learner's score returned {type(metrics).__name__}; return a dict of metrics by "
+            'name: {"loss": value}'
+        )
+    metrics = dict(metrics)
+    if learner.predict is not None:
+        learner.predict(h, state, rows)
+    _check_metric(plan, metrics)
+    return {name: jnp.asarray(value) for name, value in metrics.items()}
+
+
+def check_metrics(found: tuple[Found, ...]) -> None:
+    """Members share one history, so a metric has one shape in all cohorts."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for cohort in found:
+        for name, value in cohort.metrics.items():
+            if shapes.setdefault(name, value.shape) != value.shape:
+                raise ValueError(
+                    f"metric {name!r} has shape {list(shapes[name])} in one cohort and "
+                    f"{list(value.shape)} in another; give it one shape for all"
+                )
+
+
+def _check_state(before: PyTree, after: PyTree) -> None:
+    a: Any = jax.tree.structure(before)
+    b: Any = jax.tree.structure(after)
+    if a != b:
+        raise TypeError(
+            f"step changed the structure of the state, from {a} to {b}; return what init returns"
+        )
+    for (path, x), y in zip(jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True):
+        x, y = jnp.asarray(x), jnp.asarray(y)
+        if x.shape != y.shape or x.dtype != y.dtype:
+            raise TypeError(
+                f"step changed state{jax.tree_util.keystr(path)} from {x.dtype}{list(x.shape)} to "
+                f"{y.dtype}{list(y.shape)}; a state keeps its shapes and types"
+            )
+
+
+def _check_step_metrics(metrics: Any) -> None:
+    for name, value in dict(metrics).items():
+        if jnp.shape(value) != ():
+            raise ValueError(
+                f"the step's metric {name!r} has shape {list(jnp.shape(value))}; return a scalar, "
+                "such as its mean"
+            )
+
+
+def _check_metric(plan: Plan, metrics: dict[str, Any]) -> None:
+    if callable(plan.metric):
+        if "score" in metrics:
+            raise ValueError("metric= is a function, so the name 'score' is taken; rename yours")
+        with calling("metric", metrics=metrics):
+            value = plan.metric(metrics)
+    elif plan.metric not in metrics:
+        raise ValueError(
+            f"metric={plan.metric!r} is not recorded on the validation rows; choose one of "
+            f"{sorted(metrics)}"
+        )
+    else:
+        value = metrics[plan.metric]
+    if jnp.shape(value) != ():
+        raise ValueError(
+            f"metric={plan.metric!r} has shape {list(jnp.shape(value))}; members are compared by "
+            "one number: give metric=lambda metrics: ..."
+        )
+
+
+def check_labels(learner: Learner, outputs: PyTree, data: Data | None) -> None:
+    """The learner's own check of the data against what its model returns."""
+    if learner.check is not None and data is not None and outputs is not None:
+        learner.check(outputs, {k: np.asarray(v) for k, v in data.arrays.items()})

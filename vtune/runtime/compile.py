@@ -1,0 +1,132 @@
+"""Builds the one executable of a plan, once."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from vtune.engine import run as program
+from vtune.engine.carry import Arguments
+from vtune.engine.cohort_groups import Group, by_cohort, groups
+from vtune.engine.fusion import most_abreast
+from vtune.engine.initialize import begin
+from vtune.engine.layout import sharding
+from vtune.engine.plan import Plan
+from vtune.runtime import memory
+from vtune.runtime.check_learner import Found, check_cohort, outputs_of
+from vtune.runtime.check_refiner import check_refiner
+from vtune.runtime.compilation_cache import use_cache
+from vtune.types import PyTree
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled plan.
+
+    Attributes:
+      call: (carry, first, stop, arguments) -> carry; the carry is donated.
+      carry: its shapes. bytes: what it takes, as predicted. limit: what it may take, if known.
+      width: members side by side on a device. abreast: as many at most one core steps together.
+    """
+
+    call: Callable[..., Any]
+    carry: PyTree
+    bytes: int
+    limit: int | None
+    width: int
+    abreast: int
+
+
+@functools.lru_cache(maxsize=32)
+def outputs(plan: Plan) -> tuple[PyTree, ...]:
+    """By cohort the shapes of what predict returns. Compiles nothing."""
+    return tuple(outputs_of(plan, cohort, _shapes(plan)) for cohort in plan.cohorts)
+
+
+@functools.lru_cache(maxsize=32)
+def inspect(plan: Plan) -> tuple[Found, ...]:
+    """By cohort what tracing a member shows; raises what is wrong. Compiles nothing."""
+    for index in range(len(plan.cohorts)):
+        check_refiner(plan, index, _shapes(plan))
+    return tuple(check_cohort(plan, cohort, _shapes(plan)) for cohort in plan.cohorts)
+
+
+@functools.lru_cache(maxsize=32)
+def build(plan: Plan) -> Program:
+    """Traces and compiles the one executable of a plan, as wide as fits into memory.
+
+    Raises:
+      MemoryError: it needs more than there is; before anything is compiled where the population
+        alone does.
+    """
+    use_cache()
+    arguments, devices = _shapes(plan), plan.layout.devices or 1
+    carry = jax.eval_shape(functools.partial(_starting, plan), arguments)
+    limit = plan.layout.memory or memory.there(arguments)
+    memory.check_population(carry, sum(cohort.size for cohort in plan.cohorts), limit, devices)
+    width = -(-max(group.cohort.size for group in groups(plan)) // devices)
+    fitting = plan.layout.chunk == "fit"
+
+    def compile(width: int) -> Any:
+        layout = dataclasses.replace(plan.layout, chunk=width) if fitting else plan.layout
+        return _compile(dataclasses.replace(plan, layout=layout), carry, arguments)
+
+    fitted = memory.fit(
+        compile,
+        lambda compiled: memory.needed(compiled, devices),
+        width if fitting else min(plan.layout.width or width, width),
+        limit,
+        fixed=not fitting,
+    )
+    abreast = max(most_abreast(plan, own.population, arguments.data) for own in carry)
+    return Program(fitted.compiled, carry, fitted.need.total, limit, fitted.width, abreast)
+
+
+def _starting(plan: Plan, arguments: Arguments) -> Any:
+    def settings(group: Group) -> Any:
+        size = group.cohort.size
+        hparams = {k: jax.numpy.zeros(size, dtype) for k, dtype in group.cohort.traced}
+        return jax.numpy.zeros(size, "int32"), hparams
+
+    begun = begin(plan, [settings(group) for group in groups(plan)], arguments)
+    return by_cohort(plan, begun)
+
+
+def _compile(plan: Plan, carry: PyTree, arguments: Arguments) -> Any:
+    """The executable (carry, first, stop, arguments) -> carry. The carry is donated."""
+    options: dict[str, Any] = {}
+    everywhere = sharding(plan.layout, None)
+    if everywhere is not None:
+        shardings = tuple(
+            _carry_shardings(plan, None if cohort.shrinks else cohort.size, own)
+            for cohort, own in zip(plan.cohorts, carry, strict=True)
+        )
+        options = {
+            "in_shardings": (shardings, everywhere, everywhere, everywhere),
+            "out_shardings": shardings,
+        }
+    call = jax.jit(functools.partial(program.run, plan), donate_argnums=0, **options)
+    number = jax.ShapeDtypeStruct((), np.int32)
+    return call.lower(carry, number, number, arguments).compile()
+
+
+def _shapes(plan: Plan) -> Arguments:
+    """The program's arguments as shapes, from the plan alone."""
+    structure, leaves = plan.arguments
+    shapes = [jax.ShapeDtypeStruct(shape, np.dtype(dtype)) for shape, dtype in leaves]
+    return jax.tree.unflatten(structure, shapes)
+
+
+def _carry_shardings(plan: Plan, size: int | None, carry: Any) -> Any:
+    def put(tree: PyTree, size: int | None, axis: int = 0) -> PyTree:
+        return jax.tree.map(lambda _: sharding(plan.layout, size, axis), tree)
+
+    return type(carry)(
+        put(carry.population, size), put(carry.memory, None), put(carry.record, size, 1)
+    )

@@ -1,0 +1,13 @@
+"""How the first population is drawn: one file a search.
+
+Your own search is a class with one method, `draw`. May import: `space` and what is below it. Never
+knows what is trained, nor what happens after the first population is drawn (that is `refine`).
+"""
+
+from vtune.search.base import Cohort, Search
+from vtune.search.grid import Grid
+from vtune.search.random import Random
+from vtune.search.halton import Halton
+from vtune.search.given import Given
+
+__all__ = ["Cohort", "Given", "Grid", "Halton", "Random", "Search"]

@@ -1,0 +1,269 @@
+"""LogisticRegression, Ridge, Lasso and ElasticNet: scikit-learn's models, trained by vtune."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from vtune.sklearn.estimators.base import Classifier, Estimator, Regressor, fitted
+from vtune.sklearn.training.linear_spec import LinearSpec
+from vtune.sklearn.training.spec import Setting
+from vtune.types import PyTree
+
+PENALTIES = ("l1", "l2", "elasticnet", None, "deprecated")
+
+
+class _Linear(Estimator):
+    """Solved to the optimum in float64 (see `solver`)."""
+
+    coef_: np.ndarray
+    intercept_: Any
+    n_iter_: Any
+    fit_intercept: bool
+    max_iter: int
+    tol: float
+    warm_start: bool
+
+    def _strengths(self) -> tuple[float, float]:
+        """(l1, l2) the factors of the penalties."""
+        raise NotImplementedError
+
+    def _spec(self, outputs: int) -> LinearSpec:
+        raise NotImplementedError
+
+    def _setting(self, outputs: int) -> Setting:
+        whole = isinstance(self.max_iter, int | np.integer) and not isinstance(self.max_iter, bool)
+        if not whole or self.max_iter < 1:
+            raise ValueError(f"max_iter={self.max_iter!r} must be a whole number, 1 or more")
+        number("tol", self.tol)
+        l1, l2 = self._strengths()
+        numbers = {"l1": l1, "l2": l2, "max_iter": float(self.max_iter), "tol": float(self.tol)}
+        return Setting(self._spec(outputs), numbers, 1, None, 0)
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Fits the model.
+
+        Args:
+          X: [rows, features]. y: [rows]. sample_weight: [rows], 0 or more.
+
+        Raises:
+          ValueError: on what cannot be fitted, or parameters that cannot be.
+
+        Warns:
+          ConvergenceWarning: `max_iter` was reached before `tol`.
+        """
+        start = self._start() if self.warm_start and hasattr(self, "coef_") else None
+        self._fit(X, y, sample_weight, start, False)
+        if np.max(self.n_iter_) >= self.max_iter:
+            warnings.warn(
+                f"{type(self).__name__} stopped after max_iter={self.max_iter} iterations before "
+                f"it reached tol={self.tol}; give more, or a larger tol",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def _start(self) -> PyTree:
+        coef = np.atleast_2d(self.coef_).T
+        return {"coef": coef, "intercept": np.broadcast_to(self.intercept_, coef.shape[1]).copy()}
+
+    def _take(self, setting: Setting, state: PyTree) -> None:
+        self.coef_ = np.asarray(state["coef"]).T
+        self.intercept_ = np.asarray(state["intercept"])
+        self.n_iter_ = np.asarray(state["n_iter"]).reshape(1)
+
+    def _raw(self, X: Any) -> np.ndarray:
+        x = fitted(self, X)
+        return x @ np.atleast_2d(self.coef_).T + np.atleast_1d(self.intercept_)
+
+
+class LogisticRegression(_Linear, Classifier):
+    """Logistic regression, multinomial with more than two classes.
+
+    Minimises `C * sum(log loss) + l1_ratio |w|_1 + (1 - l1_ratio) / 2 |w|^2`; intercepts are free.
+    It has scikit-learn's parameters, in the spelling of `penalty` and in that of `l1_ratio` alone.
+    All of C, l1_ratio, max_iter and tol are traced: a search over them is one cohort.
+
+    Args:
+      C: above 0, the inverse of the penalty's strength; `np.inf` for none.
+      penalty: "l1", "l2", "elasticnet" (by l1_ratio) or None; left out, l1_ratio says it.
+      l1_ratio: 0 (ridge) to 1 (lasso).
+      class_weight: "balanced", a dict by class, or None.
+      fit_intercept: whether there are intercepts.
+      max_iter, tol: iterations at most; it is done where no entry of the gradient is larger than
+        tol times the largest that the loss has at zero weights (of features with variance 1).
+      random_state: not used; the optimum is unique up to tol.
+      warm_start: the next fit begins at the last one's weights.
+
+    Attributes:
+      coef_: [classes, features], [1, features] for two classes. intercept_: [classes] or [1].
+      classes_, n_features_in_, feature_names_in_, n_iter_: as in scikit-learn.
+
+    Source: the methods are named in `vtune.sklearn.training.proximal_gradient`.
+    """
+
+    def __init__(
+        self,
+        C: Any = 1.0,
+        *,
+        penalty: Any = "deprecated",
+        l1_ratio: Any = 0.0,
+        class_weight: Any = None,
+        fit_intercept: bool = True,
+        max_iter: int = 5000,
+        tol: float = 1e-6,
+        random_state: Any = None,
+        warm_start: bool = False,
+    ):
+        self.C = C
+        self.penalty = penalty
+        self.l1_ratio = l1_ratio
+        self.class_weight = class_weight
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.warm_start = warm_start
+
+    def _strengths(self) -> tuple[float, float]:
+        C = number("C", self.C, infinite=True)
+        if C == 0:
+            raise ValueError("C=0 must be above 0")
+        if self.penalty not in PENALTIES:
+            raise ValueError(f'penalty={self.penalty!r} must be "l1", "l2", "elasticnet" or None')
+        if self.penalty is None:
+            return 0.0, 0.0
+        if self.penalty in ("l1", "l2"):
+            ratio = float(self.penalty == "l1")
+        else:
+            ratio = number("l1_ratio", self.l1_ratio, high=1.0)
+        return ratio / C, (1 - ratio) / C
+
+    def _spec(self, outputs: int) -> LinearSpec:
+        return LinearSpec(True, outputs if outputs > 2 else 1, bool(self.fit_intercept), False)
+
+
+class _LinearRegressor(_Linear, Regressor):
+    def _spec(self, outputs: int) -> LinearSpec:
+        return LinearSpec(False, outputs, bool(self.fit_intercept), self._mean)
+
+    _mean = True  # whether the loss is the mean over rows
+
+    def _take(self, setting: Setting, state: PyTree) -> None:
+        super()._take(setting, state)
+        if self._single:
+            self.coef_, self.intercept_ = self.coef_[0], float(self.intercept_[0])
+        self.n_iter_ = int(self.n_iter_[0])
+
+
+class Ridge(_LinearRegressor):
+    """Least squares with an L2 penalty: minimises `|y - Xw|^2 + alpha |w|^2`.
+
+    Args:
+      alpha: 0 or more. fit_intercept, max_iter, tol, random_state, warm_start: as for
+        `LogisticRegression`.
+
+    Attributes:
+      coef_: [features], or [targets, features]. intercept_: a number, or [targets].
+    """
+
+    _mean = False
+
+    def __init__(
+        self,
+        alpha: Any = 1.0,
+        *,
+        fit_intercept: bool = True,
+        max_iter: int = 20_000,
+        tol: float = 1e-10,
+        random_state: Any = None,
+        warm_start: bool = False,
+    ):
+        self.alpha = alpha
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.warm_start = warm_start
+
+    def _strengths(self) -> tuple[float, float]:
+        return 0.0, number("alpha", self.alpha)
+
+
+class ElasticNet(_LinearRegressor):
+    """Least squares with both penalties: minimises
+    `|y - Xw|^2 / (2 rows) + alpha l1_ratio |w|_1 + alpha (1 - l1_ratio) / 2 |w|^2`.
+
+    Args:
+      alpha: 0 or more. l1_ratio: 0 to 1. Others as for `Ridge`.
+
+    Attributes:
+      coef_, intercept_: as for `Ridge`.
+    """
+
+    def __init__(
+        self,
+        alpha: Any = 1.0,
+        *,
+        l1_ratio: Any = 0.5,
+        fit_intercept: bool = True,
+        max_iter: int = 20_000,
+        tol: float = 1e-8,
+        random_state: Any = None,
+        warm_start: bool = False,
+    ):
+        self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.warm_start = warm_start
+
+    def _strengths(self) -> tuple[float, float]:
+        alpha, ratio = number("alpha", self.alpha), number("l1_ratio", self.l1_ratio, high=1.0)
+        return alpha * ratio, alpha * (1 - ratio)
+
+
+class Lasso(_LinearRegressor):
+    """Least squares with an L1 penalty: minimises `|y - Xw|^2 / (2 rows) + alpha |w|_1`.
+
+    Args:
+      alpha: 0 or more. Others as for `Ridge`.
+
+    Attributes:
+      coef_, intercept_: as for `Ridge`.
+    """
+
+    def __init__(
+        self,
+        alpha: Any = 1.0,
+        *,
+        fit_intercept: bool = True,
+        max_iter: int = 20_000,
+        tol: float = 1e-8,
+        random_state: Any = None,
+        warm_start: bool = False,
+    ):
+        self.alpha = alpha
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.warm_start = warm_start
+
+    def _strengths(self) -> tuple[float, float]:
+        return number("alpha", self.alpha), 0.0
+
+
+def number(name: str, value: Any, high: float = np.inf, infinite: bool = False) -> float:
+    """A number from 0 to `high`, checked."""
+    fits = isinstance(value, Real) and value is not True and 0 <= float(value) <= high
+    if not fits or (np.isinf(float(value)) and not infinite):
+        span = f"from 0 to {high:g}" if np.isfinite(high) else "0 or more"
+        raise ValueError(f"{name}={value!r} must be a number, {span}")
+    return float(value)

@@ -1,0 +1,17 @@
+"""scikit-learn's searches, whose candidates and folds are trained as one program."""
+
+from vtune.sklearn.search.search import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HalvingRandomSearchCV,
+    RandomizedSearchCV,
+    one_standard_error,
+)
+
+__all__ = [
+    "GridSearchCV",
+    "HalvingGridSearchCV",
+    "HalvingRandomSearchCV",
+    "RandomizedSearchCV",
+    "one_standard_error",
+]

@@ -1,0 +1,317 @@
+"""What one hyperparameter may be: Float, Int and Ordinal are traced, Categorical is structural.
+
+Values are drawn on the host in float64 and brought to the program's dtype with the bounds
+rounded inward, so that no value leaves its range when read in float64 (float32(0.1) > 0.1).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vtune.hparams import Static
+from vtune.types import float_dtype
+from vtune.validation import _is_number, is_whole
+
+
+@dataclass(frozen=True)
+class Float:
+    """A real number in [low, high], uniform, or uniform in its logarithm.
+
+    Args:
+      low, high: the range, both ends included.
+      log: draw on a logarithmic scale; needs `low > 0`.
+      step: only `low`, `low + step`, `low + 2 step`, ... up to `high`.
+
+    Raises:
+      TypeError: a bound is no number. ValueError: see the message.
+
+    Example:
+      >>> Float(1e-4, 1e-1, log=True)
+      Float(low=0.0001, high=0.1, log=True, step=None)
+    """
+
+    low: Any
+    high: Any
+    log: bool = False
+    step: Any = None
+
+    def __post_init__(self) -> None:
+        _check_range("Float", self.low, self.high, self.log)
+        if self.step is not None:
+            _check_number("Float", "step", self.step)
+            if self.step <= 0:
+                raise ValueError(f"Float: step={self.step!r} must be above 0")
+            if self.log:
+                raise ValueError("Float: log=True and step= exclude each other; drop one")
+
+    @property
+    def count(self) -> int | None:
+        """How many values there are; None for a continuum."""
+        if self.step is None:
+            return 1 if self.low == self.high else None
+        return math.floor((self.high - self.low) / self.step + 1e-9) + 1
+
+    def _nth(self, k: np.ndarray) -> np.ndarray:
+        return np.minimum(self.low + k * (self.step or 0.0), self.high)
+
+    def from_unit(self, u: np.ndarray) -> np.ndarray:
+        """Maps uniform `u` in [0, 1) to values, in the program's dtype."""
+        u = np.asarray(u, np.float64)
+        if self.step is not None:
+            values = self._nth(_index(u, self.count or 1))
+        elif self.log:
+            values = np.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low)))
+        else:
+            values = self.low + u * (float(self.high) - float(self.low))
+        return self.cast(values)
+
+    def grid(self, points: int | None) -> np.ndarray:
+        """`points` values, evenly spaced on the scale, both ends included."""
+        if self.step is not None and points in (None, self.count):
+            return self.cast(self._nth(np.arange(self.count or 1)))
+        if self.step is not None:
+            raise ValueError(f"has {self.count} steps; leave its number of points out")
+        if points is None:
+            if self.low == self.high:
+                return self.cast(np.array([self.low]))
+            raise ValueError("is continuous; give it a number of points")
+        if points == 1:  # the middle, not an end
+            return self.from_unit(np.array([0.5]))
+        values = self.from_unit(np.linspace(0.0, 1.0, points))
+        if len(np.unique(values)) < points:
+            raise ValueError(f"has no {points} different values in {values.dtype}")
+        return values
+
+    def cast(self, values: Any) -> np.ndarray:
+        """Brings values inside the range to the program's dtype, bounds rounded inward."""
+        low, high = _inward(self.low, self.high)
+        return np.clip(np.asarray(values, np.float64).astype(float_dtype()), low, high)
+
+    def contains(self, value: Any) -> bool:
+        """Whether a user's number lies in the range and on the steps."""
+        if not _is_number(value) or not self.low <= value <= self.high:
+            return False
+        if self.step is None:
+            return True
+        k = (value - self.low) / self.step
+        return abs(k - round(k)) < 1e-6
+
+    def report(self, value: Any) -> float:
+        """The value as a Python number, on the declared steps."""
+        if self.step is None:  # the shortest number that is this one in the program's dtype
+            return float(min(max(float(str(value)), self.low), self.high))
+        return float(self._nth(np.round((float(value) - self.low) / self.step)))
+
+
+@dataclass(frozen=True)
+class Int:
+    """A whole number in [low, high], both included; traced, so not for shapes.
+
+    Args:
+      low, high: the range. log: draw on a logarithmic scale; needs `low > 0`.
+      step: only `low`, `low + step`, ... up to `high`.
+
+    Raises:
+      TypeError: a bound is not whole. ValueError: see the message.
+    """
+
+    low: Any
+    high: Any
+    log: bool = False
+    step: Any = 1
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high", "step"):
+            if not is_whole(getattr(self, name)):
+                raise TypeError(
+                    f"Int: {name}={getattr(self, name)!r} must be a whole number; "
+                    "for others use vt.Float"
+                )
+        _check_range("Int", self.low, self.high, self.log)
+        if self.step < 1:
+            raise ValueError(f"Int: step={self.step} must be at least 1")
+        if self.log and self.step != 1:
+            raise ValueError("Int: log=True and step= exclude each other; drop one")
+        if not -(2**31) <= self.low <= self.high < 2**31:
+            raise ValueError(f"Int: {self.low} to {self.high} does not fit 32 bits")
+        if self.high - self.low >= 2**31 - 1:
+            raise ValueError(
+                f"Int: {self.low} to {self.high} are more than {2**31 - 1} values; for so wide a "
+                "range write vt.Float"
+            )
+
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return (self.high - self.low) // self.step + 1
+
+    def from_unit(self, u: np.ndarray) -> np.ndarray:
+        """Maps uniform `u` in [0, 1) to values (int32)."""
+        u = np.asarray(u, np.float64)
+        if self.log:  # each whole number owns the half unit on either side
+            a, b = math.log(self.low - 0.5), math.log(self.high + 0.5)
+            return self.cast(np.clip(np.round(np.exp(a + u * (b - a))), self.low, self.high))
+        return self.cast(self.low + self.step * _index(u, self.count))
+
+    def grid(self, points: int | None) -> np.ndarray:
+        """Every value, or `points` of them, evenly spaced on the scale."""
+        if points is None or points == self.count:
+            return self.cast(self.low + self.step * np.arange(self.count))
+        if points > self.count:
+            raise ValueError(f"has only {self.count} values, {points} points asked for")
+        if points == 1:
+            return self.from_unit(np.array([0.5]))
+        if self.log:
+            values = np.round(np.geomspace(self.low, self.high, points))
+        else:
+            k = np.round(np.linspace(0, self.count - 1, points))
+            values = self.low + self.step * k
+        taken = set(self.cast(values).tolist())
+        free = (v for v in range(self.low, self.high + 1, self.step) if v not in taken)
+        return self.cast(sorted(taken.union(itertools.islice(free, points - len(taken)))))
+
+    def cast(self, values: Any) -> np.ndarray:
+        """The values as int32."""
+        return np.asarray(values).astype(np.int32)
+
+    def contains(self, value: Any) -> bool:
+        """Whether a user's number is one of the values."""
+        whole = is_whole(value) or (isinstance(value, float) and value.is_integer())
+        return whole and self.low <= value <= self.high and (value - self.low) % self.step == 0
+
+    def report(self, value: Any) -> int:
+        """The value as a Python number."""
+        return int(value)
+
+
+@dataclass(frozen=True)
+class Ordinal:
+    """One of an ordered list of numbers, such as C in 0.001, 0.01, ..., 100; traced.
+
+    Raises:
+      TypeError: a value is no number. ValueError: none given, not finite, or one given twice.
+    """
+
+    values: Sequence[Any]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, Sequence | np.ndarray) or isinstance(self.values, str):
+            raise TypeError(f"Ordinal: {self.values!r} is not a list of numbers")
+        object.__setattr__(self, "values", tuple(self.values))
+        if not self.values:
+            raise ValueError("Ordinal: no values; give at least one number")
+        for value in self.values:
+            if not _is_number(value):
+                raise TypeError(
+                    f"Ordinal: {value!r} is not a number; for other choices use vt.Categorical"
+                )
+            if not math.isfinite(value):
+                raise ValueError(f"Ordinal: {value!r} is not finite")
+        twice = _duplicates(self.values)
+        if twice:
+            raise ValueError(f"Ordinal: {twice[0]!r} is given twice")
+
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return len(self.values)
+
+    def from_unit(self, u: np.ndarray) -> np.ndarray:
+        """Maps uniform `u` in [0, 1) to values, in the program's dtype."""
+        return self.grid(None)[_index(np.asarray(u, np.float64), self.count)]
+
+    def grid(self, points: int | None) -> np.ndarray:
+        """Every value, in the order given."""
+        if points not in (None, self.count):
+            raise ValueError(f"has {self.count} values; leave its number of points out")
+        return self.cast(self.values)
+
+    def cast(self, values: Any) -> np.ndarray:
+        """Members of the list in the program's dtype, its ends rounded inward."""
+        if all(map(is_whole, self.values)) and max(map(abs, self.values)) < 2**30:
+            return np.asarray(values).astype(np.int32)
+        low, high = _inward(min(self.values), max(self.values))
+        return np.clip(np.asarray(values, np.float64).astype(float_dtype()), low, high)
+
+    def contains(self, value: Any) -> bool:
+        """Whether a user's number is on the list."""
+        return _is_number(value) and any(value == v for v in self.values)
+
+    def report(self, value: Any) -> Any:
+        """The value as it was written in the list."""
+        return min(self.values, key=lambda v: abs(float(v) - float(value)))
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of several plain Python values: structural, each makes a cohort of its own.
+
+    Raises:
+      TypeError: not a list. ValueError: no choices, or one given twice.
+    """
+
+    choices: Sequence[Any]
+
+    def __post_init__(self) -> None:
+        ordered = isinstance(self.choices, Sequence | np.ndarray)  # a set's order is not fixed
+        if not ordered or isinstance(self.choices, str):
+            raise TypeError(f"Categorical: {self.choices!r} is not a list of choices")
+        object.__setattr__(self, "choices", tuple(self.choices))
+        if not self.choices:
+            raise ValueError("Categorical: no choices; give at least one")
+        twice = _duplicates(self.choices)
+        if twice:
+            raise ValueError(f"Categorical: choice {twice[0]!r} is given twice")
+
+
+Traced = Float | Int | Ordinal
+
+
+def _index(u: np.ndarray, count: int) -> np.ndarray:
+    return np.minimum((u * count).astype(np.int64), count - 1)
+
+
+def _inward(low: float, high: float) -> tuple[np.floating, np.floating]:
+    dtype = float_dtype().type
+    a, b = dtype(low), dtype(high)
+    if float(a) < low:
+        a = np.nextafter(a, dtype(np.inf))
+    if float(b) > high:
+        b = np.nextafter(b, dtype(-np.inf))
+    return (a, b) if a <= b else (dtype(low), dtype(low))  # nothing in between: the nearest
+
+
+def _duplicates(values: Sequence[Any]) -> list[Any]:
+    seen: list[Static] = []
+    twice = []
+    for value in values:
+        key = Static(float(value) if _is_number(value) else value)
+        if key in seen:
+            twice.append(value)
+        seen.append(key)
+    return twice
+
+
+def _check_number(kind: str, name: str, value: Any) -> None:
+    if not _is_number(value):
+        raise TypeError(f"{kind}: {name}={value!r} is not a number")
+    if not math.isfinite(value):
+        raise ValueError(f"{kind}: {name}={value!r} must be finite")
+
+
+def _check_range(kind: str, low: Any, high: Any, log: bool) -> None:
+    _check_number(kind, "low", low)
+    _check_number(kind, "high", high)
+    if low > high:
+        raise ValueError(f"{kind}: low={low!r} is above high={high!r}; swap them")
+    if log and low <= 0:
+        raise ValueError(f"{kind}: log=True needs low > 0, got low={low!r}")
+    largest = float(np.finfo(float_dtype()).max)
+    if kind == "Float" and max(abs(low), abs(high)) > largest:
+        raise ValueError(f"{kind}: {low!r} to {high!r} does not fit {float_dtype()}")

@@ -1,0 +1,81 @@
+"""A space: names and what each may be, and its structural combinations."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from vtune.space.distributions import Categorical, Float, Int, Ordinal, Traced
+
+RESERVED = ("total_steps", "steps_per_epoch")  # filled in per cohort, for schedules
+
+
+class Combination(NamedTuple):
+    """One structural combination of one part of a space: what a cohort shares."""
+
+    traced: dict[str, Traced]
+    choices: dict[str, Any]  # the structural values
+    fixed: dict[str, Any]  # the bare values
+
+    @property
+    def static(self) -> dict[str, Any]:
+        """All that is part of the program: structural choices and bare values."""
+        return {**self.fixed, **self.choices}
+
+
+@dataclass(frozen=True)
+class Space:
+    """A checked space: its parts and their structural combinations, in order."""
+
+    parts: tuple[dict[str, Any], ...]
+    combinations: tuple[Combination, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every hyperparameter's name, in the order of writing."""
+        return tuple(dict.fromkeys(name for part in self.parts for name in part))
+
+
+def parse(space: Any) -> Space:
+    """Checks what the user wrote: a dict, or a list of dicts (their union).
+
+    Raises:
+      TypeError, ValueError: naming the part and what to write instead.
+    """
+    parts = list(space) if isinstance(space, list | tuple) else [space]
+    if not parts:
+        raise ValueError("space: the list is empty; give at least one dict")
+    combinations = []
+    for part in parts:
+        if not isinstance(part, Mapping):
+            raise TypeError(
+                f"space: {part!r} is not a dict of name -> vt.Float(...), vt.Int(...), "
+                "vt.Ordinal([...]), vt.Categorical([...]) or a fixed value"
+            )
+        if not part:
+            raise ValueError('space: empty; give at least one entry, such as {"lr": 1e-3}')
+        for name, value in part.items():
+            _check_entry(name, value)
+        traced = {k: v for k, v in part.items() if isinstance(v, Traced)}
+        structural = {k: v.choices for k, v in part.items() if isinstance(v, Categorical)}
+        fixed = {k: v for k, v in part.items() if k not in traced and k not in structural}
+        for choice in itertools.product(*structural.values()):
+            chosen = dict(zip(structural, choice, strict=True))
+            combinations.append(Combination(traced, chosen, fixed))
+    return Space(tuple(dict(p) for p in parts), tuple(combinations))
+
+
+def _check_entry(name: Any, value: Any) -> None:
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"space: the name {name!r} is not a non-empty string")
+    if name in RESERVED:
+        raise ValueError(f"space: {name!r} is filled in by vtune; choose another name")
+    if isinstance(value, list | range | set):
+        raise TypeError(
+            f"space[{name!r}]: {value!r} is a bare {type(value).__name__}; to try each, write "
+            f"vt.Ordinal([...]) for numbers or vt.Categorical([...]); to fix it, use a tuple"
+        )
+    if isinstance(value, type) and issubclass(value, Float | Int | Ordinal | Categorical):
+        raise TypeError(f"space[{name!r}]: {value.__name__} is the class; call it with a range")

@@ -1,0 +1,77 @@
+"""What a user would want to know, said once and on one line."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import warnings
+from typing import Any
+
+import jax
+
+from vtune.engine.layout import cores
+from vtune.hparams import Hparams
+from vtune.refine.base import Refiner
+from vtune.runtime.check_learner import Found
+from vtune.search.base import Cohort
+from vtune.space.space import Space
+
+LOG = logging.getLogger("vtune")
+
+
+def idle_cores(members: int) -> None:
+    """Says how to use the other cores, where a population runs on one CPU device."""
+    if jax.default_backend() == "cpu" and jax.local_device_count() == 1 and members > 1:
+        _say_idle_cores(cores())
+
+
+def many_combinations(count: int, seconds: float) -> None:
+    """Says how long many structural combinations will take to compile."""
+    LOG.warning(
+        "vtune: %d structural combinations are compiled into one program, which takes about %d s "
+        "to compile the first time; numbers that set no shape compile nothing as vt.Ordinal or "
+        "vt.Float",
+        count,
+        max(1, round(seconds)),
+    )
+
+
+@functools.cache
+def _say_idle_cores(there: int) -> None:
+    if there > 1:
+        LOG.warning(
+            "vtune: this population runs on one of %d CPU cores; call vt.use_all_cores() first of "
+            "all, before JAX starts, to use them all",
+            there,
+        )
+
+
+def warn_idle(refiner: Refiner, rounds: int) -> None:
+    first = getattr(refiner, "first_round", None)
+    if first is not None and rounds <= first:
+        warnings.warn(
+            f"{type(refiner).__name__} never acts: it would first do so before round {first}, and "
+            f"rounds are counted from 0 to {rounds - 1}; give more epochs= or rounds=",
+            stacklevel=4,
+        )
+
+
+def _warn_unread(
+    space: Space,
+    cohorts: tuple[Cohort, ...],
+    found: tuple[Found, ...],
+    others: tuple[Any, ...],
+) -> None:
+    """Of hyperparameters that neither the learner reads nor any of the `others`, functions of h."""
+    read = set().union(*(cohort.reads for cohort in found))
+    for function in filter(callable, others):
+        for cohort in cohorts:
+            first = {name: values[0] for name, values in cohort.hparams.items()}
+            function(Hparams(first, cohort.combination.static, read))
+    unread = [name for name in space.names if name not in read]
+    if unread:
+        warnings.warn(
+            f"{', '.join(map(repr, unread))} in the space: never read by the model, optimizer or "
+            "loss, so it changes nothing; read it as h[name] or leave it out",
+            stacklevel=4,
+        )

@@ -1,0 +1,151 @@
+"""tune: from a learner, a space and data to a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from vtune.data.dataset import Data
+from vtune.engine.layout import Layout
+from vtune.hparams import Hparams
+from vtune.learner.protocol import Learner
+from vtune.refine.base import Refiner
+from vtune.results.sweep import Sweep
+from vtune.search.base import Search
+from vtune.tuning.extend import prepare_further
+from vtune.tuning.launch import run_prepared
+from vtune.tuning.prepare import prepare
+
+
+def tune(
+    learner: Learner | None = None,
+    space: Any = None,
+    data: Data | None = None,
+    *,
+    search: Search | None = None,
+    refiner: Refiner | None = None,
+    epochs: int | Callable[[Hparams], int] | None = None,
+    steps: int | None = None,
+    rounds: int | None = None,
+    batch_size: int | Callable[[Hparams], int] = 32,
+    eval_batch_size: int | None = None,
+    metric: str | Callable[..., Any] = "loss",
+    mode: str | None = None,
+    seed: int = 0,
+    patience: int | None = None,
+    keep: str | None = None,
+    init_from: Any = None,
+    seeds: int | None = None,
+    start: Sweep | None = None,
+    layout: str | int | Layout | None = None,
+    progress: bool | None = None,
+) -> Sweep:
+    """Trains a whole population of settings as one jitted program.
+
+        draw the settings; deal them to cohorts of equal structure
+        for each round:  refine the population; train every member; score every member
+
+    Args:
+      learner: how one member is initialised, stepped and scored; see `vt.flax_learner`.
+      space: name -> `vt.Float`, `vt.Int`, `vt.Ordinal` (traced), `vt.Categorical` (structural)
+        or a fixed value; or a list of such dicts, their union.
+      data: from `vt.holdout`, `vt.from_splits`, or `vt.kfold` for cross-validation: a member is
+        then one training a fold, and its score their mean; None for learners that make their own.
+      search: how the settings are drawn; `vt.Halton()`, 64 members, when left out.
+      refiner: what is decided between rounds; plain search (`vt.refine.Keep()`) when left out.
+        Others: `vt.PBT`, `vt.MFPBT`, `vt.PB2`, `vt.Halving`, `vt.Hyperband`, or your own. Cohorts
+        are refined each on its own.
+      epochs, steps: how long every member trains; one of the two. Steps are optimizer updates.
+        `epochs` may be a function of the hyperparameters, traced ones too (`lambda h:
+        h["epochs"]`): a member whose epochs are over is frozen, and `h["total_steps"]` is its own.
+      rounds: how often members are scored; one an epoch when left out.
+      batch_size: rows a step, or a function of the structural hyperparameters.
+      eval_batch_size: rows scored at once, which bounds memory; at most 1,024 when left out.
+      metric: what members are compared by, a recorded metric or a function of them all. The
+        function is part of the program's identity: a new one compiles anew.
+      mode: "max" or "min"; may be left out for metrics that say it themselves.
+      seed: of everything, 0 to 2**32 - 1.
+      patience: a member whose score has not improved for so many rounds is frozen. Of plain
+        search only.
+      keep: "last" weights, or those of the "best" score; best with `patience`, else last.
+      init_from: weights that all members start from in the place of drawn ones: a tree of
+        variables or parameters, whole or part, or a member of a sweep.
+      seeds: how often each setting is trained, with other weights and noise and the same rows; its
+        score is the mean. Of several folds or seeds `history["<metric>/splits"]` has each.
+      start: a sweep that goes on for so many epochs or steps more, as if it had been longer:
+        `tune(start=sweep, epochs=5)`. Its learner, space, data, seed and all that it was begun with
+        are known; `refiner`, `rounds`, `eval_batch_size` and `layout` may be other ones. A refiner
+        that is given begins anew. Where members were dropped, the others train on.
+        `h["total_steps"]` is that of the whole from then on. A loaded sweep needs its data.
+      layout: how members are laid over the machine, see `vt.Layout`; "vmap", "map" or a chunk
+        size for short.
+      progress: a live bar; when left out, where the error stream is a terminal.
+
+    Returns:
+      A `Sweep`.
+
+    Raises:
+      TypeError, ValueError: on whatever cannot work, before anything is compiled.
+
+    Warns:
+      UserWarning: a hyperparameter is never read, or fewer members than combinations.
+
+    Example:
+      >>> import jax.numpy as jnp, optax, vtune as vt
+      >>> quadratic = vt.Learner(
+      ...     init=lambda key, h, batch: jnp.ones(()),
+      ...     step=lambda key, h, x, batch: (x - h["lr"] * x, {}),
+      ...     measure=lambda key, h, x, batch, weight: x**2 / 2,
+      ...     score=lambda total: {"loss": total},
+      ... )
+      >>> space = {"lr": vt.Ordinal([0.1, 0.5])}
+      >>> vt.tune(quadratic, space, search=vt.Grid(), steps=10).best.hparams
+      {'lr': 0.5}
+    """
+    if start is not None:
+        begun = {
+            "search": (search, None),
+            "batch_size": (batch_size, 32),
+            "metric": (metric, "loss"),
+            "mode": (mode, None),
+            "seed": (seed, 0),
+            "patience": (patience, None),
+            "keep": (keep, None),
+            "init_from": (init_from, None),
+            "seeds": (seeds, None),
+        }
+        further, past = prepare_further(
+            start,
+            learner,
+            space,
+            data,
+            refiner=refiner,
+            epochs=epochs,
+            steps=steps,
+            rounds=rounds,
+            eval_batch_size=eval_batch_size,
+            layout=layout,
+            begun=begun,
+        )
+        return run_prepared(further, progress, past=past)
+    prepared = prepare(
+        learner,
+        space,
+        data,
+        search=search,
+        refiner=refiner,
+        epochs=epochs,
+        steps=steps,
+        rounds=rounds,
+        batch_size=batch_size,
+        eval_batch_size=eval_batch_size,
+        metric=metric,
+        mode=mode,
+        seed=seed,
+        layout=layout,
+        patience=patience,
+        keep=keep,
+        init_from=init_from,
+        seeds=seeds,
+    )
+    return run_prepared(prepared, progress)
