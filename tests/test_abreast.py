@@ -14,7 +14,7 @@ from solo import xent
 from test_narrow import OPTIMIZERS
 
 import vtune as vt
-from vtune.xla.loops import fused as abreast
+from vtune.xla.loops import fused
 
 K, STEPS, BATCH, COLUMNS = 4, 7, 8, 96
 KEYS = jax.random.split(jax.random.key(0), 6)
@@ -66,7 +66,7 @@ def training(optimizer, model=logits, kind="rows"):
     def ours(params, rate):
         body = lambda i, rows, carried: one_step(rate, i, rows, carried)
         began = params, optimizer.init(params), jnp.zeros(())
-        return abreast.fori_loop(STEPS, body, began, batch, abreast.columns(batch))
+        return fused.fori_loop(STEPS, body, began, batch, fused.columns(batch))
 
     def plain(params, rate):
         body = lambda i, own: one_step(rate, i, jax.tree.map(lambda a: a[i], batch), own)
@@ -196,7 +196,7 @@ def test_forms_of_arithmetic(x64, model):
 def assert_a_matrix_is_stepped_as_alone(body):
     """Three steps of K members' matrices. Returns the loop of one, and what it began with."""
     batch = batches()
-    run = lambda w: abreast.fori_loop(3, body, w, batch, abreast.columns(batch))
+    run = lambda w: fused.fori_loop(3, body, w, batch, fused.columns(batch))
     plain = lambda w: lax.fori_loop(0, 3, lambda i, w: body(i, {"x": batch["x"][i]}, w), w)
     w = start()["in"]
     ours = jax.jit(jax.vmap(run))(w)
@@ -284,7 +284,7 @@ def test_effects_are_each_members_own(x64):
         return w - (batch["x"] @ w).mean()
 
     batch = batches()
-    run = lambda w: abreast.fori_loop(3, body, w, batch, abreast.columns(batch))
+    run = lambda w: fused.fori_loop(3, body, w, batch, fused.columns(batch))
     jax.block_until_ready(jax.jit(jax.vmap(run))(start()["in"]))
     jax.effects_barrier()
     assert len(seen) == 3 * K
@@ -294,7 +294,7 @@ def test_rows_without_columns():
     rows = {"x": jnp.zeros((STEPS, BATCH, 0))}
     body = lambda i, batch, carried: (carried[0] + 1, carried[1] + (batch["x"] @ carried[0]).sum())
     began = jnp.zeros((K, 0, 16)), jnp.ones(K)
-    run = lambda own: abreast.fori_loop(3, body, own, rows, abreast.columns(rows))
+    run = lambda own: fused.fori_loop(3, body, own, rows, fused.columns(rows))
     none, ones = jax.vmap(run)(began)
     assert none.shape == (K, 0, 16)
     np.testing.assert_array_equal(ones, 1)
@@ -326,7 +326,7 @@ def test_small_steps_are_abreast_without_shared_products(x64):
 )
 def test_as_many_as_the_cache_holds_and_few_places_are_left_empty(bytes, size, expected):
     state = {"w": jax.ShapeDtypeStruct((bytes // 4,), jnp.float32)}
-    assert abreast.count(state, size) == expected
+    assert fused.count(state, size) == expected
 
 
 def wide_learner(**options):
@@ -391,7 +391,7 @@ def test_a_member_that_diverges_disturbs_none_beside_it(x64):
 )
 def test_when_members_are_abreast(monkeypatch, options, expected):
     seen = []
-    loop = abreast.fori_loop
+    loop = fused.fori_loop
     monkeypatch.setattr(abreast, "fori_loop", lambda *args: seen.append(args) or loop(*args))
     if options.get("epochs"):
         options = {"epochs": lambda h: 3 if h["lr"] > 0.01 else 2}

@@ -8,7 +8,7 @@ import pytest
 from jax import lax
 
 import vtune as vt
-from vtune.xla.loops import flat as narrow
+from vtune.xla.loops import flat
 
 OPTIMIZERS = {
     "adam": lambda: optax.adam(0.01),
@@ -96,7 +96,7 @@ def test_a_loop_ends_where_the_plain_one_does(x64, name, side_by_side):
 
 def test_what_is_narrow_is_carried_and_computed_flat():
     body, start = training(OPTIMIZERS["adam"])
-    (inside,) = bodies(jax.make_jaxpr(lambda s: narrow.fori_loop(0, 7, body, s))(start))
+    (inside,) = bodies(jax.make_jaxpr(lambda s: flat.fori_loop(0, 7, body, s))(start))
     carried = [v.aval.shape for v in inside.jaxpr.invars]
     assert carried.count((96 * 16,)) == 3  # weights and two moments
     assert (96, 16) not in carried
@@ -110,7 +110,7 @@ def test_what_is_narrow_is_carried_and_computed_flat():
 
 def test_what_calls_compute_is_flat_too():
     body = lambda i, s: jax.jit(lambda s: jnp.where(s > 0, s * 2, -s))(s)
-    traced = jax.make_jaxpr(lambda s: narrow.fori_loop(0, 3, body, s))(jnp.ones((64, 16)))
+    traced = jax.make_jaxpr(lambda s: flat.fori_loop(0, 3, body, s))(jnp.ones((64, 16)))
     (inside,) = bodies(traced)
     assert set(computed(inside, (64, 16))) <= {"reshape"}
     assert {"gt", "mul", "neg", "select_n"} <= set(computed(inside, (1024,)))
@@ -133,7 +133,7 @@ def test_the_rest_is_left_as_it_is(leaf):
 
 def test_other_platforms_keep_their_matrices(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    loop = lambda s: narrow.fori_loop(0, 3, lambda i, s: s * 2, s)
+    loop = lambda s: flat.fori_loop(0, 3, lambda i, s: s * 2, s)
     (inside,) = bodies(jax.make_jaxpr(loop)(jnp.ones((64, 16))))
     assert (64, 16) in [v.aval.shape for v in inside.jaxpr.invars]
 

@@ -44,7 +44,7 @@ def _note_broken(plan: Plan, state: PyTree, died: Array, last: Array) -> Array:
     def look(member: Any) -> Array:
         state, died = member
         if show is not None:
-            healthy = jnp.all(each(lambda own: _all_finite(show(own)), plan.trainings)(state))
+            healthy = jnp.all(each(lambda own: _all_finite(show(own)), plan.replicates)(state))
         else:  # weights and optimizer state cannot be told apart: NaN alone is a sure sign
             healthy = _every(lambda leaf: ~jnp.isnan(leaf), state)
         return jnp.where((died < 0) & ~healthy, last, died)

@@ -14,7 +14,7 @@ from vtune.engine.carry import Arguments
 from vtune.engine.parallel import over_members
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population
-from vtune.engine.replicates import Place, axis, each, over_all, training_key
+from vtune.engine.replicates import Replicate, axis, each, over_all, training_key
 from vtune.learner.protocol import traced_once
 from vtune.metrics.totals import join_rows, split_rows
 from vtune.rng.threefry import folded
@@ -36,7 +36,12 @@ def evaluate(
     data, seed, learner = arguments.data, arguments.seed, traced_once(plan.learner)
 
     def measure(
-        cohort: CohortPlan, place: Place | None, member: Any, state: PyTree, rows: Any, shared: Any
+        cohort: CohortPlan,
+        place: Replicate | None,
+        member: Any,
+        state: PyTree,
+        rows: Any,
+        shared: Any,
     ) -> Any:
         own_id, traced = member
         seed, end, number = shared
@@ -51,10 +56,10 @@ def evaluate(
             value = jnp.asarray(metrics["score" if callable(plan.metric) else plan.metric])
             return value, metrics
 
-        return each(training, plan.trainings)(totals)
+        return each(training, plan.replicates)(totals)
 
     over = [
-        over_all(functools.partial(measure, own), plan.trainings, plan.layout) for own in cohorts
+        over_all(functools.partial(measure, own), plan.replicates, plan.layout) for own in cohorts
     ]
 
     def measured(number: Array, *rows: Any) -> Any:
@@ -80,5 +85,5 @@ def evaluate(
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         summed, rows = lax.scan(one_batch, zeros, (number, index, weight))
     score = over_members(finish, plan.layout)
-    leading = 1 + len(axis(plan.trainings))
+    leading = 1 + len(axis(plan.replicates))
     return [score(join_rows(*totals, leading), None) for totals in zip(summed, rows, strict=True)]

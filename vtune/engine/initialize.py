@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from vtune.data.dataset import Data
-from vtune.engine import early_stopping as stopping
+from vtune.engine import early_stopping
 from vtune.engine.carry import Arguments, Carry
 from vtune.engine.cohort_groups import Group, groups, own_slots
 from vtune.engine.evaluate import evaluate
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population, Record
 from vtune.engine.recording import named, recorded, summarised, zero_sums
-from vtune.engine.replicates import Place, over_all, over_trainings, training_key
+from vtune.engine.replicates import Replicate, over_all, over_trainings, training_key
 from vtune.engine.shared_init import initialise
 from vtune.learner.protocol import first_state, traced_once
 from vtune.types import Array, PyTree, float_dtype
@@ -31,7 +31,7 @@ def begin(
     found, data = groups(plan), arguments.data
 
     def training(
-        cohort: CohortPlan, place: Place | None, member: Any, own: None, rows: Any, shared: Any
+        cohort: CohortPlan, place: Replicate | None, member: Any, own: None, rows: Any, shared: Any
     ) -> PyTree:
         (own_id, traced), (seed, weights) = member, shared
         key = training_key(seed, own_id, place)
@@ -42,12 +42,12 @@ def begin(
         one = lambda place, own, batch: training(
             cohort, place, member, own, lambda: batch, (seed, weights)
         )
-        return over_trainings(one, plan.trainings)(None, batch)
+        return over_trainings(one, plan.replicates)(None, batch)
 
     batches = [_first_batch(group.cohort, data) for group in found]
     if len(found) == 1:
         one = functools.partial(training, found[0].cohort)
-        init = over_all(one, plan.trainings, plan.layout)
+        init = over_all(one, plan.replicates, plan.layout)
         states = [init(settings[0], None, batches[0], (arguments.seed, arguments.weights))]
     else:
         states = initialise(
@@ -78,7 +78,7 @@ def _unscored(id: Array) -> tuple[Array, Array]:
 def _blank(plan: Plan, group: Group, population: Population, arguments: Arguments) -> Carry:
     """A group's carry, nothing recorded yet."""
     cohort, id = group.cohort, population.id
-    population = stopping.begin(plan, population)
+    population = early_stopping.begin(plan, population)
     zeros = zero_sums(plan, cohort, population, arguments)
     means = jax.eval_shape(lambda sums: summarised(plan, sums, jnp.int32(1)), zeros)
     metrics = jax.eval_shape(

@@ -22,7 +22,7 @@ class Layout:
       chunk: how many members one vmap holds, chunks one after the other. A number (1 is a plain
         loop, `lax.map`); None, all of a device's members at once; "fit", as many as fit into
         memory, for which up to two programs are compiled and thrown away; "auto", on a
-        CPU one after the other, or a few abreast that a core's cache holds (`abreast.py`); "fit"
+        CPU one after the other, or a few abreast that a core's cache holds (`fused.py`); "fit"
         elsewhere.
       devices: how many local devices share the population; None all of them.
       memory: bytes that the program may take: on a CPU in all, elsewhere on each device. None
@@ -50,7 +50,7 @@ class Layout:
     @property
     def width(self) -> int | None:
         """Members of one vmap; None all of a device's. "auto", left on a CPU only, is one after the
-        other but for what `abreast.py` does in training."""
+        other but for what `fused.py` does in training."""
         if self.chunk == "auto":
             return 1
         return self.chunk if isinstance(self.chunk, int) else None

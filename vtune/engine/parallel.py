@@ -20,7 +20,7 @@ def over_members(
     f: Callable[[PyTree, PyTree], PyTree],
     layout: Layout,
     in_place: bool = False,
-    abreast: int = 1,
+    fused: int = 1,
 ) -> Callable[[PyTree, PyTree], PyTree]:
     """Lifts `f(member, shared)` of ONE member to `members` with the leading axis pop.
 
@@ -30,7 +30,7 @@ def over_members(
     Args:
       in_place: members are pairs (what a member has, its state), and f returns the new state: one
         member after the other, it is written where the old one was.
-      abreast: with `in_place`, where members come one after the other: so many at a time.
+      fused: with `in_place`, where members come one after the other: so many at a time.
     """
     devices = layout.devices or 1
 
@@ -40,7 +40,7 @@ def over_members(
         if chunk == size and layout.width != 1:
             return jax.vmap(f, in_axes=(0, None))(members, shared)
         if chunk == 1 and in_place:
-            return _in_turn(f, abreast, members, shared)
+            return _in_turn(f, fused, members, shared)
         if chunk == 1:
             return lax.map(lambda member: f(member, shared), members)
         padded = _pad(members, -size % chunk)
@@ -60,10 +60,10 @@ def over_members(
     return sharded
 
 
-def _in_turn(f: Callable[..., PyTree], abreast: int, members: PyTree, shared: PyTree) -> PyTree:
+def _in_turn(f: Callable[..., PyTree], fused: int, members: PyTree, shared: PyTree) -> PyTree:
     """The new states of members, each in the old one's place: one copy of them all is enough."""
     size = _size(members)
-    own, state = _pad(members, -size % abreast)
+    own, state = _pad(members, -size % fused)
 
     def one(i: Array, state: PyTree) -> PyTree:
         member = jax.tree.map(lambda leaf: leaf[i], (own, state))
@@ -71,15 +71,15 @@ def _in_turn(f: Callable[..., PyTree], abreast: int, members: PyTree, shared: Py
         return jax.tree.map(put, state, f(member, shared))
 
     def some(i: Array, state: PyTree) -> PyTree:
-        first = i * abreast
-        take = lambda leaf: lax.dynamic_slice_in_dim(leaf, first, abreast)
+        first = i * fused
+        take = lambda leaf: lax.dynamic_slice_in_dim(leaf, first, fused)
         put = lambda whole, new: lax.dynamic_update_slice_in_dim(whole, new, first, 0)
         new = jax.vmap(f, in_axes=(0, None))(jax.tree.map(take, (own, state)), shared)
         return jax.tree.map(put, state, new)
 
-    if abreast == 1:
+    if fused == 1:
         return lax.fori_loop(0, size, one, state)
-    done = lax.fori_loop(0, _size(state) // abreast, some, state)
+    done = lax.fori_loop(0, _size(state) // fused, some, state)
     return jax.tree.map(lambda leaf: leaf[:size], done)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from vtune.data.dataset import Data
 from vtune.engine.layout import Layout
-from vtune.engine.replicates import Trainings
+from vtune.engine.replicates import Replicates
 from vtune.hparams import Hparams, Static
 from vtune.learner.protocol import Learner
 from vtune.refine.base import Rung
@@ -24,7 +24,7 @@ from vtune.types import PyTree
 GATHER_BYTES = 16 * 2**20  # batches gathered together take about this much memory
 
 
-class Stride(NamedTuple):
+class StepChunks(NamedTuple):
     """How the steps of a round are taken.
 
     Attributes:
@@ -80,7 +80,7 @@ class CohortPlan:
         done = np.arange(1, to_come + 1, dtype=np.int64) * (self.steps - past[-1]) // to_come
         return np.concatenate([past, past[-1] + done]).astype(np.int32)
 
-    def stride(self, rounds: int, row_bytes: int) -> Stride:
+    def stride(self, rounds: int, row_bytes: int) -> StepChunks:
         """How the steps of a round are taken; chunks never cross an epoch's or a round's end."""
         period, most = self.steps // rounds, self.steps // rounds
         regular = np.ptp(np.diff(self.boundaries(rounds))) == 0
@@ -90,12 +90,12 @@ class CohortPlan:
             period = short if regular else self.steps_per_epoch
             most = max(1, GATHER_BYTES // max(1, row_bytes * self.batch_size))
         if not regular:
-            return Stride(period, min(most, max(period, 1)), False)
+            return StepChunks(period, min(most, max(period, 1)), False)
         pieces = -(-period // most)
         even = [n for n in range(pieces, 8 * pieces + 1) if period % n == 0]
         if even:
-            return Stride(period, period // even[0], True)
-        return Stride(period, -(-period // pieces), False)
+            return StepChunks(period, period // even[0], True)
+        return StepChunks(period, -(-period // pieces), False)
 
 
 class Stopping(NamedTuple):
@@ -122,7 +122,7 @@ class Plan:
       arguments: structure, shapes and types of (space, refiner, data).
       config: the settings of JAX that change what is compiled.
       stopping: None where all members train to the end and keep their last weights.
-      trainings: folds and seeds; None where a member is a single training.
+      replicates: folds and seeds; None where a member is one training.
       past: rounds that were run before, where a sweep goes on. anew: whether the refiner then
         forgets what it remembers.
     """
@@ -137,7 +137,7 @@ class Plan:
     arguments: Any
     config: tuple[Any, ...]
     stopping: Stopping | None = None
-    trainings: Trainings | None = None
+    replicates: Replicates | None = None
     past: int = 0
     anew: bool = False
 

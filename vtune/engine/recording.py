@@ -27,14 +27,14 @@ def summarised(plan: Plan, sums: PyTree, steps: Array) -> dict[str, Any]:
     if plan.learner.summarise is None:
         return {name: value / steps.astype(value.dtype) for name, value in sums.items()}
     summarise = plan.learner.summarise
-    one = each(lambda own: dict(summarise(own, steps)), plan.trainings)
+    one = each(lambda own: dict(summarise(own, steps)), plan.replicates)
     return jax.vmap(one)(sums)
 
 
 def named(plan: Plan, means: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
     """All that is recorded of a round, by name; of several trainings their mean, and each."""
     all_ = {**{f"train/{name}": value for name, value in means.items()}, **metrics}
-    if plan.trainings is None:
+    if plan.replicates is None:
         return all_
     splits = {f"{name}{SPLITS}": value for name, value in all_.items()}
     return {name: mean_of_trainings(plan, value) for name, value in all_.items()} | splits
@@ -42,7 +42,7 @@ def named(plan: Plan, means: dict[str, Any], metrics: dict[str, Any]) -> dict[st
 
 def mean_of_trainings(plan: Plan, values: Any) -> Array:
     """[pop, ...] from [pop, trainings, ...]."""
-    if plan.trainings is None:
+    if plan.replicates is None:
         return values
     return jnp.mean(jnp.asarray(values, recorded(values)), axis=1)
 
@@ -58,7 +58,7 @@ def zero_sums(
     """Zeros [pop, ...] for the sums of the step metrics of every training."""
     data, learner = arguments.data, traced_once(plan.learner)
 
-    inner = axis(plan.trainings)
+    inner = axis(plan.replicates)
     alone = lambda tree, n: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[n:], a.dtype), tree)
     traced, state = alone(population.hparams, 1), alone(population.state, 1 + len(inner))
     batch = None

@@ -19,7 +19,7 @@ from vtune.rng.keys import member_key
 from vtune.types import Array, Key, PyTree
 
 
-class Trainings(NamedTuple):
+class Replicates(NamedTuple):
     """How many trainings a member is.
 
     Attributes:
@@ -32,36 +32,36 @@ class Trainings(NamedTuple):
     folded: bool
 
 
-class Place(NamedTuple):
+class Replicate(NamedTuple):
     """Which of a member's trainings: the fold and the repeat."""
 
     fold: Array
     repeat: Array
 
 
-def axis(trainings: Trainings | None) -> tuple[int, ...]:
+def axis(trainings: Replicates | None) -> tuple[int, ...]:
     """The axis behind the members': (folds * seeds,), or none."""
     return () if trainings is None else (trainings.folds * trainings.seeds,)
 
 
-def apart(trainings: Trainings, leaf: Any, at: int = 0) -> Any:
+def apart(trainings: Replicates, leaf: Any, at: int = 0) -> Any:
     """An array with an axis of trainings at `at`, as two: [folds, seeds]."""
     folds, seeds, _ = trainings
     return leaf.reshape(*leaf.shape[:at], folds, seeds, *leaf.shape[at + 1 :])
 
 
-def training_key(seed: Any, id: Any, place: Place | None) -> Key:
+def training_key(seed: Any, id: Any, place: Replicate | None) -> Key:
     """The key of one training of a member."""
     return member_key(seed, id) if place is None else member_key(seed, id, *place)
 
 
-def each(f: Callable[..., PyTree], trainings: Trainings | None) -> Callable[..., PyTree]:
+def each(f: Callable[..., PyTree], trainings: Replicates | None) -> Callable[..., PyTree]:
     """f of one training's arrays, for arrays that may have an axis of trainings."""
     return f if trainings is None else jax.vmap(f)
 
 
 def over_trainings(
-    f: Callable[[Place | None, PyTree, PyTree], PyTree], trainings: Trainings | None
+    f: Callable[[Replicate | None, PyTree, PyTree], PyTree], trainings: Replicates | None
 ) -> Callable[[PyTree, PyTree], PyTree]:
     """Lifts `f(place, own, rows)` of ONE training to all of a member's, side by side.
 
@@ -89,10 +89,10 @@ def over_trainings(
 
 def over_all(
     f: Callable[..., PyTree],
-    trainings: Trainings | None,
+    trainings: Replicates | None,
     layout: Layout,
     in_place: bool = False,
-    abreast: int = 1,
+    fused: int = 1,
 ) -> Callable[[PyTree, PyTree, PyTree, PyTree], PyTree]:
     """Lifts `f(place, member, own, rows, shared)` of ONE training to all trainings of all members.
 
@@ -102,7 +102,7 @@ def over_all(
     Args:
       f: `member` is what a member's trainings share, `own` what each has. `rows(*index)` are its
         fold's rows at an index.
-      in_place: f returns the new `own`, as in `over_members`. abreast: so many trainings there.
+      in_place: f returns the new `own`, as in `over_members`. fused: so many trainings there.
 
     Returns:
       (members [pop, ...], own [pop, trainings, ...], rows [folds, ...], shared) -> results
@@ -116,7 +116,7 @@ def over_all(
             training = lambda place, own, rows: f(place, member, own, _at(rows), shared)
             return over_trainings(training, trainings)(own, rows)
 
-        return over_members(one, layout, in_place, abreast)((members, own), (rows, shared))
+        return over_members(one, layout, in_place, fused)((members, own), (rows, shared))
 
     if trainings is None or layout.width != 1:
         return nested
@@ -133,17 +133,17 @@ def over_all(
         alike = jax.tree.map(lambda a: jnp.repeat(a, count, axis=0), members)
         merged = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), own)
         pairs = (_places(trainings, size * count), alike), merged
-        made = over_members(one, layout, in_place, abreast)(pairs, (rows, shared))
+        made = over_members(one, layout, in_place, fused)(pairs, (rows, shared))
         return jax.tree.map(lambda a: a.reshape(size, count, *a.shape[1:]), made)
 
     return flat
 
 
-def _places(trainings: Trainings, size: int) -> Place:
+def _places(trainings: Replicates, size: int) -> Replicate:
     """Where each of so many trainings is, [size], member after member."""
     folds, seeds, _ = trainings
     number = np.arange(size, dtype=np.int32)  # known before the program runs
-    return Place(*map(jnp.asarray, (number // seeds % folds, number % seeds)))
+    return Replicate(*map(jnp.asarray, (number // seeds % folds, number % seeds)))
 
 
 def _at(rows: PyTree, *place: Array) -> Callable[..., PyTree]:

@@ -16,26 +16,25 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vtune.engine import early_stopping as stopping
+from vtune.engine import early_stopping
 from vtune.engine.apply_refiner import leading, refine, shrink
 from vtune.engine.carry import Arguments, Carry
 from vtune.engine.cohort_groups import Group, by_cohort, groups, joined, lanes
 from vtune.engine.divergence import _all_finite, _first_death, _note_broken
 from vtune.engine.evaluate import evaluate
-from vtune.engine.fusion import most_abreast
+from vtune.engine.fusion import fused_members
 from vtune.engine.initialize import begin, memories
 from vtune.engine.parallel import everywhere
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population, Record
 from vtune.engine.recording import mean_of_trainings, named, recorded, summarised, zero_sums
-from vtune.engine.replicates import Place, axis, over_all, training_key
-from vtune.engine.stepping import Pace, quotient, remainder, trains
+from vtune.engine.replicates import Replicate, axis, over_all, training_key
+from vtune.engine.stepping import Stepping, quotient, remainder, trains
 from vtune.learner.protocol import traced_once
 from vtune.metrics.totals import widened
 from vtune.rng.threefry import folded
 from vtune.types import Array, PyTree, float_dtype
-from vtune.xla.loops import flat as narrow
-from vtune.xla.loops import fused as abreast
+from vtune.xla.loops import flat, fused
 
 
 def run(plan: Plan, carry: tuple[Carry, ...], first: Any, stop: Any, arguments: Arguments) -> Any:
@@ -199,7 +198,7 @@ def _train_and_score(
     arguments: Arguments,
 ) -> list[tuple[Population, dict[str, Array]]]:
     """One round's training and scoring; metrics of members that diverged are NaN."""
-    pace = Pace(cohorts[0], plan.rounds, arguments.data)
+    pace = Stepping(cohorts[0], plan.rounds, arguments.data)
     start, end = pace.bounds(number)
     after, means = [], []
     for population, (state, died, own) in zip(
@@ -212,7 +211,7 @@ def _train_and_score(
     judged = []
     for i, (cohort, before) in enumerate(zip(cohorts, populations, strict=True)):
         seen, metrics = _judge(plan, after[i], means[i], scored[i], end - 1)
-        judged.append((stopping.note(plan, cohort, before, seen, number), metrics))
+        judged.append((early_stopping.note(plan, cohort, before, seen, number), metrics))
     return judged
 
 
@@ -228,7 +227,7 @@ def _judge(
     score = mean_of_trainings(plan, score)
     if plan.learner.variables is None:  # a score is all that shows a state at infinity
         died = jnp.where((died < 0) & ~jnp.isfinite(score), last, died)
-    alive, live = died < 0, stopping.active(population)
+    alive, live = died < 0, early_stopping.active(population)
     sign = 1.0 if plan.mode == "max" else -1.0
     score = jnp.where(alive & jnp.isfinite(score), sign * score, -jnp.inf)
     seen = alive if live is None else alive & live
@@ -246,7 +245,7 @@ def _train(
     plan: Plan,
     cohorts: Sequence[CohortPlan],
     populations: Sequence[Population],
-    pace: Pace,
+    pace: Stepping,
     start: Array,
     end: Array,
     arguments: Arguments,
@@ -271,7 +270,7 @@ def _train(
     def training_steps(
         cohort: CohortPlan,
         together: int,
-        place: Place | None,
+        place: Replicate | None,
         member: Any,
         loop: Any,
         rows: Any,
@@ -293,20 +292,20 @@ def _train(
             return state, died, jax.tree.map(jnp.add, sums, widened(metrics))
 
         if together > 1:
-            return abreast.fori_loop(length, one_step, loop, rows(), columns)
-        train = lambda loop: narrow.fori_loop(
+            return fused.fori_loop(length, one_step, loop, rows(), columns)
+        train = lambda loop: flat.fori_loop(
             0, length, lambda j, loop: one_step(j, rows(j), loop), loop
         )
         return train(loop) if live is None else lax.cond(live, train, lambda loop: loop, loop)
 
-    together = [most_abreast(plan, population, data) for population in populations]
+    together = [fused_members(plan, population, data) for population in populations]
     over = [
         over_all(
             functools.partial(training_steps, own, some),
-            plan.trainings,
+            plan.replicates,
             plan.layout,
             in_place=True,
-            abreast=some,
+            fused=some,
         )
         for own, some in zip(cohorts, together, strict=True)
     ]
@@ -314,10 +313,10 @@ def _train(
     def advance(offset: Array, count: Any, rows: Any, loops: Any) -> Any:
         """`count` steps from `offset` on, in which `rows` [chunk, batch] are taken in turn."""
         batches = None if data is None or rows is None else data.take(rows)
-        columns = abreast.columns(batches) if max(together) > 1 else None
+        columns = fused.columns(batches) if max(together) > 1 else None
         shared = (seed, offset, jnp.asarray(count, jnp.int32), sizes, columns)
         return tuple(
-            f((own.id, own.hparams, stopping.active(own)), loop, batches, shared)
+            f((own.id, own.hparams, early_stopping.active(own)), loop, batches, shared)
             for f, own, loop in zip(over, populations, loops, strict=True)
         )
 
@@ -343,7 +342,7 @@ def _train(
         own = pace.rows_of(rows, offset, chunk)
         return offset + count, advance(offset, count, own, loops)
 
-    inner = axis(plan.trainings)
+    inner = axis(plan.replicates)
     each_died = lambda died: jnp.repeat(died[:, None], inner[0], axis=1) if inner else died
     loops: Any = tuple(
         (population.state, each_died(population.died), zero_sums(plan, own, population, arguments))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from vtune.engine.layout import Layout
 from vtune.engine.parallel import over_members, replicated
 from vtune.types import Array, PyTree
-from vtune.xla import jaxpr as equations
+from vtune.xla import jaxpr as jaxprs
 
 
 class Traced(NamedTuple):
@@ -40,7 +40,7 @@ class Traced(NamedTuple):
     @property
     def plain(self) -> bool:
         """Whether what is drawn depends on the member's key alone."""
-        read = {a for e in self.drawn for a in e.invars if not equations.is_literal(a)}
+        read = {a for e in self.drawn for a in e.invars if not jaxprs.is_literal(a)}
         return not read & set(self.others)
 
 
@@ -78,19 +78,19 @@ def _trace(f: Callable[..., PyTree], members: Any, batch: Any, seed: Any, layout
     # where the check traced it, so that it is the same trace
     jax.eval_shape(replicated(trace, layout), alone, (seed, batch))
     ((closed, shapes),) = found
-    jaxpr, consts = equations.opened(closed)
+    jaxpr, consts = jaxprs.opened(closed)
     id_, *rest = jaxpr.invars
     place = len(jax.tree.leaves(members)) - 1
     own, others = rest[place], (*rest[:place], *rest[place + 1 :])
-    made = equations.depending(jaxpr.eqns, [own])
-    seeded = tuple(not equations.is_literal(v) and v in made for v in jaxpr.outvars)
+    made = jaxprs.depending(jaxpr.eqns, [own])
+    seeded = tuple(not jaxprs.is_literal(v) and v in made for v in jaxpr.outvars)
     wanted = [v for v, is_seeded in zip(jaxpr.outvars, seeded, strict=True) if is_seeded]
     return Traced(
         jaxpr.eqns,
         jaxpr.outvars,
         dict(zip(jaxpr.constvars, consts, strict=True)),
         jax.tree.structure(shapes),
-        equations.needed(jaxpr.eqns, wanted),
+        jaxprs.needed(jaxpr.eqns, wanted),
         (id_, own),
         others,
         seeded,
@@ -106,7 +106,7 @@ def _alike(traced: Sequence[Traced]) -> dict[int, dict[int, dict[Any, Any]]]:
             if not (one.plain and first.plain):
                 continue
             known = dict(zip(one.inputs, first.inputs, strict=True))
-            matched = equations.match(first.drawn, one.drawn, known)
+            matched = jaxprs.match(first.drawn, one.drawn, known)
             if matched is not None:
                 followers[index] = matched
                 break
@@ -135,7 +135,7 @@ def _draw(
 
     def one(id: Array, seed: Any) -> list[Array]:
         values = {**leader.consts, **dict(zip(leader.inputs, (id, seed), strict=True))}
-        return equations.evaluate_some(leader.drawn, wanted, values)
+        return jaxprs.evaluate_some(leader.drawn, wanted, values)
 
     sizes = [members[index][0].shape[0] for index in followers]
     ids = jnp.concatenate([members[index][0] for index in followers])
@@ -152,7 +152,7 @@ def _complete(
     traced: Traced, known: dict[Any, Array], members: Any, shared: Any, layout: Layout
 ) -> PyTree:
     """A group's states, where the values of some variables are there already."""
-    missing = [v for v in traced.outvars if equations.is_literal(v) or v not in known]
+    missing = [v for v in traced.outvars if jaxprs.is_literal(v) or v not in known]
     seed, batch = shared
 
     def one(member: Any, shared: Any) -> list[Array]:
@@ -163,11 +163,10 @@ def _complete(
         values |= dict(zip(traced.inputs, (id_, seed), strict=True))
         values |= dict(zip(known, drawn, strict=True))
         left = [e for e in traced.eqns if not set(e.outvars) <= set(known)]
-        return equations.evaluate_some(equations.needed(left, missing), missing, values)
+        return jaxprs.evaluate_some(jaxprs.needed(left, missing), missing, values)
 
     made = iter(over_members(one, layout)((members, list(known.values())), (seed, batch)))
     leaves = [
-        next(made) if equations.is_literal(v) or v not in known else known[v]
-        for v in traced.outvars
+        next(made) if jaxprs.is_literal(v) or v not in known else known[v] for v in traced.outvars
     ]
     return jax.tree.unflatten(traced.structure, leaves)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from vtune.data.dataset import Data
-from vtune.engine.plan import CohortPlan, Stride
+from vtune.engine.plan import CohortPlan, StepChunks
 from vtune.types import Array
 
 
@@ -22,7 +22,7 @@ def remainder(a: Array, b: Any) -> Array:
     return lax.rem(a, jnp.asarray(b, a.dtype))
 
 
-class Pace(NamedTuple):
+class Stepping(NamedTuple):
     """The same for all groups of a lane.
 
     Attributes:
@@ -39,7 +39,7 @@ class Pace(NamedTuple):
         return self.data is not None and self.data.traced_sizes is not None
 
     @property
-    def stride(self) -> Stride:
+    def stride(self) -> StepChunks:
         """How the steps of a round are taken, at most."""
         return self.cohort.stride(self.rounds, 0 if self.data is None else self.data.row_bytes)
 

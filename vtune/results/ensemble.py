@@ -78,7 +78,7 @@ def ensemble(sweep: Sweep, kind: Any, k: Any, combine: Any, data: Data | None) -
     if data is not None and sweep._scaling:
         check_scaling("ensemble", sweep._scaling, data)
     data = data if data is not None else sweep.data
-    if sweep._plan.trainings is not None:
+    if sweep._plan.replicates is not None:
         raise ValueError(
             "ensemble: the members of this sweep are several trainings each, of folds or seeds; "
             "train the settings on vt.holdout(...) without seeds= for an ensemble"

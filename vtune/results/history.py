@@ -97,10 +97,10 @@ def join(
     lived = np.sum(parents >= 0, axis=0)  # a dropped member's weights went as far as it lived
     through = np.minimum(held.shown + 1, lived).astype(np.int32)
     history = {name: history[name] for name in names}
-    if plan.trainings is not None:
+    if plan.replicates is not None:
         for name in history:
             if name.endswith(SPLITS) and name.removesuffix(SPLITS) in history:
-                history[name] = apart(plan.trainings, history[name], 2)
+                history[name] = apart(plan.replicates, history[name], 2)
     if past is not None:
         for name in {*history} & {*past.records.history}:
             history[name][: plan.past] = past.records.history[name]

@@ -51,7 +51,7 @@ def _manifest(sweep: Sweep) -> dict[str, Any]:
         "eval_batch_size": plan.eval_batch_size,
         "seed": sweep.seed,
         "rows": sweep._rows,
-        "trainings": plan.trainings,
+        "trainings": plan.replicates,
         "scaling": list(sweep._scaling),
         "init_from": [list(path) for path in paths(sweep._weights)],
         "history": list(sweep.history),

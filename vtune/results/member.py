@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from vtune.data.dataset import apply_scaling
-from vtune.engine.replicates import Trainings, apart
+from vtune.engine.replicates import Replicates, apart
 from vtune.results.predict import checked_rows, predict
 from vtune.types import PyTree
 
@@ -103,9 +103,9 @@ class Member:
         return pick(self._sweep._populations[cohort].state, slot, self.trainings)
 
     @property
-    def trainings(self) -> Trainings | None:
+    def trainings(self) -> Replicates | None:
         """Its folds and seeds; None where it is a single training."""
-        return self._sweep._plan.trainings
+        return self._sweep._plan.replicates
 
     @property
     def variables(self) -> PyTree:
@@ -153,7 +153,7 @@ class Member:
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def pick(tree: PyTree, slot: Any, trainings: Trainings | None = None) -> PyTree:
+def pick(tree: PyTree, slot: Any, trainings: Replicates | None = None) -> PyTree:
     """One slot's part of a population; of several trainings each leaf is [folds, seeds, ...]."""
     own = jax.tree.map(lambda leaf: leaf[slot], tree)
     return own if trainings is None else jax.tree.map(lambda leaf: apart(trainings, leaf), own)

@@ -85,7 +85,7 @@ def check_data(what: str, sweep: Sweep, own: CohortPlan, data: Data | None) -> N
       what: is to be done with them.
     """
     if data is not None and own.batch_size is not None:
-        folds = sweep._plan.trainings
+        folds = sweep._plan.replicates
         if (data.folds if isinstance(data, Folds) else None) != (
             folds.folds if folds is not None and folds.folded else None
         ):

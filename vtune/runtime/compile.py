@@ -14,7 +14,7 @@ import numpy as np
 from vtune.engine import run as program
 from vtune.engine.carry import Arguments
 from vtune.engine.cohort_groups import Group, by_cohort, groups
-from vtune.engine.fusion import most_abreast
+from vtune.engine.fusion import fused_members
 from vtune.engine.initialize import begin
 from vtune.engine.layout import sharding
 from vtune.engine.plan import Plan
@@ -32,7 +32,7 @@ class Program:
     Attributes:
       call: (carry, first, stop, arguments) -> carry; the carry is donated.
       carry: its shapes. bytes: what it takes, as predicted. limit: what it may take, if known.
-      width: members side by side on a device. abreast: as many at most one core steps together.
+      width: members side by side on a device. fused: as many at most one core steps together.
     """
 
     call: Callable[..., Any]
@@ -40,7 +40,7 @@ class Program:
     bytes: int
     limit: int | None
     width: int
-    abreast: int
+    fused: int
 
 
 @functools.lru_cache(maxsize=32)
@@ -84,8 +84,8 @@ def build(plan: Plan) -> Program:
         limit,
         fixed=not fitting,
     )
-    abreast = max(most_abreast(plan, own.population, arguments.data) for own in carry)
-    return Program(fitted.compiled, carry, fitted.need.total, limit, fitted.width, abreast)
+    fused = max(fused_members(plan, own.population, arguments.data) for own in carry)
+    return Program(fitted.compiled, carry, fitted.need.total, limit, fitted.width, fused)
 
 
 def _starting(plan: Plan, arguments: Arguments) -> Any:

@@ -67,7 +67,7 @@ def execute(
     compile_seconds = time.perf_counter() - began if fresh else 0.0
 
     devices = plan.layout.devices or 1
-    memory.say_predicted(built.bytes, built.limit, built.width, devices, built.abreast)
+    memory.say_predicted(built.bytes, built.limit, built.width, devices, built.fused)
     began = time.perf_counter()
     carry = _blank(built, cohorts) if past is None else _standing(built, past)
     done = plan.past

@@ -144,14 +144,14 @@ def used() -> int | None:
     return max((peak for peak in peaks if peak is not None), default=None)
 
 
-def say_predicted(need: int, limit: int | None, width: int, devices: int, abreast: int = 1) -> None:
+def say_predicted(need: int, limit: int | None, width: int, devices: int, fused: int = 1) -> None:
     """Logs what a program is predicted to take, before it runs."""
     LOG.info(
         "vtune: memory predicted: %s%s, limit %s; %s on each of %d devices",
         shown(need),
         "" if jax.default_backend() == "cpu" else " a device",
         "unknown" if limit is None else shown(limit),
-        f"{width} members side by side" if abreast == 1 else f"up to {abreast} members abreast",
+        f"{width} members side by side" if fused == 1 else f"up to {fused} members fused",
         devices,
     )
 

@@ -12,7 +12,7 @@ from vtune.data.dataset import Data
 from vtune.data.folds import Folds
 from vtune.data.validate import check_finite
 from vtune.engine.plan import as_arrays
-from vtune.engine.replicates import Trainings
+from vtune.engine.replicates import Replicates
 from vtune.learner.pretrained import plain
 from vtune.learner.protocol import Learner
 from vtune.results.member import Member
@@ -55,14 +55,14 @@ def _mode(learner: Learner, metric: Any, mode: Any) -> str:
     return mode
 
 
-def _trainings(data: Data | None, seeds: Any) -> Trainings | None:
+def _trainings(data: Data | None, seeds: Any) -> Replicates | None:
     """The folds and seeds of a member; None where it is a single training."""
     if seeds is not None and (not is_whole(seeds) or seeds < 1):
         raise ValueError(f"seeds={seeds!r} must be a whole number, 1 or more")
     folds = data.folds if isinstance(data, Folds) else None
     if folds is None and seeds in (None, 1):
         return None
-    return Trainings(folds or 1, int(seeds or 1), folds is not None)
+    return Replicates(folds or 1, int(seeds or 1), folds is not None)
 
 
 def _weights(learner: Learner, init_from: Any) -> Any:

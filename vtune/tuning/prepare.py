@@ -149,7 +149,7 @@ def prepare(
         arguments=describe(arguments),
         config=jax_config(),
         stopping=stopping,
-        trainings=_trainings(data, seeds),
+        replicates=_trainings(data, seeds),
     )
     found = inspected(plan, data)
     check_metrics(found)

@@ -24,7 +24,7 @@ from jax.custom_batching import custom_vmap
 from vtune.rng.threefry import key_dtype
 from vtune.types import Array, PyTree
 from vtune.xla.jaxpr import Equation, evaluate, inner, is_literal, needed, opened
-from vtune.xla.loops import flat as narrow
+from vtune.xla.loops import flat
 from vtune.xla.loops.fused_arrays import CALLS, Beside, Own, is_by_weights, is_shared_product
 
 MOST = 16  # members abreast
@@ -68,7 +68,7 @@ def fori_loop(
     batches: PyTree,
     by_column: list[Array | None],
 ) -> PyTree:
-    """From 0 to `upper` `body(i, batch, carried)` of one member, in a vmap over members abreast.
+    """From 0 to `upper` `body(i, batch, carried)` of one member, in a vmap over members fused.
 
     They are stepped side by side where that is faster, and the same: see `_weights`. Elsewhere they
     come one after the other.
@@ -92,7 +92,7 @@ def fori_loop(
             batch = jax.tree.leaves(_at(rows[0], i))
             return evaluate(traced, [i, *batch, *own], consts=consts)
 
-        return narrow.fori_loop(0, limit(bound), one, leaves)
+        return flat.fori_loop(0, limit(bound), one, leaves)
 
     @loop.def_vmap
     def _several(

@@ -20,8 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from vtune.types import Array
-from vtune.xla.ops import shift_add as strips
-from vtune.xla.ops import winograd
+from vtune.xla.ops import shift_add, winograd
 from vtune.xla.ops.windows import MAX_TAPS, Params, Sizes, padded, places, side_by_side, slices
 
 
@@ -103,7 +102,7 @@ def _convolve(
     if fewer and plain and dense and set(stride) == {1} and winograd.pays(out, w):
         return _by_squares(x, w, product, out, padding)
     x = _pad(x, padding, spread, 0.0)
-    if plain and strips.pays(x.shape[-2], out[-1], w, stride):
+    if plain and shift_add.pays(x.shape[-2], out[-1], w, stride):
         return _by_strips(x, w, product, out, stride, dilation)
 
     def whole(x: Array, w: Array) -> Array:
@@ -121,9 +120,9 @@ def _by_strips(
 
     def whole(x: Array, w: Array) -> Array:
         taps = list(_taps(x, (*out[:-1], width), window, stride, dilation))
-        return strips.convolve(taps, w, out[-1], dilation[-1], product)
+        return shift_add.convolve(taps, w, out[-1], dilation[-1], product)
 
-    return _by_pieces(whole, x, w, strips.bytes_a_row(width, out, w), STRIPS)
+    return _by_pieces(whole, x, w, shift_add.bytes_a_row(width, out, w), STRIPS)
 
 
 def _by_squares(x: Array, w: Array, product: Any, out: Sizes, padding: Any) -> Array:

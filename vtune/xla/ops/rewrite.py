@@ -3,7 +3,7 @@ an optimizer's divisions.
 
     trace f to its equations (a jaxpr)
     for each equation:  a convolution -> slices and matrix products (convolution.py, which chooses
-                                         strips.py or winograd.py)
+                                         shift_add.py or winograd.py)
                         a pooling -> slices and comparisons (pooling.py)
                         a draw of threefry's -> the same bits by straight code (threefry.py)
                         an optimizer's division by one number -> a multiplication (division.py)

@@ -1,4 +1,4 @@
-"""Convolutions whose windows are joined along all axes but the last, in strips.
+"""Convolutions whose windows are joined along all axes but the last, in shift_add.
 
 One product makes the parts of every place in the strip, side by side; shifted, they are summed:
 
