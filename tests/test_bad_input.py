@@ -110,15 +110,19 @@ CASES = {
     "epochs_0": (lambda: tune(epochs=0), ValueError, r"epochs=0 must be a whole number, 1 or"),
     "epochs_half": (lambda: tune(epochs=1.5), ValueError, r"epochs=1.5 must be a whole number"),
     "steps_negative": (lambda: tune(epochs=..., steps=-1), ValueError, r"steps=-1 must be"),
-    "rounds_many": (lambda: tune(rounds=99), ValueError, r"rounds=99 is more than the 4 steps"),
+    "rounds_many": (
+        lambda: tune(rounds=99),
+        ValueError,
+        r"rounds=99 is above the 4 steps; give 4 or less",
+    ),
     "rounds_0": (lambda: tune(rounds=0), ValueError, r"rounds=0 must be"),
     "batch_0": (lambda: tune(batch_size=0), ValueError, r"batch_size=0 must be 1 or more"),
     "batch_negative": (lambda: tune(batch_size=-4), ValueError, r"batch_size=-4 must be 1"),
-    "batch_float": (lambda: tune(batch_size=8.0), TypeError, r"batch_size=8.0 is not a whole"),
+    "batch_float": (lambda: tune(batch_size=8.0), TypeError, r"batch_size=8.0 must be a whole"),
     "batch_large": (
         lambda: tune(batch_size=1000),
         ValueError,
-        rf"batch_size=1000 is above the {ROWS} training rows",
+        rf"batch_size=1000 is above the {ROWS} training rows; give {ROWS} or less",
     ),
     "batch_traced": (
         lambda: tune(batch_size=lambda h: h["lr"]),
@@ -134,14 +138,18 @@ CASES = {
         ValueError,
         r"metric='acuracy' is not recorded .* \['accuracy', 'loss'\]",
     ),
-    "metric_kind": (lambda: tune(metric=3), TypeError, r"metric=3 is neither a name nor"),
+    "metric_kind": (
+        lambda: tune(metric=3),
+        TypeError,
+        r"metric must be the name of a metric or a function of the metrics, got 3",
+    ),
     "metric_vector": (
         lambda: tune(metric=lambda m: jnp.ones(3), mode="max"),
         ValueError,
         r"has shape \[3\]; members are compared by one number",
     ),
     "mode_unknown": (lambda: tune(mode="best"), ValueError, r"mode='best' must be \"max\""),
-    "mode_missing": (lambda: tune(metric=lambda m: m["loss"]), ValueError, r"say mode=\"max\""),
+    "mode_missing": (lambda: tune(metric=lambda m: m["loss"]), ValueError, r"give mode=\"max\""),
     "metric_typo": (
         lambda: tune(metric="acuracy"),
         ValueError,
@@ -150,7 +158,7 @@ CASES = {
     "metric_of_an_own_learner": (
         lambda: tune(quadratic(), data=None, epochs=..., steps=3, metric="energy"),
         ValueError,
-        r"metric='energy' does not say whether higher is better; say mode=\"max\" or",
+        r"metric='energy' does not say whether higher is better; give mode=\"max\" or",
     ),
     "score_kind": (
         lambda: tune(quadratic()._replace(score=lambda t: t), data=None, epochs=..., steps=3),
@@ -175,12 +183,12 @@ CASES = {
     "batch_size_range": (
         lambda: tune(batch_size=vt.Categorical([8, 16])),
         TypeError,
-        r"write \"batch_size\": Categorical.* into the space, and batch_size=lambda h: h\[\"batch_",
+        r"write \"batch_size\": Categorical.* into the space and give batch_size=lambda h: h\[",
     ),
     "epochs_range": (
         lambda: tune(epochs=vt.Int(1, 3)),
         TypeError,
-        r"write \"epochs\": Int.* into the space, and epochs=lambda h: h\[\"epochs\"\] beside it",
+        r"write \"epochs\": Int.* into the space and give epochs=lambda h: h\[\"epochs\"\]",
     ),
     "steps_range": (
         lambda: tune(epochs=..., steps=vt.Int(1, 3)),
@@ -188,11 +196,15 @@ CASES = {
         r"steps=Int.*; give one number",
     ),
     # parts of the wrong kind
-    "learner_kind": (lambda: tune(MLP()), TypeError, r"learner=MLP is no Learner"),
+    "learner_kind": (
+        lambda: tune(MLP()),
+        TypeError,
+        r"learner must be a vt.Learner, got MLP; make one with vt.flax_learner",
+    ),
     "data_kind": (
         lambda: tune(data={"x": 1}),
         TypeError,
-        r"data=dict is no Data; write vt.hold",
+        r"data must be a vt.Data, got dict; make one with vt.hold",
     ),
     "search_class": (lambda: tune(search=vt.Halton), TypeError, r"write vt.Halton\(64\)"),
     "refiner_class": (
@@ -214,7 +226,7 @@ CASES = {
     "epochs_without_data": (
         lambda: tune(quadratic(), data=None),
         ValueError,
-        r"epochs= needs data; without, give steps=",
+        r"epochs= needs data; without data, give steps=",
     ),
     # labels
     "labels_one_hot": (

@@ -214,13 +214,12 @@ def test_a_loaded_sweep_that_was_refined_or_shrunk(x64, tmp_path):
 
 
 def test_an_interrupted_sweep_goes_on_from_there(x64):
+    from vtune.tuning.arguments import TuneArguments
     from vtune.tuning.launch import run_prepared
     from vtune.tuning.prepare import prepare
 
     learner, data = mlp_learner(), blobs()
-    others = ("refiner", "steps", "rounds", "eval_batch_size", "layout", "mode")
-    options = {**OPTIONS, **dict.fromkeys(others), "epochs": 5, "metric": "loss"}
-    prepared = prepare(learner, LR, data, **options)
+    prepared = prepare(TuneArguments(learner=learner, space=LR, data=data, epochs=5, **OPTIONS))
     whole = run_prepared(prepared, None)
     part = run_prepared(prepared, None, stop_after=2)
     assert part[0].status == "stopped after round 1"
@@ -333,8 +332,8 @@ def test_what_it_was_begun_with_may_be_said_again(sweep):
         ({"steps": 3}, "epochs= or steps= must be given, one of them; both are"),
         ({"epochs": 0}, "epochs=0 must be a whole number, 1 or more"),
         ({"epochs": lambda h: 3}, "epochs=.* must be a whole number, 1 or more"),
-        ({"refiner": vt.PBT}, "is no refiner"),
-        ({"rounds": 9}, "rounds=9 is more than the 4 steps there are"),
+        ({"refiner": vt.PBT}, "refiner must have a refine method"),
+        ({"rounds": 9}, "rounds=9 is above the 4 steps"),
         ({"layout": "diagonal"}, "layout='diagonal'"),
     ],
     ids=lambda value: "" if isinstance(value, str) else next(iter(value)),

@@ -150,8 +150,12 @@ def test_nnx_takes_its_own_state():
             r"the model has no 'batch_stats'; it has there nothing",
         ),
         ({"params": {"Dense_0": np.zeros(3)}}, ValueError, r"Dense_0 is a branch in the model"),
-        ({"params": {}}, TypeError, r"init_from=dict is no tree of weights; give sweep.best"),
-        (3, TypeError, r"init_from=int is no tree of weights"),
+        (
+            {"params": {}},
+            TypeError,
+            r"init_from must be a tree of weights, got dict; give sweep.best",
+        ),
+        (3, TypeError, r"init_from must be a tree of weights, got int"),
         (
             {"params": {"Dense_0": {"bias": np.full(8, np.nan)}}},
             ValueError,
@@ -168,7 +172,7 @@ def test_weights_that_do_not_fit_are_named(weights, error, says, compilations):
 def test_of_several_trainings_one_gives_the_weights():
     learner = mlp_learner()
     first = tune(learner, seeds=2)
-    with pytest.raises(ValueError, match=r"a member of 1 folds and 2 seeds .* a\[fold, seed\]"):
+    with pytest.raises(ValueError, match=r"a member of 1 folds and 2 seeds; .* a\[fold, seed\]"):
         tune(learner, init_from=first.best)
     weights = jax.tree.map(lambda a: a[0, 1], first.best.variables)
     second = tune(learner, {"lr": vt.Float(1e-8, 1e-7)}, init_from=weights)

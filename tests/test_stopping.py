@@ -264,15 +264,15 @@ def test_a_loaded_sweep_trains_members_for_their_own_epochs_again(tmp_path):
         (
             {"patience": 2, "refiner": vt.PBT()},
             ValueError,
-            r"patience= goes with plain search; PBT decides itself who goes on",
+            r"patience= goes with plain search only, since PBT decides which members go on",
         ),
         ({"keep": "best", "refiner": vt.Halving(2)}, ValueError, r"keep= goes with plain search"),
         (
             {"epochs": lambda h: h["epochs"], "rounds": 2},
             ValueError,
-            r"rounds=2: where epochs= is a function, members are scored every epoch",
+            r"rounds=2 cannot be combined with epochs= as a function",
         ),
-        ({"epochs": lambda h: h["lr"] + 1}, TypeError, r"epochs=\S+ is not a whole number; write"),
+        ({"epochs": lambda h: h["lr"] + 1}, TypeError, r"epochs=\S+ must be a whole number; write"),
         ({"epochs": lambda h: h["epochs"] - 1}, ValueError, r"epochs=0 must be 1 or more"),
         ({"epochs": lambda h: h["length"]}, ValueError, r"epochs: hyperparameter 'length' is read"),
     ],

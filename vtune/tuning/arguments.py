@@ -1,8 +1,9 @@
-"""Checks of the arguments of `vt.tune`, one by one."""
+"""The arguments of `vt.tune` as one value, and their checks; those of durations are elsewhere."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,14 +12,22 @@ from jax.tree_util import keystr
 from vtune.data.dataset import Data
 from vtune.data.folds import Folds
 from vtune.data.validate import check_finite
+from vtune.engine.carry import Path
 from vtune.engine.plan import as_arrays
 from vtune.engine.replicates import Replicates
+from vtune.learner.contracts import check_call
 from vtune.learner.pretrained import plain
 from vtune.learner.protocol import Learner
+from vtune.refine.base import Refiner
+from vtune.refine.keep import Keep
 from vtune.results.member import Member
+from vtune.search.base import Search, sized
+from vtune.search.halton import Halton
+from vtune.space.space import Space, parse
+from vtune.types import PyTree
 from vtune.validation import is_whole
 
-_LEARNERS = {  # what the functions of a learner are given
+_SIGNATURES = {  # the arguments that a learner's functions are called with
     "init": "key, h, batch",
     "step": "key, h, state, batch",
     "measure": "key, h, state, batch, weight",
@@ -26,10 +35,101 @@ _LEARNERS = {  # what the functions of a learner are given
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class TuneArguments:
+    """What `vt.tune` was called with, unchecked; `vt.replay` and the scikit-learn searches make one
+    as well. `vt.tune` says what each argument means.
+
+    Attributes:
+      path: the hyperparameters of a population of one, round by round; for `vt.replay`.
+      known_schedule: whether the hyperparameters come from a sweep, so that nobody is warned of
+        those that are never read.
+    """
+
+    learner: Any
+    space: Any
+    data: Any = None
+    search: Any = None
+    refiner: Any = None
+    epochs: Any = None
+    steps: Any = None
+    rounds: Any = None
+    batch_size: Any = 32
+    eval_batch_size: Any = None
+    metric: Any = "loss"
+    mode: Any = None
+    seed: Any = 0
+    patience: Any = None
+    keep: Any = None
+    init_from: Any = None
+    seeds: Any = None
+    layout: Any = None
+    path: Path | None = None
+    known_schedule: bool = False
+
+
+class CheckedArguments(NamedTuple):
+    """Arguments of `vt.tune` after their checks, with what was left out filled in.
+
+    Attributes:
+      weights: what all members start from, as arrays; None where weights are drawn.
+      replicates: the folds and seeds of a member; None where a member is one training.
+    """
+
+    space: Space
+    mode: str
+    seed: int
+    search: Search
+    refiner: Refiner
+    weights: PyTree
+    replicates: Replicates | None
+
+
+def check_arguments(given: TuneArguments) -> CheckedArguments:
+    """Checks every argument but those of durations, which need the members drawn.
+
+    Raises:
+      TypeError, ValueError: an argument cannot work.
+    """
+    _check_learner(given.learner)
+    if given.data is not None and not isinstance(given.data, Data):
+        raise TypeError(
+            f"data must be a vt.Data, got {type(given.data).__name__}; make one with "
+            "vt.holdout({'x': X, 'y': y}), vt.from_splits(train, valid) or "
+            "vt.kfold({'x': X, 'y': y}, k=5)"
+        )
+    space = parse(given.space)
+    mode = _mode_of(given.learner, given.metric, given.mode)
+    seed = given.seed
+    if not is_whole(seed) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed!r} must be a whole number from 0 to 2**32 - 1")
+    search = given.search if given.search is not None else Halton()
+    if isinstance(search, type) or not hasattr(search, "draw"):
+        raise TypeError(
+            f"search must have a draw method, got {search!r}; write vt.Halton(64) or "
+            "vt.Grid({...})"
+        )
+    refiner = given.refiner if given.refiner is not None else Keep()
+    check_is_refiner(refiner)
+    per_combination = getattr(refiner, "size", None)  # Hyperband says how many members it needs
+    members = None if per_combination is None else per_combination * len(space.combinations)
+    return CheckedArguments(
+        space,
+        mode,
+        int(seed),
+        sized(search, members),
+        refiner,
+        _initial_weights(given.learner, given.init_from),
+        _replicates(given.data, given.seeds),
+    )
+
+
 def check_is_refiner(refiner: Any) -> None:
-    """Raises where it is none."""
+    """Raises TypeError where this is no refiner, or one that JAX does not know as a pytree."""
     if isinstance(refiner, type) or not hasattr(refiner, "refine"):
-        raise TypeError(f"refiner={refiner!r} is no refiner; write vt.PBT() or vt.Halving()")
+        raise TypeError(
+            f"refiner must have a refine method, got {refiner!r}; write vt.PBT() or vt.Halving()"
+        )
     if any(leaf is refiner for leaf in jax.tree.leaves(refiner)):
         raise TypeError(
             f"refiner={refiner!r} is not registered with JAX; write @jax.tree_util."
@@ -37,17 +137,30 @@ def check_is_refiner(refiner: Any) -> None:
         )
 
 
-def _mode(learner: Learner, metric: Any, mode: Any) -> str:
+def _check_learner(learner: Any) -> None:
+    if not isinstance(learner, Learner):
+        raise TypeError(
+            f"learner must be a vt.Learner, got {type(learner).__name__}; make one with "
+            "vt.flax_learner(...), vt.nnx_learner(...) or vt.Learner(init, step, measure, score)"
+        )
+    for name, takes in _SIGNATURES.items():
+        check_call(f"the learner's {name}", getattr(learner, name), takes)
+
+
+def _mode_of(learner: Learner, metric: Any, mode: Any) -> str:
+    """Returns "max" or "min", as given or as the metric itself says."""
     if not isinstance(metric, str) and not callable(metric):
-        raise TypeError(f"metric={metric!r} is neither a name nor a function of the metrics")
+        raise TypeError(
+            f"metric must be the name of a metric or a function of the metrics, got {metric!r}"
+        )
     if mode is None:
-        own = dict(learner.modes)
-        known = {"loss": "min", **own}
+        declared = dict(learner.modes)
+        known = {"loss": "min", **declared}
         if metric not in known:
-            others = f"choose one of those that do, {sorted(own)}, or " if own else ""
+            others = f"choose one of those that do, {sorted(declared)}, or " if declared else ""
             raise ValueError(
                 f"metric={metric!r} does not say whether higher is better; {others}"
-                'say mode="max" or mode="min"'
+                'give mode="max" or mode="min"'
             )
         return known[metric]
     if mode not in ("max", "min"):
@@ -55,8 +168,8 @@ def _mode(learner: Learner, metric: Any, mode: Any) -> str:
     return mode
 
 
-def _trainings(data: Data | None, seeds: Any) -> Replicates | None:
-    """The folds and seeds of a member; None where it is a single training."""
+def _replicates(data: Data | None, seeds: Any) -> Replicates | None:
+    """Returns the folds and seeds of a member; None where a member is one training."""
     if seeds is not None and (not is_whole(seeds) or seeds < 1):
         raise ValueError(f"seeds={seeds!r} must be a whole number, 1 or more")
     folds = data.folds if isinstance(data, Folds) else None
@@ -65,25 +178,27 @@ def _trainings(data: Data | None, seeds: Any) -> Replicates | None:
     return Replicates(folds or 1, int(seeds or 1), folds is not None)
 
 
-def _weights(learner: Learner, init_from: Any) -> Any:
-    """Weights from elsewhere, as arrays."""
+def _initial_weights(learner: Learner, init_from: Any) -> PyTree:
+    """Returns the weights given as init_from=, as arrays of the program's types."""
     if init_from is None:
         return None
     if learner.load is None:
         raise ValueError("init_from: this learner has no load function; give Learner(load=...)")
-    several = init_from.trainings if isinstance(init_from, Member) else None
-    if several is not None:
+    replicates = init_from.trainings if isinstance(init_from, Member) else None
+    if replicates is not None:
         raise ValueError(
-            f"init_from: a member of {several.folds} folds and {several.seeds} seeds has as many "
-            "weights; give those of one: jax.tree.map(lambda a: a[fold, seed], member.variables)"
+            f"init_from must hold the weights of one training, got a member of {replicates.folds} "
+            f"folds and {replicates.seeds} seeds; give jax.tree.map(lambda a: a[fold, seed], "
+            "member.variables)"
         )
     tree = plain(init_from.variables if isinstance(init_from, Member) else init_from)
     if not isinstance(tree, dict) or not jax.tree.leaves(tree):
         raise TypeError(
-            f"init_from={type(init_from).__name__} is no tree of weights; give sweep.best, or "
-            'variables such as {"params": {...}}, whole or part'
+            f"init_from must be a tree of weights, got {type(init_from).__name__}; give "
+            'sweep.best, or variables such as {"params": {...}}, whole or part'
         )
     check_finite(
         "init_from", {keystr(k): np.asarray(v) for k, v in jax.tree.leaves_with_path(tree)}
     )
-    return as_arrays(jax.tree.map(np.asarray, tree))  # a program of other devices takes them, too
+    # Through the host: arrays of one set of devices cannot enter a program of another.
+    return as_arrays(jax.tree.map(np.asarray, tree))

@@ -1,10 +1,13 @@
-"""How long members train, where that is up to their hyperparameters or their scores: checked here,
-before anything is compiled."""
+"""How long members train, when they are scored and when they stop early.
+
+Epochs, steps, rounds and batch sizes become numbers here, and nowhere else. They are checked before
+anything is compiled.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,102 +18,77 @@ from vtune.hparams import Hparams, UnknownHyperparameterError
 from vtune.refine.base import Refiner
 from vtune.search.base import Cohort
 from vtune.space.distributions import Categorical
+from vtune.tuning.arguments import TuneArguments
 from vtune.validation import is_whole
 
+EVAL_ROWS = 1024  # rows scored at once where eval_batch_size= is left out
 
-def most_epochs(cohorts: tuple[Cohort, ...], epochs: Callable[[Hparams], Any]) -> int:
-    """The largest number of epochs that a member may have, of all that were drawn and of the ends
-    of the ranges, so that another draw runs the same program.
+
+class TrainingLength(NamedTuple):
+    """How long the members of one cohort train.
+
+    Attributes:
+      batch_size: training rows per step; None without data.
+      steps: optimizer updates from the first round to the last.
+      steps_per_epoch: None without data.
+    """
+
+    batch_size: int | None
+    steps: int
+    steps_per_epoch: int | None
+
+
+class Durations(NamedTuple):
+    """How long the members of a sweep train, how often they are scored, and when they stop.
+
+    Attributes:
+      cohorts: as drawn, with the step counts that are program arguments among their
+        hyperparameters.
+      lengths: one for each cohort.
+      total_steps: `h["total_steps"]` of each cohort; None where its members have different ones,
+        which are then among their hyperparameters.
+      rounds: how often members are scored.
+      stopping: None where all members train to the end and keep their last weights.
+    """
+
+    cohorts: tuple[Cohort, ...]
+    lengths: tuple[TrainingLength, ...]
+    total_steps: tuple[int | None, ...]
+    rounds: int
+    stopping: Stopping | None
+
+
+def durations_of(given: TuneArguments, cohorts: tuple[Cohort, ...], refiner: Refiner) -> Durations:
+    """Decides how long the members of every cohort train.
 
     Raises:
-      ValueError, TypeError: a number of epochs is not whole, or below 1.
+      TypeError, ValueError: epochs, steps, rounds, batch sizes or early stopping cannot work.
     """
-    found = []
-    for cohort in cohorts:
-        traced, static = cohort.combination.traced, cohort.combination.static
-        last = np.nextafter(1.0, 0.0)
-        ends = [
-            {name: d.from_unit(np.array([u]))[0] for name, d in traced.items()} for u in (0.0, last)
-        ]
-        for setting in [*_settings(cohort), *ends]:
-            try:
-                value = epochs(Hparams(setting, static))
-            except UnknownHyperparameterError as error:
-                raise ValueError(f"epochs: {error}") from None
-            whole = is_whole(value) or (np.ndim(value) == 0 and float(value) == int(value))
-            if not whole:
-                raise TypeError(
-                    f"epochs={value!r} is not a whole number; write "
-                    '{"epochs": vt.Int(5, 20)} and epochs=lambda h: h["epochs"]'
-                )
-            if value < 1:
-                raise ValueError(f"epochs={value} must be 1 or more")
-            found.append(int(value))
-    return max(found)
-
-
-def with_total_steps(
-    cohort: Cohort, epochs: Callable[[Hparams], Any], steps: int
-) -> tuple[Cohort, int | None]:
-    """The steps of its members' own epochs: of all alike where only structural choices are read,
-    else None, and the members carry theirs as a traced number, "total_steps".
-
-    Args:
-      steps: in an epoch.
-    """
-    combination = cohort.combination
-    try:
-        return cohort, int(epochs(Hparams({}, combination.static))) * steps
-    except UnknownHyperparameterError:
-        own = [epochs(Hparams(setting, combination.static)) for setting in _settings(cohort)]
-        each = [int(number) * steps for number in own]
-        hparams = {**cohort.hparams, "total_steps": np.asarray(each, np.int32)}
-        return cohort._replace(hparams=hparams), None
-
-
-def _settings(cohort: Cohort) -> list[dict[str, Any]]:
-    """By member its traced values."""
-    columns = cohort.hparams.items()
-    return [{name: values[i] for name, values in columns} for i in range(len(cohort.id))]
-
-
-def stopping_of(
-    patience: Any, keep: Any, own_epochs: Any, rounds: int, epochs: Any, refiner: Any
-) -> Stopping | None:
-    """When members stop; None where all train to the end and keep their last weights.
-
-    Raises:
-      ValueError: what cannot be, or a refiner beside it.
-    """
-    if patience is not None and (not is_whole(patience) or patience < 1):
-        raise ValueError(f"patience={patience!r} must be a whole number of rounds, 1 or more")
-    if keep not in (None, "best", "last"):
-        raise ValueError(f'keep={keep!r} must be "best" or "last"')
-    keep = keep or ("last" if patience is None else "best")
-    if patience is None and own_epochs is None and keep == "last":
-        return None
-    if not getattr(refiner, "idle", False):
-        given = {"patience=": patience, "epochs= as a function": own_epochs, "keep=": keep}
-        what = next(name for name, value in given.items() if value is not None)
-        raise ValueError(
-            f"{what} goes with plain search; {type(refiner).__name__} decides itself who goes on: "
-            "leave one of the two out"
-        )
-    if own_epochs is not None and rounds != epochs:
-        raise ValueError(
-            f"rounds={rounds}: where epochs= is a function, members are scored every epoch; leave "
-            "rounds= out"
-        )
-    return Stopping(patience, keep, own_epochs is not None)
-
-
-EVAL_ROWS = 1024  # scored at once, unless eval_batch_size= says otherwise
+    epochs_of = given.epochs if callable(given.epochs) else None
+    epochs = given.epochs if epochs_of is None else most_epochs(cohorts, epochs_of)
+    lengths = tuple(
+        length_of(cohort, given.data, epochs, given.steps, given.batch_size) for cohort in cohorts
+    )
+    rounds = rounds_of(given.rounds, epochs, lengths, refiner)
+    stopping = stopping_of(given.patience, given.keep, epochs_of, rounds, epochs, refiner)
+    with_steps, total_steps = [], []
+    for cohort, length in zip(cohorts, lengths, strict=True):
+        total: int | None = length.steps
+        if epochs_of is not None:
+            cohort, total = _with_total_steps(cohort, epochs_of, length.steps_per_epoch or 1)
+        if given.data is not None:
+            full_epochs = length.steps // (length.steps_per_epoch or 1)
+            traced = given.data.traced_lengths(length.batch_size or 1, full_epochs)
+            cohort = with_traced_lengths(cohort, traced)
+        with_steps.append(cohort)
+        total_steps.append(total)
+    return Durations(tuple(with_steps), lengths, tuple(total_steps), rounds, stopping)
 
 
 def length_of(
     cohort: Cohort, data: Data | None, epochs: Any, steps: Any, batch_size: Any
-) -> tuple[int | None, int, int | None]:
-    """(batch size, steps, steps per epoch) of a cohort."""
+) -> TrainingLength:
+    """Returns how long the members of a cohort train, from the arguments of `vt.tune`."""
     if (epochs is None) == (steps is None):
         both = "neither is" if epochs is None else "both are"
         raise ValueError(f"epochs= or steps= must be given, one of them; {both}")
@@ -120,21 +98,21 @@ def length_of(
             raise ValueError(f"{name}={value!r} must be a whole number, 1 or more")
     if data is None:
         if steps is None:
-            raise ValueError("epochs= needs data; without, give steps=")
-        return None, int(steps), None
-    size = batch_size_of(cohort, batch_size)
-    pair = data_rows(data)
-    assert pair is not None
-    if size > pair[0]:
+            raise ValueError("epochs= needs data; without data, give steps=")
+        return TrainingLength(None, int(steps), None)
+    size, rows = batch_size_of(cohort, batch_size), data.train_rows
+    if size > rows:
         of = " of the smallest fold" if isinstance(data, Folds) else ""
         raise ValueError(
-            f"batch_size={size} is above the {pair[0]} training rows{of}; at most {pair[0]}"
+            f"batch_size={size} is above the {rows} training rows{of}; give {rows} or less"
         )
-    a_epoch = pair[0] // size
-    return size, int(steps) if steps is not None else a_epoch * int(epochs or 0), a_epoch
+    steps_per_epoch = rows // size  # rows that do not fill a batch are left out of the epoch
+    total = int(steps) if steps is not None else steps_per_epoch * int(epochs)
+    return TrainingLength(size, total, steps_per_epoch)
 
 
 def batch_size_of(cohort: Cohort, batch_size: Any) -> int:
+    """Returns a cohort's training rows per step; `batch_size` may be a function of `h`."""
     size = batch_size
     if callable(batch_size):
         try:
@@ -146,42 +124,154 @@ def batch_size_of(cohort: Cohort, batch_size: Any) -> int:
             ) from None
     _check_no_range("batch_size", size)
     if not is_whole(size):
-        raise TypeError(f"batch_size={size!r} is not a whole number")
+        raise TypeError(f"batch_size={size!r} must be a whole number, 1 or more")
     if size < 1:
         raise ValueError(f"batch_size={size} must be 1 or more")
     return int(size)
 
 
-def _check_no_range(name: str, value: Any) -> None:
-    """A range belongs into the space."""
-    if not isinstance(value, Categorical) and not hasattr(value, "from_unit"):
-        return
-    instead = (
-        f'write "{name}": {value!r} into the space, and {name}=lambda h: h["{name}"] beside it'
-    )
-    if name == "steps":
-        instead = "give one number for all members"
-    raise TypeError(f"{name}={value!r} is not a whole number; {instead}")
+def eval_batch_size_of(size: Any, data: Data | None) -> int | None:
+    """Returns the rows scored at once; None without data."""
+    if size is not None and (not is_whole(size) or size < 1):
+        raise ValueError(f"eval_batch_size={size!r} must be a whole number, 1 or more")
+    rows = data_rows(data)
+    return None if rows is None else min(int(size or EVAL_ROWS), rows[1])
 
 
-def rounds_of(rounds: Any, epochs: Any, lengths: list[Any], refiner: Refiner) -> int:
-    shortest = min(steps for _, steps, _ in lengths)
+def rounds_of(rounds: Any, epochs: Any, lengths: Sequence[TrainingLength], refiner: Refiner) -> int:
+    """Returns how often members are scored: as given, as the refiner says, or once an epoch."""
     if rounds is None:
         rounds = getattr(refiner, "max_rounds", None)
     if rounds is None:
         if epochs is not None:
             return int(epochs)
-        each = [max(1, steps // a_epoch) for _, steps, a_epoch in lengths if a_epoch]
-        return min(each, default=1)
+        full_epochs = [
+            max(1, length.steps // length.steps_per_epoch)
+            for length in lengths
+            if length.steps_per_epoch
+        ]
+        return min(full_epochs, default=1)
     if not is_whole(rounds) or rounds < 1:
         raise ValueError(f"rounds={rounds!r} must be a whole number, 1 or more")
+    shortest = min(length.steps for length in lengths)
     if rounds > shortest:
-        raise ValueError(f"rounds={rounds} is more than the {shortest} steps there are")
+        raise ValueError(f"rounds={rounds} is above the {shortest} steps; give {shortest} or less")
     return int(rounds)
 
 
-def eval_batch_size_of(size: Any, data: Data | None) -> int | None:
-    if size is not None and (not is_whole(size) or size < 1):
-        raise ValueError(f"eval_batch_size={size!r} must be a whole number, 1 or more")
-    pair = data_rows(data)
-    return None if pair is None else min(int(size or EVAL_ROWS), pair[1])
+def stopping_of(
+    patience: Any,
+    keep: Any,
+    epochs_of: Callable[[Hparams], Any] | None,
+    rounds: int,
+    epochs: Any,
+    refiner: Refiner,
+) -> Stopping | None:
+    """Returns when members stop; None where all train to the end and keep their last weights.
+
+    Args:
+      epochs_of: the function given as epochs=, or None. epochs: the most that it returns.
+
+    Raises:
+      ValueError: an argument cannot work, or the refiner does more than plain search.
+    """
+    if patience is not None and (not is_whole(patience) or patience < 1):
+        raise ValueError(f"patience={patience!r} must be a whole number of rounds, 1 or more")
+    if keep not in (None, "best", "last"):
+        raise ValueError(f'keep={keep!r} must be "best" or "last"')
+    keep = keep or ("last" if patience is None else "best")
+    if patience is None and epochs_of is None and keep == "last":
+        return None
+    if not getattr(refiner, "idle", False):
+        given = {"patience=": patience, "epochs= as a function": epochs_of, "keep=": keep}
+        what = next(name for name, value in given.items() if value is not None)
+        raise ValueError(
+            f"{what} goes with plain search only, since {type(refiner).__name__} decides which "
+            "members go on; leave one of the two out"
+        )
+    if epochs_of is not None and rounds != epochs:
+        raise ValueError(
+            f"rounds={rounds} cannot be combined with epochs= as a function, which scores members "
+            "every epoch; leave rounds= out"
+        )
+    return Stopping(patience, keep, epochs_of is not None)
+
+
+def most_epochs(cohorts: tuple[Cohort, ...], epochs_of: Callable[[Hparams], Any]) -> int:
+    """Returns the largest number of epochs that a member may have.
+
+    The ends of the ranges count as well as the settings drawn, so that another draw from the same
+    space runs the same program.
+
+    Raises:
+      ValueError, TypeError: a number of epochs is not whole, or below 1.
+    """
+    numbers = []
+    last = np.nextafter(1.0, 0.0)
+    for cohort in cohorts:
+        traced, static = cohort.combination.traced, cohort.combination.static
+        ends = [
+            {name: d.from_unit(np.array([u]))[0] for name, d in traced.items()} for u in (0.0, last)
+        ]
+        for setting in [*_settings(cohort), *ends]:
+            try:
+                epochs = epochs_of(Hparams(setting, static))
+            except UnknownHyperparameterError as error:
+                raise ValueError(f"epochs: {error}") from None
+            numbers.append(_whole_epochs(epochs))
+    return max(numbers)
+
+
+def with_traced_lengths(cohort: Cohort, lengths: dict[str, Any]) -> Cohort:
+    """Returns the cohort with these step counts added to the traced values of every member."""
+    columns = {name: np.full(len(cohort.id), steps) for name, steps in lengths.items()}
+    return cohort._replace(hparams={**cohort.hparams, **columns})
+
+
+def _with_total_steps(
+    cohort: Cohort, epochs_of: Callable[[Hparams], Any], steps_per_epoch: int
+) -> tuple[Cohort, int | None]:
+    """Returns the cohort and the steps of its members, where epochs are a function of `h`.
+
+    A function that reads structural choices only gives all members of the cohort the same number.
+    Else the number is None and "total_steps" becomes a traced hyperparameter.
+    """
+    static = cohort.combination.static
+    try:
+        return cohort, int(epochs_of(Hparams({}, static))) * steps_per_epoch
+    except UnknownHyperparameterError:
+        steps = [
+            int(epochs_of(Hparams(setting, static))) * steps_per_epoch
+            for setting in _settings(cohort)
+        ]
+        hparams = {**cohort.hparams, "total_steps": np.asarray(steps, np.int32)}
+        return cohort._replace(hparams=hparams), None
+
+
+def _settings(cohort: Cohort) -> list[dict[str, Any]]:
+    """Returns the traced values of every member, by name."""
+    columns = cohort.hparams.items()
+    return [{name: values[i] for name, values in columns} for i in range(len(cohort.id))]
+
+
+def _whole_epochs(epochs: Any) -> int:
+    """Returns what a user's function gave as an int; a float such as 3.0 counts as whole."""
+    whole = is_whole(epochs) or (np.ndim(epochs) == 0 and float(epochs) == int(epochs))
+    if not whole:
+        raise TypeError(
+            f"epochs={epochs!r} must be a whole number; write "
+            '{"epochs": vt.Int(5, 20)} and epochs=lambda h: h["epochs"]'
+        )
+    if epochs < 1:
+        raise ValueError(f"epochs={epochs} must be 1 or more")
+    return int(epochs)
+
+
+def _check_no_range(name: str, value: Any) -> None:
+    """Raises where a distribution was given that belongs into the space."""
+    if not isinstance(value, Categorical) and not hasattr(value, "from_unit"):
+        return
+    instead = f'write "{name}": {value!r} into the space and give {name}=lambda h: h["{name}"]'
+    if name == "steps":
+        instead = "give one number for all members"
+    raise TypeError(f"{name}={value!r} must be a whole number; {instead}")

@@ -1,4 +1,4 @@
-"""What a user would want to know, said once and on one line."""
+"""What a user would want to know: log lines that are said once, and warnings."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from vtune.search.base import Cohort
 from vtune.space.space import Space
 
 LOG = logging.getLogger("vtune")
+# From a warning up to the user's line: this file, prepare, tune, the user.
+_USER = 4
 
 
 def idle_cores(members: int) -> None:
@@ -37,34 +39,39 @@ def many_combinations(count: int, seconds: float) -> None:
 
 
 @functools.cache
-def _say_idle_cores(there: int) -> None:
-    if there > 1:
+def _say_idle_cores(available: int) -> None:
+    if available > 1:
         LOG.warning(
             "vtune: this population runs on one of %d CPU cores; call vt.use_all_cores() first of "
             "all, before JAX starts, to use them all",
-            there,
+            available,
         )
 
 
 def warn_idle(refiner: Refiner, rounds: int) -> None:
+    """Warns of a refiner whose first decision would come after the last round."""
     first = getattr(refiner, "first_round", None)
     if first is not None and rounds <= first:
         warnings.warn(
             f"{type(refiner).__name__} never acts: it would first do so before round {first}, and "
             f"rounds are counted from 0 to {rounds - 1}; give more epochs= or rounds=",
-            stacklevel=4,
+            stacklevel=_USER,
         )
 
 
-def _warn_unread(
+def warn_unread(
     space: Space,
     cohorts: tuple[Cohort, ...],
     found: tuple[Found, ...],
-    others: tuple[Any, ...],
+    arguments: tuple[Any, ...],
 ) -> None:
-    """Of hyperparameters that neither the learner reads nor any of the `others`, functions of h."""
+    """Warns of hyperparameters that neither the learner nor an argument of `vt.tune` reads.
+
+    Args:
+      arguments: those that may be functions of `h`; others among them are skipped.
+    """
     read = set().union(*(cohort.reads for cohort in found))
-    for function in filter(callable, others):
+    for function in filter(callable, arguments):
         for cohort in cohorts:
             first = {name: values[0] for name, values in cohort.hparams.items()}
             function(Hparams(first, cohort.combination.static, read))
@@ -73,5 +80,5 @@ def _warn_unread(
         warnings.warn(
             f"{', '.join(map(repr, unread))} in the space: never read by the model, optimizer or "
             "loss, so it changes nothing; read it as h[name] or leave it out",
-            stacklevel=4,
+            stacklevel=_USER,
         )

@@ -15,6 +15,7 @@ from vtune.results.rerun import path_of
 from vtune.results.schedule import Fixed, Schedule
 from vtune.search.given import Given
 from vtune.space.distributions import Categorical, Float, Int
+from vtune.tuning.arguments import TuneArguments
 from vtune.tuning.launch import run_prepared
 from vtune.tuning.prepare import prepare
 from vtune.types import float_dtype
@@ -67,12 +68,11 @@ def replay(
     first = {name: _plain(values[0]) for name, values in arrays.items()}
     first |= {name: v.choices[0] for name, v in fixed.items() if isinstance(v, Categorical)}
     other = metric is not None and metric != known.get("metric")
-    prepared = prepare(
-        learner,
-        space,
-        data,
+    arguments = TuneArguments(
+        learner=learner,
+        space=space,
+        data=data,
         search=Given([first]),
-        refiner=None,
         epochs=epochs,
         steps=steps,
         rounds=rounds,
@@ -83,11 +83,10 @@ def replay(
         metric=metric if metric is not None else known.get("metric", "loss"),
         mode=mode if mode is not None or other else known.get("mode"),
         seed=seed,
-        layout=None,
         path=path,
         known_schedule=isinstance(schedule, Schedule),
     )
-    return run_prepared(prepared, progress, given if as_it_was else None)[0]
+    return run_prepared(prepare(arguments), progress, given if as_it_was else None)[0]
 
 
 def _parts(schedule: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], int | None]:

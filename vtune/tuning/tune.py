@@ -12,6 +12,7 @@ from vtune.learner.protocol import Learner
 from vtune.refine.base import Refiner
 from vtune.results.sweep import Sweep
 from vtune.search.base import Search
+from vtune.tuning.arguments import TuneArguments
 from vtune.tuning.extend import prepare_further
 from vtune.tuning.launch import run_prepared
 from vtune.tuning.prepare import prepare
@@ -128,10 +129,10 @@ def tune(
             begun=begun,
         )
         return run_prepared(further, progress, past=past)
-    prepared = prepare(
-        learner,
-        space,
-        data,
+    arguments = TuneArguments(
+        learner=learner,
+        space=space,
+        data=data,
         search=search,
         refiner=refiner,
         epochs=epochs,
@@ -142,10 +143,10 @@ def tune(
         metric=metric,
         mode=mode,
         seed=seed,
-        layout=layout,
         patience=patience,
         keep=keep,
         init_from=init_from,
         seeds=seeds,
+        layout=layout,
     )
-    return run_prepared(prepared, progress)
+    return run_prepared(prepare(arguments), progress)

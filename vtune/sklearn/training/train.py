@@ -18,8 +18,10 @@ from vtune.runtime.compile import build
 from vtune.runtime.execute import execute
 from vtune.sklearn.training.padded_folds import PaddedFolds, padded_folds
 from vtune.sklearn.training.spec import Setting, learner, own_state
+from vtune.tuning.arguments import TuneArguments
+from vtune.tuning.duration import with_traced_lengths
 from vtune.tuning.launch import run_prepared
-from vtune.tuning.prepare import Prepared, prepare, with_traced_lengths
+from vtune.tuning.prepare import Prepared, prepare
 
 Pairs = Sequence[tuple[np.ndarray, np.ndarray]]  # by fold the rows it trains on, and is judged on
 # Room is made for as many times the rows that folds train on; more is not worth compiling once.
@@ -189,21 +191,18 @@ def _prepared(
     )
     parts, given = _space(settings, min(map(len, training)), together)
     return prepare(
-        learner(together),
-        parts,
-        data,
-        search=vt.Given(given),
-        refiner=None,
-        epochs=first.epochs,
-        steps=None,
-        rounds=1 if together else first.epochs,
-        batch_size=_batch_size,
-        eval_batch_size=None,
-        metric="loss",
-        mode="min",
-        seed=first.seed,
-        layout=None,
-        init_from=start,
+        TuneArguments(
+            learner=learner(together),
+            space=parts,
+            data=data,
+            search=vt.Given(given),
+            epochs=first.epochs,
+            rounds=1 if together else first.epochs,
+            batch_size=_batch_size,
+            mode="min",
+            seed=first.seed,
+            init_from=start,
+        )
     )
 
 
