@@ -204,11 +204,19 @@ def test_replay_takes_what_is_given_first():
 @pytest.mark.parametrize(
     ("schedule", "error", "says"),
     [
-        ([0.1], TypeError, r"schedule=\[0.1\] is no schedule; give sweep.schedule\(i\) or a dict"),
+        ([0.1], TypeError, r"schedule must be a sweep.schedule\(i\) or a dict, got \[0.1\]; write"),
         ({"lr": [0.1], "k": [1, 2]}, ValueError, r"lengths are \{'lr': 1, 'k': 2\}"),
         ({"lr": []}, ValueError, r"lengths are \{'lr': 0\}"),
-        ({"lr": ["a", "b"]}, TypeError, r"schedule\['lr'\]: .* is not a number a round"),
-        ({"lr": [0.1, float("nan")]}, ValueError, r"is not finite in every round"),
+        (
+            {"lr": ["a", "b"]},
+            TypeError,
+            r"schedule\['lr'\] must hold one number per round, got \['a', 'b'\]",
+        ),
+        (
+            {"lr": [0.1, float("nan")]},
+            ValueError,
+            r"must be finite in every round, got \[0.1, nan\]",
+        ),
         ({"decay": [0.1, 0.2]}, ValueError, r"'lr' is read but not in the space"),
     ],
 )

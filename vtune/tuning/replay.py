@@ -1,10 +1,10 @@
-"""replay: a fresh member on a schedule."""
+"""`vt.replay`: a fresh member trained on a schedule of hyperparameters."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,20 @@ from vtune.tuning.arguments import TuneArguments
 from vtune.tuning.launch import run_prepared
 from vtune.tuning.prepare import prepare
 from vtune.types import float_dtype
+
+
+class _Parts(NamedTuple):
+    """A user's schedule, taken apart.
+
+    Attributes:
+      traced: name -> [rounds] numbers, in the program's type.
+      fixed: name -> a value that does not change.
+      rounds: how many the schedule has; None where nothing in it goes by rounds.
+    """
+
+    traced: dict[str, np.ndarray]
+    fixed: dict[str, Any]
+    rounds: int | None
 
 
 def replay(
@@ -37,63 +51,61 @@ def replay(
 ) -> Member:
     """Trains a fresh member whose hyperparameters follow a schedule, round by round.
 
-    With PBT what was found is a schedule and not a setting: this trains on it from new initial
-    weights, with other data or another seed.
+    What PBT finds is a schedule and not a setting. Replay trains on it from new initial weights,
+    with other data or another seed.
 
     Args:
-      learner: as for `vt.tune`. data: None for learners that make their own.
-      schedule: `sweep.schedule(i)`; or a dict by name of sequences of numbers [rounds] (lists,
-        arrays, pandas columns) for traced hyperparameters and single values for structural and
-        fixed ones, or one made from the other: `{**sweep.schedule(i), "lr": [0.1, 0.1, 0.01]}`.
-      seed: of weights, rows and noise.
-      epochs, steps, batch_size, eval_batch_size, metric, mode: as for `vt.tune`; what is left out
-        is as it was in the sweep that `sweep.schedule(i)` comes from: a dropped member's then
-        stops where that was dropped.
+      learner: as for `vt.tune`.
+      data: as for `vt.tune`; None for learners that make their own.
+      schedule: `sweep.schedule(i)`, or a dict by name. A traced hyperparameter has a sequence of
+        numbers [rounds] (list, array or pandas column), a structural or fixed one a single value.
+        A dict may be made from the other: `{**sweep.schedule(i), "lr": [0.1, 0.1, 0.01]}`.
+      seed: decides initial weights, the order of rows, and noise.
+      epochs, steps, batch_size, eval_batch_size, metric, mode: as for `vt.tune`. What is left out
+        is taken from the sweep that `sweep.schedule(i)` comes from. The schedule of a member that
+        was dropped then ends where the member was dropped.
+      progress: as for `vt.tune`.
 
     Returns:
-      The member, trained; its `history` is [rounds, ...].
+      The trained member. Its `history` is [rounds, ...].
 
     Raises:
-      TypeError, ValueError: on whatever cannot work, before anything is compiled.
+      TypeError, ValueError: an argument cannot work. Raised before anything is compiled.
     """
-    traced, fixed, given = _parts(schedule)
-    known = dict(schedule.options) if isinstance(schedule, Schedule) else {}
-    as_it_was = epochs is None and steps is None and "steps" in known
-    if as_it_was:
-        steps = known["steps"]
-    rounds = known["rounds"] if as_it_was else given
-    arrays = {name: _in_program(name, values) for name, values in traced.items()}
-    space = {**{name: _range(values) for name, values in arrays.items()}, **fixed}
-    path = path_of(np.zeros(given or 1, np.int32), arrays, rounds or 1)
-    first = {name: _plain(values[0]) for name, values in arrays.items()}
+    traced, fixed, rounds = _parts(schedule)
+    options = dict(schedule.options) if isinstance(schedule, Schedule) else {}
+    same_length = epochs is None and steps is None and "steps" in options
+    planned = options["rounds"] if same_length else rounds
+    first = {name: _plain(values[0]) for name, values in traced.items()}
     first |= {name: v.choices[0] for name, v in fixed.items() if isinstance(v, Categorical)}
-    other = metric is not None and metric != known.get("metric")
+    if mode is None and metric in (None, options.get("metric")):
+        mode = options.get("mode")
+    if eval_batch_size is None:
+        eval_batch_size = options.get("eval_batch_size")
     arguments = TuneArguments(
         learner=learner,
-        space=space,
+        space={**{name: _range(values) for name, values in traced.items()}, **fixed},
         data=data,
         search=Given([first]),
         epochs=epochs,
-        steps=steps,
-        rounds=rounds,
-        batch_size=batch_size if batch_size is not None else known.get("batch_size") or 32,
-        eval_batch_size=known.get("eval_batch_size")
-        if eval_batch_size is None
-        else eval_batch_size,
-        metric=metric if metric is not None else known.get("metric", "loss"),
-        mode=mode if mode is not None or other else known.get("mode"),
+        steps=options["steps"] if same_length else steps,
+        rounds=planned,
+        batch_size=batch_size if batch_size is not None else options.get("batch_size") or 32,
+        eval_batch_size=eval_batch_size,
+        metric=metric if metric is not None else options.get("metric", "loss"),
+        mode=mode,
         seed=seed,
-        path=path,
+        path=path_of(np.zeros(rounds or 1, np.int32), traced, planned or 1),
         known_schedule=isinstance(schedule, Schedule),
     )
-    return run_prepared(prepare(arguments), progress, given if as_it_was else None)[0]
+    return run_prepared(prepare(arguments), progress, rounds if same_length else None)[0]
 
 
-def _parts(schedule: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], int | None]:
-    """(traced by round, fixed values, rounds)."""
+def _parts(schedule: Any) -> _Parts:
+    """Takes a schedule apart and checks it."""
     if not isinstance(schedule, Mapping):
         raise TypeError(
-            f"schedule={schedule!r} is no schedule; give sweep.schedule(i) or a dict such as "
+            f"schedule must be a sweep.schedule(i) or a dict, got {schedule!r}; write "
             '{"lr": [0.1, 0.1, 0.01]}'
         )
     by_round = lambda v: not isinstance(v, Fixed | str | Mapping) and np.ndim(v) > 0
@@ -107,30 +119,33 @@ def _parts(schedule: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any],
     lengths = {name: len(schedule[name]) for name in names}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise ValueError(
-            f"schedule: every traced hyperparameter has one value a round; lengths are {lengths}"
+            "schedule: every traced hyperparameter must have one value per round, lengths are "
+            f"{lengths}; give sequences of one length"
         )
     repeated = [len(value) for value in schedule.values() if isinstance(value, Fixed)]
     rounds = next(iter([*lengths.values(), *repeated]), None)
-    return {name: schedule[name] for name in names}, fixed, rounds
+    return _Parts({name: _in_program(name, schedule[name]) for name in names}, fixed, rounds)
 
 
 def _in_program(name: str, values: Any) -> np.ndarray:
+    """Returns the values of one hyperparameter, [rounds], in the program's type."""
     array = np.asarray(values)
     if array.ndim != 1 or array.dtype.kind not in "iuf":
         raise TypeError(
-            f"schedule[{name!r}]: {values!r} is not a number a round; a structural or fixed "
-            "hyperparameter is given as its value"
+            f"schedule[{name!r}] must hold one number per round, got {values!r}; a structural or "
+            "fixed hyperparameter is given as its value"
         )
     if not all(map(math.isfinite, array.tolist())):
-        raise ValueError(f"schedule[{name!r}]: {values!r} is not finite in every round")
+        raise ValueError(f"schedule[{name!r}] must be finite in every round, got {values!r}")
     return array.astype(np.int32 if array.dtype.kind in "iu" else float_dtype())
 
 
 def _range(values: np.ndarray) -> Float | Int:
+    """Returns a distribution that all values lie in, for the space."""
     kind = Int if values.dtype.kind == "i" else Float
     return kind(_plain(values.min()), _plain(values.max()))
 
 
 def _plain(value: np.generic) -> Any:
-    """The shortest Python number that is this one in the program's type."""
+    """Returns the shortest Python number that equals `value` in the program's type."""
     return value.item() if value.dtype.kind == "i" else float(str(value))
