@@ -1,4 +1,4 @@
-"""The hyperparameters of one member, as a user's functions read them."""
+"""The hyperparameters of one member, as a user's functions read them by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class UnknownHyperparameterError(KeyError, ValueError):
-    """A hyperparameter was read that the space does not hold: `name`."""
+    """A hyperparameter was read that is not in the space; the attribute `name` says which."""
 
     name: str = ""
 
@@ -21,17 +21,17 @@ class UnknownHyperparameterError(KeyError, ValueError):
 class Hparams(Mapping[str, Any]):
     """The hyperparameters of ONE member, as `model`, `optimizer` and `loss` see them.
 
-    Traced ones are arrays (scalars), structural and fixed ones are plain Python values. As a
-    pytree, the traced values are its leaves and the others part of its structure.
+    Traced hyperparameters are scalar arrays; structural and fixed ones are plain Python values. As
+    a pytree, the traced values are leaves and the others are part of the structure.
 
     Raises:
-      UnknownHyperparameterError (a ValueError and a KeyError): on reading an unknown name.
+      UnknownHyperparameterError: on reading an unknown name. It is a KeyError and a ValueError.
     """
 
     def __init__(self, traced: Mapping, static: Mapping, reads: set[str] | None = None):
         self._traced = dict(traced)
         self._static = dict(static)
-        self._reads = reads  # names read so far, where somebody wants to know
+        self._reads = reads  # a set that names are added to as they are read, or None
 
     def __getitem__(self, name: str) -> Any:
         if self._reads is not None:
@@ -54,16 +54,16 @@ class Hparams(Mapping[str, Any]):
 
     @property
     def form(self) -> tuple[tuple[str, ...], Static]:
-        """What a function is traced for: the traced names, and all that is not traced."""
+        """The traced names and all static values: what a function's trace depends on."""
         return tuple(sorted(self._traced)), Static(self._static)
 
     def note(self, names: set[str]) -> None:
-        """Counts these as read."""
+        """Marks these names as read."""
         if self._reads is not None:
             self._reads |= names
 
     def noted_in(self, reads: set[str]) -> Hparams:
-        """The same hyperparameters, whose reads are noted elsewhere."""
+        """Returns the same hyperparameters, which add the names that are read to `reads`."""
         return Hparams(self._traced, self._static, reads)
 
     def __len__(self) -> int:
@@ -74,8 +74,11 @@ class Hparams(Mapping[str, Any]):
 
 
 class _Reads:
-    """Where reads are noted. No part of a program's identity: all are equal, so that a function
-    traced with one is not traced again with another."""
+    """The set of names read, as part of a pytree's structure, so that reads inside `jit` count.
+
+    All instances are equal and hash alike. JAX finds an earlier trace by comparing structures, and
+    another set must not cause another trace.
+    """
 
     def __init__(self, names: set[str] | None):
         self.names = names
@@ -98,9 +101,9 @@ jax.tree_util.register_pytree_node(
 
 
 class Static:
-    """A Python value as part of a program's identity: compared by value, hashable.
+    """A Python value as part of a program's identity: hashable, and compared by value.
 
-    Structural choices may be lists, dicts or NumPy arrays, which are not hashable themselves.
+    Structural choices may be lists, dicts or NumPy arrays, which Python cannot hash.
     """
 
     def __init__(self, value: Any):
@@ -117,6 +120,7 @@ class Static:
 
 
 def _same(a: Any, b: Any) -> bool:
+    """Whether two values have the same types and contents, so that 1, 1.0 and True differ."""
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):

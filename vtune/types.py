@@ -1,4 +1,4 @@
-"""The types that every other file names, and the shapes in them.
+"""Names for the types that functions take and return, and the program's float type.
 
 Axis names in shapes: `pop` (slots of a population), `rounds`, `steps`, `batch` (rows of a
 batch), `rows` (rows of a data set), `fold`.
@@ -7,33 +7,29 @@ batch), `rows` (rows of a data set), `fold`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 from jax import Array
 
-if TYPE_CHECKING:
+try:
     from jaxtyping import Bool as BoolArray
     from jaxtyping import Float as FloatArray
     from jaxtyping import Int as IntArray
     from jaxtyping import Shaped as ShapedArray
-else:
-    try:
-        from jaxtyping import Bool as BoolArray
-        from jaxtyping import Float as FloatArray
-        from jaxtyping import Int as IntArray
-        from jaxtyping import Shaped as ShapedArray
-    except ImportError:  # only the tests check shapes at run time
+except ImportError:  # jaxtyping is needed by the tests only, which check shapes at run time
 
-        class _Unchecked:
-            def __class_getitem__(cls, item):
-                return item[0]
+    class _Unchecked:
+        """Stands for jaxtyping's types: `FloatArray[Array, "pop"]` is then simply `Array`."""
 
-        BoolArray = FloatArray = IntArray = ShapedArray = _Unchecked
+        def __class_getitem__(cls, item: tuple[Any, str]) -> Any:
+            return item[0]
+
+    BoolArray = FloatArray = IntArray = ShapedArray = _Unchecked  # type: ignore[assignment, misc]
 
 PyTree = Any
-Key = Array  # a typed key, `jax.random.key`
+Key = Array  # a typed key, as `jax.random.key` makes it
 Batch = Any  # dict of arrays [batch, ...], or None where a learner makes its own data
 State = PyTree  # all that one member carries from step to step
 Outputs = PyTree  # leaves [batch, ...]
@@ -61,10 +57,10 @@ __all__ = [
 
 
 def float_dtype() -> np.dtype:
-    """The program's float type: float32, or float64 where `jax_enable_x64` is set."""
+    """Returns the program's float type: float32, or float64 where `jax_enable_x64` is set."""
     return np.dtype(jax.dtypes.canonicalize_dtype(np.float64))
 
 
 def is_traced(tree: PyTree) -> bool:
-    """Whether every leaf is a tracer, none a Python number or an array."""
+    """Returns whether every leaf is a tracer: none is a Python number or a concrete array."""
     return all(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))

@@ -1,4 +1,4 @@
-"""The live bar between segments: compiling first, then rounds, the best score and time left."""
+"""The live progress bar: first compiling, then rounds done, the best score and the time left."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import contextlib
 import math
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
 
 from vtune.runtime.execute import Report
 
@@ -16,7 +16,14 @@ from vtune.runtime.execute import Report
 def reporter(
     show: bool | None, rounds: int, members: int, label: str, sign: float
 ) -> Iterator[Report | None]:
-    """A context that yields what `execute` reports to, or None where nothing is to be shown."""
+    """Opens a progress bar and yields the function that `execute` reports to.
+
+    Args:
+      show: None shows the bar only if the error stream is a terminal. Where nothing is shown, None
+        is yielded.
+      rounds: how many the bar counts to. members: shown in the title.
+      label: the metric's name. sign: 1 where higher is better, else -1.
+    """
     if show is None:
         show = sys.stderr.isatty()
     if not show:
@@ -43,22 +50,23 @@ def reporter(
         transient=True,
     )
     task = bar.add_task("compiling", total=rounds, best="")
-    spent: dict[str, float] = {}
-    now: dict[str, Any] = {"phase": None, "since": time.perf_counter()}
+    seconds: defaultdict[str | None, float] = defaultdict(float)  # spent in each phase
+    current: str | None = None
+    since = time.perf_counter()
 
     def report(phase: str, done: int, best: float) -> None:
-        moment = time.perf_counter()
-        if now["phase"] is not None:
-            spent[now["phase"]] = spent.get(now["phase"], 0.0) + moment - now["since"]
-        now.update(phase=phase, since=moment)
+        nonlocal current, since
+        now = time.perf_counter()
+        seconds[current] += now - since
+        current, since = phase, now
         shown = f"best {label} {sign * best:.4g}" if math.isfinite(best) else ""
         title = "compiling" if phase == "compile" else f"training {members} members"
         bar.update(task, completed=done, description=title, best=shown)
         if phase == "done":
             bar.stop()
             console.print(
-                f"{members} members, {done} rounds: compiled in {spent.get('compile', 0):.1f} s, "
-                f"ran in {spent.get('run', 0):.1f} s. {shown}",
+                f"{members} members, {done} rounds: compiled in {seconds['compile']:.1f} s, "
+                f"ran in {seconds['run']:.1f} s. {shown}",
                 highlight=False,
             )
 

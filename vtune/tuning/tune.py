@@ -1,4 +1,4 @@
-"""tune: from a learner, a space and data to a sweep."""
+"""`vt.tune`: trains a population of settings as one program, from a learner, a space and data."""
 
 from __future__ import annotations
 
@@ -49,30 +49,34 @@ def tune(
     Args:
       learner: how one member is initialised, stepped and scored; see `vt.flax_learner`.
       space: name -> `vt.Float`, `vt.Int`, `vt.Ordinal` (traced), `vt.Categorical` (structural)
-        or a fixed value; or a list of such dicts, their union.
-      data: from `vt.holdout`, `vt.from_splits`, or `vt.kfold` for cross-validation: a member is
-        then one training a fold, and its score their mean; None for learners that make their own.
-      search: how the settings are drawn; `vt.Halton()`, 64 members, when left out.
+        or a fixed value. A list of such dicts is their union.
+      data: from `vt.holdout`, `vt.from_splits`, or `vt.kfold` for cross-validation. A member is
+        then trained once for each fold, and its score is the mean. None for learners that make
+        their own data.
+      search: how the settings are drawn; `vt.Halton()` with 64 members when left out.
       refiner: what is decided between rounds; plain search (`vt.refine.Keep()`) when left out.
-        Others: `vt.PBT`, `vt.MFPBT`, `vt.PB2`, `vt.Halving`, `vt.Hyperband`, or your own. Cohorts
-        are refined each on its own.
+        Others are `vt.PBT`, `vt.MFPBT`, `vt.PB2`, `vt.Halving`, `vt.Hyperband`, or your own. Each
+        cohort is refined separately.
       epochs, steps: how long every member trains; one of the two. Steps are optimizer updates.
         `epochs` may be a function of the hyperparameters, traced ones too (`lambda h:
-        h["epochs"]`): a member whose epochs are over is frozen, and `h["total_steps"]` is its own.
-      rounds: how often members are scored; one an epoch when left out.
-      batch_size: rows a step, or a function of the structural hyperparameters.
+        h["epochs"]`). A member is then frozen when its epochs are over, and `h["total_steps"]`
+        is the number of steps that this member takes.
+      rounds: how often members are scored; once an epoch when left out.
+      batch_size: training rows per step, or a function of the structural hyperparameters.
       eval_batch_size: rows scored at once, which bounds memory; at most 1,024 when left out.
-      metric: what members are compared by, a recorded metric or a function of them all. The
-        function is part of the program's identity: a new one compiles anew.
+      metric: what members are compared by: the name of a recorded metric, or a function of all of
+        them. The function is part of the program's identity, so a new one compiles anew.
       mode: "max" or "min"; may be left out for metrics that say it themselves.
-      seed: of everything, 0 to 2**32 - 1.
-      patience: a member whose score has not improved for so many rounds is frozen. Of plain
-        search only.
-      keep: "last" weights, or those of the "best" score; best with `patience`, else last.
-      init_from: weights that all members start from in the place of drawn ones: a tree of
-        variables or parameters, whole or part, or a member of a sweep.
-      seeds: how often each setting is trained, with other weights and noise and the same rows; its
-        score is the mean. Of several folds or seeds `history["<metric>/splits"]` has each.
+      seed: decides settings, weights, order of rows, and noise; 0 to 2**32 - 1.
+      patience: a member whose score has not improved for so many rounds is frozen. Plain search
+        only.
+      keep: "last" for the last weights, "best" for those of the best score; "best" when left out
+        with `patience`, else "last".
+      init_from: weights that all members start from, instead of drawn ones: a tree of variables or
+        parameters, whole or part, or a member of a sweep.
+      seeds: how often each setting is trained. Weights and noise differ, rows are the same, and
+        the score is the mean. With several folds or seeds, `history["<metric>/splits"]` has the
+        values of every training.
       start: a sweep that goes on for so many epochs or steps more, as if it had been longer:
         `tune(start=sweep, epochs=5)`. Its learner, space, data, seed and all that it was begun with
         are known; `refiner`, `rounds`, `eval_batch_size` and `layout` may be other ones. A refiner
@@ -80,16 +84,17 @@ def tune(
         `h["total_steps"]` is that of the whole from then on. A loaded sweep needs its data.
       layout: how members are laid over the machine, see `vt.Layout`; "vmap", "map" or a chunk
         size for short.
-      progress: a live bar; when left out, where the error stream is a terminal.
+      progress: whether to show a live bar; when left out, only if the error stream is a terminal.
 
     Returns:
       A `Sweep`.
 
     Raises:
-      TypeError, ValueError: on whatever cannot work, before anything is compiled.
+      TypeError, ValueError: an argument cannot work. Raised before anything is compiled.
 
     Warns:
-      UserWarning: a hyperparameter is never read, or fewer members than combinations.
+      UserWarning: a hyperparameter is never read, the search draws fewer members than there are
+        structural combinations, or the refiner never acts.
 
     Example:
       >>> import jax.numpy as jnp, optax, vtune as vt
