@@ -23,12 +23,12 @@ BUILT = {
     "interval_type": (
         lambda: vt.PB2(1.5),
         TypeError,
-        r"PB2: perturbation_interval=1.5 is not a whole number",
+        r"PB2: perturbation_interval=1.5 must be a whole number, 1 or more",
     ),
     "interval_none": (
         lambda: vt.PBT(None),
         TypeError,
-        r"perturbation_interval=None is not a whole number",
+        r"perturbation_interval=None must be a whole number",
     ),
     "interval_large": (
         lambda: vt.PBT(2**31),
@@ -48,12 +48,12 @@ BUILT = {
     "quantile": (
         lambda: vt.PBT(quantile_fraction=0.6),
         ValueError,
-        r"PBT: quantile_fraction=0.6 must be above 0 to 0.5",
+        r"PBT: quantile_fraction=0.6 must be above 0 and at most 0.5",
     ),
     "quantile_zero": (
         lambda: vt.PB2(quantile_fraction=0),
         ValueError,
-        r"PB2: quantile_fraction=0 must be above 0 to 0.5",
+        r"PB2: quantile_fraction=0 must be above 0 and at most 0.5",
     ),
     "probability": (
         lambda: vt.PBT(resample_probability=float("nan")),
@@ -63,12 +63,12 @@ BUILT = {
     "probability_type": (
         lambda: vt.MFPBT(resample_probability="often"),
         TypeError,
-        r"MFPBT: resample_probability='often' is not a number",
+        r"MFPBT: resample_probability='often' must be a number from 0 to 1",
     ),
     "factors": (
         lambda: vt.PBT(perturbation_factors=1.2),
         TypeError,
-        r"PBT: perturbation_factors=1.2 is not a sequence such as \(1.2, 0.8\)",
+        r"PBT: perturbation_factors=1.2 must be a sequence such as \(1.2, 0.8\)",
     ),
     "factors_empty": (
         lambda: vt.PBT(perturbation_factors=()),
@@ -78,12 +78,12 @@ BUILT = {
     "factors_negative": (
         lambda: vt.MFPBT(perturbation_factors=(1.2, -0.8)),
         ValueError,
-        r"MFPBT: perturbation_factors holds -0.8; factors are above 0",
+        r"MFPBT: perturbation_factors must hold finite numbers above 0, got -0.8",
     ),
     "factors_type": (
         lambda: vt.PBT(perturbation_factors=(1.2, True)),
         TypeError,
-        r"perturbation_factors holds True, which is not a number",
+        r"perturbation_factors must hold numbers, got True",
     ),
     "exploit": (
         lambda: vt.PBT(exploit="best"),
@@ -104,7 +104,7 @@ BUILT = {
     "frequency": (lambda: vt.MFPBT((1, 0)), ValueError, r"MFPBT: a frequency=0 must be 1 or more"),
     "observations": (lambda: vt.PB2(observations=0), ValueError, r"observations=0 must be 1"),
     "factor": (lambda: vt.Halving(1), ValueError, r"Halving: reduction_factor=1 must be 2 or more"),
-    "factor_type": (lambda: vt.Halving(2.5), TypeError, r"reduction_factor=2.5 is not a whole"),
+    "factor_type": (lambda: vt.Halving(2.5), TypeError, r"reduction_factor=2.5 must be a whole"),
     "min_rounds": (lambda: vt.Halving(min_rounds=0), ValueError, r"min_rounds=0 must be 1 or more"),
     "max_rounds": (
         lambda: vt.Hyperband(max_rounds=2),

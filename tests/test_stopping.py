@@ -259,7 +259,7 @@ def test_a_loaded_sweep_trains_members_for_their_own_epochs_again(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"patience": 0}, ValueError, r"patience=0 must be a whole number of rounds, 1 or more"),
+        ({"patience": 0}, ValueError, r"patience=0 must be a whole number, 1 or more"),
         ({"keep": "first"}, ValueError, r"keep='first' must be \"best\" or \"last\""),
         (
             {"patience": 2, "refiner": vt.PBT()},

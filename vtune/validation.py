@@ -1,5 +1,8 @@
-"""What refiners check of their settings. Numbers inside the program are arrays and are skipped:
-they were checked when the refiner was built."""
+"""Checks of the numbers that users write.
+
+Checks of a refiner's settings skip arrays. JAX builds the refiner again inside the program, with
+traced arrays for its numbers; they were checked when the user built it.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,36 @@ import numpy as np
 LARGEST = 2**31 - 1  # rounds are int32 inside the program
 
 
-def as_floats(refiner: Any, *names: str) -> None:
-    """Real numbers as floats, whatever they were written as: a whole one would be another type
-    inside the program, and so another program. Arrays stay."""
-    real = lambda value: float(value) if _is_real(value) else value
-    for name in names:
-        value = getattr(refiner, name)
-        several = isinstance(value, Sequence) and not isinstance(value, str)
-        object.__setattr__(refiner, name, tuple(map(real, value)) if several else real(value))
+def is_whole(value: Any) -> bool:
+    """Returns whether `value` is an integer, Python's or NumPy's, and not a bool."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Returns whether `value` is a real number, Python's or NumPy's, and not a bool."""
+    return is_whole(value) or isinstance(value, float | np.floating)
+
+
+def check_count(what: str, value: Any, least: int = 1) -> None:
+    """Raises ValueError unless `value` is a whole number, `least` or more.
+
+    Args:
+      what: the argument as the message names it, such as "epochs" or "holdout: seed".
+    """
+    if not is_whole(value) or value < least:
+        raise ValueError(f"{what}={value!r} must be a whole number, {least} or more")
 
 
 def check_whole(who: str, name: str, value: Any, least: int) -> None:
-    """A whole number from `least` to `LARGEST`."""
+    """Raises unless a refiner's setting is a whole number from `least` to `LARGEST`.
+
+    Raises:
+      TypeError: it is no whole number. ValueError: it is out of range.
+    """
     if not _is_plain(value):
         return
     if not is_whole(value):
-        raise TypeError(f"{who}: {name}={value!r} is not a whole number")
+        raise TypeError(f"{who}: {name}={value!r} must be a whole number, {least} or more")
     if value < least:
         raise ValueError(f"{who}: {name}={value!r} must be {least} or more")
     if value > LARGEST:
@@ -35,54 +52,64 @@ def check_whole(who: str, name: str, value: Any, least: int) -> None:
 
 
 def check_between(who: str, name: str, value: Any, low: Any, high: Any, open: str = "") -> None:
-    """A number from `low` to `high`; `open="low"` leaves the low end out."""
+    """Raises unless a refiner's setting is a number from `low` to `high`.
+
+    Args:
+      open: "low" leaves the low end out.
+
+    Raises:
+      TypeError: it is no number. ValueError: it is out of range.
+    """
     if not _is_plain(value):
         return
-    if not _is_real(value):
-        raise TypeError(f"{who}: {name}={value!r} is not a number")
+    span = f"above {low:g} and at most {high:g}" if open == "low" else f"from {low:g} to {high:g}"
+    if not is_number(value):
+        raise TypeError(f"{who}: {name}={value!r} must be a number {span}")
     if not low <= value <= high or (open == "low" and value == low):
-        least = "above" if open == "low" else "from"
-        raise ValueError(f"{who}: {name}={value!r} must be {least} {low:g} to {high:g}")
+        raise ValueError(f"{who}: {name}={value!r} must be {span}")
 
 
 def check_factors(who: str, name: str, factors: Any) -> None:
-    """A sequence of numbers above 0."""
+    """Raises unless a refiner's setting is a sequence of finite numbers above 0.
+
+    Raises:
+      TypeError: it is no sequence, or holds something else. ValueError: it is empty, or holds a
+        number out of range.
+    """
     if isinstance(factors, str) or not isinstance(factors, Sequence):
-        raise TypeError(f"{who}: {name}={factors!r} is not a sequence such as (1.2, 0.8)")
+        raise TypeError(f"{who}: {name}={factors!r} must be a sequence such as (1.2, 0.8)")
     if not factors:
         raise ValueError(f"{who}: {name} is empty; give at least one factor, such as (1.2, 0.8)")
     for factor in factors:
         if not _is_plain(factor):
             continue
-        if not _is_real(factor):
-            raise TypeError(f"{who}: {name} holds {factor!r}, which is not a number")
+        if not is_number(factor):
+            raise TypeError(f"{who}: {name} must hold numbers, got {factor!r}")
         if not 0 < factor < math.inf:
-            raise ValueError(f"{who}: {name} holds {factor!r}; factors are above 0 and finite")
+            raise ValueError(f"{who}: {name} must hold finite numbers above 0, got {factor!r}")
 
 
 def check_size(who: str, size: int, least: int, why: str) -> None:
-    """A cohort has at least `least` members."""
+    """Raises ValueError unless a cohort has at least `least` members."""
     if size < least:
         raise ValueError(
             f"{who} needs at least {least} members a cohort, {why}; this one has {size}"
         )
 
 
+def as_floats(refiner: Any, *names: str) -> None:
+    """Turns the real numbers in these settings of a refiner into floats; arrays stay.
+
+    A setting written as 1 and one written as 1.0 would else have different types inside the
+    program, and so compile twice.
+    """
+    real = lambda value: float(value) if is_number(value) else value
+    for name in names:
+        value = getattr(refiner, name)
+        several = isinstance(value, Sequence) and not isinstance(value, str)
+        object.__setattr__(refiner, name, tuple(map(real, value)) if several else real(value))
+
+
 def _is_plain(value: Any) -> bool:
-    """Whether a value is what a user wrote, and not an array or a part of a traced pytree."""
+    """Returns whether a user wrote this value; else it is an array or part of a traced pytree."""
     return value is None or isinstance(value, int | float | complex | str | Sequence | np.generic)
-
-
-def _is_real(value: Any) -> bool:
-    number = isinstance(value, int | float | np.integer | np.floating)
-    return number and not isinstance(value, bool)
-
-
-def is_whole(value: Any) -> bool:
-    """Whether `value` is a whole number and not a bool."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, int | float | np.integer | np.floating)
-    return number and not isinstance(value, bool)

@@ -12,7 +12,7 @@ import numpy as np
 from vtune.data.validate import check_arrays
 from vtune.rng.keys import row_key
 from vtune.types import Array, IntArray, float_dtype
-from vtune.validation import is_whole
+from vtune.validation import check_count
 from vtune.xla.ops.rewrite import rewrite
 
 _permuted = jax.jit(rewrite(jax.random.permutation))
@@ -152,8 +152,7 @@ def holdout(
     checked = check_arrays("holdout", arrays)
     if not isinstance(fraction, int | float | np.floating) or not 0 < fraction < 1:
         raise ValueError(f"holdout: fraction={fraction!r} must lie between 0 and 1, such as 0.2")
-    if not is_whole(seed) or seed < 0:
-        raise ValueError(f"holdout: seed={seed!r} must be a whole number, 0 or more")
+    check_count("holdout: seed", seed, 0)
     rows = len(next(iter(checked.values())))
     if rows < 2:
         raise ValueError(f"holdout: {rows} row cannot be split; give at least 2")

@@ -17,7 +17,7 @@ from vtune.data.validate import check_arrays
 from vtune.rng.keys import row_key
 from vtune.rng.threefry import bits
 from vtune.types import Array, IntArray, float_dtype
-from vtune.validation import is_whole
+from vtune.validation import check_count, is_whole
 
 
 @jax.tree_util.register_pytree_node_class
@@ -276,8 +276,7 @@ def _splitter(k: Any, rows: int, labels: Any, groups: Any, seed: Any) -> Any:
             f"kfold: k={k!r} must be a whole number from 2 to the {rows} rows, a splitter of "
             "scikit-learn's, or a list of (training rows, validation rows)"
         )
-    if not is_whole(seed) or seed < 0:
-        raise ValueError(f"kfold: seed={seed!r} must be a whole number, 0 or more")
+    check_count("kfold: seed", seed, 0)
     try:
         from sklearn import model_selection
     except ImportError:

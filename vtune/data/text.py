@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vtune.validation import is_whole
+from vtune.validation import check_count
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[^\w\s]")
 
@@ -42,7 +42,7 @@ def vocabulary(texts: Iterable[str], size: int) -> dict[str, int]:
 
     Ids are below `size`: 0 is padding, 1 every other word.
     """
-    _check_length("vocabulary", "size", size, 3)
+    check_count("text.vocabulary: size", size, 3)
     counts = collections.Counter(
         word for text in _strings("vocabulary", texts) for word in words_of(text)
     )
@@ -68,8 +68,8 @@ def hash_ids(texts: Iterable[str], length: int, buckets: int, *, ngrams: int = 1
     Raises:
       TypeError, ValueError: as `byte_ids`.
     """
-    _check_length("hash_ids", "buckets", buckets, 1)
-    _check_length("hash_ids", "ngrams", ngrams, 1)
+    check_count("text.hash_ids: buckets", buckets)
+    check_count("text.hash_ids: ngrams", ngrams)
 
     def ids(text: str) -> list[int]:
         words = words_of(text)
@@ -87,7 +87,7 @@ def mask(ids: Any) -> Any:
 def _filled(
     who: str, texts: Iterable[str], length: int, ids: Callable[[str], list[int]]
 ) -> np.ndarray:
-    _check_length(who, "length", length, 1)
+    check_count(f"text.{who}: length", length)
     rows = [ids(text)[:length] for text in _strings(who, texts)]
     filled = np.zeros((len(rows), length), np.int32)
     for row, own in zip(filled, rows, strict=True):
@@ -103,8 +103,3 @@ def _strings(who: str, texts: Any) -> list[str]:
         if not isinstance(text, str):
             raise TypeError(f"text.{who}: text {i} is {text!r}, not a string")
     return listed
-
-
-def _check_length(who: str, name: str, value: Any, low: int) -> None:
-    if not is_whole(value) or value < low:
-        raise ValueError(f"text.{who}: {name}={value!r} must be a whole number, {low} or more")

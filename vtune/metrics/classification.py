@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from vtune.metrics.base import Metric, configurable, mean
 from vtune.metrics.labels import checked, one_logit
 from vtune.types import Array, Batch, Outputs, float_dtype
-from vtune.validation import is_whole
+from vtune.validation import check_count
 
 
 def _correct(outputs: Outputs, batch: Batch) -> Array:
@@ -32,8 +32,7 @@ def _log_loss(outputs: Outputs, batch: Batch) -> Array:
 
 
 def _top_k_accuracy(k: Any = 2) -> Metric:
-    if not is_whole(k) or k < 1:
-        raise ValueError(f"top_k_accuracy: k={k!r} must be a whole number, 1 or more")
+    check_count("top_k_accuracy: k", k)
 
     def hit(outputs: Outputs, batch: Batch) -> Array:
         labels = jnp.asarray(batch["y"], jnp.int32)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from vtune.space.space import Combination, Space
-from vtune.validation import is_whole
+from vtune.validation import check_count, is_whole
 
 MEMBERS = 64  # drawn where neither the search nor the refiner says how many
 MOST = 10**7  # beyond it, drawing alone would fill a host's memory
@@ -56,7 +56,7 @@ def _deal(
         warnings.warn(
             f"{search}({n}) is smaller than the {count} structural combinations of the space: "
             f"{count - n} of them are not tried; ask for at least {count} members",
-            stacklevel=4,
+            stacklevel=6,  # the line that calls vt.tune
         )
     cohorts = []
     for c, combination in enumerate(space.combinations):
@@ -95,8 +95,7 @@ def _check_count(who: str, n: Any, skip: Any) -> None:
         raise TypeError(f"{who}: n={n!r} is not a whole number")
     if n is not None and n < 1:
         raise ValueError(f"{who}: n={n}; a population has at least 1 member")
-    if not is_whole(skip) or skip < 0:
-        raise ValueError(f"{who}: skip={skip!r} must be a whole number, 0 or more")
+    check_count(f"{who}: skip", skip, 0)
     _check_most(who, n or MEMBERS, "draw fewer")
 
 

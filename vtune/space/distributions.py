@@ -16,7 +16,7 @@ import numpy as np
 
 from vtune.hparams import Static
 from vtune.types import float_dtype
-from vtune.validation import _is_number, is_whole
+from vtune.validation import is_number, is_whole
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Float:
 
     def contains(self, value: Any) -> bool:
         """Whether a user's number lies in the range and on the steps."""
-        if not _is_number(value) or not self.low <= value <= self.high:
+        if not is_number(value) or not self.low <= value <= self.high:
             return False
         if self.step is None:
             return True
@@ -207,7 +207,7 @@ class Ordinal:
         if not self.values:
             raise ValueError("Ordinal: no values; give at least one number")
         for value in self.values:
-            if not _is_number(value):
+            if not is_number(value):
                 raise TypeError(
                     f"Ordinal: {value!r} is not a number; for other choices use vt.Categorical"
                 )
@@ -241,7 +241,7 @@ class Ordinal:
 
     def contains(self, value: Any) -> bool:
         """Whether a user's number is on the list."""
-        return _is_number(value) and any(value == v for v in self.values)
+        return is_number(value) and any(value == v for v in self.values)
 
     def report(self, value: Any) -> Any:
         """The value as it was written in the list."""
@@ -291,7 +291,7 @@ def _duplicates(values: Sequence[Any]) -> list[Any]:
     seen: list[Static] = []
     twice = []
     for value in values:
-        key = Static(float(value) if _is_number(value) else value)
+        key = Static(float(value) if is_number(value) else value)
         if key in seen:
             twice.append(value)
         seen.append(key)
@@ -299,7 +299,7 @@ def _duplicates(values: Sequence[Any]) -> list[Any]:
 
 
 def _check_number(kind: str, name: str, value: Any) -> None:
-    if not _is_number(value):
+    if not is_number(value):
         raise TypeError(f"{kind}: {name}={value!r} is not a number")
     if not math.isfinite(value):
         raise ValueError(f"{kind}: {name}={value!r} must be finite")

@@ -25,7 +25,7 @@ from vtune.search.base import Search, sized
 from vtune.search.halton import Halton
 from vtune.space.space import Space, parse
 from vtune.types import PyTree
-from vtune.validation import is_whole
+from vtune.validation import check_count, is_whole
 
 _SIGNATURES = {  # the arguments that a learner's functions are called with
     "init": "key, h, batch",
@@ -170,8 +170,8 @@ def _mode_of(learner: Learner, metric: Any, mode: Any) -> str:
 
 def _replicates(data: Data | None, seeds: Any) -> Replicates | None:
     """Returns the folds and seeds of a member; None where a member is one training."""
-    if seeds is not None and (not is_whole(seeds) or seeds < 1):
-        raise ValueError(f"seeds={seeds!r} must be a whole number, 1 or more")
+    if seeds is not None:
+        check_count("seeds", seeds)
     folds = data.folds if isinstance(data, Folds) else None
     if folds is None and seeds in (None, 1):
         return None

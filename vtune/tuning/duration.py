@@ -19,7 +19,7 @@ from vtune.refine.base import Refiner
 from vtune.search.base import Cohort
 from vtune.space.distributions import Categorical
 from vtune.tuning.arguments import TuneArguments
-from vtune.validation import is_whole
+from vtune.validation import check_count, is_whole
 
 EVAL_ROWS = 1024  # rows scored at once where eval_batch_size= is left out
 
@@ -94,8 +94,8 @@ def length_of(
         raise ValueError(f"epochs= or steps= must be given, one of them; {both}")
     for name, value in (("epochs", epochs), ("steps", steps)):
         _check_no_range(name, value)
-        if value is not None and (not is_whole(value) or value < 1):
-            raise ValueError(f"{name}={value!r} must be a whole number, 1 or more")
+        if value is not None:
+            check_count(name, value)
     if data is None:
         if steps is None:
             raise ValueError("epochs= needs data; without data, give steps=")
@@ -132,8 +132,8 @@ def batch_size_of(cohort: Cohort, batch_size: Any) -> int:
 
 def eval_batch_size_of(size: Any, data: Data | None) -> int | None:
     """Returns the rows scored at once; None without data."""
-    if size is not None and (not is_whole(size) or size < 1):
-        raise ValueError(f"eval_batch_size={size!r} must be a whole number, 1 or more")
+    if size is not None:
+        check_count("eval_batch_size", size)
     rows = data_rows(data)
     return None if rows is None else min(int(size or EVAL_ROWS), rows[1])
 
@@ -151,8 +151,7 @@ def rounds_of(rounds: Any, epochs: Any, lengths: Sequence[TrainingLength], refin
             if length.steps_per_epoch
         ]
         return min(full_epochs, default=1)
-    if not is_whole(rounds) or rounds < 1:
-        raise ValueError(f"rounds={rounds!r} must be a whole number, 1 or more")
+    check_count("rounds", rounds)
     shortest = min(length.steps for length in lengths)
     if rounds > shortest:
         raise ValueError(f"rounds={rounds} is above the {shortest} steps; give {shortest} or less")
@@ -175,8 +174,8 @@ def stopping_of(
     Raises:
       ValueError: an argument cannot work, or the refiner does more than plain search.
     """
-    if patience is not None and (not is_whole(patience) or patience < 1):
-        raise ValueError(f"patience={patience!r} must be a whole number of rounds, 1 or more")
+    if patience is not None:
+        check_count("patience", patience)
     if keep not in (None, "best", "last"):
         raise ValueError(f'keep={keep!r} must be "best" or "last"')
     keep = keep or ("last" if patience is None else "best")

@@ -17,8 +17,7 @@ from vtune.search.base import Cohort
 from vtune.space.space import Space
 
 LOG = logging.getLogger("vtune")
-# From a warning up to the user's line: this file, prepare, tune, the user.
-_USER = 4
+CALLER = 4  # stacklevel of the line that calls vt.tune: here, prepare, tune, that line
 
 
 def idle_cores(members: int) -> None:
@@ -55,7 +54,7 @@ def warn_idle(refiner: Refiner, rounds: int) -> None:
         warnings.warn(
             f"{type(refiner).__name__} never acts: it would first do so before round {first}, and "
             f"rounds are counted from 0 to {rounds - 1}; give more epochs= or rounds=",
-            stacklevel=_USER,
+            stacklevel=CALLER,
         )
 
 
@@ -80,5 +79,5 @@ def warn_unread(
         warnings.warn(
             f"{', '.join(map(repr, unread))} in the space: never read by the model, optimizer or "
             "loss, so it changes nothing; read it as h[name] or leave it out",
-            stacklevel=_USER,
+            stacklevel=CALLER,
         )
