@@ -114,13 +114,13 @@ def check_arguments(given: TuneArguments) -> CheckedArguments:
     per_combination = getattr(refiner, "size", None)  # Hyperband says how many members it needs
     members = None if per_combination is None else per_combination * len(space.combinations)
     return CheckedArguments(
-        space,
-        mode,
-        int(seed),
-        sized(search, members),
-        refiner,
-        _initial_weights(given.learner, given.init_from),
-        _replicates(given.data, given.seeds),
+        space=space,
+        mode=mode,
+        seed=int(seed),
+        search=sized(search, members),
+        refiner=refiner,
+        weights=_initial_weights(given.learner, given.init_from),
+        replicates=_replicates(given.data, given.seeds),
     )
 
 

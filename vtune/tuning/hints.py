@@ -61,7 +61,7 @@ def warn_idle(refiner: Refiner, rounds: int) -> None:
 def warn_unread(
     space: Space,
     cohorts: tuple[Cohort, ...],
-    found: tuple[Found, ...],
+    inspections: tuple[Found, ...],
     arguments: tuple[Any, ...],
 ) -> None:
     """Warns of hyperparameters that neither the learner nor an argument of `vt.tune` reads.
@@ -69,7 +69,7 @@ def warn_unread(
     Args:
       arguments: those that may be functions of `h`; others among them are skipped.
     """
-    read = set().union(*(cohort.reads for cohort in found))
+    read = set().union(*(cohort.reads for cohort in inspections))
     for function in filter(callable, arguments):
         for cohort in cohorts:
             first = {name: values[0] for name, values in cohort.hparams.items()}

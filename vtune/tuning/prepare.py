@@ -50,10 +50,10 @@ def prepare(given: TuneArguments) -> Prepared:
     durations = durations_of(given, cohorts, checked.refiner)
     arguments = _program_arguments(given, checked, durations.cohorts)
     plan = _plan(given, checked, durations, arguments)
-    found = inspected(plan, given.data)
-    check_metrics(found)
+    inspections = inspected(plan, given.data)
+    check_metrics(inspections)
     if not given.known_schedule:
-        warn_unread(checked.space, durations.cohorts, found, (given.batch_size, given.epochs))
+        warn_unread(checked.space, durations.cohorts, inspections, (given.batch_size, given.epochs))
     warn_idle(checked.refiner, durations.rounds)
     return Prepared(plan, checked.space, durations.cohorts, arguments)
 
@@ -124,11 +124,11 @@ def inspected(plan: Plan, data: Data | None) -> tuple[Found, ...]:
     began, missed = time.perf_counter(), inspect.cache_info().misses
     for shapes in outputs(plan):
         check_labels(plan.learner, shapes, data)
-    found = inspect(plan)
+    inspections = inspect(plan)
     if len(plan.cohorts) > MANY_COHORTS and inspect.cache_info().misses > missed:
         seconds = time.perf_counter() - began
         many_combinations(len(plan.cohorts), COMPILE_PER_CHECK * seconds)
-    return found
+    return inspections
 
 
 def rungs_of(cohort: Cohort, rounds: int, refiner: Refiner) -> tuple[Rung, ...]:
