@@ -229,7 +229,7 @@ def test_many_cohorts_are_announced_with_the_time_they_take(caplog):
     ("space", "error", "says"),
     [
         ({**SPACE, "batch_size": vt.Categorical([8, 1000])}, ValueError, r"batch_size=1000 is abo"),
-        ({**SPACE, "batch_size": vt.Categorical([8, 0.5])}, TypeError, r"batch_size=0.5 is not"),
+        ({**SPACE, "batch_size": vt.Categorical([8, 0.5])}, TypeError, r"batch_size=0.5 must be"),
         ({**SPACE, "batch_size": vt.Int(8, 12)}, ValueError, r"'batch_size', which is not struct"),
         ({**SPACE, "width": vt.Int(4, 6)}, TypeError, r"hyperparameter 'width' is traced"),
     ],
