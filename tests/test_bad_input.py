@@ -269,7 +269,7 @@ CASES = {
     "loss_weights": (
         lambda: tune(learner(loss=lambda o, b, h: (xent(o, b, h), jnp.ones(3)))),
         ValueError,
-        r"values \[16\] with weights \[3\]; weights are \[16\](?! or)",
+        r"values \[16\] with weights \[3\]; return .* \[16\](?! or)",
     ),
     "loss_pairs": (
         lambda: tune(
