@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from vtune.sklearn.estimators.base import Classifier, Estimator, Regressor, fitted
+from vtune.sklearn.estimators.base import Classifier, Estimator, Regressor, checked_rows
 from vtune.sklearn.training.linear_spec import LinearSpec
 from vtune.sklearn.training.spec import Setting
 from vtune.types import PyTree
@@ -18,7 +18,7 @@ PENALTIES = ("l1", "l2", "elasticnet", None, "deprecated")
 
 
 class _Linear(Estimator):
-    """Solved to the optimum in float64 (see `solver`)."""
+    """A linear model, solved to the optimum in float64 (see `training.proximal_gradient`)."""
 
     coef_: np.ndarray
     intercept_: Any
@@ -29,7 +29,7 @@ class _Linear(Estimator):
     warm_start: bool
 
     def _strengths(self) -> tuple[float, float]:
-        """(l1, l2) the factors of the penalties."""
+        """Returns (l1, l2), the factors of the two penalties."""
         raise NotImplementedError
 
     def _spec(self, outputs: int) -> LinearSpec:
@@ -42,7 +42,7 @@ class _Linear(Estimator):
         number("tol", self.tol)
         l1, l2 = self._strengths()
         numbers = {"l1": l1, "l2": l2, "max_iter": float(self.max_iter), "tol": float(self.tol)}
-        return Setting(self._spec(outputs), numbers, 1, None, 0)
+        return Setting(self._spec(outputs), numbers, epochs=1, batch_size=None, seed=0)
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Fits the model.
@@ -51,7 +51,7 @@ class _Linear(Estimator):
           X: [rows, features]. y: [rows]. sample_weight: [rows], 0 or more.
 
         Raises:
-          ValueError: on what cannot be fitted, or parameters that cannot be.
+          ValueError: the data or a parameter is wrong.
 
         Warns:
           ConvergenceWarning: `max_iter` was reached before `tol`.
@@ -71,39 +71,40 @@ class _Linear(Estimator):
         coef = np.atleast_2d(self.coef_).T
         return {"coef": coef, "intercept": np.broadcast_to(self.intercept_, coef.shape[1]).copy()}
 
-    def _take(self, setting: Setting, state: PyTree) -> None:
+    def _keep_state(self, setting: Setting, state: PyTree) -> None:
         self.coef_ = np.asarray(state["coef"]).T
         self.intercept_ = np.asarray(state["intercept"])
         self.n_iter_ = np.asarray(state["n_iter"]).reshape(1)
 
-    def _raw(self, X: Any) -> np.ndarray:
-        x = fitted(self, X)
+    def _raw_outputs(self, X: Any) -> np.ndarray:
+        x = checked_rows(self, X)
         return x @ np.atleast_2d(self.coef_).T + np.atleast_1d(self.intercept_)
 
 
 class LogisticRegression(_Linear, Classifier):
     """Logistic regression, multinomial with more than two classes.
 
-    Minimises `C * sum(log loss) + l1_ratio |w|_1 + (1 - l1_ratio) / 2 |w|^2`; intercepts are free.
-    It has scikit-learn's parameters, in the spelling of `penalty` and in that of `l1_ratio` alone.
-    All of C, l1_ratio, max_iter and tol are traced: a search over them is one cohort.
+    Minimises `C * sum(log loss) + l1_ratio |w|_1 + (1 - l1_ratio) / 2 |w|^2`; intercepts are not
+    penalised. Parameters are scikit-learn's: the penalty is given by `penalty`, or by `l1_ratio`
+    alone. C, l1_ratio, max_iter and tol are traced: a search over them is one cohort.
 
     Args:
       C: above 0, the inverse of the penalty's strength; `np.inf` for none.
-      penalty: "l1", "l2", "elasticnet" (by l1_ratio) or None; left out, l1_ratio says it.
+      penalty: "l1", "l2", "elasticnet" (by l1_ratio) or None. If left out, l1_ratio decides.
       l1_ratio: 0 (ridge) to 1 (lasso).
       class_weight: "balanced", a dict by class, or None.
       fit_intercept: whether there are intercepts.
-      max_iter, tol: iterations at most; it is done where no entry of the gradient is larger than
-        tol times the largest that the loss has at zero weights (of features with variance 1).
+      max_iter: iterations at most.
+      tol: iteration stops when no entry of the gradient is larger than tol times the largest one
+        at zero weights (for features with variance 1).
       random_state: not used; the optimum is unique up to tol.
-      warm_start: the next fit begins at the last one's weights.
+      warm_start: the next fit starts at the last one's weights.
 
     Attributes:
       coef_: [classes, features], [1, features] for two classes. intercept_: [classes] or [1].
       classes_, n_features_in_, feature_names_in_, n_iter_: as in scikit-learn.
 
-    Source: the methods are named in `vtune.sklearn.training.proximal_gradient`.
+    Sources: see `vtune.sklearn.training.proximal_gradient`.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class LogisticRegression(_Linear, Classifier):
     def _strengths(self) -> tuple[float, float]:
         C = number("C", self.C, infinite=True)
         if C == 0:
-            raise ValueError("C=0 must be above 0")
+            raise ValueError("C=0 must be above 0; write a small number for a strong penalty")
         if self.penalty not in PENALTIES:
             raise ValueError(f'penalty={self.penalty!r} must be "l1", "l2", "elasticnet" or None')
         if self.penalty is None:
@@ -144,18 +145,28 @@ class LogisticRegression(_Linear, Classifier):
         return ratio / C, (1 - ratio) / C
 
     def _spec(self, outputs: int) -> LinearSpec:
-        return LinearSpec(True, outputs if outputs > 2 else 1, bool(self.fit_intercept), False)
+        return LinearSpec(
+            classifier=True,
+            outputs=outputs if outputs > 2 else 1,
+            intercept=bool(self.fit_intercept),
+            mean=False,
+        )
 
 
 class _LinearRegressor(_Linear, Regressor):
-    def _spec(self, outputs: int) -> LinearSpec:
-        return LinearSpec(False, outputs, bool(self.fit_intercept), self._mean)
-
     _mean = True  # whether the loss is the mean over rows
 
-    def _take(self, setting: Setting, state: PyTree) -> None:
-        super()._take(setting, state)
-        if self._single:
+    def _spec(self, outputs: int) -> LinearSpec:
+        return LinearSpec(
+            classifier=False,
+            outputs=outputs,
+            intercept=bool(self.fit_intercept),
+            mean=self._mean,
+        )
+
+    def _keep_state(self, setting: Setting, state: PyTree) -> None:
+        super()._keep_state(setting, state)
+        if self._single_target:
             self.coef_, self.intercept_ = self.coef_[0], float(self.intercept_[0])
         self.n_iter_ = int(self.n_iter_[0])
 
@@ -261,9 +272,13 @@ class Lasso(_LinearRegressor):
 
 
 def number(name: str, value: Any, high: float = np.inf, infinite: bool = False) -> float:
-    """A number from 0 to `high`, checked."""
-    fits = isinstance(value, Real) and value is not True and 0 <= float(value) <= high
-    if not fits or (np.isinf(float(value)) and not infinite):
+    """Returns a parameter as a float.
+
+    Raises:
+      ValueError: it is no number from 0 to `high`, or infinite where that is not allowed.
+    """
+    in_range = isinstance(value, Real) and value is not True and 0 <= float(value) <= high
+    if not in_range or (np.isinf(float(value)) and not infinite):
         span = f"from 0 to {high:g}" if np.isfinite(high) else "0 or more"
         raise ValueError(f"{name}={value!r} must be a number, {span}")
     return float(value)
