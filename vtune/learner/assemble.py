@@ -24,7 +24,7 @@ from vtune.learner.objective import (
 from vtune.learner.parts import Parts, checked
 from vtune.learner.pretrained import overlay
 from vtune.learner.protocol import Learner
-from vtune.learner.trace_cache import once
+from vtune.learner.trace_cache import cache_trace
 from vtune.rng.keys import IMPL
 from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, Totals, Weight
 from vtune.xla.ops.rewrite import rewrite, rewrite_once, rewrite_update
@@ -145,7 +145,7 @@ class NetLearner:
     @functools.cached_property
     def step(self) -> Callable[..., tuple[NetState, Metrics]]:
         """One training step, traced once: `init` asks for the types of its results, too."""
-        return once(self._step)
+        return cache_trace(self._step)
 
     def _step(
         self, key: Key, h: Hparams, state: NetState, batch: Batch

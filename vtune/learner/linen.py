@@ -104,7 +104,7 @@ class LinenNet:
 
     def init(self, key: Key, h: Hparams, batch: Batch) -> tuple[PyTree, PyTree]:
         module, rngs = self._module(h), {"params": key}
-        if self.user_apply is not None:  # where all is mutable, a module makes what it lacks
+        if self.user_apply is not None:  # with mutable=True it creates the variables
             _, made = self.user_apply(module, {}, batch, train=False, rngs=rngs, mutable=True)
         else:
             positional, keywords = call_arguments(type(module).__call__, batch, False)

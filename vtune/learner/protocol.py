@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from vtune.learner.trace_cache import once
+from vtune.learner.trace_cache import cache_trace
 from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, State, Totals, Weight
 
 
@@ -65,10 +65,10 @@ def traced_once(learner: Learner) -> Learner:
     The cached trace is inlined, so the compiled program does not change.
     """
     return learner._replace(
-        init=once(learner.init),
-        step=once(learner.step),
-        measure=once(learner.measure),
-        predict=None if learner.predict is None else once(learner.predict),
+        init=cache_trace(learner.init),
+        step=cache_trace(learner.step),
+        measure=cache_trace(learner.measure),
+        predict=None if learner.predict is None else cache_trace(learner.predict),
     )
 
 

@@ -21,16 +21,18 @@ from vtune.types import is_traced
 _INLINE: Any = jax.Inline.JAX_EARLY if hasattr(jax, "Inline") else True
 
 
-def once(f: Callable[..., Any]) -> Callable[..., Any]:
+def cache_trace(f: Callable[..., Any]) -> Callable[..., Any]:
     """Wraps `f` so that it is traced once per argument structure; later calls reuse the trace.
 
     Calls with plain-Python hyperparameters bypass the cache: jit would turn these into arrays and
     hide misuse, such as `if h["lr"] > 1`.
     """
-    return f if isinstance(f, _Once) else _Once(f)
+    return f if isinstance(f, _CachedTrace) else _CachedTrace(f)
 
 
-class _Once:
+class _CachedTrace:
+    """A function with its traces, and the hyperparameters that each of them reads."""
+
     def __init__(self, f: Callable[..., Any]):
         functools.update_wrapper(self, f)
         self._f = f

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -227,3 +228,16 @@ def checked_rows(estimator: Estimator, X: Any) -> np.ndarray:
     """Returns the checked features of new rows; raises NotFittedError before `fit`."""
     check_is_fitted(estimator)
     return estimator._check_new_rows(X)
+
+
+def checked_number(name: str, value: Any, high: float = np.inf, infinite: bool = False) -> float:
+    """Returns a parameter as a float.
+
+    Raises:
+      ValueError: it is no number from 0 to `high`, or infinite where that is not allowed.
+    """
+    in_range = isinstance(value, Real) and value is not True and 0 <= float(value) <= high
+    if not in_range or (np.isinf(float(value)) and not infinite):
+        span = f"from 0 to {high:g}" if np.isfinite(high) else "0 or more"
+        raise ValueError(f"{name}={value!r} must be a number, {span}")
+    return float(value)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from vtune.sklearn.estimators.base import Classifier, Estimator, Regressor, checked_rows
+from vtune.sklearn.estimators.base import (
+    Classifier,
+    Estimator,
+    Regressor,
+    checked_number,
+    checked_rows,
+)
 from vtune.sklearn.training.linear_spec import LinearSpec
 from vtune.sklearn.training.spec import Setting
 from vtune.types import PyTree
+from vtune.validation import is_whole
 
 PENALTIES = ("l1", "l2", "elasticnet", None, "deprecated")
 
@@ -36,10 +42,9 @@ class _Linear(Estimator):
         raise NotImplementedError
 
     def _setting(self, outputs: int) -> Setting:
-        whole = isinstance(self.max_iter, int | np.integer) and not isinstance(self.max_iter, bool)
-        if not whole or self.max_iter < 1:
+        if not is_whole(self.max_iter) or self.max_iter < 1:
             raise ValueError(f"max_iter={self.max_iter!r} must be a whole number, 1 or more")
-        number("tol", self.tol)
+        checked_number("tol", self.tol)
         l1, l2 = self._strengths()
         numbers = {"l1": l1, "l2": l2, "max_iter": float(self.max_iter), "tol": float(self.tol)}
         return Setting(self._spec(outputs), numbers, epochs=1, batch_size=None, seed=0)
@@ -68,6 +73,7 @@ class _Linear(Estimator):
         return self
 
     def _start(self) -> PyTree:
+        """Returns the weights of the last fit."""
         coef = np.atleast_2d(self.coef_).T
         return {"coef": coef, "intercept": np.broadcast_to(self.intercept_, coef.shape[1]).copy()}
 
@@ -131,7 +137,7 @@ class LogisticRegression(_Linear, Classifier):
         self.warm_start = warm_start
 
     def _strengths(self) -> tuple[float, float]:
-        C = number("C", self.C, infinite=True)
+        C = checked_number("C", self.C, infinite=True)
         if C == 0:
             raise ValueError("C=0 must be above 0; write a small number for a strong penalty")
         if self.penalty not in PENALTIES:
@@ -141,7 +147,7 @@ class LogisticRegression(_Linear, Classifier):
         if self.penalty in ("l1", "l2"):
             ratio = float(self.penalty == "l1")
         else:
-            ratio = number("l1_ratio", self.l1_ratio, high=1.0)
+            ratio = checked_number("l1_ratio", self.l1_ratio, high=1.0)
         return ratio / C, (1 - ratio) / C
 
     def _spec(self, outputs: int) -> LinearSpec:
@@ -202,7 +208,7 @@ class Ridge(_LinearRegressor):
         self.warm_start = warm_start
 
     def _strengths(self) -> tuple[float, float]:
-        return 0.0, number("alpha", self.alpha)
+        return 0.0, checked_number("alpha", self.alpha)
 
 
 class ElasticNet(_LinearRegressor):
@@ -236,7 +242,10 @@ class ElasticNet(_LinearRegressor):
         self.warm_start = warm_start
 
     def _strengths(self) -> tuple[float, float]:
-        alpha, ratio = number("alpha", self.alpha), number("l1_ratio", self.l1_ratio, high=1.0)
+        alpha, ratio = (
+            checked_number("alpha", self.alpha),
+            checked_number("l1_ratio", self.l1_ratio, high=1.0),
+        )
         return alpha * ratio, alpha * (1 - ratio)
 
 
@@ -268,17 +277,4 @@ class Lasso(_LinearRegressor):
         self.warm_start = warm_start
 
     def _strengths(self) -> tuple[float, float]:
-        return number("alpha", self.alpha), 0.0
-
-
-def number(name: str, value: Any, high: float = np.inf, infinite: bool = False) -> float:
-    """Returns a parameter as a float.
-
-    Raises:
-      ValueError: it is no number from 0 to `high`, or infinite where that is not allowed.
-    """
-    in_range = isinstance(value, Real) and value is not True and 0 <= float(value) <= high
-    if not in_range or (np.isinf(float(value)) and not infinite):
-        span = f"from 0 to {high:g}" if np.isfinite(high) else "0 or more"
-        raise ValueError(f"{name}={value!r} must be a number, {span}")
-    return float(value)
+        return checked_number("alpha", self.alpha), 0.0

@@ -13,8 +13,13 @@ from sklearn.utils import check_random_state
 
 from vtune.hparams import Hparams, Static
 from vtune.learner.assemble import NetState
-from vtune.sklearn.estimators.base import Classifier, Estimator, Regressor, checked_rows
-from vtune.sklearn.estimators.linear import number
+from vtune.sklearn.estimators.base import (
+    Classifier,
+    Estimator,
+    Regressor,
+    checked_number,
+    checked_rows,
+)
 from vtune.sklearn.training.network_spec import MLP, TRACED, NetworkSpec, accepted, optimizer_named
 from vtune.sklearn.training.spec import Setting
 from vtune.types import PyTree
@@ -119,9 +124,9 @@ class _Network(Estimator):
         module_params, optimizer_params = map(self._params_of, PREFIXES)
         module_traced = [n for n in module_params if n in TRACED and module is MLP]
         optimizer_traced = [n for n, v in optimizer_params.items() if _is_float(v)]
-        numbers = {"lr": number("lr", self.lr)}
+        numbers = {"lr": checked_number("lr", self.lr)}
         for name in module_traced:
-            numbers[f"module__{name}"] = number(f"module__{name}", module_params[name])
+            numbers[f"module__{name}"] = checked_number(f"module__{name}", module_params[name])
         for name in optimizer_traced:
             numbers[f"optimizer__{name}"] = float(optimizer_params[name])
         without = lambda params, names: {k: v for k, v in params.items() if k not in names}
