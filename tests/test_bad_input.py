@@ -281,7 +281,7 @@ CASES = {
     "loss_weights": (
         lambda: tune(learner(loss=lambda o, b, h: (xent(o, b, h), jnp.ones(3)))),
         ValueError,
-        r"values \[16\] with weights \[3\]; weights are \[16\](?! or)",
+        r"values \[16\] with weights \[3\]; return .* \[16\](?! or)",
     ),
     "loss_pairs": (
         lambda: tune(
@@ -436,7 +436,7 @@ def test_bad_input_is_named_before_anything_is_compiled(case, compilations):
         (lambda: learner(optimizer=optax.adam(1e-3)), TypeError, r"write optimizer=lambda h"),
         (lambda: learner(loss=None), ValueError, r"give either loss= .* or batch_loss="),
         (lambda: learner(batch_loss=xent), ValueError, r"give either loss="),
-        (lambda: learner(loss="mse"), TypeError, r"loss='mse' is not a function"),
+        (lambda: learner(loss="mse"), TypeError, r"loss must be a function, got 'mse'"),
         (lambda: learner(MLP), TypeError, r"write MLP\(\) or lambda h"),
         (
             lambda: learner(loss=lambda o, b: o),
@@ -449,17 +449,21 @@ def test_bad_input_is_named_before_anything_is_compiled(case, compilations):
             TypeError,
             r"model must take the arguments \(h, rngs\)",
         ),
-        (lambda: learner(metrics=[vt.metrics.mse]), TypeError, r"is not a dict; write metrics="),
-        (lambda: learner(metrics={"a": 3}), TypeError, r"metrics\['a'\]=3 is no metric"),
+        (
+            lambda: learner(metrics=[vt.metrics.mse]),
+            TypeError,
+            r"a dict .*; write metrics=",
+        ),
+        (lambda: learner(metrics={"a": 3}), TypeError, r"metrics\['a'\] must be a metric"),
         (
             lambda: learner(metrics={"loss": vt.metrics.mse}),
             ValueError,
-            r"the name 'loss' is taken",
+            r"the name 'loss' is reserved",
         ),
         (
             lambda: vt.nnx_learner(3, optimizer=optax.sgd),
             TypeError,
-            r"model=int is not a function",
+            r"model must be a function .*, got int",
         ),
     ],
 )

@@ -137,19 +137,23 @@ def test_nnx_takes_its_own_state():
         (
             {"params": {"Dense_9": {"bias": np.zeros(3)}}},
             ValueError,
-            r"init_from: the model has no 'Dense_9'; it has there \['Dense_0', 'Dense_1'\]",
+            r"init_from: the model has no 'Dense_9' \(known here: 'Dense_0', 'Dense_1'\); leave",
         ),
         (
             {"params": {"Dense_0": {"kernel": np.zeros((6, 9))}}},
             ValueError,
-            r"init_from: Dense_0/kernel has shape \[6, 9\], in the model \[6, 8\]; leave it out",
+            r"Dense_0/kernel has shape \[6, 9\], but \[6, 8\] in the model; leave it out",
         ),
         (
             {"params": {}, "batch_stats": {"BatchNorm_0": {"mean": np.zeros(8)}}},
             ValueError,
-            r"the model has no 'batch_stats'; it has there nothing",
+            r"the model has no 'batch_stats' \(known here: none\)",
         ),
-        ({"params": {"Dense_0": np.zeros(3)}}, ValueError, r"Dense_0 is a branch in the model"),
+        (
+            {"params": {"Dense_0": np.zeros(3)}},
+            ValueError,
+            r"Dense_0 is a branch in the model",
+        ),
         (
             {"params": {}},
             TypeError,

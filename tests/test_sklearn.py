@@ -305,11 +305,11 @@ WRONG = [
     (vs.FlaxClassifier(lr=-1), "lr=-1 must be a number"),
     (vs.FlaxClassifier(max_epochs=0), "max_epochs=0 must be a whole number"),
     (vs.FlaxClassifier(batch_size=2.5), "batch_size=2.5 must be a whole number"),
-    (vs.FlaxClassifier(optimizer="adamm"), "optimizer='adamm' is no optimizer of Optax"),
-    (vs.FlaxClassifier(module=3), "module=3 is no module"),
+    (vs.FlaxClassifier(optimizer="adamm"), "optimizer='adamm' must be the name of an Optax"),
+    (vs.FlaxClassifier(module=3), "module=3 must be a flax.linen.Module"),
     (vs.FlaxClassifier(module__widht=3), "module__widht is no parameter of MLP; it takes"),
     (vs.FlaxClassifier(width=3), "no parameter 'width'; those of the module are module__width"),
-    (vs.FlaxClassifier(module__activation="rleu"), "module__activation='rleu' is not one of"),
+    (vs.FlaxClassifier(module__activation="rleu"), "module__activation='rleu' must be one of"),
     (vs.FlaxClassifier(nn.Dense(5)), "the module returned [20, 5], not [rows, 2]"),
 ]
 

@@ -1,6 +1,6 @@
 """How ONE member is initialised, stepped and scored; nothing here knows of populations.
 
-`protocol` has the functions that a learner is made of; `linen` and `nnx` make one of a Flax model.
+`protocol` defines a learner's functions; `linen` and `nnx` make a learner of a Flax model.
 May import: `metrics`, `components`, `rng`, `xla` and what is below them. Never imports `data` or
 `engine`.
 """

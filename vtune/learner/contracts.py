@@ -1,4 +1,4 @@
-"""What a user's model, loss and optimizer are given, and what they must return."""
+"""Calls a user's model, loss and optimizer with what they take, and checks what they return."""
 
 from __future__ import annotations
 
@@ -17,31 +17,37 @@ from vtune.types import Array, Batch, Outputs, PyTree
 
 @contextlib.contextmanager
 def calling(who: str, **given: PyTree) -> Iterator[None]:
-    """Notes on an error that comes of a user's function what the function was given: where it is
-    an array, its type and shape."""
+    """Adds a note to an error raised inside: what the user's function `who` was called with.
+
+    Arrays are shown by type and shape.
+    """
     try:
         yield
-    except UnknownHyperparameterError:  # says it all
+    except UnknownHyperparameterError:  # its message says everything
         raise
     except Exception as error:
-        said = ", ".join(f"{name} {jax.tree.map(_shown, tree)!r}" for name, tree in given.items())
-        error.add_note(f"vtune called {who} with {said}")
+        arguments = ", ".join(
+            f"{name} {jax.tree.map(_shown, tree)!r}" for name, tree in given.items()
+        )
+        error.add_note(f"vtune called {who} with {arguments}")
         raise
 
 
-class _Bare(str):
+class _Unquoted(str):
+    """A string that is shown without quotes inside a dict."""
+
     __repr__ = str.__str__
 
 
 def _shown(leaf: Any) -> Any:
-    return _Bare(jax.typeof(leaf)) if hasattr(leaf, "dtype") else leaf
+    return _Unquoted(jax.typeof(leaf)) if hasattr(leaf, "dtype") else leaf
 
 
 def call_arguments(call: Callable[..., Any], batch: Batch, train: bool) -> tuple[list, dict]:
-    """The arguments of a module's `__call__`: data entries by name, and the mode it takes.
+    """Returns (positional, keyword) arguments for a module's `__call__`.
 
-    Returns:
-      Positional and keyword arguments.
+    Entries of the data are passed by name; if no name matches, `x` is passed first. The mode is
+    passed as `train`, `training` or `deterministic`, whichever the module takes.
 
     Raises:
       ValueError: an argument without default is neither an entry of the data nor a mode.
@@ -53,25 +59,29 @@ def call_arguments(call: Callable[..., Any], batch: Batch, train: bool) -> tuple
     keywords = {p.name: modes[p.name] for p in named if p.name in modes and p.name not in batch}
     entries = {p.name: batch[p.name] for p in named if p.name in batch}
     positional = []
-    if not entries and "x" in batch:  # called something else: the inputs come first
+    if not entries and "x" in batch:  # the module has another name for its inputs
         first = next((p for p in parameters if p.name not in keywords), None)
         if first is not None and first.kind == kinds.VAR_POSITIONAL:
             positional = [batch["x"]]
         elif first is not None and first.kind != kinds.VAR_KEYWORD:
             entries = {first.name: batch["x"]}
-    given = {**entries, **keywords}
-    missing = [p.name for p in named if p.default is kinds.empty and p.name not in given]
+    keywords = {**entries, **keywords}
+    missing = [p.name for p in named if p.default is kinds.empty and p.name not in keywords]
     if missing or not (entries or positional):
         raise ValueError(
             f"the model's __call__ takes {[p.name for p in parameters]}, the data has "
-            f"{sorted(batch)}; name the entries of the data like the arguments, or write "
+            f"{sorted(batch)}; give the data's entries the names of the arguments, or write "
             "apply=lambda model, variables, batch, *, train, rngs, mutable: ..."
         )
-    return positional, given
+    return positional, keywords
 
 
 def per_example(result: Any, rows: int) -> tuple[Array, Array]:
-    """Values `[batch, ...]` and weights of the same shape, from what the loss returned."""
+    """Returns the values [batch, ...] that the loss returned, and weights of the same shape.
+
+    Raises:
+      ValueError: the values are not one per row, or the weights do not fit them.
+    """
     values, weights = result if isinstance(result, tuple) else (result, None)
     values = jnp.asarray(values)
     if values.ndim == 0 or values.shape[0] != rows:
@@ -80,27 +90,27 @@ def per_example(result: Any, rows: int) -> tuple[Array, Array]:
             f"loss returned {what} for a batch of {rows} rows; return one value per example "
             f"([{rows}], without .mean()), or give a loss of the whole batch as batch_loss="
         )
-    values = values.astype(jnp.promote_types(values.dtype, jnp.float32))  # sums in bf16 drift
+    values = values.astype(jnp.promote_types(values.dtype, jnp.float32))  # sums in bfloat16 drift
     if weights is None:
         return values, jnp.ones_like(values)
     weights = jnp.asarray(weights, values.dtype)
     if weights.shape not in (values.shape, values.shape[:1]):
-        fitting = dict.fromkeys((str(list(values.shape)), f"[{rows}]"))  # one where they are equal
+        allowed = dict.fromkeys((str(list(values.shape)), f"[{rows}]"))  # the two may be equal
         raise ValueError(
             f"loss returned values {list(values.shape)} with weights {list(weights.shape)}; "
-            f"weights are {' or '.join(fitting)}"
+            f"return weights of shape {' or '.join(allowed)}"
         )
     return values, expand(weights, values) if weights.ndim < values.ndim else weights
 
 
 def check_collections(before: PyTree, after: PyTree) -> None:
-    """What is carried from step to step keeps its structure; sown collections grow."""
+    """Raises TypeError if a step changes the structure of a collection, as sown ones do."""
     for name in {**before, **after}:
         a: Any = jax.tree.structure(before.get(name))
         b: Any = jax.tree.structure(after.get(name))
         if a != b:
             raise TypeError(
-                f"the model's collection {name!r} changes its structure in a step, as sown ones "
+                f"the model's collection {name!r} changes its structure in a step, as sown values "
                 "do; sow into 'intermediates', or return the value and use it in loss="
             )
 
@@ -108,9 +118,9 @@ def check_collections(before: PyTree, after: PyTree) -> None:
 def check_pairs(
     loss: Callable[..., Any], outputs: Outputs, batch: Batch, values: Array, rows: int
 ) -> None:
-    """Refuses values [batch, batch] that come of broadcasting [batch, 1] against [batch].
+    """Raises ValueError for loss values [batch, batch] made by broadcasting [batch, 1] to [batch].
 
-    A second axis that shrinks with the batch is one of pairs; one that stays is meant.
+    Of a batch with one row less, such values lose a column; a second axis that is meant does not.
     """
     if rows < 2 or values.ndim < 2 or values.shape[1] != rows:
         return
@@ -123,13 +133,17 @@ def check_pairs(
     if fewer.shape[1] == rows - 1:
         raise ValueError(
             f"loss returned a value for every pair of rows, {list(values.shape)} for a batch of "
-            f"{rows}; most likely outputs [{rows}, 1] met labels [{rows}]: write outputs[:, 0] (or "
-            "take .mean(axis=1) where pairs are meant)"
+            f"{rows}; most likely it broadcast outputs [{rows}, 1] against labels [{rows}]: write "
+            "outputs[:, 0] (or take .mean(axis=1) if pairs are meant)"
         )
 
 
 def check_call(who: str, function: Any, arguments: str) -> None:
-    """Raises TypeError where a user's function does not take the arguments it will be given."""
+    """Raises TypeError if the user's function `who` cannot be called with these arguments.
+
+    Args:
+      arguments: their names, such as "outputs, batch, h".
+    """
     try:
         inspect.signature(function).bind(*arguments.split(", "))
     except TypeError:
@@ -141,8 +155,12 @@ def check_call(who: str, function: Any, arguments: str) -> None:
 def taken(
     function: Callable[..., Any], offered: dict[str, Any], asked: dict[str, Any]
 ) -> dict[str, Any]:
-    """The keyword arguments that a function takes: of `offered` all that it can take, of `asked`
-    those that it has by name."""
+    """Returns the keyword arguments to call a function with.
+
+    Args:
+      offered: passed if the function takes them, by name or through `**kwargs`.
+      asked: passed only if the function takes them by name.
+    """
     parameters = inspect.signature(function).parameters
     if not any(p.kind == inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         offered = {name: value for name, value in offered.items() if name in parameters}
@@ -150,6 +168,7 @@ def taken(
 
 
 def check_outputs(outputs: Outputs, rows: int) -> None:
+    """Raises ValueError if the leading axis of a model's outputs is not the rows of the batch."""
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(outputs)]
     wrong = [leaf for leaf in leaves if leaf.ndim and leaf.shape[0] != rows]
     if wrong or not any(leaf.ndim for leaf in leaves):

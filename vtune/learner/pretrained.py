@@ -1,18 +1,20 @@
-"""Weights from elsewhere, laid over those of a member."""
+"""Lays given weights, such as pretrained ones, over those of a member."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vtune.types import PyTree
 
 
 def plain(tree: Any) -> PyTree:
-    """Nested dicts of arrays, of what Flax returns (FrozenDict, nnx.State) or a user wrote."""
+    """Returns a tree of weights (FrozenDict, nnx.State or dicts) as nested plain dicts."""
     if isinstance(tree, nnx.State):
         tree = nnx.to_pure_dict(tree)
     if isinstance(tree, Mapping):
@@ -20,51 +22,50 @@ def plain(tree: Any) -> PyTree:
     return tree
 
 
-def paths(tree: PyTree, above: tuple = ()) -> dict[tuple, Any]:
-    """The leaves of nested dicts by the keys that lead to them; empty for None."""
-    if isinstance(tree, Mapping):
-        below = [paths(value, (*above, key)) for key, value in tree.items()]
-        return {path: leaf for part in below for path, leaf in part.items()}
-    return {} if tree is None else {above: tree}
+def paths(tree: PyTree) -> dict[tuple, Any]:
+    """Returns the leaves of nested dicts by their path, a tuple of keys; none for None."""
+    leaves = flatten_dict(tree or {})
+    return {path: leaf for path, leaf in leaves.items() if leaf is not None}
 
 
 def nested(leaves: Mapping[tuple, Any]) -> PyTree:
-    """Nested dicts again; None of nothing."""
-    tree: dict[Any, Any] = {}
-    for path, leaf in leaves.items():
-        branch = tree
-        for key in path[:-1]:
-            branch = branch.setdefault(key, {})
-        branch[path[-1]] = leaf
-    return tree or None
+    """Returns nested dicts of leaves by their path; None if there are no leaves."""
+    return unflatten_dict(dict(leaves)) or None
 
 
 def overlay(base: PyTree, part: PyTree, path: str = "") -> PyTree:
-    """`base`, with the leaves that `part` has, whole or in part, in the types of `base`.
+    """Returns `base` with the leaves that `part` holds, cast to the types of `base`.
+
+    Args:
+      part: a tree like `base`, whole or in part. path: of `base` in the whole tree, "a/b/".
 
     Raises:
-      ValueError: `part` has what `base` has not, or another shape.
+      ValueError: `part` has a leaf that `base` lacks, or a leaf of another shape.
     """
-    if isinstance(base, Mapping) and isinstance(part, Mapping):
-        unknown = [key for key in part if key not in base]
-        if unknown:
-            raise ValueError(
-                f"init_from: the model has no {path}{unknown[0]!r}; it has there "
-                f"{sorted(map(str, base)) or 'nothing'}: leave out what it has not"
-            )
-        return {
-            key: overlay(value, part[key], f"{path}{key}/") if key in part else value
-            for key, value in base.items()
-        }
-    if isinstance(base, Mapping) or isinstance(part, Mapping):
+    if not isinstance(base, Mapping) and not isinstance(part, Mapping):
+        return _replaced(base, part, path.rstrip("/"))
+    if not isinstance(base, Mapping) or not isinstance(part, Mapping):
+        kinds = ("a branch", "an array") if isinstance(base, Mapping) else ("an array", "a branch")
         raise ValueError(
-            f"init_from: {path.rstrip('/') or 'the tree'} is "
-            f"{'a branch' if isinstance(base, Mapping) else 'an array'} in the model and not so in "
-            "the weights given"
+            f"init_from: {path.rstrip('/') or 'the tree'} is {kinds[0]} in the model and "
+            f"{kinds[1]} in the weights given; nest the weights as the model does"
         )
-    if jnp.shape(part) != jnp.shape(base):
+    unknown = [key for key in part if key not in base]
+    if unknown:
         raise ValueError(
-            f"init_from: {path.rstrip('/')} has shape {list(jnp.shape(part))}, in the model "
-            f"{list(jnp.shape(base))}; leave it out, and it is drawn as always"
+            f"init_from: the model has no {path}{unknown[0]!r} (known here: "
+            f"{', '.join(map(repr, sorted(map(str, base)))) or 'none'}); leave it out"
         )
-    return jnp.asarray(part, base.dtype)
+    return {
+        key: overlay(value, part[key], f"{path}{key}/") if key in part else value
+        for key, value in base.items()
+    }
+
+
+def _replaced(base: Any, leaf: Any, path: str) -> jax.Array:
+    if jnp.shape(leaf) != jnp.shape(base):
+        raise ValueError(
+            f"init_from: {path} has shape {list(jnp.shape(leaf))}, but "
+            f"{list(jnp.shape(base))} in the model; leave it out, and the model draws its own"
+        )
+    return jnp.asarray(leaf, base.dtype)

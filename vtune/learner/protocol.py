@@ -1,7 +1,7 @@
-"""A learner: how ONE member is initialised, stepped and scored. It knows nothing of populations.
+"""The protocol `Learner`: how ONE member is initialised, stepped and scored.
 
-`flax_learner` (linen.py) and `nnx_learner` (nnx.py) build one from a network (assemble.py); whoever
-writes the five functions by hand has a learner too.
+`flax_learner` (linen.py) and `nnx_learner` (nnx.py) make one of a network (assemble.py). Users may
+write their own: the first four functions are required. Nothing here knows of populations.
 """
 
 from __future__ import annotations
@@ -10,32 +10,39 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from vtune.learner.trace_cache import once
+from vtune.learner.trace_cache import cache_trace
 from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, State, Totals, Weight
 
 
 class Learner(NamedTuple):
     """Pure functions of ONE member. Users may write their own.
 
+    A member is scored in two stages. `measure` runs once per evaluation batch and returns totals,
+    which vtune adds up; `score` runs once on the sums and returns the metrics. `measure` is
+    `predict` followed by `judge`: `judge` takes outputs that are already there, such as the
+    averaged outputs of an ensemble. `check` never runs in the program: before anything is
+    compiled, it compares the data with the shapes of the outputs.
+
     Attributes:
-      init: (key, h, batch) -> state. `batch` shows the shapes; None where the data is None.
+      init: (key, h, batch) -> state. `batch` only shows shapes; it is None if the data is None.
       step: (key, h, state, batch) -> (state, metrics). Keeps the state's structure, shapes and
-        types; metrics are scalars by name, recorded as `train/<name>`, the round's mean.
+        types. The metrics are scalars by name; their means over a round are recorded as
+        `train/<name>`.
       measure: (key, h, state, batch, weight) -> totals of one evaluation batch; `weight`
-        [batch] is 0 on padding. Totals are summed; parts inside `vt.metrics.PerRow` are
-        concatenated.
+        [batch] is 0 on padding. Totals are summed over batches; parts inside `vt.metrics.PerRow`
+        are concatenated.
       score: totals -> metrics by name, scalars (arrays allowed).
       predict: (h, state, batch) -> outputs, leading axis rows.
-      variables: state -> what `Member.variables` shows; watched for non-finite values.
-      check: (outputs as shapes, arrays on the host) -> None; raises before compiling.
-      modes: (metric's name, "max" or "min"), for the best value in `Sweep.table()`. Of others
-        vtune takes "min" where the name ends with loss or error, and "max" elsewhere.
-      summarise: (sums of the step's metrics over a round, steps) -> metrics by name, where these
-        are not means; the step may then return any totals by name.
-      load: (h, state, variables) -> state, the state with weights from elsewhere, whole or part,
-        for `vt.tune(init_from=)`.
-      judge: (h, outputs, batch, weight) -> totals, as `measure` makes of the outputs; for
-        ensembles, whose outputs are those of several members.
+      variables: state -> what `Member.variables` shows; also watched for non-finite values.
+      check: (outputs as shapes, arrays on the host) -> None; raises if the metrics cannot be
+        computed of such outputs and labels.
+      modes: (metric's name, "max" or "min"), the direction of the best value in `Sweep.table()`.
+        For other metrics vtune takes "min" if the name ends with loss or error, else "max".
+      summarise: (sums of the step's metrics over a round, steps) -> metrics by name, if these are
+        not means. The step may then return any totals by name.
+      load: (h, state, variables) -> the state with the given weights, whole or in part, for
+        `vt.tune(init_from=)`.
+      judge: (h, outputs, batch, weight) -> totals, as `measure` returns for these outputs.
     """
 
     init: Callable[[Key, Any, Batch], State]
@@ -53,18 +60,20 @@ class Learner(NamedTuple):
 
 @functools.lru_cache(maxsize=32)
 def traced_once(learner: Learner) -> Learner:
-    """The same learner; each function is traced once for arguments of one form, wherever the
-    program needs it again. What it is traced to is put in place, so the program is the same."""
+    """Returns the learner with functions that are traced once per argument structure.
+
+    The cached trace is inlined, so the compiled program does not change.
+    """
     return learner._replace(
-        init=once(learner.init),
-        step=once(learner.step),
-        measure=once(learner.measure),
-        predict=None if learner.predict is None else once(learner.predict),
+        init=cache_trace(learner.init),
+        step=cache_trace(learner.step),
+        measure=cache_trace(learner.measure),
+        predict=None if learner.predict is None else cache_trace(learner.predict),
     )
 
 
 def first_state(learner: Learner, key: Key, h: Any, batch: Batch, weights: PyTree) -> State:
-    """A member's first state; with weights from elsewhere, where there are any."""
+    """Returns a member's first state, with the given weights unless they are None."""
     state = learner.init(key, h, batch)
     if weights is None or learner.load is None:
         return state

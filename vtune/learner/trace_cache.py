@@ -1,6 +1,8 @@
-"""A learner's functions are traced once for arguments of one form, wherever the program needs them.
+"""A trace cache: a learner's function is traced once per structure of its arguments.
 
-What of the hyperparameters they read is noted at every call, for whoever wants to know.
+A program uses the same function in several places: where its shapes are asked for, where it is
+checked and where it runs. Hyperparameters that the function reads are noted at every call, since
+`tune` warns about those that are never read.
 """
 
 from __future__ import annotations
@@ -14,42 +16,44 @@ import jax
 from vtune.hparams import Hparams
 from vtune.types import is_traced
 
-# Into the program that calls it, so that its equations can be told apart there; True, since jax
-# 0.11, is too late for that.
+# Traces are inlined early, so that a member's equations can be analysed in the calling program.
+# Since jax 0.11, True means later than that.
 _INLINE: Any = jax.Inline.JAX_EARLY if hasattr(jax, "Inline") else True
 
 
-def once(f: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function; what it is traced to is put in place when it is called again.
+def cache_trace(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps `f` so that it is traced once per argument structure; later calls reuse the trace.
 
-    Only where its hyperparameters are traced: Python numbers among them would be made arrays, and
-    pass where they must not.
+    Calls with plain-Python hyperparameters bypass the cache: jit would turn these into arrays and
+    hide misuse, such as `if h["lr"] > 1`.
     """
-    return f if isinstance(f, _Once) else _Once(f)
+    return f if isinstance(f, _CachedTrace) else _CachedTrace(f)
 
 
-class _Once:
+class _CachedTrace:
+    """A function with its traces, and the hyperparameters that each of them reads."""
+
     def __init__(self, f: Callable[..., Any]):
         functools.update_wrapper(self, f)
         self._f = f
-        self._read: dict[Any, set[str]] = {}  # by the hyperparameters' form
+        self._reads: dict[Any, set[str]] = {}  # names read, by the form of the hyperparameters
         self._jitted = jax.jit(self._trace, inline=_INLINE)
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         h = _hyperparameters(arguments)
-        if keywords or h is None or not is_traced(h):  # the program calls by position
+        if keywords or h is None or not is_traced(h):  # the program passes no keywords
             return self._f(*arguments, **keywords)
         out = self._jitted(*arguments)
-        h.note(self._read[h.form])
+        h.note(self._reads[h.form])
         return out
 
     def _trace(self, *arguments: Any) -> Any:
         reads: set[str] = set()
-        watched = lambda a: a.noted_in(reads) if isinstance(a, Hparams) else a
-        out = self._f(*map(watched, arguments))
+        noting = lambda a: a.noted_in(reads) if isinstance(a, Hparams) else a
+        out = self._f(*map(noting, arguments))
         h = _hyperparameters(arguments)
         assert h is not None
-        self._read.setdefault(h.form, set()).update(reads)
+        self._reads.setdefault(h.form, set()).update(reads)
         return out
 
 

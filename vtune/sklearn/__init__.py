@@ -1,6 +1,7 @@
 """scikit-learn's estimators and searches, trained by vtune: settings × folds in one program.
 
-Needs the extra `sklearn`.
+Needs the extra `sklearn`. May import all of vtune; nothing else in vtune imports it. `estimators`
+are what users fit, `search` runs scikit-learn's searches over them, `training` trains both.
 """
 
 try:

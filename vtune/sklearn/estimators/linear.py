@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from vtune.sklearn.estimators.base import Classifier, Estimator, Regressor, fitted
+from vtune.sklearn.estimators.base import (
+    Classifier,
+    Estimator,
+    Regressor,
+    checked_number,
+    checked_rows,
+)
 from vtune.sklearn.training.linear_spec import LinearSpec
 from vtune.sklearn.training.spec import Setting
 from vtune.types import PyTree
+from vtune.validation import is_whole
 
 PENALTIES = ("l1", "l2", "elasticnet", None, "deprecated")
 
 
 class _Linear(Estimator):
-    """Solved to the optimum in float64 (see `solver`)."""
+    """A linear model, solved to the optimum in float64 (see `training.proximal_gradient`)."""
 
     coef_: np.ndarray
     intercept_: Any
@@ -29,20 +35,19 @@ class _Linear(Estimator):
     warm_start: bool
 
     def _strengths(self) -> tuple[float, float]:
-        """(l1, l2) the factors of the penalties."""
+        """Returns (l1, l2), the factors of the two penalties."""
         raise NotImplementedError
 
     def _spec(self, outputs: int) -> LinearSpec:
         raise NotImplementedError
 
     def _setting(self, outputs: int) -> Setting:
-        whole = isinstance(self.max_iter, int | np.integer) and not isinstance(self.max_iter, bool)
-        if not whole or self.max_iter < 1:
+        if not is_whole(self.max_iter) or self.max_iter < 1:
             raise ValueError(f"max_iter={self.max_iter!r} must be a whole number, 1 or more")
-        number("tol", self.tol)
+        checked_number("tol", self.tol)
         l1, l2 = self._strengths()
         numbers = {"l1": l1, "l2": l2, "max_iter": float(self.max_iter), "tol": float(self.tol)}
-        return Setting(self._spec(outputs), numbers, 1, None, 0)
+        return Setting(self._spec(outputs), numbers, epochs=1, batch_size=None, seed=0)
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Fits the model.
@@ -51,7 +56,7 @@ class _Linear(Estimator):
           X: [rows, features]. y: [rows]. sample_weight: [rows], 0 or more.
 
         Raises:
-          ValueError: on what cannot be fitted, or parameters that cannot be.
+          ValueError: the data or a parameter is wrong.
 
         Warns:
           ConvergenceWarning: `max_iter` was reached before `tol`.
@@ -68,42 +73,44 @@ class _Linear(Estimator):
         return self
 
     def _start(self) -> PyTree:
+        """Returns the weights of the last fit."""
         coef = np.atleast_2d(self.coef_).T
         return {"coef": coef, "intercept": np.broadcast_to(self.intercept_, coef.shape[1]).copy()}
 
-    def _take(self, setting: Setting, state: PyTree) -> None:
+    def _keep_state(self, setting: Setting, state: PyTree) -> None:
         self.coef_ = np.asarray(state["coef"]).T
         self.intercept_ = np.asarray(state["intercept"])
         self.n_iter_ = np.asarray(state["n_iter"]).reshape(1)
 
-    def _raw(self, X: Any) -> np.ndarray:
-        x = fitted(self, X)
+    def _raw_outputs(self, X: Any) -> np.ndarray:
+        x = checked_rows(self, X)
         return x @ np.atleast_2d(self.coef_).T + np.atleast_1d(self.intercept_)
 
 
 class LogisticRegression(_Linear, Classifier):
     """Logistic regression, multinomial with more than two classes.
 
-    Minimises `C * sum(log loss) + l1_ratio |w|_1 + (1 - l1_ratio) / 2 |w|^2`; intercepts are free.
-    It has scikit-learn's parameters, in the spelling of `penalty` and in that of `l1_ratio` alone.
-    All of C, l1_ratio, max_iter and tol are traced: a search over them is one cohort.
+    Minimises `C * sum(log loss) + l1_ratio |w|_1 + (1 - l1_ratio) / 2 |w|^2`; intercepts are not
+    penalised. Parameters are scikit-learn's: the penalty is given by `penalty`, or by `l1_ratio`
+    alone. C, l1_ratio, max_iter and tol are traced: a search over them is one cohort.
 
     Args:
       C: above 0, the inverse of the penalty's strength; `np.inf` for none.
-      penalty: "l1", "l2", "elasticnet" (by l1_ratio) or None; left out, l1_ratio says it.
+      penalty: "l1", "l2", "elasticnet" (by l1_ratio) or None. If left out, l1_ratio decides.
       l1_ratio: 0 (ridge) to 1 (lasso).
       class_weight: "balanced", a dict by class, or None.
       fit_intercept: whether there are intercepts.
-      max_iter, tol: iterations at most; it is done where no entry of the gradient is larger than
-        tol times the largest that the loss has at zero weights (of features with variance 1).
+      max_iter: iterations at most.
+      tol: iteration stops when no entry of the gradient is larger than tol times the largest one
+        at zero weights (for features with variance 1).
       random_state: not used; the optimum is unique up to tol.
-      warm_start: the next fit begins at the last one's weights.
+      warm_start: the next fit starts at the last one's weights.
 
     Attributes:
       coef_: [classes, features], [1, features] for two classes. intercept_: [classes] or [1].
       classes_, n_features_in_, feature_names_in_, n_iter_: as in scikit-learn.
 
-    Source: the methods are named in `vtune.sklearn.training.proximal_gradient`.
+    Sources: see `vtune.sklearn.training.proximal_gradient`.
     """
 
     def __init__(
@@ -130,9 +137,9 @@ class LogisticRegression(_Linear, Classifier):
         self.warm_start = warm_start
 
     def _strengths(self) -> tuple[float, float]:
-        C = number("C", self.C, infinite=True)
+        C = checked_number("C", self.C, infinite=True)
         if C == 0:
-            raise ValueError("C=0 must be above 0")
+            raise ValueError("C=0 must be above 0; write a small number for a strong penalty")
         if self.penalty not in PENALTIES:
             raise ValueError(f'penalty={self.penalty!r} must be "l1", "l2", "elasticnet" or None')
         if self.penalty is None:
@@ -140,22 +147,32 @@ class LogisticRegression(_Linear, Classifier):
         if self.penalty in ("l1", "l2"):
             ratio = float(self.penalty == "l1")
         else:
-            ratio = number("l1_ratio", self.l1_ratio, high=1.0)
+            ratio = checked_number("l1_ratio", self.l1_ratio, high=1.0)
         return ratio / C, (1 - ratio) / C
 
     def _spec(self, outputs: int) -> LinearSpec:
-        return LinearSpec(True, outputs if outputs > 2 else 1, bool(self.fit_intercept), False)
+        return LinearSpec(
+            classifier=True,
+            outputs=outputs if outputs > 2 else 1,
+            intercept=bool(self.fit_intercept),
+            mean=False,
+        )
 
 
 class _LinearRegressor(_Linear, Regressor):
-    def _spec(self, outputs: int) -> LinearSpec:
-        return LinearSpec(False, outputs, bool(self.fit_intercept), self._mean)
-
     _mean = True  # whether the loss is the mean over rows
 
-    def _take(self, setting: Setting, state: PyTree) -> None:
-        super()._take(setting, state)
-        if self._single:
+    def _spec(self, outputs: int) -> LinearSpec:
+        return LinearSpec(
+            classifier=False,
+            outputs=outputs,
+            intercept=bool(self.fit_intercept),
+            mean=self._mean,
+        )
+
+    def _keep_state(self, setting: Setting, state: PyTree) -> None:
+        super()._keep_state(setting, state)
+        if self._single_target:
             self.coef_, self.intercept_ = self.coef_[0], float(self.intercept_[0])
         self.n_iter_ = int(self.n_iter_[0])
 
@@ -191,7 +208,7 @@ class Ridge(_LinearRegressor):
         self.warm_start = warm_start
 
     def _strengths(self) -> tuple[float, float]:
-        return 0.0, number("alpha", self.alpha)
+        return 0.0, checked_number("alpha", self.alpha)
 
 
 class ElasticNet(_LinearRegressor):
@@ -225,7 +242,10 @@ class ElasticNet(_LinearRegressor):
         self.warm_start = warm_start
 
     def _strengths(self) -> tuple[float, float]:
-        alpha, ratio = number("alpha", self.alpha), number("l1_ratio", self.l1_ratio, high=1.0)
+        alpha, ratio = (
+            checked_number("alpha", self.alpha),
+            checked_number("l1_ratio", self.l1_ratio, high=1.0),
+        )
         return alpha * ratio, alpha * (1 - ratio)
 
 
@@ -257,13 +277,4 @@ class Lasso(_LinearRegressor):
         self.warm_start = warm_start
 
     def _strengths(self) -> tuple[float, float]:
-        return number("alpha", self.alpha), 0.0
-
-
-def number(name: str, value: Any, high: float = np.inf, infinite: bool = False) -> float:
-    """A number from 0 to `high`, checked."""
-    fits = isinstance(value, Real) and value is not True and 0 <= float(value) <= high
-    if not fits or (np.isinf(float(value)) and not infinite):
-        span = f"from 0 to {high:g}" if np.isfinite(high) else "0 or more"
-        raise ValueError(f"{name}={value!r} must be a number, {span}")
-    return float(value)
+        return checked_number("alpha", self.alpha), 0.0

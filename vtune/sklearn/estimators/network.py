@@ -1,47 +1,53 @@
-"""FlaxClassifier and FlaxRegressor: a Flax module as an estimator; parameter names are skorch's."""
+"""FlaxClassifier and FlaxRegressor: Flax modules as estimators, with skorch's parameter names."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 
 from vtune.hparams import Hparams, Static
 from vtune.learner.assemble import NetState
-from vtune.sklearn.estimators.base import Classifier, Estimator, Regressor, fitted
-from vtune.sklearn.estimators.linear import number
+from vtune.sklearn.estimators.base import (
+    Classifier,
+    Estimator,
+    Regressor,
+    checked_number,
+    checked_rows,
+)
 from vtune.sklearn.training.network_spec import MLP, TRACED, NetworkSpec, accepted, optimizer_named
 from vtune.sklearn.training.spec import Setting
 from vtune.types import PyTree
 from vtune.validation import is_whole
 
 PREFIXES = ("module__", "optimizer__")
-PREDICT_ROWS = 1024  # at once
+PREDICT_ROWS = 1024  # rows of one prediction
 
 
 class _Network(Estimator):
     """A Flax module and how it is trained.
 
     Args:
-      module: a class or function that makes a module of the parameters `module__<name>` (and of
-        `n_outputs` where it takes that), or a module; None: an MLP with module__width (100),
+      module: a module, or a class or function that makes one of the parameters `module__<name>`
+        (and of `n_outputs`, if it takes that). None: an MLP with module__width (100),
         module__depth (1), module__activation ("relu"), module__dropout (0).
-      lr: the learning rate. optimizer: a name of Optax's, or a function (learning rate, **) -> an
-        optimizer, with the parameters `optimizer__<name>`.
-      max_epochs, batch_size: how long, and rows a step (no more than there are).
-      random_state: of weights, rows and dropout. warm_start: the next fit begins at the last
-        one's weights. verbose: whether a bar shows the progress.
+      lr: the learning rate. optimizer: the name of an Optax optimizer, or a function
+        (learning rate, **parameters) -> an optimizer; its parameters are `optimizer__<name>`.
+      max_epochs: training epochs. batch_size: rows per step, at most all of them.
+      random_state: seeds weights, row order and dropout. warm_start: the next fit starts at the
+        last one's weights. verbose: whether a bar shows the progress.
 
-    lr, the MLP's dropout and fractional parameters of the optimizer are traced: a search over them
-    is one cohort.
+    lr, the MLP's dropout and float parameters of the optimizer are traced: a search over them is
+    one cohort.
 
     Attributes:
       variables_: the trained variables, as `module.apply` takes them, NumPy arrays.
-      loss_curve_: [epochs] the mean training loss of each. module_: the module that was trained.
+      loss_curve_: [epochs] the mean training loss of every epoch. module_: the trained module.
       n_features_in_, feature_names_in_: as in scikit-learn.
     """
 
@@ -73,7 +79,7 @@ class _Network(Estimator):
     # module__* and optimizer__* are parameters like the others ------------------------------------
 
     def _set_nested(self, params: dict[str, Any]) -> None:
-        """Names that cannot be are kept as well; fit names them, as is scikit-learn's custom."""
+        """Keeps unknown names, too: by scikit-learn's convention, only `fit` complains."""
         unknown = [name for name in params if not name.startswith(PREFIXES)]
         if unknown:
             self._unknown = unknown
@@ -81,21 +87,20 @@ class _Network(Estimator):
             setattr(self, name, value)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Its parameters by name, those of the module and the optimizer too."""
+        """Returns the parameters by name, with those of the module and of the optimizer."""
         names = [*self._get_param_names(), *getattr(self, "_unknown", ())]
-        own = {name: getattr(self, name) for name in names}
-        return own | {k: v for k, v in vars(self).items() if k.startswith(PREFIXES)}
+        nested = {k: v for k, v in vars(self).items() if k.startswith(PREFIXES)}
+        return {name: getattr(self, name) for name in names} | nested
 
     def set_params(self, **params: Any) -> Any:
-        """Sets parameters by name."""
+        """Sets parameters by name, those of the module and of the optimizer, too."""
         nested = {k: v for k, v in params.items() if k.startswith(PREFIXES)}
         BaseEstimator.set_params(self, **{k: v for k, v in params.items() if k not in nested})
         self._set_nested(nested)
         return self
 
     def _params_of(self, prefix: str) -> dict[str, Any]:
-        found = {k: v for k, v in vars(self).items() if k.startswith(prefix)}
-        return {k.removeprefix(prefix): v for k, v in found.items()}
+        return {k.removeprefix(prefix): v for k, v in vars(self).items() if k.startswith(prefix)}
 
     # training -------------------------------------------------------------------------------------
 
@@ -103,17 +108,42 @@ class _Network(Estimator):
         """Fits the model.
 
         Args:
-          X: [rows, features]; of any shape, or ids, for a module of one's own. y: [rows].
-          sample_weight: [rows], 0 or more; how much each row counts in its batch.
+          X: [rows, features]; for a given module, of any shape and any numeric type. y: [rows].
+          sample_weight: [rows], 0 or more: how much a row counts in its batch.
 
         Raises:
-          ValueError, TypeError: on what cannot be fitted, or parameters that cannot be.
+          ValueError, TypeError: the data or a parameter is wrong.
         """
         start = self.variables_ if self.warm_start and hasattr(self, "variables_") else None
         self.loss_curve_ = self._fit(X, y, sample_weight, start, bool(self.verbose)).losses
         return self
 
     def _setting(self, outputs: int) -> Setting:
+        self._check_parameters()
+        module = MLP if self.module is None else self.module
+        module_params, optimizer_params = map(self._params_of, PREFIXES)
+        module_traced = [n for n in module_params if n in TRACED and module is MLP]
+        optimizer_traced = [n for n, v in optimizer_params.items() if _is_float(v)]
+        numbers = {"lr": checked_number("lr", self.lr)}
+        for name in module_traced:
+            numbers[f"module__{name}"] = checked_number(f"module__{name}", module_params[name])
+        for name in optimizer_traced:
+            numbers[f"optimizer__{name}"] = float(optimizer_params[name])
+        without = lambda params, names: {k: v for k, v in params.items() if k not in names}
+        spec = NetworkSpec(
+            module=Static(module),
+            module_params=Static(without(module_params, module_traced)),
+            optimizer=optimizer_named(self.optimizer),
+            optimizer_params=Static(without(optimizer_params, optimizer_traced)),
+            module_numbers=tuple(module_traced),
+            optimizer_numbers=tuple(optimizer_traced),
+            classifier=isinstance(self, Classifier),
+            outputs=outputs,
+        )
+        seed = self._seed()
+        return Setting(spec, numbers, int(self.max_epochs), int(self.batch_size), seed)
+
+    def _check_parameters(self) -> None:
         for name in getattr(self, "_unknown", ()):
             raise TypeError(
                 f"{type(self).__name__} has no parameter {name!r}; those of the module are "
@@ -126,76 +156,64 @@ class _Network(Estimator):
         module = MLP if self.module is None else self.module
         if not callable(module):
             raise TypeError(
-                f"module={module!r} is no module; give a flax.linen.Module, its class, or None"
+                f"module={module!r} must be a flax.linen.Module, its class or a function that "
+                "returns one, or None"
             )
-        module_params, optimizer_params = map(self._params_of, PREFIXES)
-        wrong = [] if "kwargs" in accepted(module) else sorted({*module_params} - accepted(module))
+        known = accepted(module)
+        wrong = [] if "kwargs" in known else sorted({*self._params_of("module__")} - known)
         if wrong:
             raise ValueError(
                 f"module__{wrong[0]} is no parameter of {_name(module)}; it takes "
-                f"{sorted(accepted(module) - {'n_outputs'})}"
+                f"{sorted(known - {'n_outputs'})}"
             )
-        module_numbers = [n for n in module_params if n in TRACED and module is MLP]
-        optimizer_numbers = [k for k, v in optimizer_params.items() if _is_float(v)]
-        numbers = {"lr": number("lr", self.lr)}
-        numbers |= {
-            f"module__{n}": number(f"module__{n}", module_params[n]) for n in module_numbers
-        }
-        numbers |= {f"optimizer__{n}": float(optimizer_params[n]) for n in optimizer_numbers}
-        without = lambda params, names: {k: v for k, v in params.items() if k not in names}
-        spec = NetworkSpec(
-            Static(module),
-            Static(without(module_params, module_numbers)),
-            optimizer_named(self.optimizer),
-            Static(without(optimizer_params, optimizer_numbers)),
-            tuple(module_numbers),
-            tuple(optimizer_numbers),
-            isinstance(self, Classifier),
-            outputs,
-        )
-        seed = self._seed(self.random_state)
-        return Setting(spec, numbers, int(self.max_epochs), int(self.batch_size), seed)
 
-    def _take(self, setting: Setting, state: NetState) -> None:
+    def _seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+
+    def _keep_state(self, setting: Setting, state: NetState) -> None:
         self.variables_ = jax.tree.map(np.asarray, {"params": state.params, **state.other})
         self._setting_ = setting
 
-    def _features(self) -> dict[str, Any]:
-        own = self.module is not None
-        return {"dtype": "numeric" if own else np.float32, "allow_nd": own}
+    @property
+    def _fitted_spec(self) -> NetworkSpec:
+        return cast(NetworkSpec, self._setting_.spec)
 
-    def _checked(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        x, target, weight = super()._checked(X, y, sample_weight)
-        return _small(x), target, weight
+    def _validation_options(self) -> dict[str, Any]:
+        given = self.module is not None
+        return {"dtype": "numeric" if given else np.float32, "allow_nd": given}
 
-    def _rows(self, X: Any) -> np.ndarray:
-        return _small(super()._rows(X))
+    def _check_training_rows(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        x, target, weight = super()._check_training_rows(X, y, sample_weight)
+        return _float32(x), target, weight
 
-    def _raw(self, X: Any) -> np.ndarray:
-        x = fitted(self, X)
-        setting = self._setting_
-        state = NetState(self.variables_["params"], _others(self.variables_), None)
-        parts = []
+    def _check_new_rows(self, X: Any) -> np.ndarray:
+        return _float32(super()._check_new_rows(X))
+
+    def _raw_outputs(self, X: Any) -> np.ndarray:
+        x = checked_rows(self, X)
+        predict = _predictor(self._fitted_spec)
+        others = {name: tree for name, tree in self.variables_.items() if name != "params"}
+        state = NetState(self.variables_["params"], others, None)
+        outputs = []
         for begin in range(0, len(x), PREDICT_ROWS):
             part = x[begin : begin + PREDICT_ROWS]
-            # Few shapes, so few compilations; one row is rounded as it is among others.
+            # Few sizes, so few compilations; at least 32, so that one row is rounded like many.
             size = max(32, 1 << (len(part) - 1).bit_length())
-            rows = part[np.minimum(np.arange(size), len(part) - 1)]
-            made = _predictor(setting.spec)(setting.numbers, state, rows)
-            parts.append(np.asarray(made)[: len(part)])
-        return np.concatenate(parts)
+            padded = part[np.minimum(np.arange(size), len(part) - 1)]
+            outputs.append(np.asarray(predict(self._setting_.numbers, state, padded))[: len(part)])
+        return np.concatenate(outputs)
 
     @property
     def module_(self) -> nn.Module:
-        """The module that was trained, its parameters filled in."""
-        return self._setting_.spec.made(self._setting_.numbers)
+        """The trained module, with its parameters filled in."""
+        return self._fitted_spec.make_module(self._setting_.numbers)
 
 
 class FlaxClassifier(_Network, Classifier):
-    __doc__ = f"""A classifier by a Flax module, trained by cross-entropy.
+    __doc__ = f"""A classifier: a Flax module trained by cross-entropy.
 
-    It has n_outputs classes' logits, two for two classes; class_weight: "balanced", a dict by
-    class, or None. {_Network.__doc__}"""
+    The module returns one logit per class, also for two classes; `n_outputs` is their number.
+    class_weight: "balanced", a dict by class, or None. {_Network.__doc__}"""
 
     def __init__(
         self,
@@ -226,16 +244,18 @@ class FlaxClassifier(_Network, Classifier):
 
 
 class FlaxRegressor(_Network, Regressor):
-    __doc__ = f"""A regressor by a Flax module, trained by the squared error.
+    __doc__ = f"""A regressor: a Flax module trained by the squared error.
 
     Targets are not scaled. {_Network.__doc__}"""
 
-    def _encoded(self, y: np.ndarray) -> np.ndarray:
-        return super()._encoded(y).astype(np.float32)
+    def _encode_targets(self, y: np.ndarray) -> np.ndarray:
+        return super()._encode_targets(y).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=64)
 def _predictor(spec: NetworkSpec) -> Any:
+    """Returns the compiled predict function of a spec."""
+
     def run(numbers: dict[str, Any], state: NetState, x: Any) -> Any:
         predict = spec.learner.predict
         assert predict is not None
@@ -244,12 +264,8 @@ def _predictor(spec: NetworkSpec) -> Any:
     return jax.jit(run)
 
 
-def _others(variables: PyTree) -> PyTree:
-    return {name: tree for name, tree in variables.items() if name != "params"}
-
-
-def _small(x: np.ndarray) -> np.ndarray:
-    """In types that a device holds."""
+def _float32(x: np.ndarray) -> np.ndarray:
+    """Returns float64 features as float32; other types, such as ids, stay."""
     return x.astype(np.float32) if x.dtype == np.float64 else x
 
 

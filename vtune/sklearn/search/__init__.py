@@ -1,4 +1,4 @@
-"""scikit-learn's searches, whose candidates and folds are trained as one program."""
+"""scikit-learn's searches, whose candidates and splits are trained in one program."""
 
 from vtune.sklearn.search.search import (
     GridSearchCV,

@@ -1,8 +1,9 @@
-"""The candidates of a search, trained on every split: a program for all that can share one."""
+"""Trains the candidates of a search on every split: all that can share a program in one."""
 
 from __future__ import annotations
 
 import copy
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,35 +16,47 @@ from sklearn.pipeline import Pipeline
 
 from vtune.hparams import Hparams, Static
 from vtune.sklearn.estimators.base import Estimator
-from vtune.sklearn.search.splits import Block, Rows, Split, View, arrays_of, block_of, views_of
+from vtune.sklearn.search.splits import (
+    CheckedSplit,
+    Dataset,
+    SharedRows,
+    Split,
+    TransformedSplit,
+    check_split,
+    program_arrays,
+    transform_splits,
+)
 from vtune.sklearn.training.spec import OUTPUTS, Setting
 from vtune.sklearn.training.train import (
     Fitted,
-    Together,
+    TrainedTogether,
     compile_ahead,
-    fit_again,
-    one_by_one,
     precision,
+    refit,
     train,
+    trains_in_turn,
 )
 
 
 @dataclass
-class Trained:
-    """One candidate on one split.
+class TrainedCandidate:
+    """One candidate trained on one split.
 
     Attributes:
-      tail: the estimator, not fitted but with what is known of the targets. head: the fitted steps
-        before it, if any. together, member, fold: where its weights are.
-      rows: that it was judged on. outputs: [rows, outputs]. error: why it failed, or None;
-        error_frames: where.
+      final: the final estimator, not fitted, but with what it learned of the targets.
+      transformers: the fitted steps before it, or None.
+      base: the estimator or pipeline with the candidate's parameters.
+      setting: its parameters for the program.
+      together, member, fold: where its weights are.
+      rows: the rows that it is scored on. outputs: [rows, outputs].
+      error, error_frames: why and where it failed, or None.
     """
 
-    tail: Estimator | None = None
-    head: Pipeline | None = None
+    final: Estimator | None = None
+    transformers: Pipeline | None = None
     base: Any = None
     setting: Setting | None = None
-    together: Together | None = None
+    together: TrainedTogether | None = None
     member: int = 0
     fold: int = 0
     rows: np.ndarray | None = None
@@ -51,239 +64,273 @@ class Trained:
     error: Exception | None = None
     error_frames: TracebackType | None = None
 
-    def stand_in(self) -> Any:
-        """A fitted estimator that answers for numbers of rows, from outputs that are there."""
-        if self.error is not None:  # raised for many: each time with the frames it came with
+    def precomputed_estimator(self) -> Any:
+        """Returns a fitted estimator that takes row numbers as X and looks up the outputs.
+
+        Raises:
+          Exception: what the training raised.
+        """
+        if self.error is not None:  # raised once per candidate, always with its first frames
             raise self.error.with_traceback(self.error_frames)
         assert self.rows is not None
         assert self.outputs is not None
         place = np.full(int(self.rows.max()) + 1, -1)
         place[self.rows] = np.arange(len(self.rows))
-        outputs, stand_in = self.outputs, copy.copy(self.tail)
-        stand_in._raw = lambda rows: outputs[place[np.asarray(rows).ravel()]]  # type: ignore
-        return stand_in
+        outputs, estimator = self.outputs, copy.copy(self.final)
+        estimator._raw_outputs = lambda X: outputs[place[np.asarray(X).ravel()]]  # type: ignore
+        return estimator
 
     def estimator(self) -> Any:
-        """The fitted estimator, or pipeline, as a user's own scorer takes it."""
+        """Returns the fitted estimator or pipeline, for a scorer that the user wrote."""
         assert self.together is not None
         assert self.setting is not None
-        assert self.tail is not None
-        tail = copy.copy(self.tail)
-        with precision(self.setting.spec.double):
-            tail._take(self.setting, self.together.state(self.member, self.fold))
+        assert self.final is not None
+        final = copy.copy(self.final)
+        with precision(self.setting.spec.float64):
+            final._keep_state(self.setting, self.together.state(self.member, self.fold))
         if not isinstance(self.base, Pipeline):
-            return tail
-        steps = [] if self.head is None else list(self.head.steps)
-        return Pipeline([*steps, (self.base.steps[-1][0], tail)])
+            return final
+        steps = [] if self.transformers is None else list(self.transformers.steps)
+        return Pipeline([*steps, (self.base.steps[-1][0], final)])
 
 
 @dataclass
 class _Candidate:
-    """One of them: the estimator with its parameters, and its last step."""
+    """A candidate before training.
+
+    Attributes:
+      number: its place in the search's list. base: the estimator or pipeline with its parameters.
+      final: the final estimator. transformers: the steps before it, or None.
+      transformer_params: the candidate's parameters of those steps.
+    """
 
     number: int
     base: Any
-    tail: Estimator
-    head: Pipeline | None
-    head_key: Static
+    final: Estimator
+    transformers: Pipeline | None
+    transformer_params: Static
+
+
+Group = list[tuple[_Candidate, Setting]]  # candidates that are trained in one program
 
 
 def run(
     base: Any,
     candidates: Sequence[dict],
     splits: Sequence[Split],
-    rows: Rows,
-    ahead: list[Any] | None = None,
-) -> Table:
+    dataset: Dataset,
+    ahead: list[threading.Thread] | None = None,
+) -> CandidateTable:
     """Trains every candidate on every split.
 
     Args:
-      ahead: takes a thread that compiles the refit meanwhile, where all candidates would have the
-        same; None where there is none.
-
-    Returns:
-      What came of them.
+      base: the user's estimator. candidates: its parameters, one dict per candidate.
+      ahead: takes a thread that compiles the refit's program, if that is the same for all
+        candidates. None if there is no refit.
     """
-    table = Table(candidates, splits)
+    table = CandidateTable(candidates, splits)
     seed = int(np.random.randint(np.iinfo(np.int32).max)) if _unseeded(base) else 0  # noqa: NPY002
     parts: dict[Any, list[_Candidate]] = {}
     for number, params in enumerate(candidates):
-        own = _candidate(number, base, params)
-        weights = Static(getattr(own.tail, "class_weight", None))
-        parts.setdefault((own.head_key, type(own.tail), weights), []).append(own)
-    views: dict[Static, list[View]] = {}
-    for (key, *_), members in parts.items():
-        if key not in views:
-            views[key] = views_of(members[0].head, splits, rows)
-        alone = ahead if len(parts) == 1 else None
-        _train_part(members, views[key], rows, seed, table, alone)
+        candidate = _candidate(number, base, params)
+        class_weight = Static(getattr(candidate.final, "class_weight", None))
+        key = (candidate.transformer_params, type(candidate.final), class_weight)
+        parts.setdefault(key, []).append(candidate)
+    transformed: dict[Static, list[TransformedSplit]] = {}
+    for (params, *_), part in parts.items():
+        if params not in transformed:
+            transformed[params] = transform_splits(part[0].transformers, splits, dataset)
+        only = ahead if len(parts) == 1 else None
+        _train_part(part, transformed[params], dataset, seed, table, only)
     return table
 
 
-class Table:
-    """What came of every candidate on every split.
+class CandidateTable:
+    """All candidates trained on all splits.
 
     Attributes:
-      trained: by candidate and split. seconds: by candidate, what each fit took of the program's.
+      trained: by candidate and split.
+      seconds: by candidate, the time of one fit: its share of the program's.
     """
 
     def __init__(self, candidates: Sequence[dict], splits: Sequence[Split]):
-        self.trained = [[Trained() for _ in splits] for _ in candidates]
+        self.trained = [[TrainedCandidate() for _ in splits] for _ in candidates]
         self.seconds = np.zeros(len(candidates))
 
-    def again(self, setting: Setting, arrays: dict[str, np.ndarray]) -> Fitted | None:
-        """Trains a setting on all rows by the program that it was a candidate of; None where there
-        is none that can."""
-        if not one_by_one():
+    def refit(self, setting: Setting, arrays: dict[str, np.ndarray]) -> Fitted | None:
+        """Trains a candidate's setting on all rows by its own program; None if that cannot."""
+        if not trains_in_turn():
             return None
-        same = lambda own: own is not None and own._replace(seed=setting.seed) == setting
-        for own in (trained for row in self.trained for trained in row):
-            if own.together is not None and same(own.setting):
-                found = fit_again(own.together, own.member, setting, arrays)
-                if found is not None:  # the same setting may stand behind other first steps
-                    return found
+        for trained in (trained for row in self.trained for trained in row):
+            if trained.together is None or trained.setting is None:
+                continue
+            if trained.setting._replace(seed=setting.seed) == setting:
+                fitted = refit(trained.together, trained.member, setting, arrays)
+                if fitted is not None:  # the same setting may follow other transformers
+                    return fitted
         return None
 
-    def failed(self, members: Sequence[_Candidate], number: int, error: Exception) -> None:
-        """These candidates on this split."""
-        for own in members:
-            trained = self.trained[own.number][number]
+    def fail(self, candidates: Sequence[_Candidate], split: int, error: Exception) -> None:
+        """Notes the error of candidates on a split."""
+        for candidate in candidates:
+            trained = self.trained[candidate.number][split]
             trained.error, trained.error_frames = error, error.__traceback__
 
 
-def last_step(estimator: Any) -> Any:
-    """The estimator itself, or a pipeline's last step."""
+def final_estimator(estimator: Any) -> Any:
+    """Returns a pipeline's last step; any other estimator is returned as it is."""
     return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
 
 
 def _unseeded(base: Any) -> bool:
-    return getattr(last_step(base), "random_state", 0) is None
+    return getattr(final_estimator(base), "random_state", 0) is None
 
 
 def _candidate(number: int, base: Any, params: dict[str, Any]) -> _Candidate:
     estimator = clone(base).set_params(**clone(params, safe=False))
-    tail = last_step(estimator)
-    if not isinstance(tail, Estimator):
+    final = final_estimator(estimator)
+    if not isinstance(final, Estimator):
         raise TypeError(
-            f"candidate {number} has {type(tail).__name__}, which is not one of vtune.sklearn's"
+            f"candidate {number} must end with an estimator of vtune.sklearn, got "
+            f"{type(final).__name__}; leave it out of the search"
         )
     if not isinstance(estimator, Pipeline) or len(estimator.steps) == 1:
-        return _Candidate(number, estimator, tail, None, Static({}))
+        return _Candidate(number, estimator, final, None, Static({}))
     name = estimator.steps[-1][0]
-    own = {k: v for k, v in params.items() if k != name and not k.startswith(f"{name}__")}
-    return _Candidate(number, estimator, tail, estimator[:-1], Static(own))
+    others = {k: v for k, v in params.items() if k != name and not k.startswith(f"{name}__")}
+    return _Candidate(number, estimator, final, estimator[:-1], Static(others))
 
 
 def _train_part(
-    members: list[_Candidate],
-    views: list[View],
-    rows: Rows,
+    candidates: list[_Candidate],
+    splits: list[TransformedSplit],
+    dataset: Dataset,
     seed: int,
-    table: Table,
-    ahead: list[Any] | None,
+    table: CandidateTable,
+    ahead: list[threading.Thread] | None,
 ) -> None:
-    """Trains candidates with the same first steps, class weights and type."""
-    shared = None
-    if members[0].head is None:
-        scratch = copy.copy(members[0].tail)
+    """Trains candidates with the same transformers, class weights and type."""
+    try:
+        shared = _shared_rows(candidates[0], dataset)
+    except Exception as error:
+        for split in splits:
+            table.fail(candidates, split.number, error)
+        return
+    kinds: dict[Any, list[CheckedSplit]] = {}
+    for split in splits:
         try:
-            shared = (scratch, *scratch._checked(rows.X, rows.y, rows.weights))
+            checked = check_split(candidates[0].final, split, dataset, shared)
         except Exception as error:
-            for view in views:
-                table.failed(members, view.number, error)
-            return
-    kinds: dict[Any, list[Block]] = {}
-    for view in views:
-        try:
-            block = block_of(members[0].tail, view, rows, shared)
-        except Exception as error:
-            table.failed(members, view.number, error)
+            table.fail(candidates, split.number, error)
         else:
-            kinds.setdefault(block.kind, []).append(block)
-    for blocks in kinds.values():
-        groups: dict[Any, list[tuple[_Candidate, Setting]]] = {}
-        for own in members:
+            kinds.setdefault(checked.kind, []).append(checked)
+    refit_rows = int(np.sum(dataset.weights > 0))
+    for folds in kinds.values():
+        groups = _groups(candidates, folds, seed, table)
+        for group in groups:
+            single = len(kinds) == len(groups) == 1
+            if ahead is not None and shared is not None and single and not trains_in_turn():
+                ahead.extend(_compile_refit(group, folds, shared))
             try:
-                setting = own.tail._setting(blocks[0].outputs)
+                _train_group(group, folds, shared, refit_rows, table)
             except Exception as error:
-                for block in blocks:
-                    table.failed([own], block.view.number, error)
-                continue
-            spec = setting.spec
-            if getattr(own.tail, "random_state", 0) is None and not spec.whole:
-                setting = setting._replace(seed=seed)
-            key = (spec.whole, spec.double, setting.epochs, setting.seed)
-            groups.setdefault(key, []).append((own, setting))
-        for group in groups.values():
-            one_group = len(kinds) == len(groups) == 1
-            if ahead is not None and shared is not None and one_group and not one_by_one():
-                ahead.extend(_refit_ahead(group, blocks, shared))
-            try:
-                counted = int(np.sum(rows.weights > 0))
-                _train_group(group, blocks, shared, counted, table)
-            except Exception as error:
-                for block in blocks:
-                    table.failed([own for own, _ in group], block.view.number, error)
+                for checked in folds:
+                    table.fail([c for c, _ in group], checked.split.number, error)
 
 
-def _refit_ahead(group: list[tuple[_Candidate, Setting]], blocks: list[Block], shared: Any) -> Any:
-    """A thread that compiles the refit, if it is known what that will be."""
+def _shared_rows(candidate: _Candidate, dataset: Dataset) -> SharedRows | None:
+    if candidate.transformers is not None:
+        return None
+    estimator = copy.copy(candidate.final)
+    rows = estimator._check_training_rows(dataset.X, dataset.y, dataset.weights)
+    return SharedRows(estimator, *rows)
+
+
+def _groups(
+    candidates: list[_Candidate], folds: list[CheckedSplit], seed: int, table: CandidateTable
+) -> list[Group]:
+    """Returns the candidates by what a program has once: precision, epochs, seed."""
+    groups: dict[Any, Group] = {}
+    for candidate in candidates:
+        try:
+            setting = candidate.final._setting(folds[0].outputs)
+        except Exception as error:
+            for checked in folds:
+                table.fail([candidate], checked.split.number, error)
+            continue
+        spec = setting.spec
+        if getattr(candidate.final, "random_state", 0) is None and not spec.full_batch:
+            setting = setting._replace(seed=seed)
+        key = (spec.full_batch, spec.float64, setting.epochs, setting.seed)
+        groups.setdefault(key, []).append((candidate, setting))
+    return list(groups.values())
+
+
+def _compile_refit(
+    group: Group, folds: list[CheckedSplit], shared: SharedRows
+) -> list[threading.Thread]:
+    """Returns a thread that compiles the refit, if its program does not depend on who is best."""
     (_, setting), *others = group
     same = all((s.spec, s.batch_size) == (setting.spec, setting.batch_size) for _, s in others)
-    scratch, x, y, weight = shared
-    if not same or not weight.all() or scratch._outputs != blocks[0].outputs:
+    all_classes = shared.estimator._n_outputs == folds[0].outputs
+    if not same or not shared.weight.all() or not all_classes:
         return []
-    return [compile_ahead(setting, {"x": x, "y": y, "weight": weight})]
+    arrays = {"x": shared.x, "y": shared.y, "weight": shared.weight}
+    return [compile_ahead(setting, arrays)]
 
 
 def _train_group(
-    group: list[tuple[_Candidate, Setting]],
-    blocks: list[Block],
-    shared: Any,
-    rows: int,
-    table: Table,
+    group: Group,
+    splits: list[CheckedSplit],
+    shared: SharedRows | None,
+    refit_rows: int,
+    table: CandidateTable,
 ) -> None:
-    """Trains candidates that can be one program, on splits that can be folds of it."""
-    arrays, folds = arrays_of(blocks, shared, None if shared is None else shared[3])
+    """Trains candidates that can be one program, on splits that can be its folds."""
+    arrays, folds = program_arrays(splits, shared)
     began = time.perf_counter()
-    settings = [setting for _, setting in group]
-    together = train(settings, arrays, folds, rows)
-    share = (time.perf_counter() - began) / (len(group) * len(table.trained[0]))
-    sweep = together.sweep
-    made = sweep.history[f"{OUTPUTS}/splits"][-1]  # [members, folds, 1, rows, outputs]
-    for member, (own, setting) in enumerate(group):
-        table.seconds[own.number] += share
-        for fold, block in enumerate(blocks):
-            outputs = made[member, fold, 0, : len(block.view.judged)]
-            if not np.isfinite(outputs).all():  # its own fault, or another split's
-                outputs = _outputs(together, member, fold, setting, arrays["x"][folds[fold][1]])
-            tail = copy.copy(own.tail)
-            for name, value in block.learned.items():
-                setattr(tail, name, value)
-            trained = Trained(
-                tail,
-                block.view.head,
-                own.base,
-                setting,
-                together,
-                member,
-                fold,
-                block.view.judged,
-                outputs,
+    together = train([setting for _, setting in group], arrays, folds, refit_rows)
+    seconds = (time.perf_counter() - began) / (len(group) * len(table.trained[0]))
+    history = together.sweep.history[f"{OUTPUTS}/splits"][-1]  # [members, folds, 1, rows, outputs]
+    for member, (candidate, setting) in enumerate(group):
+        table.seconds[candidate.number] += seconds
+        for fold, checked in enumerate(splits):
+            outputs = history[member, fold, 0, : len(checked.split.scored)]
+            if not np.isfinite(outputs).all():  # the member's fault, or that of another fold
+                x = arrays["x"][folds[fold][1]]
+                outputs = _predict(together, member, fold, setting, x)
+            trained = TrainedCandidate(
+                final=_with_attributes(candidate.final, checked.learned),
+                transformers=checked.split.transformers,
+                base=candidate.base,
+                setting=setting,
+                together=together,
+                member=member,
+                fold=fold,
+                rows=checked.split.scored,
+                outputs=outputs,
             )
             if not np.isfinite(outputs).all():
                 trained.error = ValueError(
                     f"the training {together.failure(member, fold)}; try a smaller learning rate, "
                     "or scale the features"
                 )
-            table.trained[own.number][block.view.number] = trained
+            table.trained[candidate.number][checked.split.number] = trained
 
 
-def _outputs(
-    together: Together, member: int, fold: int, setting: Setting, x: np.ndarray
+def _with_attributes(estimator: Estimator, attributes: dict[str, Any]) -> Estimator:
+    estimator = copy.copy(estimator)
+    for name, value in attributes.items():
+        setattr(estimator, name, value)
+    return estimator
+
+
+def _predict(
+    together: TrainedTogether, member: int, fold: int, setting: Setting, x: np.ndarray
 ) -> np.ndarray:
-    """The outputs of one training, outside the program."""
-    with precision(setting.spec.double):
+    """Returns the outputs of one training, computed outside the sweep's program."""
+    predict = setting.spec.learner.predict
+    assert predict is not None
+    with precision(setting.spec.float64):
         state = together.state(member, fold)
-        made = setting.spec.learner.predict(Hparams(setting.numbers, {}), state, {"x": x})
-        return np.asarray(made)
+        return np.asarray(predict(Hparams(setting.numbers, {}), state, {"x": x}))

@@ -1,7 +1,7 @@
-"""scikit-learn's four searches, their candidates and splits trained by vtune in one program.
+"""scikit-learn's four searches, whose candidates and splits vtune trains in one program.
 
-Everything but the training is scikit-learn's own: candidates, splits, scoring, `cv_results_`, which
-candidate is best. Its search is given a stand-in (`replay`) that answers from what was trained.
+Everything but the training is scikit-learn's own: candidates, splits, scoring, `cv_results_`, the
+choice of the best. It searches over a stand-in (stand_in.py) that returns precomputed outputs.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from sklearn.metrics import check_scoring, get_scorer
 from sklearn.pipeline import Pipeline
 
 from vtune.sklearn.estimators.base import Estimator
-from vtune.sklearn.search.candidates import last_step
-from vtune.sklearn.search.splits import Rows
-from vtune.sklearn.search.stand_in import Replay, Runner, on_rows
+from vtune.sklearn.search.candidates import final_estimator
+from vtune.sklearn.search.splits import Dataset
+from vtune.sklearn.search.stand_in import Runner, StandIn, with_real_rows
 
-SCORERS = type(get_scorer("accuracy")).__bases__  # what make_scorer gives: it calls predict alone
+# The class of scorers that make_scorer returns. They only need predictions, no real rows.
+SCORERS = type(get_scorer("accuracy")).__bases__
 
 
 class _Search:
-    """One program for each list of candidates that scikit-learn's search comes up with."""
+    """A search that trains every list of candidates of scikit-learn's search in one program."""
 
     estimator: Any
     scoring: Any
@@ -42,35 +43,40 @@ class _Search:
 
         Args:
           X: [rows, features], whatever the estimator or the pipeline's first step takes.
-          y: [rows]. params: as scikit-learn's: groups, sample_weight (of a pipeline
+          y: [rows]. params: scikit-learn's groups and sample_weight (for a pipeline
             `<step>__sample_weight`).
 
         Raises:
-          TypeError: the estimator is not vtune's, or X is sparse.
+          TypeError: the estimator is none of vtune.sklearn's, or X is sparse.
           ValueError: as scikit-learn's class.
         """
         self._check(X, params)
-        rows = Rows(X, y, _weights(self.estimator, params), self.return_train_score)
-        self._runner = Runner(
-            self.estimator, rows, self.refit is not False and not hasattr(self, "resource")
-        )
+        weights = _sample_weight(self.estimator, params)
+        dataset = Dataset(X, y, weights, self.return_train_score)
+        refits = self.refit is not False and not hasattr(self, "resource")
+        self._runner = Runner(self.estimator, dataset, refits)
         self._groups = params.get("groups")
         scoring = self.scoring
-        lookalike = {
-            "estimator": Replay(self._runner),
-            "scoring": _scoring(scoring, rows),
+        replacements = {
+            "estimator": StandIn(self._runner),
+            "scoring": _scoring(scoring, dataset),
             "n_jobs": None,
         }
         try:
-            with _instead(self, lookalike):
-                super().fit(np.arange(len(rows))[:, None], y, **params)  # type: ignore[misc]
+            with _replaced(self, replacements):
+                super().fit(np.arange(len(dataset))[:, None], y, **params)  # type: ignore[misc]
         finally:
             runner = self.__dict__.pop("_runner")
             self.__dict__.pop("_groups")
             best = self.__dict__.get("best_estimator_")
-            if isinstance(best, Replay):
-                self.best_estimator_ = best.real()
+            if isinstance(best, StandIn):
+                self.best_estimator_ = best.real_estimator()
         self.cv_results_["mean_fit_time"] += np.asarray(runner.seconds)
+        self._restore_scorers(scoring)
+        return self
+
+    def _restore_scorers(self, scoring: Any) -> None:
+        """Sets `scorer_` to what the user gave, without the wrappers."""
         if scoring is None:
             self.scorer_ = check_scoring(self.estimator, None)
         elif callable(scoring):
@@ -79,12 +85,11 @@ class _Search:
             self.scorer_ = {
                 k: scoring[k] if callable(scoring[k]) else v for k, v in self.scorer_.items()
             }
-        return self
 
     def _run_search(
         self, evaluate_candidates: Callable[..., Any], callback_ctx: Any = None
     ) -> None:
-        """Trains what is about to be evaluated. (scikit-learn's own place for such changes.)"""
+        """Trains candidates before they are evaluated; scikit-learn's hook for new searches."""
         runner = self._runner
 
         def evaluate(candidate_params: Any, cv: Any = None, *rest: Any, **named: Any) -> Any:
@@ -92,36 +97,36 @@ class _Search:
             cv = cv or self._checked_cv_orig  # type: ignore[attr-defined]
             splits = [
                 (_indices(train), _indices(test))
-                for train, test in cv.split(runner.rows.X, runner.rows.y, groups=self._groups)
+                for train, test in cv.split(runner.dataset.X, runner.dataset.y, groups=self._groups)
             ]
             runner.train(candidates, splits)
-            return evaluate_candidates(candidates, _Splits(splits), *rest, **named)
+            return evaluate_candidates(candidates, _FixedSplits(splits), *rest, **named)
 
         parent: Any = super()._run_search  # type: ignore[misc]
-        known = "callback_ctx" in inspect.signature(parent).parameters
-        parent(evaluate, **({"callback_ctx": callback_ctx} if known else {}))
+        takes_context = "callback_ctx" in inspect.signature(parent).parameters
+        parent(evaluate, **({"callback_ctx": callback_ctx} if takes_context else {}))
 
     def _check(self, X: Any, params: dict[str, Any]) -> None:
-        name, tail = type(self).__name__, last_step(self.estimator)
-        if not isinstance(tail, Estimator):
+        name, final = type(self).__name__, final_estimator(self.estimator)
+        if not isinstance(final, Estimator):
             raise TypeError(
-                f"{name}: {type(tail).__name__} is not one of vtune.sklearn's estimators, which "
-                f"are trained in one program; for others use sklearn.model_selection.{name}"
+                f"{name}: {type(final).__name__} is not one of vtune.sklearn's estimators, the "
+                f"only ones trained in one program; use sklearn.model_selection.{name}"
             )
         if sparse.issparse(X) and not isinstance(self.estimator, Pipeline):
             raise TypeError(f"{name}: X is sparse, but dense data is required; use X.toarray()")
-        if type(tail).__module__.split(".")[0] != "vtune":
+        if type(final).__module__.split(".")[0] != "vtune":
             raise TypeError(
-                f"{name}: {type(tail).__name__} is a subclass, whose own methods would not be "
+                f"{name}: {type(final).__name__} is a subclass, whose own methods would not be "
                 f"called; use sklearn.model_selection.{name}"
             )
         if get_config()["enable_metadata_routing"]:
             return  # scikit-learn checks the names
-        known = {"groups", _weight_name(self.estimator)}
-        unknown = sorted(set(params) - known)
+        allowed = {"groups", _weight_name(self.estimator)}
+        unknown = sorted(set(params) - allowed)
         if unknown:
             raise ValueError(
-                f"{name}.fit: {unknown[0]}= is not passed on; it takes {sorted(known)}"
+                f"{name}.fit: {unknown[0]}= is not passed on; it takes {sorted(allowed)}"
             )
 
 
@@ -129,47 +134,56 @@ class GridSearchCV(_Search, model_selection.GridSearchCV):
     """scikit-learn's GridSearchCV with all settings and folds in one program.
 
     Parameters and attributes are scikit-learn's. The estimator is one of vtune.sklearn's, or a
-    pipeline that ends with one: the steps before it are fitted on the host, for each split. Numbers
-    that the estimator traces (C, alpha, lr, ...) are one cohort, whatever their values. `n_jobs` is
-    not used: the program has all cores after `vt.use_all_cores()`. `mean_fit_time` is each fit's
-    share of the program. Networks draw their weights by the candidate's place in the list and by
-    the split, so the same setting elsewhere in a list has others.
+    pipeline that ends with one; the steps before it are fitted on the host, for each split.
+    Settings that differ only in numbers that the estimator traces (C, alpha, lr, ...) are one
+    cohort. `n_jobs` is not used: the program has all cores after `vt.use_all_cores()`.
+    `mean_fit_time` is a fit's share of the program. A network's first weights depend on the
+    candidate's place in the list and on the split, so the same setting at another place differs.
 
     Raises:
-      TypeError: (when fitted) an estimator that is not vtune's.
+      TypeError: (when fitted) the estimator is none of vtune.sklearn's.
     """
 
 
 class RandomizedSearchCV(_Search, model_selection.RandomizedSearchCV):
-    """scikit-learn's RandomizedSearchCV with all settings and folds in one program; see
-    `GridSearchCV`."""
+    """scikit-learn's RandomizedSearchCV with all settings and folds in one program.
+
+    See `GridSearchCV`.
+    """
 
 
 class HalvingGridSearchCV(_Search, model_selection.HalvingGridSearchCV):
-    """scikit-learn's HalvingGridSearchCV with each iteration's candidates in one program; see
-    `GridSearchCV`. With `resource="n_samples"` each iteration has data of another size, and so a
-    program of its own."""
+    """scikit-learn's HalvingGridSearchCV with each iteration's candidates in one program.
+
+    See `GridSearchCV`. With `resource="n_samples"` iterations differ in the size of their data, so
+    each compiles another program.
+    """
 
 
 class HalvingRandomSearchCV(_Search, model_selection.HalvingRandomSearchCV):
-    """scikit-learn's HalvingRandomSearchCV with each iteration's candidates in one program; see
-    `HalvingGridSearchCV`."""
+    """scikit-learn's HalvingRandomSearchCV with each iteration's candidates in one program.
+
+    See `HalvingGridSearchCV`.
+    """
 
 
 def one_standard_error(
     cv_results: Mapping[str, Any] | None = None, *, by: str | None = None, metric: str = "score"
 ) -> Any:
-    """For `refit=`: the simplest candidate that is within one standard error of the best.
+    """Returns the simplest candidate within one standard error of the best, for `refit=`.
 
     Args:
-      cv_results: as scikit-learn gives them; without, a function of them is returned, for
+      cv_results: scikit-learn's `cv_results_`. If left out, a function of them is returned, for
         `refit=one_standard_error(by="C")`.
-      by: the parameter whose smallest value is the simplest, "-alpha" for the largest; without, the
-        first candidate is: list them from simple to complex.
-      metric: the scorer's name, where there are several.
+      by: the parameter whose smallest value is the simplest; "-alpha" if the largest is. If left
+        out, the first candidate is the simplest: list them from simple to complex.
+      metric: the scorer's name, if there are several.
 
     Returns:
-      The candidate's number. Of those with equal values the best.
+      The candidate's number. Among candidates with equal values, that of the best one.
+
+    Raises:
+      ValueError: `by` is no parameter that was searched.
 
     Source: Breiman, Friedman, Olshen and Stone (1984), the 1 SE rule.
     """
@@ -181,18 +195,22 @@ def one_standard_error(
     splits = [k for k in cv_results if k.startswith("split") and k.endswith(f"_test_{metric}")]
     best = int(np.nanargmax(mean))
     error = cv_results[f"std_test_{metric}"][best] / np.sqrt(max(len(splits) - 1, 1))
-    near = np.flatnonzero(mean >= mean[best] - error)
+    close = np.flatnonzero(mean >= mean[best] - error)
     if by is None:
-        return int(near[0])
+        return int(close[0])
     name, sign = by.removeprefix("-"), -1.0 if by.startswith("-") else 1.0
     if f"param_{name}" not in cv_results:
-        raise ValueError(f"one_standard_error: by={by!r} is no parameter that was searched")
-    values = sign * np.asarray(cv_results[f"param_{name}"], np.float64)[near]
-    return int(near[np.lexsort((-mean[near], values))[0]])
+        searched = [key.removeprefix("param_") for key in cv_results if key.startswith("param_")]
+        raise ValueError(
+            f"one_standard_error: by={by!r} is no parameter that was searched; write one of "
+            f"{searched}"
+        )
+    values = sign * np.asarray(cv_results[f"param_{name}"], np.float64)[close]
+    return int(close[np.lexsort((-mean[close], values))[0]])
 
 
-class _Splits:
-    """Splits that are known."""
+class _FixedSplits:
+    """A cross-validator that returns given splits."""
 
     def __init__(self, splits: list[Any]):
         self._splits = splits
@@ -205,25 +223,25 @@ class _Splits:
 
 
 @contextlib.contextmanager
-def _instead(owner: Any, attributes: dict[str, Any]) -> Iterator[None]:
-    """Other attributes within."""
-    before = {name: getattr(owner, name) for name in attributes if hasattr(owner, name)}
+def _replaced(search: Any, attributes: dict[str, Any]) -> Iterator[None]:
+    """Replaces attributes of a search inside the context."""
+    before = {name: getattr(search, name) for name in attributes if hasattr(search, name)}
     try:
         for name in before:
-            setattr(owner, name, attributes[name])
+            setattr(search, name, attributes[name])
         yield
     finally:
         for name, value in before.items():
-            setattr(owner, name, value)
+            setattr(search, name, value)
 
 
-def _scoring(scoring: Any, rows: Rows) -> Any:
-    """The same scoring, where functions of the user's own get the rows themselves."""
-    own = lambda s: callable(s) and not isinstance(s, SCORERS)
-    if own(scoring):
-        return on_rows(scoring, rows)
+def _scoring(scoring: Any, dataset: Dataset) -> Any:
+    """Returns `scoring`, whose functions written by the user get the rows themselves."""
+    needs_rows = lambda scorer: callable(scorer) and not isinstance(scorer, SCORERS)
+    if needs_rows(scoring):
+        return with_real_rows(scoring, dataset)
     if isinstance(scoring, Mapping):
-        return {name: on_rows(s, rows) if own(s) else s for name, s in scoring.items()}
+        return {k: with_real_rows(s, dataset) if needs_rows(s) else s for k, s in scoring.items()}
     return scoring
 
 
@@ -233,15 +251,18 @@ def _weight_name(estimator: Any) -> str:
     return "sample_weight"
 
 
-def _weights(estimator: Any, params: dict[str, Any]) -> Any:
-    """The weights of rows that the estimator is to be fitted with."""
+def _sample_weight(estimator: Any, params: dict[str, Any]) -> Any:
+    """Returns the parameter of `fit` that the final estimator takes as sample_weight, or None."""
     if not get_config()["enable_metadata_routing"]:
         return params.get(_weight_name(estimator))
-    asked = last_step(estimator).get_metadata_routing().fit.requests.get("sample_weight")
-    return params.get(asked if isinstance(asked, str) else "sample_weight") if asked else None
+    requests = final_estimator(estimator).get_metadata_routing().fit.requests
+    request = requests.get("sample_weight")
+    if not request:
+        return None
+    return params.get(request if isinstance(request, str) else "sample_weight")
 
 
-def _indices(part: Any) -> np.ndarray:
-    """Of rows, where a split says so by a mask, too."""
-    part = np.asarray(part)
-    return np.flatnonzero(part) if part.dtype == bool else part
+def _indices(rows: Any) -> np.ndarray:
+    """Returns row numbers; some splitters return masks."""
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool else rows

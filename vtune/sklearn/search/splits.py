@@ -1,12 +1,11 @@
-"""The splits of a search as an estimator sees them: through the steps before it, checked, and as
-the folds of a program."""
+"""Makes the splits of a search the folds of a program: transforms and checks their rows."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -15,155 +14,191 @@ from sklearn.pipeline import Pipeline
 
 from vtune.sklearn.estimators.base import Estimator, checked_weight
 
-Split = tuple[np.ndarray, np.ndarray]
+Split = tuple[np.ndarray, np.ndarray]  # (training rows, test rows)
 
 
-class Rows:
-    """The rows of a search: X, y and the parameters of fit.
+class Dataset:
+    """The data that a search is fitted to.
 
     Args:
-      weights: [rows] or None. judge_train: whether outputs for the training rows are wanted, too.
+      X: as passed to `fit`. y: as passed to `fit`. weights: [rows] or None.
+      score_train: whether the training rows of every split are scored, too.
     """
 
-    def __init__(self, X: Any, y: Any, weights: Any, judge_train: bool):
+    def __init__(self, X: Any, y: Any, weights: Any, score_train: bool):
         self.X = X
         self.y = y
         self.weights = checked_weight(weights, len(self))
-        self.judge_train = judge_train
+        self.score_train = score_train
 
     def __len__(self) -> int:
         shape = getattr(self.X, "shape", None)
         return shape[0] if shape else len(self.X)
 
     def take(self, rows: np.ndarray) -> Any:
-        """Some rows of X: a frame, an array or a list, as X is."""
+        """Returns rows of X as a frame, an array or a list, whichever X is."""
         if hasattr(self.X, "iloc"):
             return self.X.iloc[rows]
         return self.X[rows] if hasattr(self.X, "shape") else [self.X[i] for i in rows]
 
 
-@dataclass
-class View:
-    """A split, seen through the steps before the last.
+class SharedRows(NamedTuple):
+    """All rows of a search, checked once for all splits, if no transformers come first.
 
     Attributes:
-      number: of the split. training, judged: its rows. head: fitted to the training rows, or None.
-      train_x, judged_x: what it makes of them; None where there is no head. error: why it could
-        not be fitted, or None.
+      estimator: a copy of the final estimator that has seen all rows.
+      x: features. y: encoded targets. weight: [rows].
+    """
+
+    estimator: Estimator
+    x: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+
+
+@dataclass
+class TransformedSplit:
+    """A split after the transformers, the steps of a pipeline before the final estimator.
+
+    Attributes:
+      number: of the split. training: its training rows. scored: the rows that it is scored on.
+      transformers: fitted to the training rows; None if there are none.
+      training_x, scored_x: the transformed rows; None without transformers.
+      error: why a transformer could not be fitted, or None.
     """
 
     number: int
     training: np.ndarray
-    judged: np.ndarray
-    head: Pipeline | None = None
-    train_x: Any = None
-    judged_x: Any = None
+    scored: np.ndarray
+    transformers: Pipeline | None = None
+    training_x: Any = None
+    scored_x: Any = None
     error: Exception | None = None
 
 
 @dataclass
-class Block:
-    """A view's rows as the program takes them.
+class CheckedSplit:
+    """The rows of a split as the program takes them.
 
     Attributes:
-      learned: what the last step knows of its training rows, such as its classes.
-      train, judged: (x, targets, weights) of the rows; of `judged` None where all rows are shared.
-      kind: what must be the same for views to be folds of one sweep.
+      learned: attributes that the final estimator takes from the training rows, as its classes.
+      outputs: classes, or targets per row.
+      training: (x, targets, weights) of the training rows; x is None if all rows are shared.
+      scored: (x, targets, weights) of the scored rows; None if all rows are shared.
+      kind: what must be equal for splits to be folds of one sweep.
     """
 
-    view: View
+    split: TransformedSplit
     learned: dict[str, Any]
     outputs: int
-    train: Any
-    judged: Any
+    training: Any
+    scored: Any
     kind: Any
 
 
-def views_of(head: Pipeline | None, splits: Sequence[Split], rows: Rows) -> list[View]:
-    """The splits, the steps before the last fitted to each."""
-    views = []
+def transform_splits(
+    transformers: Pipeline | None, splits: Sequence[Split], dataset: Dataset
+) -> list[TransformedSplit]:
+    """Fits the transformers to the training rows of every split and transforms its rows."""
+    transformed = []
     for number, (training, test) in enumerate(splits):
-        judged = np.append(test, training) if rows.judge_train else test
-        view = View(number, training, judged)
+        scored = np.append(test, training) if dataset.score_train else test
+        split = TransformedSplit(number, training, scored)
         try:
-            if head is not None:
-                view.head = clone(head)
-                labels = None if rows.y is None else np.asarray(rows.y)[training]
-                # As a pipeline does it: some steps make other rows when they are fitted.
-                view.train_x = _dense(view.head.fit_transform(rows.take(training), labels))
-                view.judged_x = _dense(_through(view.head, rows.take(judged)))
+            if transformers is not None:
+                split.transformers = clone(transformers)
+                labels = None if dataset.y is None else np.asarray(dataset.y)[training]
+                # `fit_transform`, as a pipeline does: some steps then return other rows.
+                fitted = split.transformers.fit_transform(dataset.take(training), labels)
+                split.training_x = _dense(fitted)
+                split.scored_x = _dense(_transform(split.transformers, dataset.take(scored)))
         except Exception as error:
-            view.error = error
-        views.append(view)
-    return views
+            split.error = error
+        transformed.append(split)
+    return transformed
 
 
-def _through(head: Pipeline, X: Any) -> Any:
-    """Rows transformed step by step: a pipeline asks its last step whether it is fitted, and some
-    steps have nothing to show for it."""
-    for _, step in head.steps:
+def _transform(transformers: Pipeline, X: Any) -> Any:
+    """Transforms rows step by step.
+
+    `Pipeline.transform` asks its last step whether it is fitted, and some steps cannot tell.
+    """
+    for _, step in transformers.steps:
         X = X if step is None or step == "passthrough" else step.transform(X)
     return X
 
 
-def _dense(made: Any) -> Any:
-    if sparse.issparse(made):
+def _dense(rows: Any) -> Any:
+    if sparse.issparse(rows):
         raise TypeError(
-            "the steps before the last give sparse rows; set sparse_output=False, or add a step "
-            "that makes them dense"
+            "the pipeline's steps before the last must return dense rows, got sparse ones; set "
+            "sparse_output=False, or add a step that makes them dense"
         )
-    return made
+    return rows
 
 
-def block_of(tail: Estimator, view: View, rows: Rows, shared: Any) -> Block:
-    """A view's rows, checked; what the last step learns of them before it is trained."""
-    if view.error is not None:
-        raise view.error
-    before, labels = set(vars(tail)), np.asarray(rows.y)
+def check_split(
+    final: Estimator, split: TransformedSplit, dataset: Dataset, shared: SharedRows | None
+) -> CheckedSplit:
+    """Checks the rows of a split for the final estimator, which learns its classes from them.
+
+    Raises:
+      Exception: whatever the transformers or the checks raised.
+    """
+    if split.error is not None:
+        raise split.error
+    known, labels = set(vars(final)), np.asarray(dataset.y)
+    counts = dataset.weights[split.training] > 0
+    rows = split.training[counts]
     x: Any = None
-    counted = view.training[rows.weights[view.training] > 0]
     if shared is None:
-        own = copy.copy(tail)
-        place = rows.weights[view.training] > 0
-        x, y, weight = own._checked(
-            view.train_x, labels[view.training], rows.weights[view.training]
+        estimator = copy.copy(final)
+        x, y, weight = estimator._check_training_rows(
+            split.training_x, labels[split.training], dataset.weights[split.training]
         )
-        x, y, weight = x[place], y[place], weight[place]
-        judged_x = own._rows(view.judged_x)
+        x, y, weight = x[counts], y[counts], weight[counts]
+        scored_x = estimator._check_new_rows(split.scored_x)
     else:
-        own = copy.copy(shared[0])
-        y, weight = own._encoded(labels[counted]), rows.weights[counted]
-    own._check_targets(y)
-    balanced = own._balanced(y, weight)
-    learned = {k: v for k, v in vars(own).items() if k not in before}
-    classes = tuple(getattr(own, "classes_", ()))
-    kind = (own._outputs, classes, None if x is None else x.shape[1:])
-    if shared is not None and balanced is None:
-        return Block(view, learned, own._outputs, (None, y, weight), None, kind)
-    if shared is not None:  # weights of its own: a copy of the rows
-        x, judged_x = shared[1][counted], shared[1][view.judged]
-    weight = weight if balanced is None else weight * balanced
-    none = len(judged_x)  # judged rows have no targets, and weigh nothing
-    empty = (judged_x, np.zeros((none, *y.shape[1:]), y.dtype), np.zeros(none))
-    return Block(view, learned, own._outputs, (x, y, weight), empty, (*kind, x.shape[1:]))
+        estimator = copy.copy(shared.estimator)
+        y, weight = estimator._encode_targets(labels[rows]), dataset.weights[rows]
+    estimator._check_targets(y)
+    class_weights = estimator._class_weights(y, weight)
+    learned = {name: value for name, value in vars(estimator).items() if name not in known}
+    outputs = estimator._n_outputs
+    kind = (outputs, tuple(getattr(estimator, "classes_", ())), None if x is None else x.shape[1:])
+    if shared is not None and class_weights is None:
+        return CheckedSplit(split, learned, outputs, (None, y, weight), None, kind)
+    if shared is not None:  # a row's weight depends on the split, so rows are copied
+        x, scored_x = shared.x[rows], shared.x[split.scored]
+    weight = weight if class_weights is None else weight * class_weights
+    count = len(scored_x)  # scored rows need no targets, and their weights are 0
+    scored = (scored_x, np.zeros((count, *y.shape[1:]), y.dtype), np.zeros(count))
+    return CheckedSplit(split, learned, outputs, (x, y, weight), scored, (*kind, x.shape[1:]))
 
 
-def arrays_of(blocks: list[Block], shared: Any, rows_weights: Any) -> Any:
-    """(arrays for the program, folds as (training, judged) indices)."""
-    if blocks[0].judged is None:
-        x, like, folds = shared[1], blocks[0].train[1], []
-        y = np.zeros((len(x), *like.shape[1:]), like.dtype)
-        for block in blocks:
-            training = block.view.training[rows_weights[block.view.training] > 0]
-            y[training] = block.train[1]  # the same in every fold: their classes are
-            folds.append((training, block.view.judged))
-        return {"x": x, "y": y, "weight": rows_weights}, folds
+def program_arrays(splits: list[CheckedSplit], shared: SharedRows | None) -> Any:
+    """Returns (arrays for the program, folds as (training, scored) row indices)."""
+    if splits[0].scored is None:
+        assert shared is not None
+        return _shared_arrays(splits, shared)
     parts: list[Any] = []
     folds, start = [], 0
-    for block in blocks:
-        n, m = len(block.train[0]), len(block.judged[0])
+    for checked in splits:
+        n, m = len(checked.training[0]), len(checked.scored[0])
         folds.append((start + np.arange(n), start + n + np.arange(m)))
-        parts += [block.train, block.judged]
+        parts += [checked.training, checked.scored]
         start += n + m
     names = ("x", "y", "weight")
     return {name: np.concatenate([p[i] for p in parts]) for i, name in enumerate(names)}, folds
+
+
+def _shared_arrays(splits: list[CheckedSplit], shared: SharedRows) -> Any:
+    like = splits[0].training[1]
+    y = np.zeros((len(shared.x), *like.shape[1:]), like.dtype)
+    folds = []
+    for checked in splits:
+        training = checked.split.training
+        training = training[shared.weight[training] > 0]
+        y[training] = checked.training[1]  # the same in every fold, since their classes are
+        folds.append((training, checked.split.scored))
+    return {"x": shared.x, "y": y, "weight": shared.weight}, folds

@@ -1,1 +1,1 @@
-"""How estimators are trained: as learners of vtune's, over folds padded to fixed sizes."""
+"""Trains scikit-learn's estimators as vtune learners, on folds of any sizes."""

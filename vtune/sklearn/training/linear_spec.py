@@ -1,4 +1,4 @@
-"""Linear models as specs: one step solves one."""
+"""Linear models as specs: their learner solves one to the optimum in one step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from vtune.hparams import Hparams
 from vtune.learner.protocol import Learner
-from vtune.sklearn.training.proximal_gradient import half_squared, log_loss, solve
+from vtune.sklearn.training.proximal_gradient import Problem, half_squared, log_loss, solve
 from vtune.types import Array, Batch, Key, PyTree
 
 
@@ -19,71 +19,71 @@ class LinearSpec:
     """A penalised linear model; it reads the numbers l1, l2, max_iter and tol.
 
     Attributes:
-      labels: whether it is of classes, by the log loss, or of numbers, by half the squared error.
-      outputs: scores a row: 1 for two classes. intercept: whether there are any.
-      mean: whether the penalties are of the mean loss and not of its sum.
+      classifier: whether targets are classes (log loss) or numbers (half the squared error).
+      outputs: scores per row: 1 for two classes. intercept: whether there are intercepts.
+      mean: whether the penalties are added to the mean loss, not to its sum.
     """
 
-    labels: bool
+    classifier: bool
     outputs: int
     intercept: bool
     mean: bool
-    whole: bool = True
-    double: bool = True
+    full_batch: bool = True
+    float64: bool = True
 
     @property
     def learner(self) -> Learner:
+        """The learner of one such model, the same object for equal specs."""
         return _learner(self)
 
 
 @functools.lru_cache(maxsize=64)
 def _learner(spec: LinearSpec) -> Learner:
-    loss: Any = log_loss if spec.labels else half_squared
+    loss: Any = log_loss if spec.classifier else half_squared
 
     def init(key: Key, h: Hparams, batch: Batch) -> PyTree:
-        features, kind = batch["x"].shape[1], batch["x"].dtype
+        features, dtype = batch["x"].shape[1], batch["x"].dtype
         return {
-            "coef": jnp.zeros((features, spec.outputs), kind),
-            "intercept": jnp.zeros(spec.outputs, kind),
+            "coef": jnp.zeros((features, spec.outputs), dtype),
+            "intercept": jnp.zeros(spec.outputs, dtype),
             "n_iter": jnp.zeros((), jnp.int32),
         }
 
     def step(key: Key, h: Hparams, state: PyTree, batch: Batch) -> Any:
         weight, y = batch["weight"], batch["y"]
         scale = jnp.sum(weight) if spec.mean else 1.0
-        centre, reach = (0.0, 1.0) if spec.labels else _span(y, weight, spec.intercept)
-        found = solve(
+        shift, unit = (0.0, 1.0) if spec.classifier else _scaling(y, weight, spec.intercept)
+        problem = Problem(
             loss,
             batch["x"],
-            y if spec.labels else (y - centre) / reach,
+            y if spec.classifier else (y - shift) / unit,
             weight,
-            h["l1"] * scale / reach,
+            h["l1"] * scale / unit,
             h["l2"] * scale,
-            intercept=spec.intercept,
-            max_iter=h["max_iter"],
-            tol=h["tol"],
-            start=(state["coef"] / reach, (state["intercept"] - centre) / reach),
+            spec.intercept,
         )
-        coef, intercept = found.coef * reach, found.intercept * reach + centre
-        return {"coef": coef, "intercept": intercept, "n_iter": found.n_iter}, {}
+        start = (state["coef"] / unit, (state["intercept"] - shift) / unit)
+        solution = solve(problem, start, max_iter=h["max_iter"], tol=h["tol"])
+        coef, intercept = solution.coef * unit, solution.intercept * unit + shift
+        return {"coef": coef, "intercept": intercept, "n_iter": solution.n_iter}, {}
 
     def predict(h: Hparams, state: PyTree, batch: Batch) -> Array:
         return batch["x"] @ state["coef"] + state["intercept"][None]
 
     def judge(h: Hparams, outputs: Array, batch: Batch, weight: Array) -> PyTree:
-        own = (batch["weight"] * weight).astype(outputs.dtype)
-        return {"loss": (jnp.sum(own * loss(outputs, batch["y"])), jnp.sum(own))}
+        weight = (batch["weight"] * weight).astype(outputs.dtype)
+        return {"loss": (jnp.sum(weight * loss(outputs, batch["y"])), jnp.sum(weight))}
 
     def load(h: Hparams, state: PyTree, variables: PyTree) -> PyTree:
         return {**state, "coef": variables["coef"], "intercept": variables["intercept"]}
 
-    unused: Any = None  # the learner of all specs measures and scores
+    unused: Any = None  # the learner of all specs (`spec.learner`) measures and scores
     return Learner(init, step, unused, unused, predict, load=load, judge=judge)
 
 
-def _span(y: Array, weight: Array, intercept: bool) -> tuple[Array, Array]:
-    """(centre, reach) of targets: by these they are brought to the order of 1."""
+def _scaling(y: Array, weight: Array, intercept: bool) -> tuple[Array, Array]:
+    """Returns (shift, unit), by which `(y - shift) / unit` are targets of the order of 1."""
     rows = weight[:, None]
-    centre = jnp.sum(rows * y) / (jnp.sum(weight) * y.shape[1]) if intercept else jnp.zeros(())
-    reach = jnp.max(jnp.where(rows > 0, jnp.abs(y - centre), 0.0))
-    return centre, jnp.where(reach > 0, reach, 1.0)
+    shift = jnp.sum(rows * y) / (jnp.sum(weight) * y.shape[1]) if intercept else jnp.zeros(())
+    unit = jnp.max(jnp.where(rows > 0, jnp.abs(y - shift), 0.0))
+    return shift, jnp.where(unit > 0, unit, 1.0)

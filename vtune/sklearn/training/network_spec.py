@@ -1,4 +1,4 @@
-"""Flax models as specs."""
+"""Flax models as specs: the default MLP, and the learner of a module, an optimizer and a loss."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 class MLP(nn.Module):
-    """What is trained where no module is given. Weights are drawn as by scikit-learn's MLPs
-    (Glorot and Bengio 2010, uniform), which takes less time to compile than a normal distribution.
+    """The module of an estimator that is given none.
+
+    Weights are drawn as in scikit-learn's MLPs (Glorot and Bengio 2010, uniform), which compiles
+    faster than a normal distribution.
 
     Attributes:
-      n_outputs: set by the estimator. width, depth: units of a hidden layer, and how many there
-        are. activation: a name. dropout: the rate after each hidden layer; it may be traced.
+      n_outputs: set by the estimator. width: units per hidden layer. depth: hidden layers.
+      activation: a name. dropout: the rate after each hidden layer; it may be traced.
     """
 
     n_outputs: int
@@ -44,7 +46,7 @@ class MLP(nn.Module):
     def __call__(self, x: Array, train: bool = False) -> Array:
         if self.activation not in ACTIVATIONS:
             raise ValueError(
-                f"module__activation={self.activation!r} is not one of {sorted(ACTIVATIONS)}"
+                f"module__activation={self.activation!r} must be one of {sorted(ACTIVATIONS)}"
             )
         dense = functools.partial(nn.Dense, kernel_init=nn.initializers.glorot_uniform())
         for _ in range(self.depth):
@@ -53,7 +55,7 @@ class MLP(nn.Module):
         return dense(self.n_outputs)(x)
 
 
-TRACED = ("dropout",)  # of the MLP's numbers, those that may enter the program as arrays
+TRACED = ("dropout",)  # the MLP's parameters that may be traced
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,12 @@ class NetworkSpec:
     """A Flax model, its optimizer and its loss.
 
     Attributes:
-      module: a class, a function that returns a module, or a module. module_params: for the first
-        two. optimizer: (learning rate, **parameters) -> an Optax optimizer.
-      module_numbers, optimizer_numbers: names of parameters that are traced, "lr" aside.
-      labels: whether it is of classes, by cross-entropy, or of numbers, by the squared error.
-      outputs: how many.
+      module: a class, a function that returns a module, or a module.
+      module_params: arguments of the class or function that are not traced.
+      optimizer: (learning rate, **parameters) -> an Optax optimizer.
+      module_numbers, optimizer_numbers: names of the traced parameters besides "lr".
+      classifier: whether targets are classes (cross-entropy) or numbers (squared error).
+      outputs: classes, or targets per row.
     """
 
     module: Static
@@ -74,17 +77,18 @@ class NetworkSpec:
     optimizer_params: Static
     module_numbers: tuple[str, ...]
     optimizer_numbers: tuple[str, ...]
-    labels: bool
+    classifier: bool
     outputs: int
-    whole: bool = False
-    double: bool = False
+    full_batch: bool = False
+    float64: bool = False
 
     @property
     def learner(self) -> Learner:
+        """The learner of one such model, the same object for equal specs."""
         return _learner(self)
 
-    def made(self, h: Any) -> nn.Module:
-        """The module, its traced parameters read from h."""
+    def make_module(self, h: Any) -> nn.Module:
+        """Returns the module, with its traced parameters read from h."""
         module = self.module.value
         if isinstance(module, nn.Module):
             return module
@@ -103,38 +107,41 @@ def _learner(spec: NetworkSpec) -> Learner:
         return spec.optimizer(h["lr"], **params)
 
     def loss(outputs: Array, batch: Batch, h: Hparams) -> tuple[Array, Array]:
-        made = _shaped(outputs, spec.outputs)
-        if spec.labels:
-            one_hot = jax.nn.one_hot(batch["y"], spec.outputs, dtype=made.dtype)
-            values = optax.softmax_cross_entropy(made, one_hot)  # no gather, no scatter
+        outputs = _two_axes(outputs, spec.outputs)
+        if spec.classifier:
+            one_hot = jax.nn.one_hot(batch["y"], spec.outputs, dtype=outputs.dtype)
+            values = optax.softmax_cross_entropy(outputs, one_hot)  # no gather, no scatter
         else:
-            values = jnp.mean((made - batch["y"]) ** 2, axis=1)
+            values = jnp.mean((outputs - batch["y"]) ** 2, axis=1)
         return values, batch["weight"].astype(values.dtype)
 
-    made = flax_learner(spec.made, optimizer=optimizer, loss=loss)
-    plain = made.predict
+    learner = flax_learner(spec.make_module, optimizer=optimizer, loss=loss)
 
     def predict(h: Hparams, state: Any, batch: Batch) -> Array:
-        assert plain is not None
-        return _shaped(plain(h, state, batch), spec.outputs)
+        assert learner.predict is not None
+        return _two_axes(learner.predict(h, state, batch), spec.outputs)
 
-    return made._replace(predict=predict)
+    return learner._replace(predict=predict)
 
 
-def _shaped(outputs: Any, wanted: int) -> Array:
-    """[rows, outputs]."""
+def _two_axes(outputs: Any, count: int) -> Array:
+    """Returns a module's outputs as [rows, count].
+
+    Raises:
+      ValueError: the module returned something else.
+    """
     shape = getattr(outputs, "shape", None)
-    if shape is None or len(shape) not in (1, 2) or (shape[1] if len(shape) == 2 else 1) != wanted:
-        seen = type(outputs).__name__ if shape is None else list(shape)
+    if shape is None or len(shape) not in (1, 2) or (shape[1] if len(shape) == 2 else 1) != count:
+        got = type(outputs).__name__ if shape is None else list(shape)
         raise ValueError(
-            f"the module returned {seen}, not [rows, {wanted}]; give it a field n_outputs, which "
+            f"the module returned {got}, not [rows, {count}]; give it a field n_outputs, which "
             "is filled in, or set its width yourself"
         )
-    return outputs.reshape(-1, wanted)
+    return outputs.reshape(-1, count)
 
 
 def accepted(module: Any) -> set[str]:
-    """The parameters that a module's class, or a function that makes one, takes."""
+    """Returns the names of the parameters that a module's class or factory function takes."""
     if isinstance(module, nn.Module):
         return set()
     if dataclasses.is_dataclass(module):
@@ -145,17 +152,17 @@ def accepted(module: Any) -> set[str]:
 
 
 def optimizer_named(optimizer: Any) -> Callable[..., Any]:
-    """An optimizer of Optax by its name, or the function as it is.
+    """Returns Optax's optimizer of that name; a function is returned as it is.
 
     Raises:
-      ValueError: no such optimizer.
+      ValueError: Optax has no such optimizer.
     """
     if callable(optimizer):
         return optimizer
-    found = getattr(optax, optimizer, None) if isinstance(optimizer, str) else None
-    if not callable(found) or "learning_rate" not in inspect.signature(found).parameters:
+    function = getattr(optax, optimizer, None) if isinstance(optimizer, str) else None
+    if not callable(function) or "learning_rate" not in inspect.signature(function).parameters:
         raise ValueError(
-            f'optimizer={optimizer!r} is no optimizer of Optax; write "adam", "adamw", "sgd", or a '
-            "function such as optax.adamw"
+            f"optimizer={optimizer!r} must be the name of an Optax optimizer or a function; write "
+            '"adam", "adamw", "sgd" or optax.adamw'
         )
-    return found
+    return function

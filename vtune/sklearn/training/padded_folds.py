@@ -1,7 +1,7 @@
-"""Folds padded to fixed capacities. Their true sizes are program arguments, so one executable
-serves any folds that fit.
+"""Folds padded to fixed capacities.
 
-A fold without training rows is empty. Nothing is trained there, and its scores mean nothing.
+Their true sizes are program arguments, so one executable serves any folds that fit. A fold without
+training rows is empty: nothing is trained there, and its scores mean nothing.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ RowIndices = Sequence[np.ndarray]  # by fold
 class PaddedFolds(Folds):
     """Folds of any sizes up to a capacity.
 
-    Make one with `padded_folds`. Rounds begin with an epoch.
+    Make one with `padded_folds`. A round is one or more whole epochs.
 
     Attributes:
-      train_sizes, valid_sizes: [folds] int32, 0 where a fold is empty.
+      train_sizes, valid_sizes: [folds] int32, 0 for an empty fold.
       smallest: int32, the training rows of the smallest fold that is not empty.
     """
 
@@ -44,61 +44,61 @@ class PaddedFolds(Folds):
 
     @property
     def folds(self) -> int:
-        """Capacity: how many folds fit, empty ones included."""
+        """The capacity for folds, empty ones included."""
         return self.train.shape[0]
 
     @property
     def train_rows(self) -> int:
-        """Capacity: training rows of a fold at most."""
+        """The capacity for training rows per fold."""
         return self.train.shape[1]
 
     @property
     def valid_rows(self) -> int:
-        """Capacity: validation rows of a fold at most."""
+        """The capacity for validation rows per fold."""
         return self.valid.shape[1]
 
     @property
     def traced_sizes(self) -> Any:
-        """[folds] training rows of every fold, an argument of the program."""
+        """[folds] the training rows of every fold, a program argument."""
         return self.train_sizes
 
     def steps_per_epoch(self, batch_size: int) -> Any:
-        """Full batches in an epoch, as a traced integer."""
+        """Returns the full batches per epoch, as a traced integer."""
         return lax.div(self.smallest, jnp.int32(batch_size))
 
     def traced_lengths(self, batch_size: int, epochs: int) -> dict[str, np.int32]:
-        """`steps_per_epoch` and `total_steps` by the names that members read them under."""
+        """Returns the hyperparameters `steps_per_epoch` and `total_steps` of a member."""
         steps = np.int32(self.smallest // batch_size)
         return {"steps_per_epoch": steps, "total_steps": steps * np.int32(epochs)}
 
     def refilled(
         self, arrays: Mapping[str, np.ndarray], train: RowIndices, valid: RowIndices
     ) -> PaddedFolds | None:
-        """Other arrays and folds padded to the same capacities; None where they do not fit."""
-        own = {name: (a.shape[1:], a.dtype) for name, a in self.arrays.items()}
-        if own != {name: (a.shape[1:], a.dtype) for name, a in arrays.items()}:
+        """Returns other arrays and folds padded to the same capacities; None if they do not fit."""
+        if _row_types(arrays) != _row_types(self.arrays):
             return None
-        rows = {name: len(a) for name, a in self.arrays.items()}
-        room = (rows, self.folds, self.train_rows, self.valid_rows)
-        if any(
-            there < asked
-            for there, asked in (
-                *((rows[name], len(a)) for name, a in arrays.items()),
-                (self.folds, len(train)),
-                (self.train_rows, max(map(len, train))),
-                (self.valid_rows, max(map(len, valid))),
-            )
-        ):
+        rows = {name: len(array) for name, array in self.arrays.items()}
+        fits = (
+            all(len(array) <= rows[name] for name, array in arrays.items())
+            and len(train) <= self.folds
+            and max(map(len, train)) <= self.train_rows
+            and max(map(len, valid)) <= self.valid_rows
+        )
+        if not fits:
             return None
-        return _padded(arrays, train, valid, *room)
+        return _padded(arrays, train, valid, rows, self.folds, self.train_rows, self.valid_rows)
+
+
+def _row_types(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: (array.shape[1:], array.dtype) for name, array in arrays.items()}
 
 
 def padded_folds(
-    arrays: Mapping[str, np.ndarray], train: RowIndices, valid: RowIndices, most: int
+    arrays: Mapping[str, np.ndarray], train: RowIndices, valid: RowIndices, train_rows: int
 ) -> PaddedFolds:
-    """Pads folds of checked rows, with a capacity of `most` training rows a fold."""
+    """Pads folds of checked rows, with a capacity of `train_rows` training rows per fold."""
     rows = {name: len(array) for name, array in arrays.items()}
-    return _padded(arrays, train, valid, rows, len(train), most, max(map(len, valid)))
+    return _padded(arrays, train, valid, rows, len(train), train_rows, max(map(len, valid)))
 
 
 def _padded(
@@ -110,16 +110,17 @@ def _padded(
     train_rows: int,
     valid_rows: int,
 ) -> PaddedFolds:
-    """Fills everything up with zeros."""
+    """Pads arrays to `rows`, indices to [folds, train_rows] and [folds, valid_rows], with zeros."""
     sizes = [
         np.array([*map(len, part), *[0] * (folds - len(part))], np.int32) for part in (train, valid)
     ]
-    index = [np.zeros((folds, most), np.int32) for most in (train_rows, valid_rows)]
-    for whole, parts in zip(index, (train, valid), strict=True):
+    indices = [np.zeros((folds, capacity), np.int32) for capacity in (train_rows, valid_rows)]
+    for padded, parts in zip(indices, (train, valid), strict=True):
         for fold, part in enumerate(parts):
-            whole[fold, : len(part)] = part
-    held = {}
+            padded[fold, : len(part)] = part
+    on_device = {}
     for name, array in arrays.items():
-        empty = np.zeros((rows[name] - len(array), *array.shape[1:]), array.dtype)
-        held[name] = jax.device_put(np.append(array, empty, axis=0) if len(empty) else array)
-    return PaddedFolds(held, *index, *sizes, sizes[0][: len(train)].min())
+        padding = np.zeros((rows[name] - len(array), *array.shape[1:]), array.dtype)
+        longer = np.append(array, padding, axis=0) if len(padding) else array
+        on_device[name] = jax.device_put(longer)
+    return PaddedFolds(on_device, *indices, *sizes, sizes[0][: len(train)].min())

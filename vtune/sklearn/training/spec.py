@@ -1,8 +1,8 @@
-"""What an estimator trains, in vtune's words, and the one learner that runs them all.
+"""Estimators in vtune's terms: a spec, its numbers, and one learner that trains every spec.
 
-A spec is everything about an estimator that sets shapes or the program: it is a structural value of
-the space, so that settings which differ in numbers alone are one cohort. Since the learner is
-always the same object, a second fit with equal specs and shapes compiles nothing.
+A spec is everything about an estimator that sets shapes or the program. It is a structural value of
+the space, so settings that differ only in numbers are one cohort. The learner is always the same
+object, so a second fit with equal specs and shapes compiles nothing.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ from vtune.learner.protocol import Learner
 from vtune.types import Array, Batch, Key, PyTree
 from vtune.xla.ops.rewrite import rewrite_once
 
-OUTPUTS = "outputs"  # what the models' outputs are called in the history
+OUTPUTS = "outputs"  # the metric under which the history holds the models' outputs
 
 
 class Spec(Protocol):
-    """Hashable and compared by value.
+    """The structural part of an estimator; hashable, compared by value.
 
     Attributes:
-      learner: of one training; its `judge` gives totals whose "loss" is (sum, count).
-      whole: whether a step takes all training rows at once; rows of weight 0 may then be among
-        them, which make folds of unlike sizes alike.
-      double: whether it is trained in float64.
+      learner: trains one such model; its `judge` returns totals whose "loss" is (sum, count).
+      full_batch: whether a step takes all training rows at once. Rows of weight 0 may then pad
+        folds to one size.
+      float64: whether the model is trained in float64.
     """
 
     @property
     def learner(self) -> Learner: ...
     @property
-    def whole(self) -> bool: ...
+    def full_batch(self) -> bool: ...
     @property
-    def double(self) -> bool: ...
+    def float64(self) -> bool: ...
 
 
 class Setting(NamedTuple):
-    """One estimator with its parameters, ready for the program.
+    """The parameters of one estimator, as the program takes them.
 
     Attributes:
       spec: the structural part. numbers: the traced part, by name.
-      epochs, batch_size: None for a spec that takes all rows at once. seed: of weights and rows.
+      epochs: how many. batch_size: None for a full-batch spec. seed: for weights and row order.
     """
 
-    spec: Any
+    spec: Spec
     numbers: dict[str, float]
     epochs: int
     batch_size: int | None
@@ -57,9 +57,9 @@ class Setting(NamedTuple):
 
 
 class Tracked(NamedTuple):
-    """A network's state and what it has come through: steps, and the mean loss of each epoch."""
+    """A network's state with its training so far: steps, and the mean loss of every epoch."""
 
-    own: PyTree
+    state: PyTree
     steps: Array
     losses: Array
 
@@ -74,7 +74,7 @@ def _step(key: Key, h: Hparams, state: PyTree, batch: Batch) -> Any:
 
 def _tracked_init(key: Key, h: Hparams, batch: Batch) -> PyTree:
     state = _init(key, h, batch)
-    if h["spec"].whole:
+    if h["spec"].full_batch:
         return state
     return Tracked(state, jnp.zeros((), jnp.int32), jnp.zeros(h["epochs"]))
 
@@ -82,20 +82,20 @@ def _tracked_init(key: Key, h: Hparams, batch: Batch) -> PyTree:
 def _tracked_step(key: Key, h: Hparams, state: PyTree, batch: Batch) -> Any:
     if not isinstance(state, Tracked):
         return _step(key, h, state, batch)
-    own, metrics = _step(key, h, state.own, batch)
-    a_epoch = h["steps_per_epoch"]
-    now = jnp.arange(h["epochs"]) == quotient(state.steps, a_epoch)
-    losses = jnp.where(now, state.losses + metrics["loss"] / a_epoch, state.losses)
-    return Tracked(own, state.steps + 1, losses.astype(state.losses.dtype)), {}
+    after, metrics = _step(key, h, state.state, batch)
+    steps_per_epoch = h["steps_per_epoch"]
+    now = jnp.arange(h["epochs"]) == quotient(state.steps, steps_per_epoch)
+    losses = jnp.where(now, state.losses + metrics["loss"] / steps_per_epoch, state.losses)
+    return Tracked(after, state.steps + 1, losses.astype(state.losses.dtype)), {}
 
 
-def own_state(state: PyTree) -> PyTree:
-    """What an estimator keeps of it."""
-    return state.own if isinstance(state, Tracked) else state
+def untracked(state: PyTree) -> PyTree:
+    """Returns the state of the spec's learner, which an estimator keeps."""
+    return state.state if isinstance(state, Tracked) else state
 
 
 def _predict(h: Hparams, state: PyTree, batch: Batch) -> Array:
-    return h["spec"].learner.predict(h, own_state(state), batch)
+    return h["spec"].learner.predict(h, untracked(state), batch)
 
 
 def _load(h: Hparams, state: PyTree, variables: PyTree) -> PyTree:
@@ -103,32 +103,32 @@ def _load(h: Hparams, state: PyTree, variables: PyTree) -> PyTree:
 
 
 def _variables(state: PyTree) -> PyTree:
-    own = own_state(state)
-    return {"params": own.params, **own.other} if isinstance(own, NetState) else own
+    state = untracked(state)
+    return {"params": state.params, **state.other} if isinstance(state, NetState) else state
 
 
 @functools.cache
-def learner(together: bool) -> Learner:
-    """The learner of all specs.
+def learner(search: bool) -> Learner:
+    """Returns the learner that trains every spec.
 
     Args:
-      together: for a search: the outputs for the validation rows are recorded, [rows, outputs],
-        and networks keep track of the losses of their epochs.
+      search: whether it trains the candidates of a search. If so, the outputs for the validation
+        rows are recorded, [rows, outputs], and networks keep the losses of their epochs.
     """
 
     def measure(key: Key, h: Hparams, state: PyTree, batch: Batch, weight: Array) -> PyTree:
-        own = h["spec"].learner
-        made = rewrite_once(functools.partial(own.predict, h))(own_state(state), batch)
-        if together:  # scores are made of the outputs, on the host
-            return {"loss": jnp.zeros(()), OUTPUTS: vt.metrics.PerRow(made)}
-        return {"loss": own.judge(h, made, batch, weight)["loss"]}
+        model = h["spec"].learner
+        outputs = rewrite_once(functools.partial(model.predict, h))(untracked(state), batch)
+        if search:  # scikit-learn's scorers take the outputs, on the host
+            return {"loss": jnp.zeros(()), OUTPUTS: vt.metrics.PerRow(outputs)}
+        return {"loss": model.judge(h, outputs, batch, weight)["loss"]}
 
     def score(totals: PyTree) -> dict[str, Array]:
-        if together:
+        if search:
             return {"loss": totals["loss"], OUTPUTS: totals[OUTPUTS].value}
         value, count = totals["loss"]
-        # Rows that weigh nothing have no loss; a score must be finite all the same.
+        # Rows of weight 0 have no loss, but the score must be finite.
         return {"loss": value / jnp.where(count > 0, count, 1)}
 
-    init, step = (_tracked_init, _tracked_step) if together else (_init, _step)
+    init, step = (_tracked_init, _tracked_step) if search else (_init, _step)
     return Learner(init, step, measure, score, _predict, _variables, load=_load)

@@ -1,4 +1,4 @@
-"""Settings of estimators trained together, as one vtune sweep."""
+"""Trains settings of estimators together, as one vtune sweep."""
 
 from __future__ import annotations
 
@@ -13,33 +13,35 @@ import numpy as np
 import vtune as vt
 from vtune.data.folds import unchecked
 from vtune.engine.layout import resolve_layout
+from vtune.learner.protocol import Learner
 from vtune.results.sweep import Sweep
 from vtune.runtime.compile import build
 from vtune.runtime.execute import execute
 from vtune.sklearn.training.padded_folds import PaddedFolds, padded_folds
-from vtune.sklearn.training.spec import Setting, learner, own_state
+from vtune.sklearn.training.spec import Setting, learner, untracked
 from vtune.tuning.arguments import TuneArguments
 from vtune.tuning.duration import with_traced_lengths
 from vtune.tuning.launch import run_prepared
 from vtune.tuning.prepare import Prepared, prepare
 
-Pairs = Sequence[tuple[np.ndarray, np.ndarray]]  # by fold the rows it trains on, and is judged on
-# Room is made for as many times the rows that folds train on; more is not worth compiling once.
-ROOM = {False: 1.5, True: 1.35}  # by spec.whole, where every step takes what fills up, too
+Pairs = Sequence[tuple[np.ndarray, np.ndarray]]  # per fold (training rows, rows to predict)
+# Folds are padded up to this multiple of their training rows, by spec.full_batch (whose steps take
+# the padding, too). More padding costs more than compiling another program for the refit.
+PADDING = {False: 1.5, True: 1.35}
 
 
-class Together(NamedTuple):
-    """Settings that were trained together on folds, and what their program was."""
+class TrainedTogether(NamedTuple):
+    """The sweep of settings that were trained together on folds, and its program."""
 
     sweep: Sweep
     prepared: Prepared
 
     def state(self, member: int, fold: int) -> Any:
-        """The state of one training, on the host."""
-        return own_state(self._state(member, fold))
+        """Returns the state of one training, on the host."""
+        return untracked(self._state(member, fold))
 
     def failure(self, member: int, fold: int) -> str:
-        """How one that failed did."""
+        """Returns how a training that failed did so, such as "diverged in epoch 3"."""
         return _failure(self._state(member, fold))
 
     def _state(self, member: int, fold: int) -> Any:
@@ -50,8 +52,8 @@ class Fitted(NamedTuple):
     """One setting trained on all rows.
 
     Attributes:
-      state: on the host. losses: [epochs] the mean training loss of each; None where there is no
-        such thing. failed: what happened to it, or None.
+      state: on the host. losses: [epochs] the mean training losses; None for a full-batch spec.
+      failed: how the training failed, or None.
     """
 
     state: Any
@@ -60,23 +62,24 @@ class Fitted(NamedTuple):
 
 
 def train(
-    settings: Sequence[Setting], arrays: dict[str, np.ndarray], folds: Pairs, rows: int
-) -> Together:
+    settings: Sequence[Setting], arrays: dict[str, np.ndarray], folds: Pairs, refit_rows: int
+) -> TrainedTogether:
     """Trains settings with the same number of epochs and the same seed, each on every fold.
 
-    The outputs for the rows that a fold is judged on are in the history, [rounds, members, folds,
-    1, rows, outputs].
+    The outputs for the rows that a fold predicts are in the history, [rounds, members, folds, 1,
+    rows, outputs].
 
     Args:
-      arrays: x, y and weight, [rows, ...] each. rows: that the best is to be trained on after it;
-        there will be room for them, unless they are many more.
+      arrays: x, y and weight, all [rows, ...]. refit_rows: how many rows the best setting will be
+        trained on afterwards. Folds are padded to as many, unless that takes too much padding.
     """
+    full_batch, float64 = settings[0].spec.full_batch, settings[0].spec.float64
     largest = max(len(training) for training, _ in folds)
-    limit = ROOM[settings[0].spec.whole] * largest
-    roomy = one_by_one() and largest <= rows <= limit
-    with precision(settings[0].spec.double):
-        prepared = _prepared(settings, arrays, folds, together=True, most=rows if roomy else None)
-        return Together(run_prepared(prepared, False), prepared)
+    pads = trains_in_turn() and largest <= refit_rows <= PADDING[full_batch] * largest
+    with precision(float64):
+        capacity = refit_rows if pads else None
+        prepared = _prepared(settings, arrays, folds, search=True, capacity=capacity)
+        return TrainedTogether(run_prepared(prepared, False), prepared)
 
 
 def fit(setting: Setting, arrays: dict[str, np.ndarray], start: Any, progress: bool) -> Fitted:
@@ -85,7 +88,7 @@ def fit(setting: Setting, arrays: dict[str, np.ndarray], start: Any, progress: b
     Args:
       start: variables to start from, or None.
     """
-    with precision(setting.spec.double):
+    with precision(setting.spec.float64):
         sweep = run_prepared(_prepared([setting], arrays, _all_rows(arrays), start), progress)
         state = jax.tree.map(lambda leaf: np.asarray(leaf)[0, 0], sweep[0].state)
     losses = sweep.history.get("train/loss")
@@ -93,45 +96,62 @@ def fit(setting: Setting, arrays: dict[str, np.ndarray], start: Any, progress: b
     return Fitted(state, None if losses is None else losses[:, 0], failed)
 
 
-def fit_again(
-    together: Together, member: int, setting: Setting, arrays: dict[str, np.ndarray]
+def refit(
+    together: TrainedTogether, member: int, setting: Setting, arrays: dict[str, np.ndarray]
 ) -> Fitted | None:
-    """Trains a setting on all rows by the program that trained it as one of many, which is not
-    compiled again: in its place it is alone, in the first fold.
+    """Trains a setting on all rows by the program that trained it as a candidate.
+
+    Nothing is compiled: the member keeps its slot, alone, in the first fold.
 
     Returns:
-      What `fit` returns, from the same first weights and batches; None where that program cannot.
+      What `fit` returns, from the same first weights and batches; None if that program cannot.
     """
     plan, _, cohorts, arguments = together.prepared
-    (number,) = (i for i, own in enumerate(cohorts) if member in own.id)
-    own, slot = plan.cohorts[number], list(cohorts[number].id).index(member)
-    assert own.batch_size is not None
-    folds = _all_rows(arrays)
-    if not isinstance(arguments.data, PaddedFolds) or len(arrays["x"]) > arguments.data.train_rows:
-        return None
-    with precision(setting.spec.double):
-        if setting.spec.whole:
-            arrays, folds = _filled(arrays, folds, own.batch_size)
-        data = arguments.data.refilled(_held(arrays), *zip(*folds, strict=True))
-        if data is None or _rows_a_step(setting, len(folds[0][0])) != own.batch_size:
+    (number,) = (i for i, cohort in enumerate(cohorts) if member in cohort.id)
+    slot = list(cohorts[number].id).index(member)
+    with precision(setting.spec.float64):
+        data = _refit_data(arguments.data, setting, arrays, plan.cohorts[number].batch_size)
+        if data is None:
             return None
         alone = tuple(
             with_traced_lengths(
                 cohort._replace(id=np.where(cohort.id == member, 0, -1).astype(np.int32)),
-                data.traced_lengths(a_plan.batch_size or 1, setting.epochs),
+                data.traced_lengths(cohort_plan.batch_size or 1, setting.epochs),
             )
-            for cohort, a_plan in zip(cohorts, plan.cohorts, strict=True)
+            for cohort, cohort_plan in zip(cohorts, plan.cohorts, strict=True)
         )
         arguments = arguments._replace(seed=np.uint32(setting.seed), data=data)
         population = execute(plan, alone, arguments).carry[number].population
         # Copies: a view would keep all members' weights.
         state = jax.tree.map(lambda leaf: np.array(np.asarray(leaf)[slot, 0]), population.state)
+    return _refitted(plan.learner, state)
+
+
+def _refit_data(
+    folds: Any, setting: Setting, arrays: dict[str, np.ndarray], batch_size: int | None
+) -> PaddedFolds | None:
+    """Returns all rows as the one fold of a search's padded folds; None if they do not fit."""
+    assert batch_size is not None
+    if not isinstance(folds, PaddedFolds) or len(arrays["x"]) > folds.train_rows:
+        return None
+    pairs = _all_rows(arrays)
+    if setting.spec.full_batch:
+        arrays, pairs = _zero_padded(arrays, pairs, batch_size)
+    if _step_rows(setting, len(pairs[0][0])) != batch_size:
+        return None
+    return folds.refilled(_canonical(arrays), *zip(*pairs, strict=True))
+
+
+def _refitted(learner: Learner, state: Any) -> Fitted:
+    """Returns a refit, judged by its last state.
+
+    The program's own record of divergence is not used: the empty folds make it meaningless.
+    """
+    assert learner.variables is not None
     losses = getattr(state, "losses", None)
-    # The empty places of its slot are nobody's, so what the program says of the member is not read.
-    assert plan.learner.variables is not None
-    seen = [*jax.tree.leaves(plan.learner.variables(state)), *([] if losses is None else [losses])]
+    seen = [*jax.tree.leaves(learner.variables(state)), *([] if losses is None else [losses])]
     healthy = all(np.isfinite(np.asarray(leaf, np.float64)).all() for leaf in seen)
-    return Fitted(own_state(state), losses, None if healthy else _failure(state))
+    return Fitted(untracked(state), losses, None if healthy else _failure(state))
 
 
 def _failure(state: Any) -> str:
@@ -139,25 +159,25 @@ def _failure(state: Any) -> str:
     return "diverged" + ("" if finite.all() else f" in epoch {int(finite.argmin())}")
 
 
-def one_by_one() -> bool:
-    """Whether members are trained one after the other, so that an empty place costs nothing."""
+def trains_in_turn() -> bool:
+    """Whether members are trained one after the other, so that empty slots cost nothing."""
     return resolve_layout(None, 1).width == 1
 
 
 def _all_rows(arrays: dict[str, np.ndarray]) -> Pairs:
-    """One fold that trains on all rows. A score is not asked for; the first row makes one."""
+    """Returns one fold that trains on all rows, and scores the first, since it must score some."""
     return [(np.arange(len(arrays["x"])), np.zeros(1, np.int64))]
 
 
 def compile_ahead(setting: Setting, arrays: dict[str, np.ndarray]) -> threading.Thread:
-    """Compiles what `fit(setting, arrays)` will run, beside other work.
+    """Compiles the program of `fit(setting, arrays)` in a thread.
 
     Returns:
-      The thread, to be joined before that. Whatever goes wrong is left for `fit` to say.
+      The thread, to be joined before `fit`. Errors are ignored: `fit` raises them again.
     """
 
     def work() -> None:
-        with contextlib.suppress(Exception), precision(setting.spec.double):
+        with contextlib.suppress(Exception), precision(setting.spec.float64):
             build(_prepared([setting], arrays, _all_rows(arrays)).plan)
 
     thread = threading.Thread(target=work, daemon=True)
@@ -171,33 +191,34 @@ def _prepared(
     folds: Pairs,
     start: Any = None,
     *,
-    together: bool = False,
-    most: int | None = None,
+    search: bool = False,
+    capacity: int | None = None,
 ) -> Prepared:
-    """The sweep, ready to run.
+    """Returns the sweep of settings on folds, ready to run.
 
     Args:
-      together: for a search; else the training loss of each epoch is recorded. most: the rows that
-        there is to be room for.
+      search: whether outputs are recorded, as for a search; else the training loss of each epoch.
+      capacity: training rows that the folds are padded to, or None.
     """
     first = settings[0]
-    if first.spec.whole:
-        arrays, folds = _filled(arrays, folds, most or max(len(own) for own, _ in folds))
-    training, judged = zip(*folds, strict=True)
+    if first.spec.full_batch:
+        rows = capacity or max(len(training) for training, _ in folds)
+        arrays, folds = _zero_padded(arrays, folds, rows)
+    training, predicted = zip(*folds, strict=True)
     data: Any = (
-        padded_folds(_held(arrays), training, judged, most)
-        if most is not None
-        else unchecked(_held(arrays), training, judged)
+        padded_folds(_canonical(arrays), training, predicted, capacity)
+        if capacity is not None
+        else unchecked(_canonical(arrays), training, predicted)
     )
-    parts, given = _space(settings, min(map(len, training)), together)
+    parts, given = _space(settings, min(map(len, training)), search)
     return prepare(
         TuneArguments(
-            learner=learner(together),
+            learner=learner(search),
             space=parts,
             data=data,
             search=vt.Given(given),
             epochs=first.epochs,
-            rounds=1 if together else first.epochs,
+            rounds=1 if search else first.epochs,
             batch_size=_batch_size,
             mode="min",
             seed=first.seed,
@@ -206,37 +227,38 @@ def _prepared(
     )
 
 
-def precision(double: bool) -> Any:
-    """float64 within, where it is asked for."""
-    return jax.enable_x64(True) if double else contextlib.nullcontext()
+def precision(float64: bool) -> Any:
+    """Returns a context in which JAX computes in float64, if asked for."""
+    return jax.enable_x64(True) if float64 else contextlib.nullcontext()
 
 
-def _held(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """In the types that the program takes."""
-    kinds = {name: jax.dtypes.canonicalize_dtype(a.dtype) for name, a in arrays.items()}
-    return {name: a.astype(kinds[name]) for name, a in arrays.items()}
+def _canonical(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns arrays in the types that JAX gives them."""
+    dtypes = {name: jax.dtypes.canonicalize_dtype(a.dtype) for name, a in arrays.items()}
+    return {name: a.astype(dtypes[name]) for name, a in arrays.items()}
 
 
 def _batch_size(h: Any) -> int:
     return h["batch_size"]
 
 
-def _rows_a_step(setting: Setting, rows: int) -> int:
+def _step_rows(setting: Setting, rows: int) -> int:
+    """Returns how many of a fold's training rows one step takes."""
     return rows if setting.batch_size is None else min(setting.batch_size, rows)
 
 
-def _space(settings: Sequence[Setting], rows: int, together: bool) -> tuple[list[dict], list[dict]]:
-    """A space with a part for each structure, and the settings as its members."""
-    kinds: dict[Any, list[dict[str, float]]] = {}
+def _space(settings: Sequence[Setting], rows: int, search: bool) -> tuple[list[dict], list[dict]]:
+    """Returns a space with one part per structure, and the settings as members of it."""
+    numbers_of: dict[Any, list[dict[str, float]]] = {}
     given = []
-    for own in settings:
-        structure = {"spec": own.spec, "batch_size": _rows_a_step(own, rows)}
-        if together and not own.spec.whole:
-            structure["epochs"] = own.epochs
-        kinds.setdefault(tuple(structure.items()), []).append(own.numbers)
-        given.append({**structure, **own.numbers})
+    for setting in settings:
+        structure = {"spec": setting.spec, "batch_size": _step_rows(setting, rows)}
+        if search and not setting.spec.full_batch:
+            structure["epochs"] = setting.epochs
+        numbers_of.setdefault(tuple(structure.items()), []).append(setting.numbers)
+        given.append({**structure, **setting.numbers})
     parts = []
-    for structure, numbers in kinds.items():
+    for structure, numbers in numbers_of.items():
         values = {name: [float(n[name]) for n in numbers] for name in numbers[0]}
         ranges = {
             # Wider than needed: bounds are rounded inward.
@@ -247,13 +269,16 @@ def _space(settings: Sequence[Setting], rows: int, together: bool) -> tuple[list
     return parts, given
 
 
-def _filled(
-    arrays: dict[str, np.ndarray], folds: Pairs, most: int
+def _zero_padded(
+    arrays: dict[str, np.ndarray], folds: Pairs, train_rows: int
 ) -> tuple[dict[str, np.ndarray], Pairs]:
-    """Folds that all train on `most` rows: those they lack are of zeros and weigh nothing."""
-    rows = len(arrays["x"])
-    if all(len(training) == most for training, _ in folds):
+    """Returns arrays and folds that all train on `train_rows` rows, padded by a row of weight 0."""
+    zero_row = len(arrays["x"])
+    if all(len(training) == train_rows for training, _ in folds):
         return arrays, folds
     longer = {name: np.append(a, np.zeros_like(a[:1]), axis=0) for name, a in arrays.items()}
-    fill = lambda part: np.append(part, np.full(most - len(part), rows, part.dtype))
-    return longer, [(fill(np.asarray(training)), judged) for training, judged in folds]
+
+    def fill(rows: np.ndarray) -> np.ndarray:
+        return np.append(rows, np.full(train_rows - len(rows), zero_row, rows.dtype))
+
+    return longer, [(fill(np.asarray(training)), predicted) for training, predicted in folds]

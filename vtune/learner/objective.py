@@ -1,0 +1,132 @@
+"""What one batch gives: its loss, penalty and metrics, and the batch after augmentation.
+
+Pure functions of one member's outputs or weights and of one batch; every call of a user's function
+is noted on the error if it fails, and what it returns is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vtune.hparams import Hparams
+from vtune.learner.contracts import calling, check_pairs, per_example
+from vtune.learner.parts import Parts
+from vtune.metrics import Metric, expand
+from vtune.metrics.totals import is_rows
+from vtune.rng.keys import augment_key
+from vtune.types import Array, Batch, Key, Outputs, PyTree, Totals, Weight
+from vtune.xla.ops.rewrite import rewrite
+
+
+def loss_totals(
+    parts: Parts, outputs: Outputs, batch: Batch, h: Hparams, weight: Weight
+) -> tuple[Array, Array]:
+    """Returns (weighted sum of the loss, sum of the weights) of a batch; the ratio is its mean.
+
+    Args:
+      weight: [batch] 0 on padding.
+    """
+    if parts.batch_loss is not None:
+        return _batch_loss_totals(parts.batch_loss, outputs, batch, h, weight)
+    rows = weight.shape[0]
+    with calling("loss", outputs=outputs, batch=batch):
+        result = parts.loss(outputs, batch, h)
+    values, weights = per_example(result, rows)
+    check_pairs(lambda o, b: parts.loss(o, b, h), outputs, batch, values, rows)
+    weights = weights * expand(weight, weights).astype(weights.dtype)
+    return jnp.sum(jnp.where(weights != 0, values * weights, 0.0)), jnp.sum(weights)
+
+
+def _batch_loss_totals(
+    batch_loss: Callable[..., Any], outputs: Outputs, batch: Batch, h: Hparams, weight: Weight
+) -> tuple[Array, Array]:
+    """Returns the totals of a loss of the whole batch, (0, 0) for a batch with padding.
+
+    Such a loss cannot leave rows out.
+    """
+    with calling("batch_loss", outputs=outputs, batch=batch):
+        value = jnp.asarray(batch_loss(outputs, batch, h))
+    if value.shape != ():
+        raise ValueError(
+            f"batch_loss returned shape {list(value.shape)}, not one value for the whole "
+            "batch; a loss per example goes into loss="
+        )
+    full = jnp.where(jnp.all(weight > 0), jnp.sum(weight), 0.0).astype(value.dtype)
+    return jnp.where(full > 0, value * full, 0.0), full
+
+
+def penalised(parts: Parts, value: Array, params: PyTree, h: Hparams) -> Array:
+    """Adds the penalty of the weights, if there is one, to a training loss."""
+    if parts.penalty is None:
+        return value
+    with calling("penalty", params=params):
+        penalty = parts.penalty(params, h)
+    if jnp.shape(penalty) != ():
+        raise ValueError(
+            f"penalty returned shape {list(jnp.shape(penalty))}, not a scalar; sum it up"
+        )
+    return value + penalty
+
+
+def metric_totals(
+    argument: str, metrics: Mapping[str, Metric], outputs: Outputs, batch: Batch, weight: Weight
+) -> dict[str, Totals]:
+    """Returns the totals of every metric for one batch, by name.
+
+    Args:
+      argument: `metrics` or `train_metrics`, for what is noted on an error.
+    """
+    totals = {}
+    for name, metric in metrics.items():
+        with calling(f"{argument}[{name!r}].measure", outputs=outputs, batch=batch, weight=weight):
+            totals[name] = metric.measure(outputs, batch, weight)
+    return totals
+
+
+def check_summable(totals: Mapping[str, Totals]) -> None:
+    """Raises TypeError for metrics of training batches that keep every row apart."""
+    for name, total in totals.items():
+        if any(map(is_rows, jax.tree.leaves(total, is_leaf=is_rows))):
+            raise TypeError(
+                f"train_metrics[{name!r}] needs every row at once, but training sums batch by "
+                "batch; record it on the validation rows: metrics={...}"
+            )
+
+
+def augmented(parts: Parts, key: Key, h: Hparams, batch: Batch) -> Batch:
+    """Returns the batch as `augment` changes it in one training step of one member."""
+    if parts.augment is None:
+        return batch
+    change = lambda key, batch: parts.augment(key, batch, h)
+    with calling("augment", batch=batch):
+        changed = rewrite(change, parts.rewrite)(augment_key(key), batch)
+    if not isinstance(changed, Mapping) or not set(batch) <= set(changed):
+        got = sorted(changed) if isinstance(changed, Mapping) else type(changed).__name__
+        raise TypeError(
+            f"augment returned {got}; return the whole batch, a dict with {sorted(batch)}: "
+            '{**batch, "x": changed}'
+        )
+    return dict(changed)
+
+
+def transformation(parts: Parts, h: Hparams) -> optax.GradientTransformationExtraArgs:
+    """Returns a member's Optax transformation, whose update takes extra arguments.
+
+    Raises:
+      TypeError: `optimizer` returned something else.
+    """
+    with calling("optimizer", h=list(h)):
+        made = parts.optimizer(h)
+    if isinstance(made, optax.MultiSteps):
+        made = made.gradient_transformation()
+    if not isinstance(made, optax.GradientTransformation):
+        raise TypeError(
+            f"optimizer returned {type(made).__name__}, not an optax.GradientTransformation; "
+            'write optimizer=lambda h: optax.adam(h["lr"])'
+        )
+    return optax.with_extra_args_support(made)

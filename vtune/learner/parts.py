@@ -1,0 +1,91 @@
+"""What the user gives besides the model, such as the optimizer and the loss, and its checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import optax
+
+from vtune.learner.contracts import check_call
+from vtune.metrics import Metric
+from vtune.xla.ops.rewrite import check_form
+
+# The functions among the parts, and the names of the arguments that they are called with.
+ARGUMENTS = {
+    "optimizer": "h",
+    "loss": "outputs, batch, h",
+    "batch_loss": "outputs, batch, h",
+    "penalty": "params, h",
+    "augment": "key, batch, h",
+    "eval_params": "opt_state, params",
+}
+
+
+class Parts(NamedTuple):
+    """The arguments of `vt.flax_learner` that do not depend on the kind of model; see there."""
+
+    optimizer: Any
+    loss: Any = None
+    metrics: Any = None
+    train_metrics: Any = None
+    penalty: Any = None
+    batch_loss: Any = None
+    augment: Any = None
+    eval_params: Any = None
+    rewrite: str = "auto"
+
+
+def checked(parts: Parts) -> Parts:
+    """Returns the parts with their metrics as dicts.
+
+    Raises:
+      TypeError, ValueError: a part is of the wrong kind, or takes other arguments.
+    """
+    metrics = _named_metrics("metrics", parts.metrics)
+    train_metrics = _named_metrics("train_metrics", parts.train_metrics)
+    _check_functions(parts)
+    check_form(parts.rewrite)
+    return parts._replace(metrics=metrics, train_metrics=train_metrics)
+
+
+def _named_metrics(argument: str, metrics: Any) -> dict[str, Metric]:
+    if not isinstance(metrics, Mapping | None):
+        raise TypeError(
+            f"{argument} must be a dict of metrics by name, got {metrics!r}; write "
+            f'{argument}={{"accuracy": vt.metrics.accuracy}}'
+        )
+    for name, metric in (metrics or {}).items():
+        if not (hasattr(metric, "measure") and hasattr(metric, "score")):
+            raise TypeError(
+                f"{argument}[{name!r}] must be a metric, got {metric!r}; take one of vt.metrics or "
+                "write vt.metrics.Metric(measure, score)"
+            )
+        if name == "loss" or name.startswith("train/"):
+            raise ValueError(
+                f"{argument}: the name {name!r} is reserved for what vtune records itself; choose "
+                "another"
+            )
+    return dict(metrics or {})
+
+
+def _check_functions(parts: Parts) -> None:
+    if isinstance(parts.optimizer, optax.GradientTransformation) or not callable(parts.optimizer):
+        raise TypeError(
+            "optimizer must be a function of the hyperparameters, got "
+            f'{type(parts.optimizer).__name__}; write optimizer=lambda h: optax.adam(h["lr"])'
+        )
+    if (parts.loss is None) == (parts.batch_loss is None):
+        given = "neither" if parts.loss is None else "both"
+        raise ValueError(
+            "give either loss= (a value per example) or batch_loss= (one value per batch), got "
+            f"{given}"
+        )
+    for name, arguments in ARGUMENTS.items():
+        part = getattr(parts, name)
+        if part is not None and not callable(part):
+            raise TypeError(
+                f"{name} must be a function, got {part!r}; write {name}=lambda {arguments}: ..."
+            )
+        if part is not None:
+            check_call(name, part, arguments)
