@@ -1,6 +1,7 @@
 """Saving and loading: the same results back, or a clear error and nothing written."""
 
 import json
+from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -81,6 +82,33 @@ def test_a_sweep_comes_back_whole(sweep, tmp_path):
     assert vt.load(tmp_path / "again", learner).best.hparams == sweep.best.hparams
 
 
+class Net(nn.Module):
+    act: object
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(2)(self.act(nn.Dense(4)(x)))
+
+
+def test_a_sweep_saved_by_version_0_1_0_loads():
+    """A refined sweep on scaled data, with a choice that is a function."""
+    learner = vt.flax_learner(
+        lambda h: Net(h["act"]),
+        optimizer=lambda h: optax.adam(h["lr"]),
+        loss=xent,
+        metrics={"accuracy": vt.metrics.accuracy},
+    )
+    sweep = vt.load(Path(__file__).parent / "data" / "sweep_0_1_0", learner)
+    assert sweep.best.index == 1
+    assert sweep.best.hparams == {"lr": pytest.approx(0.035313796), "act": nn.tanh}
+    assert sweep.best.score == pytest.approx(0.9)
+    np.testing.assert_allclose(sweep.scores, [0.8, *[0.9] * 7], rtol=1e-6)
+    assert sweep.history["accuracy"].shape == (4, 8)
+    x = np.random.default_rng(0).normal(3, 2, (40, 3)).astype(np.float32)
+    expected = [[-0.5577948, 0.8711601], [0.0078318, 0.2805411], [-0.9247365, 1.5797341]]
+    np.testing.assert_allclose(sweep.predict(x[:3]), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_states_with_keys_and_no_data_come_back(tmp_path):
     learner = vt.Learner(
         init=lambda key, h, batch: {"x": jnp.ones(2, jnp.bfloat16), "key": key},
@@ -115,8 +143,6 @@ def test_overwriting_keeps_other_files_and_survives_failure(sweep, tmp_path, mon
     (run / "figure.png").write_text("mine")
     sweep.save(run, overwrite=True)
     assert (run / "figure.png").read_text() == "mine"
-
-    from pathlib import Path
 
     rename = Path.rename
 
