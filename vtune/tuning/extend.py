@@ -48,15 +48,15 @@ def extend(
       sweep: what `vt.tune`, `vt.extend` or `vt.load` returned; it is not changed.
       epochs, steps: how much longer every member trains; one of the two.
       rounds: how often members are scored in these epochs or steps; one an epoch when left out.
-      refiner: what is decided between the new rounds, from their first on, without a memory of the
-        past. When left out, the sweep's refiner goes on and remembers.
+      refiner: decides between the new rounds, as in a sweep that begins with them. When left out,
+        the refiner of the sweep goes on, with what it remembers.
       eval_batch_size, layout: as for `vt.tune`; as before when left out. A loaded sweep is laid
         out as `vt.tune` would without `layout=`.
-      data: the data that the sweep was trained on. A loaded sweep needs them; others hold them.
+      data: the data that the sweep was trained on; only a loaded sweep needs them.
       progress: a live bar; when left out, where the error stream is a terminal.
 
     Returns:
-      A new `Sweep` whose history holds the rounds of before and the new ones.
+      A new `Sweep`; its history holds all rounds, the earlier ones and the new ones.
 
     Raises:
       TypeError, ValueError: on whatever cannot work, before anything is compiled: a sweep with
@@ -100,7 +100,7 @@ def _prepare(
     eval_batch_size: Any,
     layout: Any,
 ) -> tuple[Prepared, Past]:
-    """The plan of all rounds, those of before and the new ones, and what the sweep was before."""
+    """The plan of all rounds, earlier and new ones, and what the sweep was before the new ones."""
     _check_extendable(trained)
     data = _checked_data(trained, data)
     next_refiner, remembers = _next_refiner(trained, refiner)
@@ -158,7 +158,7 @@ def _check_extendable(trained: Trained) -> None:
 
 
 def _checked_data(trained: Trained, given: Any) -> Data | None:
-    """The data to train on: the sweep's, or those given, which must be like them."""
+    """The data to train on: the sweep's, or those given, which must be like the sweep's."""
     if given is not None and not isinstance(given, Data):
         raise TypeError(
             f"extend: data must be a vt.Data, got {type(given).__name__}; give the data that the "
@@ -180,7 +180,7 @@ def _is_shrunk(trained: Trained) -> bool:
 
 
 def _next_refiner(trained: Trained, given: Any) -> tuple[Refiner, bool]:
-    """The refiner of the new rounds, and whether it remembers those of before."""
+    """The refiner of the new rounds, and whether it remembers the earlier ones."""
     shrunk = _is_shrunk(trained)
     if given is not None:
         check_is_refiner(given)

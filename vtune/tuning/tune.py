@@ -75,7 +75,7 @@ def tune(
       progress: a live bar; when left out, where the error stream is a terminal.
 
     Returns:
-      A `Sweep`.
+      A `Sweep`; `vt.extend` trains it further.
 
     Raises:
       TypeError, ValueError: on whatever cannot work, before anything is compiled.
