@@ -196,7 +196,7 @@ def test_saving_never_replaces_what_is_not_ours(sweep, tmp_path, kind):
         target.mkdir()
         keep = target / "thesis.txt"
     keep.write_text("years")
-    with pytest.raises(ValueError, match="is no saved sweep; choose another folder"):
+    with pytest.raises(ValueError, match="is not a saved sweep; choose another folder"):
         sweep.save(target, overwrite=True)
     assert keep.read_text() == "years"
 
@@ -216,7 +216,7 @@ def test_missing_and_foreign_folders_are_named(tmp_path):
     learner = mlp_learner()
     with pytest.raises(FileNotFoundError, match="no such folder"):
         vt.load(tmp_path / "nowhere", learner)
-    with pytest.raises(ValueError, match=r"is no saved sweep: it has no manifest\.json"):
+    with pytest.raises(ValueError, match=r"is not a saved sweep: it has no manifest\.json"):
         vt.load(tmp_path, learner)
     (tmp_path / "manifest.json").write_text('{"name": "other"}')
     with pytest.raises(ValueError, match=r"manifest\.json is of something else"):
@@ -267,7 +267,7 @@ def lose_weights(run):
         (damage_manifest, "damaged, manifest.json does not parse"),
         (lose_entry, r"damaged, manifest.json is not what was saved"),
         (change_entry, r"damaged, manifest.json is not what was saved"),
-        (newer, "saved by a newer vtune; upgrade"),
+        (newer, "saved by a newer vtune; upgrade vtune"),
         (cut_arrays, r"damaged \("),
         (change_arrays, "damaged, the arrays are not what was saved"),
         (lose_weights, r"damaged \("),
@@ -285,7 +285,7 @@ def test_another_learner_is_named(tmp_path):
     sweep = vt.tune(mlp_learner(), LR, DATA, search=vt.Random(2), epochs=1, batch_size=16)
     sweep.save(tmp_path / "run")
     wider = vt.flax_learner(MLP(width=9), optimizer=lambda h: optax.sgd(h["lr"]), loss=xent)
-    with pytest.raises(ValueError, match=r"is of another learner: .* needs shape \[2, "):
+    with pytest.raises(ValueError, match=r"does not fit this learner: .* needs shape \[2, "):
         vt.load(tmp_path / "run", wider)
-    with pytest.raises(ValueError, match="is of another learner"):
+    with pytest.raises(ValueError, match="give a learner made like the one that was trained"):
         vt.load(tmp_path / "run", quadratic())

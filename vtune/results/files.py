@@ -89,7 +89,10 @@ def read(path: str | os.PathLike, learner: Learner) -> Trained:
             for number in range(len(cohorts))
         )
     except StateMismatchError as error:
-        raise ValueError(f"{folder} is of another learner: {error}") from None
+        raise ValueError(
+            f"{folder} does not fit this learner: {error}; give a learner made like the one that "
+            "was trained"
+        ) from None
     return Trained(
         plan=plan,
         space=space,
@@ -122,7 +125,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
         return
     empty = target.is_dir() and not any(target.iterdir())
     if not empty and not (target.is_dir() and is_saved_sweep(target)):
-        raise RunExistsError(f"{target} is there and is no saved sweep; choose another folder")
+        raise RunExistsError(f"{target} exists and is not a saved sweep; choose another folder")
     if not empty and not overwrite:
         raise RunExistsError(
             f"{target} holds a saved sweep already; give overwrite=True or another folder"
@@ -219,8 +222,8 @@ def _plan(manifest: dict[str, Any], learner: Learner, cohorts: tuple[Cohort, ...
 
 def _lost_metric(metrics: Any) -> Any:
     raise ValueError(
-        "the sweep's metric= was a function, which its file does not hold: a member cannot be run "
-        "again from it; run the sweep again, or have the function among the learner's metrics"
+        "the sweep's metric= was a function, which its file does not hold, so its members cannot "
+        "be trained; run the sweep again with the function among the learner's metrics"
     )
 
 

@@ -100,9 +100,11 @@ def join(
         parents[: plan.past] = past.records.parents
     # Early stopping never reorders slots, so `ends` can be stored by the first round's members.
     held = Ends(*np.zeros((3, len(ids)), np.int32))
-    for cohort, first, own in zip(plan.cohorts, columns, carry, strict=True):
-        for whole, part in zip(held, ends(plan, cohort, own.population, rounds), strict=True):
-            whole[first] = part
+    for cohort, first, left in zip(plan.cohorts, columns, carry, strict=True):
+        for by_member, by_slot in zip(
+            held, ends(plan, cohort, left.population, rounds), strict=True
+        ):
+            by_member[first] = by_slot
     lived = np.sum(parents >= 0, axis=0)  # a dropped member's weights end where it was dropped
     return Records(
         _history(plan, [record.metrics for record in records], moves, shape, past),

@@ -103,15 +103,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     file = folder / "manifest.json"
     if not file.is_file():
-        raise ValueError(f"{folder} is no saved sweep: it has no manifest.json")
+        raise ValueError(
+            f"{folder} is not a saved sweep: it has no manifest.json; give a folder that "
+            "sweep.save wrote"
+        )
     try:
         manifest = json.loads(file.read_text())
     except ValueError as error:
         raise ValueError(f"{folder}: damaged, manifest.json does not parse ({error})") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ValueError(f"{folder} is no saved sweep: manifest.json is of something else")
+        raise ValueError(f"{folder} is not a saved sweep: its manifest.json is of something else")
     if manifest.get("version", 0) > VERSION:
-        raise ValueError(f"{folder} was saved by a newer vtune; upgrade to read it")
+        raise ValueError(f"{folder} was saved by a newer vtune; upgrade vtune to read it")
     if manifest.get("version", 0) < VERSION:
         raise ValueError(f"{folder} was saved by an older vtune; run the sweep again")
     sums = manifest.get("checksums")

@@ -29,10 +29,10 @@ class Sweep:
     """A trained population, its history and its settings.
 
     Attributes:
-      history: metric by name, `[rounds, members, ...]`; NaN from the round a member diverged
-        in, or after the one it was dropped after. Of several folds or seeds it is the mean, and
-        `history["<name>/splits"]` has each, `[rounds, members, folds, seeds, ...]`. Metrics of
-        the training steps are under `train/<name>`, the round's mean.
+      history: metric by name, `[rounds, members, ...]`; NaN from the round in which a member
+        diverged, and in the rounds after it was dropped. With several folds or seeds it is the
+        mean, and `history["<name>/splits"]` holds all values, `[rounds, members, folds, seeds,
+        ...]`. Metrics of the training steps are under `train/<name>`, as means over the round.
       settings: traced hyperparameters by name, `[rounds, members]`, as trained with in each round.
       parents: `[rounds, members]`, the member whose weights a member continued; -1 once dropped.
       metric_name, mode: what members are compared by ("score" where `metric=` is a function).
@@ -216,7 +216,8 @@ class Sweep:
         The data are not written. `vt.load(path, learner)` reads it again.
 
         Raises:
-          FileExistsError (a ValueError too): something is there and overwrite is not given.
+          FileExistsError (a ValueError too): the folder holds a saved sweep and overwrite is not
+            given, or it holds something else.
         """
         write(self.trained, path, overwrite)
 
