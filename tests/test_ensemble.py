@@ -146,7 +146,7 @@ def test_a_loaded_sweep_is_given_its_data(sweep, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("most", 3), r"ensemble: 'most' is no kind; write ensemble\(5\) or"),
+        (("most", 3), r"ensemble: kind='most' must be one of .* write ensemble\(5\) or"),
         (("greedy",), r"k=None must be a whole number"),
         ((0,), r"k=0 must be a whole number, 1 or more"),
         ((11,), r"11 members asked for, 10 have a finite score"),

@@ -1,6 +1,7 @@
 """Saving and loading: the same results back, or a clear error and nothing written."""
 
 import json
+from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -81,6 +82,33 @@ def test_a_sweep_comes_back_whole(sweep, tmp_path):
     assert vt.load(tmp_path / "again", learner).best.hparams == sweep.best.hparams
 
 
+class Net(nn.Module):
+    act: object
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(2)(self.act(nn.Dense(4)(x)))
+
+
+def test_a_sweep_saved_by_version_0_1_0_loads():
+    """A refined sweep on scaled data, with a choice that is a function."""
+    learner = vt.flax_learner(
+        lambda h: Net(h["act"]),
+        optimizer=lambda h: optax.adam(h["lr"]),
+        loss=xent,
+        metrics={"accuracy": vt.metrics.accuracy},
+    )
+    sweep = vt.load(Path(__file__).parent / "data" / "sweep_0_1_0", learner)
+    assert sweep.best.index == 1
+    assert sweep.best.hparams == {"lr": pytest.approx(0.035313796), "act": nn.tanh}
+    assert sweep.best.score == pytest.approx(0.9)
+    np.testing.assert_allclose(sweep.scores, [0.8, *[0.9] * 7], rtol=1e-6)
+    assert sweep.history["accuracy"].shape == (4, 8)
+    x = np.random.default_rng(0).normal(3, 2, (40, 3)).astype(np.float32)
+    expected = [[-0.5575948, 0.8711601], [0.0078318, 0.2805411], [-0.9247365, 1.5797341]]
+    np.testing.assert_allclose(sweep.predict(x[:3]), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_states_with_keys_and_no_data_come_back(tmp_path):
     learner = vt.Learner(
         init=lambda key, h, batch: {"x": jnp.ones(2, jnp.bfloat16), "key": key},
@@ -115,8 +143,6 @@ def test_overwriting_keeps_other_files_and_survives_failure(sweep, tmp_path, mon
     (run / "figure.png").write_text("mine")
     sweep.save(run, overwrite=True)
     assert (run / "figure.png").read_text() == "mine"
-
-    from pathlib import Path
 
     rename = Path.rename
 
@@ -170,7 +196,7 @@ def test_saving_never_replaces_what_is_not_ours(sweep, tmp_path, kind):
         target.mkdir()
         keep = target / "thesis.txt"
     keep.write_text("years")
-    with pytest.raises(ValueError, match="is no saved sweep; choose another folder"):
+    with pytest.raises(ValueError, match="is not a saved sweep; choose another folder"):
         sweep.save(target, overwrite=True)
     assert keep.read_text() == "years"
 
@@ -190,7 +216,7 @@ def test_missing_and_foreign_folders_are_named(tmp_path):
     learner = mlp_learner()
     with pytest.raises(FileNotFoundError, match="no such folder"):
         vt.load(tmp_path / "nowhere", learner)
-    with pytest.raises(ValueError, match=r"is no saved sweep: it has no manifest\.json"):
+    with pytest.raises(ValueError, match=r"is not a saved sweep: it has no manifest\.json"):
         vt.load(tmp_path, learner)
     (tmp_path / "manifest.json").write_text('{"name": "other"}')
     with pytest.raises(ValueError, match=r"manifest\.json is of something else"):
@@ -241,7 +267,7 @@ def lose_weights(run):
         (damage_manifest, "damaged, manifest.json does not parse"),
         (lose_entry, r"damaged, manifest.json is not what was saved"),
         (change_entry, r"damaged, manifest.json is not what was saved"),
-        (newer, "saved by a newer vtune; upgrade"),
+        (newer, "saved by a newer vtune; upgrade vtune"),
         (cut_arrays, r"damaged \("),
         (change_arrays, "damaged, the arrays are not what was saved"),
         (lose_weights, r"damaged \("),
@@ -259,7 +285,7 @@ def test_another_learner_is_named(tmp_path):
     sweep = vt.tune(mlp_learner(), LR, DATA, search=vt.Random(2), epochs=1, batch_size=16)
     sweep.save(tmp_path / "run")
     wider = vt.flax_learner(MLP(width=9), optimizer=lambda h: optax.sgd(h["lr"]), loss=xent)
-    with pytest.raises(ValueError, match=r"is of another learner: .* needs shape \[2, "):
+    with pytest.raises(ValueError, match=r"does not fit this learner: .* needs shape \[2, "):
         vt.load(tmp_path / "run", wider)
-    with pytest.raises(ValueError, match="is of another learner"):
+    with pytest.raises(ValueError, match="give a learner made like the one that was trained"):
         vt.load(tmp_path / "run", quadratic())

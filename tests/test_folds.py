@@ -249,7 +249,9 @@ def test_saved_and_loaded(tmp_path):
     assert loaded.predict(own["x"]).shape == (3, 2, 67, 3)
     again = loaded.rerun(1, data=data)
     assert largest_difference(again.variables, sweep[1].variables) < 1e-4
-    with pytest.raises(ValueError, match="other folds than those of the sweep"):
+    with pytest.raises(
+        ValueError, match="the data have 4 folds, the sweep was trained on data with 3"
+    ):
         loaded.rerun(1, data=vt.kfold(own, 4))
 
 
@@ -271,7 +273,7 @@ def test_predict_scales_by_each_fold():
 
 def test_an_ensemble_of_folds_is_refused():
     sweep = tune(mlp_learner(), LR, vt.kfold(arrays(), 3))
-    with pytest.raises(ValueError, match="several trainings each"):
+    with pytest.raises(ValueError, match="every member of this sweep is several trainings"):
         sweep.ensemble(2)
 
 

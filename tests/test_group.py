@@ -29,14 +29,14 @@ def tune(space, n=7, learner=None, **options):
 
 
 def products(sweep):
-    return len(re.findall(r" dot\(", build(sweep._plan).call.as_text()))
+    return len(re.findall(r" dot\(", build(sweep.trained.plan).call.as_text()))
 
 
 @pytest.mark.parametrize("layout", [None, "vmap", 3], ids=str)
 def test_parts_of_a_union_are_one_program_and_keep_to_themselves(layout):
     one = tune({"lr": LOW}, layout=layout)
     three = tune([{"lr": LOW}, {"lr": HIGH}, {"lr": LOW}], layout=layout)
-    assert [group.indices for group in groups(three._plan)] == [(0, 1, 2)]
+    assert [group.indices for group in groups(three.trained.plan)] == [(0, 1, 2)]
     assert products(three) == products(one)
     other = np.arange(7) % 3 == 1
     lr = three.settings["lr"]
@@ -56,9 +56,9 @@ def test_unlike_structure_and_shrinking_cohorts_stay_apart():
         lambda h: MLP(width=h["width"]), optimizer=lambda h: optax.sgd(h["lr"]), loss=xent
     )
     unlike = tune([widths, {**widths, "lr": HIGH}], n=8, learner=learner)
-    assert [group.indices for group in groups(unlike._plan)] == [(0, 2), (1, 3)]
+    assert [group.indices for group in groups(unlike.trained.plan)] == [(0, 2), (1, 3)]
     shrinking = tune([{"lr": LOW}, {"lr": HIGH}], n=8, refiner=vt.Halving(2))
-    assert [group.indices for group in groups(shrinking._plan)] == [(0,), (1,)]
+    assert [group.indices for group in groups(shrinking.trained.plan)] == [(0,), (1,)]
 
 
 def test_a_union_is_refined_as_its_parts_are():
@@ -68,8 +68,8 @@ def test_a_union_is_refined_as_its_parts_are():
     parts = lambda one, other: [{"lr": LOW, "note": one}, {"lr": HIGH, "note": other}]
     together = tune(parts("a", "a"), n=6, learner=learner)
     apart = tune(parts("a", "b"), n=6, learner=learner)
-    assert len(groups(together._plan)) == 1
-    assert len(groups(apart._plan)) == 2
+    assert len(groups(together.trained.plan)) == 1
+    assert len(groups(apart.trained.plan)) == 2
     np.testing.assert_array_equal(together.parents, apart.parents)
     np.testing.assert_array_equal(together.settings["lr"], apart.settings["lr"])
     np.testing.assert_allclose(together.history["loss"], apart.history["loss"], rtol=1e-5)

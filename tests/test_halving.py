@@ -172,7 +172,7 @@ def test_what_is_left_of_the_dropped(tmp_path):
     assert (table["status"] == "dropped after round 0").sum() == 6
     assert (table["status"] == "completed").sum() == 4
     np.testing.assert_array_equal(
-        table["loss"], [sweep.history["loss"][sweep._lived[i] - 1, i] for i in range(10)]
+        table["loss"], [sweep.history["loss"][sweep.trained.lived[i] - 1, i] for i in range(10)]
     )
     assert table["loss"].notna().all()
     ranking = sweep.ranking
@@ -188,7 +188,7 @@ def test_what_is_left_of_the_dropped(tmp_path):
     again = sweep.rerun(index)
     assert again.status == "dropped after round 0"
     assert float(again.score) == pytest.approx(dropped.score, rel=1e-5)
-    assert again._sweep.history["loss"].shape == (1, 1)
+    assert again.trained.records.history["loss"].shape == (1, 1)
 
     sweep.save(tmp_path / "run")
     back = vt.load(tmp_path / "run", learner)
@@ -280,7 +280,7 @@ def test_hyperband_draws_its_own_settings_and_compiles_once(compilations):
     assert sweep.n_resources_ == [1, 3, 9]
     # bracket by bracket, slots 0 to 8, 9 to 13, 14 to 16
     loss = (1 - np.asarray(sweep.settings["lr"][0], np.float64)) ** 2
-    lived = sweep._lived
+    lived = sweep.trained.lived
     order = np.argsort(loss[:9])
     assert lived[:9][order].tolist() == [9, 3, 3, 1, 1, 1, 1, 1, 1]
     assert lived[9:14][np.argsort(loss[9:14])].tolist() == [9, 3, 3, 3, 3]

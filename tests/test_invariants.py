@@ -77,9 +77,9 @@ def test_many_segments_are_one_compilation_and_the_same_bits(compilations, monke
     assert again.count == 0
     assert same(few, many)
 
-    plan = few._plan
+    plan = few.trained.plan
     built = execute.build(plan)
-    cohorts = few._cohorts
+    cohorts = few.trained.cohorts
     arguments = Arguments(
         np.uint32(0),
         tuple(program_space(c.combination.traced) for c in cohorts),
@@ -275,7 +275,7 @@ def test_rows_are_gathered_once_and_data_are_arguments(layout):
     members, features = 5, 37  # 37 marks whatever comes from the data
     data = blobs(rows=80, features=features)
     sweep = tune(mlp_learner(), LR, data, n=members, layout=layout)
-    plan = sweep._plan
+    plan = sweep.trained.plan
     arguments = compile._shapes(plan)
     carry = execute.build(plan).carry
     number = jax.ShapeDtypeStruct((), np.int32)
@@ -300,7 +300,7 @@ def test_the_program_holds_no_constant_of_the_data():
 
     data = blobs(rows=4000, features=50)
     sweep = tune(mlp_learner(), LR, data, n=2, epochs=1)
-    call = execute.build(sweep._plan).call
+    call = execute.build(sweep.trained.plan).call
     assert not [
         line for line in call.as_text().splitlines() if "[4000,50]" in line and "constant(" in line
     ]

@@ -67,7 +67,7 @@ sweep = vt.tune(
     batch_size=4096, layout=vt.Layout("fit", memory=limit),
 )
 peak = status("VmHWM") - began[0]
-program = vtune.runtime.execute.build(sweep._plan)
+program = vtune.runtime.execute.build(sweep.trained.plan)
 print(json.dumps({
     "compiled": len(compiled), "peak": peak, "predicted": program.bytes, "width": program.width,
     "loss": sweep.history["loss"].tolist(), "lr": sweep.settings["lr"].tolist(),
@@ -124,7 +124,7 @@ def heavy(refiner=None, chunk=1, memory=None, members=8):
 
 def test_what_a_refiner_moves_is_part_of_the_prediction():
     state = 8 * 2**22  # bytes
-    moved = build(heavy(vt.PBT())._plan).bytes
+    moved = build(heavy(vt.PBT()).trained.plan).bytes
     assert moved >= 2 * state  # where it lies, and where it goes
 
 
@@ -159,7 +159,7 @@ def test_predicted_and_used_bytes_are_in_the_log(caplog):
     with caplog.at_level(logging.INFO, "vtune"):
         sweep = heavy(memory=2**30)
     said = [record.getMessage() for record in caplog.records]
-    predicted = shown(build(sweep._plan).bytes)
+    predicted = shown(build(sweep.trained.plan).bytes)
     assert any(
         f"memory predicted: {predicted}, limit 1.0 GiB; 1 members side by side" in line
         for line in said

@@ -94,7 +94,7 @@ def test_bounds_reach_the_refiner_rounded_inward():
         steps=2,
         rounds=2,
     )
-    last = np.float64(np.asarray(sweep._populations[0].hparams["lr"]))
+    last = np.float64(np.asarray(sweep.trained.populations[0].hparams["lr"]))
     assert last.max() <= 0.3
     assert last.max() == pytest.approx(0.3)
 
@@ -114,7 +114,7 @@ def test_what_a_refiner_returns_is_brought_into_the_space():
     sweep = vt.tune(learner, space, search=vt.Random(4), refiner=Wild(), steps=3, rounds=3)
     for member in sweep:
         assert member.hparams == {"lr": pytest.approx(0.3), "k": 5, "c": 2.0}
-    held = sweep._populations[0].hparams
+    held = sweep.trained.populations[0].hparams
     assert np.float64(held["lr"]).max() <= 0.3
     assert set(np.asarray(held["c"]).tolist()) == {2.0}
 

@@ -204,8 +204,8 @@ def test_rows_gathered_in_pieces_change_no_member(x64, monkeypatch):
     for steps_at_once in (1, 2):
         monkeypatch.setattr(plan, "GATHER_BYTES", steps_at_once * BATCH * row_bytes)
         sweep, data = run_case(case, 3, steps=9)
-        cohort = sweep._plan.cohorts[0]
-        assert cohort.stride(sweep._plan.rounds, row_bytes).chunk <= steps_at_once
+        cohort = sweep.trained.plan.cohorts[0]
+        assert cohort.stride(sweep.trained.plan.rounds, row_bytes).chunk <= steps_at_once
         variables, _, _ = solo_case(case, sweep, data, 1, steps=9)
         assert largest_difference(sweep[1].variables, variables) < 1e-9
 

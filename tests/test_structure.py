@@ -90,7 +90,7 @@ def test_members_of_any_structure_equal_solo_runs(x64):
     space = {**SPACE, "width": 4, "batch_size": vt.Categorical([8, 12])}
     space["optimizer"] = vt.Categorical(["sgd", "adam"])
     sweep = tune(space, data, 32)
-    assert len(sweep._plan.cohorts) == 16
+    assert len(sweep.trained.plan.cohorts) == 16
     for index in (0, 7, 13, 22, 29, 30):
         member = sweep[index]
         h = member.hparams
@@ -139,10 +139,10 @@ def test_cohorts_share_shuffles_gathers_and_draws():
     """What is the same for several cohorts is compiled once: the shuffle of a batch size, the
     weights' draws of a shape."""
     count = lambda text, what: len(re.findall(rf"\b{what}\(", text))
-    text = lambda sweep: build(sweep._plan).call.as_text()
+    text = lambda sweep: build(sweep.trained.plan).call.as_text()
     single = text(tune({**FEW, "optimizer": "sgd"}, blobs(), 4))
     mixed = tune({**SPACE, "depth": 1, "activation": "relu"}, blobs(), 12)
-    found = groups(mixed._plan)
+    found = groups(mixed.trained.plan)
     assert len(found) == 12
     assert sorted(map(len, lanes(found))) == [6, 6]
     assert count(text(mixed), "sort") == 2 * count(single, "sort")
@@ -207,7 +207,7 @@ def test_one_compilation_and_equal_epochs(compilations):
     with compilations() as second:
         tune(space, data, 8, seed=1)
     assert (first.count, second.count) == (1, 0)
-    steps = {c.batch_size: c.steps for c in sweep._plan.cohorts}
+    steps = {c.batch_size: c.steps for c in sweep.trained.plan.cohorts}
     assert steps == {8: 2 * (75 // 8), 12: 2 * (75 // 12)}
 
 

@@ -47,7 +47,7 @@ def test_members_keep_their_order(sweep):
     assert list(sweep[0].hparams) == ["lr", "width", "note"]
     assert isinstance(sweep[0].hparams["lr"], float)
     assert sweep[-1].index == 6
-    with pytest.raises(IndexError, match="member 7 of 7"):
+    with pytest.raises(IndexError, match="no member 7: the sweep has 7"):
         sweep[7]
 
 
@@ -87,7 +87,7 @@ def test_predict_takes_arrays_dicts_and_members(sweep):
     np.testing.assert_allclose(one, best[:1], atol=1e-6)
     with pytest.raises(ValueError, match="'x' holds 1 NaN"):
         sweep.predict(np.where(np.arange(6) == 2, np.nan, x[:1]))
-    with pytest.raises(ValueError, match="arrays need rows"):
+    with pytest.raises(ValueError, match="all arrays must have the same number of rows"):
         sweep.predict({"x": x[:0]})
     with pytest.raises(ValueError, match=r"'x' has shape \[6\]; in training a row was \[6\]"):
         sweep.predict(x[0])

@@ -14,7 +14,7 @@ from vtune.xla import rewrite
 from vtune.refine import PBT, MFPBT, PB2, Halving, Hyperband
 from vtune.refine import Refinement, Refiner, Rung
 from vtune.engine import Layout, use_all_cores
-from vtune.tuning import replay, tune
+from vtune.tuning import extend, replay, tune
 from vtune.results import Ensemble, Member, Schedule, Sweep, load
 
 __version__ = "0.1.0"
@@ -53,6 +53,7 @@ __all__ = [
     "augment",
     "averaged",
     "class_weights",
+    "extend",
     "flax_learner",
     "from_splits",
     "holdout",

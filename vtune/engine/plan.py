@@ -141,6 +141,11 @@ class Plan:
     past: int = 0
     anew: bool = False
 
+    @property
+    def sign(self) -> float:
+        """1 where a higher metric is better, else -1; scores are the metric times it."""
+        return 1.0 if self.mode == "max" else -1.0
+
 
 def describe(tree: PyTree) -> Any:
     """A pytree's structure, shapes and types, hashable."""

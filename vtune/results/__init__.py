@@ -1,13 +1,13 @@
 """What a sweep leaves, on the host: members, history, table, files, ensembles, reruns.
 
-`trained` is the plain record that all of it reads; `Sweep` is a thin face over it. May import:
-`runtime` and what is below it. Knows nothing of how a user's arguments are checked (`tuning`).
+`trained` is the plain record that every other file reads; `Sweep` is a thin face over it. May
+import: `runtime` and what is below it. Knows nothing of how a user's arguments are checked
+(`tuning`).
 """
 
 from vtune.results.schedule import Schedule
 from vtune.results.member import Member
 from vtune.results.ensemble import Ensemble
-from vtune.results.sweep import Sweep
-from vtune.results.files import load
+from vtune.results.sweep import Sweep, load
 
 __all__ = ["Ensemble", "Member", "Schedule", "Sweep", "load"]

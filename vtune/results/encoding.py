@@ -19,7 +19,14 @@ _DISTRIBUTIONS: dict[str, Any] = {
 
 
 def encode(name: str, value: Any) -> Any:
-    """A value of the space as JSON: plain ones as they are, the others tagged."""
+    """Returns a value of the space as JSON: plain values as they are, the others tagged.
+
+    Args:
+      name: of the hyperparameter, for the message.
+
+    Raises:
+      ValueError: a value that cannot be written, such as a lambda.
+    """
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):
@@ -33,10 +40,11 @@ def encode(name: str, value: Any) -> Any:
         return {"kind": type(value).__name__, "items": items}
     if isinstance(value, dict) and all(isinstance(k, str) for k in value):
         return {"kind": "dict", "items": {k: encode(name, v) for k, v in value.items()}}
-    own = (getattr(value, "__module__", None), getattr(value, "__qualname__", None))
+    # Public modules come first: where a function is defined may change with its library's version.
+    defined = (getattr(value, "__module__", None), getattr(value, "__qualname__", None))
     short = getattr(value, "__name__", None)
-    for module, attribute in [*((module, short) for module in _PUBLIC), own]:
-        if module and attribute and _find(module, attribute) is value:
+    for module, attribute in [*((module, short) for module in _PUBLIC), defined]:
+        if module and attribute and _imported(module, attribute) is value:
             return {"kind": "import", "module": module, "name": attribute}
     raise ValueError(
         f"save: space[{name!r}] holds {value!r}, which no file can name; give the choices names "
@@ -45,6 +53,11 @@ def encode(name: str, value: Any) -> Any:
 
 
 def decode(value: Any) -> Any:
+    """Returns the value that `encode` wrote.
+
+    Raises:
+      ValueError: a function is no longer where it was.
+    """
     if not isinstance(value, dict):
         return value
     kind = value["kind"]
@@ -55,19 +68,23 @@ def decode(value: Any) -> Any:
         return items if kind == "list" else tuple(items)
     if kind == "dict":
         return {k: decode(v) for k, v in value["items"].items()}
-    found = _find(value["module"], value["name"])
-    if found is None:
-        raise ValueError(f"load: {value['module']}.{value['name']} is no longer there")
-    return found
+    function = _imported(value["module"], value["name"])
+    if function is None:
+        raise ValueError(
+            f"load: {value['module']} has no {value['name']} any more, which the saved space "
+            "names; install the versions that the sweep was saved with"
+        )
+    return function
 
 
-def _find(module: str, attribute: str) -> Any:
+def _imported(module: str, attribute: str) -> Any:
+    """What a module holds under a name; None where there is no such module or name."""
     if module == "__main__" or "<" in attribute:
         return None
     try:
-        found: Any = importlib.import_module(module)
+        value: Any = importlib.import_module(module)
         for part in attribute.split("."):
-            found = getattr(found, part)
+            value = getattr(value, part)
     except (ImportError, AttributeError):
         return None
-    return found
+    return value

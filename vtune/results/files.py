@@ -1,8 +1,8 @@
-"""Saving and loading a sweep: one folder, written whole or not at all.
+"""Saving and loading a sweep: one folder, written as a whole or not at all.
 
-manifest.json   settings, space, drawn values' places, checksums
+manifest.json   settings, space, names of the arrays, checksums
 arrays.npz      histories and drawn values
-weights/        every member's state, by orbax
+weights/        every member's state, by Orbax
 """
 
 from __future__ import annotations
@@ -15,56 +15,121 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from vtune.engine.layout import resolve_layout
-from vtune.engine.plan import CohortPlan, Plan, jax_config
-from vtune.engine.population import Population
-from vtune.engine.replicates import Replicates, axis
+from vtune.engine.plan import Plan, jax_config
+from vtune.engine.replicates import Replicates
 from vtune.learner.pretrained import nested, paths
 from vtune.learner.protocol import Learner
 from vtune.results.encoding import decode
 from vtune.results.history import Records
-from vtune.results.manifest import _cohort_plan, _is_run, _manifest, _read_manifest, _text_checksum
-from vtune.results.sweep import Sweep
-from vtune.results.trained import Timing
-from vtune.rng.keys import from_words, is_key, member_key
+from vtune.results.manifest import (
+    cohort_plan_of,
+    is_saved_sweep,
+    manifest_checksum,
+    manifest_of,
+    read_manifest,
+)
+from vtune.results.states import (
+    StateMismatchError,
+    members_left,
+    named_leaves,
+    restore_population,
+)
+from vtune.results.trained import Timing, Trained
 from vtune.search.base import Cohort
-from vtune.space.space import parse
-from vtune.types import PyTree
+from vtune.space.space import Space, parse
 
 PARTS = ("manifest.json", "arrays.npz", "weights")
+Arrays = dict[str, np.ndarray]
 
 
-def save(sweep: Sweep, path: str | os.PathLike, overwrite: bool = False) -> None:
-    """See `Sweep.save`."""
+class RunExistsError(FileExistsError, ValueError):
+    """Saving would write over something."""
+
+
+def write(trained: Trained, path: str | os.PathLike, overwrite: bool = False) -> None:
+    """Writes a sweep to a folder; see `Sweep.save`."""
     target = Path(path)
-    manifest = _manifest(sweep)  # raises before anything is written
-    if target.exists():
-        ours = target.is_dir() and (not any(target.iterdir()) or _is_run(target))
-        if not ours:
-            raise RunExistsError(f"{target} is there and is no saved sweep; choose another folder")
-        if not overwrite and any(target.iterdir()):
-            raise RunExistsError(
-                f"{target} holds a saved sweep already; give overwrite=True or another folder"
-            )
+    manifest = manifest_of(trained)  # raises before anything is written
+    _check_target(target, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
     workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         fresh = workshop / "fresh"
         fresh.mkdir()
-        arrays, weights = _arrays(sweep), _weights(sweep)
+        arrays, leaves = _named_arrays(trained), named_leaves(trained)
         np.savez_compressed(fresh / "arrays.npz", **arrays)  # type: ignore[arg-type]
-        _orbax_save((fresh / "weights").resolve(), list(weights.values()))
-        manifest["leaves"] = list(weights)
-        manifest["checksums"] = {"arrays": _checksum(arrays), "weights": _checksum(weights)}
-        manifest["checksums"]["manifest"] = _text_checksum(manifest)
+        _orbax_save((fresh / "weights").resolve(), list(leaves.values()))
+        manifest["leaves"] = list(leaves)
+        manifest["checksums"] = {"arrays": _checksum(arrays), "weights": _checksum(leaves)}
+        manifest["checksums"]["manifest"] = manifest_checksum(manifest)
         (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
         target.mkdir(exist_ok=True)
         _replace(target, fresh, workshop / "old")
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
+
+
+def read(path: str | os.PathLike, learner: Learner) -> Trained:
+    """Reads a saved sweep, without its data; see `vtune.load`."""
+    folder = Path(path)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    manifest = read_manifest(folder)
+    arrays, leaves = _read_parts(folder, manifest)
+    space = parse([{k: decode(v) for k, v in part.items()} for part in manifest["space"]])
+    cohorts = _cohorts(manifest, space, arrays)
+    plan = _plan(manifest, learner, cohorts)
+    left = [members_left(cohort.id, arrays["parents"]) for cohort in cohorts]
+    try:
+        populations = tuple(
+            restore_population(plan, number, manifest["rows"], left[number], leaves)
+            for number in range(len(cohorts))
+        )
+    except StateMismatchError as error:
+        raise ValueError(
+            f"{folder} does not fit this learner: {error}; give a learner made like the one that "
+            "was trained"
+        ) from None
+    return Trained(
+        plan=plan,
+        space=space,
+        cohorts=cohorts,
+        populations=populations,
+        records=Records(
+            history={name: arrays[f"history/{name}"] for name in manifest["history"]},
+            settings={name: arrays[f"settings/{name}"] for name in manifest["settings"]},
+            parents=arrays["parents"],
+            ends=arrays["ends"],
+            stopped=arrays["stopped"],
+            budgets=arrays["budgets"],
+        ),
+        seed=manifest["seed"],
+        timing=Timing(*manifest["timing"]),
+        rows=manifest["rows"],
+        weights=nested(
+            {tuple(path): arrays[f"init_from/{i}"] for i, path in enumerate(manifest["init_from"])}
+        ),
+        scaling={
+            name: (arrays[f"scaling/{name}/shift"], arrays[f"scaling/{name}/factor"])
+            for name in manifest["scaling"]
+        },
+    )
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    """Raises RunExistsError where saving would write over something."""
+    if not target.exists():
+        return
+    empty = target.is_dir() and not any(target.iterdir())
+    if not empty and not (target.is_dir() and is_saved_sweep(target)):
+        raise RunExistsError(f"{target} exists and is not a saved sweep; choose another folder")
+    if not empty and not overwrite:
+        raise RunExistsError(
+            f"{target} holds a saved sweep already; give overwrite=True or another folder"
+        )
 
 
 def _replace(target: Path, fresh: Path, aside: Path) -> None:
@@ -88,197 +153,81 @@ def _replace(target: Path, fresh: Path, aside: Path) -> None:
         raise
 
 
-def load(path: str | os.PathLike, learner: Learner) -> Sweep:
-    """Reads a sweep that `Sweep.save` wrote.
+def _named_arrays(trained: Trained) -> Arrays:
+    """Everything of arrays.npz, by name."""
+    records = trained.records
+    arrays = {f"history/{name}": values for name, values in records.history.items()}
+    arrays |= {f"settings/{name}": values for name, values in records.settings.items()}
+    arrays |= {name: getattr(records, name) for name in ("parents", "ends", "stopped", "budgets")}
+    for i, leaf in enumerate(paths(trained.weights).values()):
+        arrays[f"init_from/{i}"] = np.asarray(leaf)
+    for name, (shift, factor) in trained.scaling.items():
+        arrays |= {f"scaling/{name}/shift": shift, f"scaling/{name}/factor": factor}
+    for number, cohort in enumerate(trained.cohorts):
+        arrays[f"cohort{number}/id"] = cohort.id
+        for name, values in cohort.hparams.items():
+            arrays[f"cohort{number}/hparams/{name}"] = values
+    return arrays
 
-    Args:
-      path: the folder. learner: made like the one that was trained; the shapes of its states
-        are compared with the file's, its functions cannot be.
 
-    Returns:
-      The sweep, without its data: `rerun` then needs `data=`.
+def _read_parts(folder: Path, manifest: dict[str, Any]) -> tuple[Arrays, Arrays]:
+    """The arrays and the leaves of the populations, by name.
 
     Raises:
-      FileNotFoundError: no such folder. ValueError: not a saved sweep, damaged, of a newer
-        version, or of another learner.
+      ValueError: the files are damaged.
     """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder")
-    manifest = _read_manifest(folder)
     try:
         with (folder / "arrays.npz").open("rb") as raw, np.load(raw) as file:
             arrays = {name: file[name] for name in file.files}
-        leaves = _orbax_load((folder / "weights").resolve())
-        weights = dict(zip(manifest["leaves"], leaves, strict=True))
+        values = _orbax_load((folder / "weights").resolve())
+        leaves = dict(zip(manifest["leaves"], values, strict=True))
     except Exception as error:
         raise ValueError(f"{folder}: damaged ({type(error).__name__}: {error})") from error
-    sums = manifest["checksums"]
-    for name, part in (("arrays", arrays), ("weights", weights)):
-        if _checksum(part) != sums[name]:
+    for name, part in (("arrays", arrays), ("weights", leaves)):
+        if _checksum(part) != manifest["checksums"][name]:
             raise ValueError(f"{folder}: damaged, the {name} are not what was saved")
-    space = parse([{k: decode(v) for k, v in part.items()} for part in manifest["space"]])
-    cohorts, plans, populations = [], [], []
-    for index, entry in enumerate(manifest["cohorts"]):
+    return arrays, leaves
+
+
+def _cohorts(manifest: dict[str, Any], space: Space, arrays: Arrays) -> tuple[Cohort, ...]:
+    """The cohorts as they were drawn."""
+    cohorts = []
+    for number, entry in enumerate(manifest["cohorts"]):
+        hparams = {name: arrays[f"cohort{number}/hparams/{name}"] for name in entry["traced"]}
         combination = space.combinations[entry["combination"]]
-        hparams = {k: arrays[f"cohort{index}/hparams/{k}"] for k in entry["traced"]}
-        cohorts.append(Cohort(combination, arrays[f"cohort{index}/id"], hparams))
-        plans.append(_cohort_plan(entry, combination.static, hparams))
-    plan = Plan(
-        learner,
-        tuple(plans),
-        manifest["rounds"],
-        manifest["metric"] or _lost_metric,
-        manifest["mode"],
-        manifest["eval_batch_size"],
-        resolve_layout(None, max(cohort.size for cohort in plans)),
-        None,
-        jax_config(),
-        replicates=Replicates(*manifest["trainings"]) if manifest.get("trainings") else None,
+        cohorts.append(Cohort(combination, arrays[f"cohort{number}/id"], hparams))
+    return tuple(cohorts)
+
+
+def _plan(manifest: dict[str, Any], learner: Learner, cohorts: tuple[Cohort, ...]) -> Plan:
+    """The plan of a loaded sweep, laid out for this machine."""
+    plans = tuple(
+        cohort_plan_of(entry, cohort.combination.static, cohort.hparams)
+        for entry, cohort in zip(manifest["cohorts"], cohorts, strict=True)
     )
-    spec = manifest["rows"]
-    for index, cohort in enumerate(plans):
-        shapes = _state_shapes(learner, cohort, spec, axis(plan.replicates))
-        left = _left(cohorts[index].id, arrays["parents"])
-        populations.append(_population(folder, index, cohorts[index], left, shapes, weights))
-    records = Records(
-        {name: arrays[f"history/{name}"] for name in manifest["history"]},
-        {name: arrays[f"settings/{name}"] for name in manifest["settings"]},
-        arrays["parents"],
-        arrays["ends"],
-        arrays["stopped"],
-        arrays["budgets"],
-    )
-    timing = Timing(*manifest["timing"])
-    return Sweep(
-        plan,
-        space,
-        tuple(cohorts),
-        tuple(populations),
-        records,
-        manifest["seed"],
-        None,
-        timing,
-        spec,
-        scaling={
-            name: (arrays[f"scaling/{name}/shift"], arrays[f"scaling/{name}/factor"])
-            for name in manifest["scaling"]
-        },
-        weights=nested(
-            {tuple(path): arrays[f"init_from/{i}"] for i, path in enumerate(manifest["init_from"])}
-        ),
+    replicates = manifest.get("trainings")
+    return Plan(
+        learner=learner,
+        cohorts=plans,
+        rounds=manifest["rounds"],
+        metric=manifest["metric"] or _lost_metric,
+        mode=manifest["mode"],
+        eval_batch_size=manifest["eval_batch_size"],
+        layout=resolve_layout(None, max(plan.size for plan in plans)),
+        arguments=None,
+        config=jax_config(),
+        replicates=Replicates(*replicates) if replicates else None,
     )
 
 
 def _lost_metric(metrics: Any) -> Any:
     raise ValueError(
-        "the sweep's metric= was a function, which its file does not hold: a member cannot be run "
-        "again from it; run the sweep again, or have the function among the learner's metrics"
+        "the sweep's metric= was a function, which its file does not hold, so its members cannot "
+        "be trained; run the sweep again with the function among the learner's metrics"
     )
 
 
-class RunExistsError(FileExistsError, ValueError):
-    """Saving would write over something."""
-
-
-def _arrays(sweep: Sweep) -> dict[str, np.ndarray]:
-    arrays = {f"history/{name}": values for name, values in sweep.history.items()}
-    arrays |= {f"settings/{name}": values for name, values in sweep.settings.items()}
-    arrays["parents"] = sweep.parents
-    arrays |= {
-        f"init_from/{i}": np.asarray(leaf) for i, leaf in enumerate(paths(sweep._weights).values())
-    }
-    for name, (shift, factor) in sweep._scaling.items():
-        arrays |= {f"scaling/{name}/shift": shift, f"scaling/{name}/factor": factor}
-    arrays |= {name: getattr(sweep._records, name) for name in ("ends", "stopped", "budgets")}
-    for index, own in enumerate(sweep._cohorts):
-        arrays[f"cohort{index}/id"] = own.id
-        for name, values in own.hparams.items():
-            arrays[f"cohort{index}/hparams/{name}"] = values
-    return arrays
-
-
-def _weights(sweep: Sweep) -> dict[str, np.ndarray]:
-    """Every leaf of every population under its path, on the host; of states those not dropped."""
-    named = {}
-    for index, population in enumerate(sweep._populations):
-        left = _left(np.asarray(population.id), sweep.parents)
-        held = population._replace(state=jax.tree.map(lambda a, n=left: a[:n], population.state))
-        for path, leaf in jax.tree.leaves_with_path(held):
-            if is_key(leaf):
-                leaf = jax.random.key_data(leaf)
-            named[_name(index, path)] = np.asarray(leaf)
-    return {name: leaf for name, leaf in named.items() if leaf.size}  # orbax takes no empty ones
-
-
-def _left(ids: np.ndarray, parents: np.ndarray) -> int:
-    """How many of a cohort's members were not dropped."""
-    return int(np.sum(parents[-1, ids] >= 0))
-
-
-def _population(
-    folder: Path,
-    index: int,
-    cohort: Cohort,
-    left: int,
-    state: PyTree,
-    weights: dict[str, np.ndarray],
-) -> Population:
-    """A population of the learner's own structure, filled from the file.
-
-    Args:
-      left: how many states there are: those of members that were not dropped.
-    """
-    size = len(cohort.id)
-    full = jax.tree.map(lambda s: jax.ShapeDtypeStruct((left, *s.shape), s.dtype), state)
-    hparams = {k: jax.ShapeDtypeStruct((size,), v.dtype) for k, v in cohort.hparams.items()}
-    vector: Any = lambda dtype: jax.ShapeDtypeStruct((size,), dtype)
-    wanted = Population(vector(np.int32), hparams, full, vector(np.float32), vector(np.int32))
-    there = {name for name in weights if name.startswith(f"{index}/")}
-    leaves = []
-    paths, structure = jax.tree.flatten_with_path(wanted)
-    for path, leaf in paths:
-        name = _name(index, path)
-        there.discard(name)
-        value = weights.get(name)
-        if value is None and 0 in leaf.shape:
-            value = np.zeros(leaf.shape, leaf.dtype)
-        if value is None or (not is_key(leaf) and value.shape != leaf.shape):
-            seen = "nothing" if value is None else f"shape {list(value.shape)}"
-            raise ValueError(
-                f"{folder} is of another learner: {jax.tree_util.keystr(path)} needs shape "
-                f"{list(leaf.shape)}, the file has {seen}"
-            )
-        leaves.append(from_words(value, leaf) if is_key(leaf) else jax.device_put(value))
-    if there:
-        raise ValueError(f"{folder} is of another learner: it has {sorted(there)[0]} besides")
-    return jax.tree.unflatten(structure, leaves)
-
-
-def _state_shapes(
-    learner: Learner, cohort: CohortPlan, spec: dict | None, axes: tuple[int, ...]
-) -> PyTree:
-    """Of a member's state; `axes` is that of its folds and seeds."""
-
-    def init(traced: dict[str, Any]) -> PyTree:
-        batch = None
-        if spec is not None and cohort.batch_size is not None:
-            batch = {
-                k: jax.numpy.zeros((cohort.batch_size, *shape), dtype)
-                for k, (shape, dtype) in spec.items()
-            }
-        return learner.init(member_key(np.uint32(0), 0), cohort.h(traced), batch)
-
-    traced = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
-    alone = jax.eval_shape(init, traced)
-    return jax.tree.map(lambda s: jax.ShapeDtypeStruct((*axes, *s.shape), s.dtype), alone)
-
-
-def _name(index: int, path: Any) -> str:
-    return f"{index}/{jax.tree_util.keystr(path)}"
-
-
-def _checksum(arrays: dict[str, np.ndarray]) -> str:
+def _checksum(arrays: Arrays) -> str:
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -291,7 +240,7 @@ def _orbax_save(path: Path, leaves: list[np.ndarray]) -> None:
     import orbax.checkpoint as ocp  # slow to import, only for files
 
     with ocp.StandardCheckpointer() as writer:
-        # Numbered: the leaves' paths hold characters that folders cannot.
+        # Numbered, since the names of the leaves hold characters that folders cannot.
         writer.save(path, {f"{i:05d}": leaf for i, leaf in enumerate(leaves)})
         writer.wait_until_finished()
 

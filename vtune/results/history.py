@@ -1,7 +1,8 @@
-"""What the cohorts observed, as arrays [rounds, members]. On the host."""
+"""The history of a sweep: what the cohorts recorded, as arrays [rounds, members] on the host."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,17 +18,18 @@ from vtune.search.base import Cohort
 
 
 class Records(NamedTuple):
-    """By round and member; a member's column is its place in the first population.
+    """Everything recorded, by round and member; a member's column is its place in the first
+    population.
 
     Attributes:
       history: metric by name, [rounds, members, ...]; NaN where there is none.
       settings: traced hyperparameters by name, [rounds, members], as trained with; NaN where a
         member was dropped or has no such hyperparameter.
-      parents: [rounds, members] int32, the column whose weights the member went on from in that
-        round; -1 from the round on that it was dropped before.
+      parents: [rounds, members] int32, the column whose weights the member continued in that
+        round; -1 in the rounds after it was dropped.
       ends: [members] int32, the rounds that the weights a member holds were trained for.
       stopped: [members] int32, the round a member stopped after by itself, or -1.
-      budgets: [members] int32, the rounds it was to be trained.
+      budgets: [members] int32, the rounds a member was planned to train.
     """
 
     history: dict[str, np.ndarray]
@@ -39,8 +41,15 @@ class Records(NamedTuple):
 
     @property
     def lived(self) -> np.ndarray:
-        """[members] rounds that each was trained."""
+        """[members] the rounds that each member was trained for."""
         return np.sum(self.parents >= 0, axis=0)
+
+    @property
+    def rungs(self) -> list[tuple[int, int]]:
+        """(members, rounds by its end) of every rung, all cohorts together."""
+        alive = np.sum(self.parents >= 0, axis=1)
+        last = np.flatnonzero(np.diff(alive, append=-1))
+        return [(int(alive[number]), int(number) + 1) for number in last]
 
     def lineage(self, column: int) -> np.ndarray:
         """[rounds] the columns where the weights of a member stood, round by round."""
@@ -51,51 +60,72 @@ class Records(NamedTuple):
         return np.array(path[::-1], np.int32)
 
 
+class Move(NamedTuple):
+    """Who stood where in one round of a cohort.
+
+    Attributes:
+      round: its number. columns: [slots] the member in each slot. parents: [slots] the member
+        whose weights each slot continued.
+    """
+
+    round: int
+    columns: np.ndarray
+    parents: np.ndarray
+
+
 def join(
     plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int, past: Past | None = None
 ) -> Records:
-    """Puts the cohorts' records side by side, by member instead of by slot.
+    """Merges what the cohorts recorded by slot into arrays by member.
 
     Args:
-      past: where a sweep goes on, what it was; the carry's records are only of what came after.
+      carry: by cohort, what the program returned. rounds: so many were run.
+      past: of an extended sweep, what it was; the carry then records only the rounds after it.
     """
-    ids = sorted(int(i) for cohort in cohorts for i in cohort.id)
+    ids = sorted(int(id) for cohort in cohorts for id in cohort.id)
     column_of = {id: column for column, id in enumerate(ids)}
-    history: dict[str, np.ndarray] = {}
-    settings: dict[str, np.ndarray] = {}
-    types: dict[str, Any] = {}
-    parents = np.full((rounds, len(ids)), -1, np.int32)
-    held = Ends(*np.zeros((3, len(ids)), np.int32))
-    begun: Any = cohorts if past is None else past.populations
-    for cohort_plan, standing, own in zip(plan.cohorts, begun, carry, strict=True):
-        record: Record = jax.device_get(own.record)
-        columns = np.array([column_of[int(i)] for i in np.asarray(standing.id)])
-        # ids keep to their slots wherever members can stop; elsewhere all slots end alike
-        for all_, part in zip(held, ends(plan, cohort_plan, own.population, rounds), strict=True):
-            all_[columns] = part
-        for number, now, before in _standing(
-            cohort_plan, columns, record.parents, plan.past, rounds
-        ):
-            size = len(now)
-            parents[number, now] = before
-            for name, values in record.metrics.items():
-                shape = (rounds, len(ids), *values.shape[2:])
-                history.setdefault(name, np.full(shape, np.nan, values.dtype))
-                history[name][number, now] = values[number, :size]
-            for name, values in record.hparams.items():
-                types[name] = np.result_type(values.dtype, types.get(name, values.dtype))
-                settings.setdefault(name, np.full((rounds, len(ids)), np.nan))
-                settings[name][number, now] = values[number, :size]
+    shape = (rounds, len(ids))
+    records: list[Record] = [jax.device_get(cohort.record) for cohort in carry]
+    first_ids = [np.asarray(c.id) for c in (cohorts if past is None else past.populations)]
+    columns = [np.array([column_of[int(id)] for id in cohort_ids]) for cohort_ids in first_ids]
+    moves = [
+        list(_moves(cohort, first, record.parents, plan.past, rounds))
+        for cohort, first, record in zip(plan.cohorts, columns, records, strict=True)
+    ]
+
+    parents = np.full(shape, -1, np.int32)
+    for move in (move for cohort_moves in moves for move in cohort_moves):
+        parents[move.round, move.columns] = move.parents
     if past is not None:
         parents[: plan.past] = past.records.parents
-        for name, values in settings.items():
-            values[: plan.past] = past.records.settings[name]
-    for name, values in settings.items():
-        if not np.isnan(values).any():
-            settings[name] = values.astype(types[name])
+    # Early stopping never reorders slots, so `ends` can be stored by the first round's members.
+    held = Ends(*np.zeros((3, len(ids)), np.int32))
+    for cohort, first, left in zip(plan.cohorts, columns, carry, strict=True):
+        for by_member, by_slot in zip(
+            held, ends(plan, cohort, left.population, rounds), strict=True
+        ):
+            by_member[first] = by_slot
+    lived = np.sum(parents >= 0, axis=0)  # a dropped member's weights end where it was dropped
+    return Records(
+        _history(plan, [record.metrics for record in records], moves, shape, past),
+        _settings(plan, [record.hparams for record in records], moves, shape, past),
+        parents,
+        np.minimum(held.shown + 1, lived).astype(np.int32),
+        held.stopped,
+        held.budget,
+    )
+
+
+def _history(
+    plan: Plan,
+    metrics: Sequence[dict[str, np.ndarray]],
+    moves: list[list[Move]],
+    shape: tuple[int, int],
+    past: Past | None,
+) -> dict[str, np.ndarray]:
+    """Metrics by member: those of the validation rows first, each group by name."""
+    history = _by_member(metrics, moves, shape)
     names = sorted(history, key=lambda name: (name.startswith("train/"), name))
-    lived = np.sum(parents >= 0, axis=0)  # a dropped member's weights went as far as it lived
-    through = np.minimum(held.shown + 1, lived).astype(np.int32)
     history = {name: history[name] for name in names}
     if plan.replicates is not None:
         for name in history:
@@ -104,38 +134,74 @@ def join(
     if past is not None:
         for name in {*history} & {*past.records.history}:
             history[name][: plan.past] = past.records.history[name]
-    return Records(history, settings, parents, through, held.stopped, held.budget)
+    return history
 
 
-def _standing(
+def _settings(
+    plan: Plan,
+    hparams: Sequence[dict[str, np.ndarray]],
+    moves: list[list[Move]],
+    shape: tuple[int, int],
+    past: Past | None,
+) -> dict[str, np.ndarray]:
+    """Traced hyperparameters by member: float64 where some are NaN, else in the program's type."""
+    settings = _by_member(hparams, moves, shape, np.float64)
+    for name, values in settings.items():
+        if past is not None:
+            values[: plan.past] = past.records.settings[name]
+        if not np.isnan(values).any():
+            types = [cohort[name].dtype for cohort in hparams if name in cohort]
+            settings[name] = values.astype(np.result_type(*types))
+    return settings
+
+
+def _by_member(
+    by_slot: Sequence[dict[str, np.ndarray]],
+    moves: list[list[Move]],
+    shape: tuple[int, int],
+    dtype: Any = None,
+) -> dict[str, np.ndarray]:
+    """Values by name, [rounds, members, ...], from every cohort's [rounds, slots, ...].
+
+    NaN where there is no value.
+    """
+    merged: dict[str, np.ndarray] = {}
+    for values, cohort_moves in zip(by_slot, moves, strict=True):
+        for name, leaf in values.items():
+            if name not in merged:
+                empty = np.full((*shape, *leaf.shape[2:]), np.nan, dtype or leaf.dtype)
+                merged[name] = empty
+            for move in cohort_moves:
+                merged[name][move.round, move.columns] = leaf[move.round, : len(move.columns)]
+    return merged
+
+
+def _moves(
     plan: CohortPlan, columns: np.ndarray, parents: np.ndarray, past: int, rounds: int
-) -> Any:
-    """By round from `past` on: its number, [slots] who stands there, [slots] whose weights they
-    went on from.
+) -> Iterator[Move]:
+    """Yields the moves of a cohort, one per round from `past` on.
 
     Args:
-      columns: who stands in the slots before the first of these rounds.
+      columns: [slots] the members before the first of these rounds.
+      parents: [rounds, slots] the slots that were continued, as recorded.
+
+    Raises:
+      ValueError: a refiner of the user gave parents that cannot be.
     """
-    number = -1
-    for rung in plan.rungs:
-        for first in (True, *[False] * (rung.rounds - 1)):
-            number += 1
-            if number < past:
-                continue
-            if number >= rounds:
-                return
-            chosen = parents[number, : rung.size]
-            shrinking = first and rung.size < len(columns)
-            if chosen.min() < 0 or chosen.max() >= len(columns):
-                raise ValueError(
-                    f"the refiner gave parents {chosen.tolist()} before round {number}; there were "
-                    f"slots 0 to {len(columns) - 1}"
-                )
-            if shrinking and len(set(chosen.tolist())) < len(chosen):
-                raise ValueError(
-                    f"the refiner gave parents {chosen.tolist()} before round {number}; where the "
-                    "population shrinks no slot may be taken twice"
-                )
-            before = columns[chosen]
-            columns = before if shrinking else columns
-            yield number, columns[: rung.size], before
+    sizes = [(rung.size, n == 0) for rung in plan.rungs for n in range(rung.rounds)]
+    for number, (size, first) in list(enumerate(sizes))[past:rounds]:
+        chosen = parents[number, :size]
+        shrinking = first and size < len(columns)
+        if chosen.min() < 0 or chosen.max() >= len(columns):
+            raise ValueError(
+                f"the refiner gave parents {chosen.tolist()} before round {number}; there were "
+                f"slots 0 to {len(columns) - 1}"
+            )
+        if shrinking and len(set(chosen.tolist())) < len(chosen):
+            raise ValueError(
+                f"the refiner gave parents {chosen.tolist()} before round {number}; where the "
+                "population shrinks no slot may be taken twice"
+            )
+        before = columns[chosen]
+        columns = before if shrinking else columns
+        yield Move(number, columns[:size], before)

@@ -1,4 +1,4 @@
-"""The manifest of a saved sweep: settings, space and checksums as JSON."""
+"""The manifest of a saved sweep: its settings, its space and checksums, as JSON."""
 
 from __future__ import annotations
 
@@ -14,102 +14,116 @@ from vtune.hparams import Static
 from vtune.learner.pretrained import paths
 from vtune.refine.base import Rung
 from vtune.results.encoding import encode
-from vtune.results.sweep import Sweep
+from vtune.results.trained import Trained
 
 FORMAT = "vtune sweep"
-
-
 VERSION = 3
 
 
-def _manifest(sweep: Sweep) -> dict[str, Any]:
-    plan = sweep._plan
-    combinations = list(sweep.space.combinations)
+def manifest_of(trained: Trained) -> dict[str, Any]:
+    """Returns the manifest of a sweep, without leaves and checksums.
+
+    Raises:
+      ValueError: the space holds something that a file cannot name.
+    """
+    plan = trained.plan
     return {
         "format": FORMAT,
         "version": VERSION,
-        "space": [{k: encode(k, v) for k, v in part.items()} for part in sweep.space.parts],
-        "cohorts": [
-            {
-                "combination": next(
-                    i for i, c in enumerate(combinations) if Static(c) == Static(own.combination)
-                ),
-                "traced": [name for name, _ in cohort.traced],
-                "total_steps": cohort.static.value.get("total_steps"),
-                "batch_size": cohort.batch_size,
-                "steps": cohort.steps,
-                "steps_per_epoch": cohort.steps_per_epoch,
-                "rungs": [list(rung) for rung in cohort.rungs],
-                "past": list(cohort.past),
-                "stretched": cohort.stretched,
-            }
-            for own, cohort in zip(sweep._cohorts, plan.cohorts, strict=True)
-        ],
+        "space": [{k: encode(k, v) for k, v in part.items()} for part in trained.space.parts],
+        "cohorts": [_cohort_entry(trained, number) for number in range(len(plan.cohorts))],
         "rounds": plan.rounds,
-        "metric": sweep._plan.metric if isinstance(sweep._plan.metric, str) else None,
-        "mode": sweep.mode,
+        "metric": plan.metric if isinstance(plan.metric, str) else None,
+        "mode": plan.mode,
         "eval_batch_size": plan.eval_batch_size,
-        "seed": sweep.seed,
-        "rows": sweep._rows,
+        "seed": trained.seed,
+        "rows": trained.rows,
         "trainings": plan.replicates,
-        "scaling": list(sweep._scaling),
-        "init_from": [list(path) for path in paths(sweep._weights)],
-        "history": list(sweep.history),
-        "settings": list(sweep.settings),
-        "timing": list(sweep.timing),
+        "scaling": list(trained.scaling),
+        "init_from": [list(path) for path in paths(trained.weights)],
+        "history": list(trained.records.history),
+        "settings": list(trained.records.settings),
+        "timing": list(trained.timing),
     }
 
 
-def _cohort_plan(
+def _cohort_entry(trained: Trained, number: int) -> dict[str, Any]:
+    plan, combination = trained.plan.cohorts[number], trained.cohorts[number].combination
+    same = [Static(other) == Static(combination) for other in trained.space.combinations]
+    return {
+        "combination": same.index(True),
+        "traced": [name for name, _ in plan.traced],
+        "total_steps": plan.static.value.get("total_steps"),
+        "batch_size": plan.batch_size,
+        "steps": plan.steps,
+        "steps_per_epoch": plan.steps_per_epoch,
+        "rungs": [list(rung) for rung in plan.rungs],
+        "past": list(plan.past),
+        "stretched": plan.stretched,
+    }
+
+
+def cohort_plan_of(
     entry: dict[str, Any], static: dict[str, Any], hparams: dict[str, np.ndarray]
 ) -> CohortPlan:
-    static = {**static}
-    if entry["total_steps"] is not None:
-        static["total_steps"] = entry["total_steps"]
-    if entry["steps_per_epoch"] is not None:
-        static["steps_per_epoch"] = entry["steps_per_epoch"]
+    """Returns the plan of a cohort from its entry in the manifest.
+
+    Args:
+      static: its structural choices. hparams: its traced hyperparameters, as drawn.
+    """
+    lengths = {name: entry[name] for name in ("total_steps", "steps_per_epoch")}
+    known = {name: steps for name, steps in lengths.items() if steps is not None}
     rungs = tuple(Rung(*rung) for rung in entry["rungs"])
     return CohortPlan(
-        Static(static),
-        tuple((name, str(values.dtype)) for name, values in hparams.items()),
-        rungs[0].size,
-        entry["batch_size"],
-        entry["steps"],
-        entry["steps_per_epoch"],
-        rungs,
-        tuple(entry.get("past", ())),
-        entry.get("stretched", False),
+        static=Static({**static, **known}),
+        traced=tuple((name, str(values.dtype)) for name, values in hparams.items()),
+        size=rungs[0].size,
+        batch_size=entry["batch_size"],
+        steps=entry["steps"],
+        steps_per_epoch=entry["steps_per_epoch"],
+        rungs=rungs,
+        past=tuple(entry.get("past", ())),
+        stretched=entry.get("stretched", False),
     )
 
 
-def _is_run(folder: Path) -> bool:
+def is_saved_sweep(folder: Path) -> bool:
+    """Whether a folder holds a sweep that vtune saved, of any version."""
     try:
         return json.loads((folder / "manifest.json").read_text()).get("format") == FORMAT
     except (OSError, ValueError, AttributeError):
         return False
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Reads and checks the manifest of a saved sweep.
+
+    Raises:
+      ValueError: not a saved sweep, damaged, or of another version.
+    """
     file = folder / "manifest.json"
     if not file.is_file():
-        raise ValueError(f"{folder} is no saved sweep: it has no manifest.json")
+        raise ValueError(
+            f"{folder} is not a saved sweep: it has no manifest.json; give a folder that "
+            "sweep.save wrote"
+        )
     try:
         manifest = json.loads(file.read_text())
     except ValueError as error:
         raise ValueError(f"{folder}: damaged, manifest.json does not parse ({error})") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ValueError(f"{folder} is no saved sweep: manifest.json is of something else")
+        raise ValueError(f"{folder} is not a saved sweep: its manifest.json is of something else")
     if manifest.get("version", 0) > VERSION:
-        raise ValueError(f"{folder} was saved by a newer vtune; upgrade to read it")
+        raise ValueError(f"{folder} was saved by a newer vtune; upgrade vtune to read it")
     if manifest.get("version", 0) < VERSION:
         raise ValueError(f"{folder} was saved by an older vtune; run the sweep again")
     sums = manifest.get("checksums")
-    if not isinstance(sums, dict) or sums.get("manifest") != _text_checksum(manifest):
+    if not isinstance(sums, dict) or sums.get("manifest") != manifest_checksum(manifest):
         raise ValueError(f"{folder}: damaged, manifest.json is not what was saved")
     return manifest
 
 
-def _text_checksum(manifest: dict[str, Any]) -> str:
-    """Of everything in the manifest but its checksums."""
+def manifest_checksum(manifest: dict[str, Any]) -> str:
+    """Returns the checksum of everything in a manifest but its checksums."""
     body = {name: value for name, value in manifest.items() if name != "checksums"}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -1,9 +1,9 @@
-"""One training of a sweep, as a user sees it."""
+"""Members: one training of a sweep, as a user sees it."""
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,10 +11,8 @@ import numpy as np
 from vtune.data.dataset import apply_scaling
 from vtune.engine.replicates import Replicates, apart
 from vtune.results.predict import checked_rows, predict
+from vtune.results.trained import Trained
 from vtune.types import PyTree
-
-if TYPE_CHECKING:
-    from vtune.results.sweep import Sweep
 
 
 class Member:
@@ -23,69 +21,65 @@ class Member:
     Attributes:
       index: its number in the first population.
       hparams: its hyperparameters as plain Python values.
-      score: the value of the sweep's metric with the weights it holds: the last, before it was
-        dropped if it was, or the best with keep="best"; NaN where it diverged.
+      score: the value of the sweep's metric with the weights that the member holds: those of its
+        last round, or of its best with keep="best"; NaN where it diverged.
       status: "completed"; "completed after round N", its own number of epochs; "stopped after
-        round N", for its score had not improved for so long; "dropped after round N" by the
-        refiner; "diverged at step N", steps counted from 0: the first whose metrics were not
-        finite, or a round's last where only the weights were not; after Ctrl-C "interrupted after
-        round N".
+        round N", since its score had not improved for `patience` rounds; "dropped after round N"
+        by the refiner; "diverged at step N", steps counted from 0: the first step whose metrics
+        were not finite, or a round's last where only the weights were not; after Ctrl-C
+        "interrupted after round N".
       history: metric by name, each [rounds, ...].
+      trained: the record of the whole sweep, see `Sweep`.
     """
 
-    def __init__(self, sweep: Sweep, index: int):
-        self._sweep = sweep
-        self._column = index
-        self._place = sweep._places[index]
-        cohort, slot = self._place
-        self.index = int(np.asarray(sweep._populations[cohort].id)[slot])
+    def __init__(self, trained: Trained, column: int):
+        self.trained = trained
+        self._column = column
+        self._cohort, self._slot = trained.places[column]
+        self.index = int(np.asarray(trained.populations[self._cohort].id)[self._slot])
 
     @property
     def hparams(self) -> dict[str, Any]:
-        cohort, slot = self._place
-        drawn, population = self._sweep._cohorts[cohort], self._sweep._populations[cohort]
-        combination = drawn.combination
+        combination = self.trained.cohorts[self._cohort].combination
+        population = self.trained.populations[self._cohort]
         traced = {
-            name: distribution.report(np.asarray(population.hparams[name])[slot])
+            name: distribution.report(np.asarray(population.hparams[name])[self._slot])
             for name, distribution in combination.traced.items()
         }
         values = {**combination.static, **traced}
-        return {name: values[name] for name in self._sweep.space.names if name in values}
+        return {name: values[name] for name in self.trained.space.names if name in values}
 
     @property
     def score(self) -> float:
-        name, last = self._sweep.metric_name, self._sweep._records.ends[self._column] - 1
-        value = float(self._sweep.history[name][last, self._column])
-        return np.nan if self._died >= 0 else value
+        if self._diverged_at >= 0:
+            return np.nan
+        records = self.trained.records
+        last = records.ends[self._column] - 1
+        return float(records.history[self.trained.metric_name][last, self._column])
 
     @property
     def status(self) -> str:
-        if self._died >= 0:
-            return f"diverged at step {self._died}"
-        stopped = int(self._sweep._records.stopped[self._column])
+        if self._diverged_at >= 0:
+            return f"diverged at step {self._diverged_at}"
+        trained, column = self.trained, self._column
+        done, planned = trained.rounds, trained.plan.rounds
+        stopped = int(trained.records.stopped[column])
         if stopped >= 0:
-            budget = int(self._sweep._records.budgets[self._column])
+            budget = int(trained.records.budgets[column])
             if stopped + 1 < budget:
                 return f"stopped after round {stopped}"
-            whole = budget == self._sweep._plan.rounds
-            return "completed" if whole else f"completed after round {stopped}"
-        done, planned = self._sweep._rounds, self._sweep._plan.rounds
-        if self._dropped:
-            return f"dropped after round {self._sweep._lived[self._column] - 1}"
-        return "completed" if done == planned else f"{self._sweep._stopped} after round {done - 1}"
+            return "completed" if budget == planned else f"completed after round {stopped}"
+        if trained.dropped(column):
+            return f"dropped after round {trained.lived[column] - 1}"
+        return "completed" if done == planned else f"{trained.stopped} after round {done - 1}"
 
     @property
-    def _died(self) -> int:
-        cohort, slot = self._place
-        return int(np.asarray(self._sweep._populations[cohort].died)[slot])
-
-    @property
-    def _dropped(self) -> bool:
-        return bool(self._sweep._lived[self._column] < self._sweep._rounds)
+    def _diverged_at(self) -> int:
+        return int(np.asarray(self.trained.populations[self._cohort].died)[self._slot])
 
     @property
     def history(self) -> dict[str, np.ndarray]:
-        return {name: values[:, self._column] for name, values in self._sweep.history.items()}
+        return {name: a[:, self._column] for name, a in self.trained.records.history.items()}
 
     @property
     def state(self) -> PyTree:
@@ -94,71 +88,83 @@ class Member:
         Raises:
           ValueError: the member was dropped, and its state with it.
         """
-        if self._dropped:
+        if self.trained.dropped(self._column):
             raise ValueError(
                 f"member {self.index} was {self.status}, and its weights with it; "
-                f"sweep.rerun({self.index}) trains it again up to there"
+                f"sweep.rerun({self.index}) trains it again up to that round"
             )
-        cohort, slot = self._place
-        return pick(self._sweep._populations[cohort].state, slot, self.trainings)
+        return pick(self.trained.populations[self._cohort].state, self._slot, self.trainings)
 
     @property
     def trainings(self) -> Replicates | None:
-        """Its folds and seeds; None where it is a single training."""
-        return self._sweep._plan.replicates
+        """How many folds and seeds the member was trained on; None for a single training."""
+        return self.trained.plan.replicates
 
     @property
     def variables(self) -> PyTree:
-        """What the model is applied with: for linen `model.apply(member.variables, x)`. Of several
-        folds or seeds every leaf is `[folds, seeds, ...]`."""
-        show = self._sweep.learner.variables
-        if show is None:
+        """What the model is applied with: for linen `model.apply(member.variables, x)`.
+
+        With several folds or seeds every leaf is `[folds, seeds, ...]`.
+        """
+        variables = self.trained.plan.learner.variables
+        if variables is None:
             return self.state
-        return (show if self.trainings is None else jax.vmap(jax.vmap(show)))(self.state)
+        if self.trainings is not None:
+            variables = jax.vmap(jax.vmap(variables))
+        return variables(self.state)
 
     def predict(self, x: Any) -> PyTree:
-        """The model's outputs `[rows, ...]` for an array (the entry `x`) or a dict of arrays.
+        """Returns the model's outputs `[rows, ...]` for an array (the entry `x`) or a dict of
+        arrays.
 
-        Entries that were scaled in training (`vt.standardize`) are scaled here in the same way. Of
-        several folds or seeds each training predicts: `[folds, seeds, rows, ...]`.
+        Entries that were scaled in training (`vt.standardize`) are scaled here in the same way.
+        With several folds or seeds every training predicts: `[folds, seeds, rows, ...]`.
+
+        Raises:
+          ValueError: rows of another shape than in training, values that are not finite, or a
+            learner without a predict function.
         """
-        batch, scaling = checked_rows(x, self._sweep._rows or {}), self._sweep._scaling
-        trainings = self.trainings
+        scaling, trainings = self.trained.scaling, self.trainings
+        batch = checked_rows(x, self.trained.rows or {})
         if trainings is None:
-            return self._outputs(apply_scaling(scaling, batch))
-        state, outputs = self.state, []
-        for fold, repeat in np.ndindex(trainings.folds, trainings.seeds):
-            how = scaling
+            return outputs(self.trained, self._column, self.state, apply_scaling(scaling, batch))
+        state, parts = self.state, []
+        for fold, seed in np.ndindex(trainings.folds, trainings.seeds):
+            fold_scaling = scaling
             if trainings.folded:
-                how = {name: (a[fold], b[fold]) for name, (a, b) in scaling.items()}
-            rows = apply_scaling(how, batch)
-            outputs.append(self._outputs(rows, pick(pick(state, fold), repeat)))
-        return jax.tree.map(lambda *parts: apart(trainings, jax.numpy.stack(parts)), *outputs)
-
-    def _outputs(self, batch: dict[str, np.ndarray], state: PyTree = None) -> PyTree:
-        """The model's outputs for arrays as in training; of one training, if its state
-        is given."""
-        cohort, slot = self._place
-        plan, sweep = self._sweep._plan.cohorts[cohort], self._sweep
-        traced = {k: v[slot] for k, v in sweep._populations[cohort].hparams.items()}
-        size = sweep._plan.eval_batch_size
-        state = self.state if state is None else state
-        return predict(sweep.learner, plan, traced, state, batch, size)
+                fold_scaling = {k: (a[fold], b[fold]) for k, (a, b) in scaling.items()}
+            rows = apply_scaling(fold_scaling, batch)
+            training = pick(pick(state, fold), seed)
+            parts.append(outputs(self.trained, self._column, training, rows))
+        return jax.tree.map(lambda *leaves: apart(trainings, jax.numpy.stack(leaves)), *parts)
 
     def __repr__(self) -> str:
-        return (
-            f"Member({self.index}, {self._sweep.metric_name}={self.score:.4g}, {self.status}, "
-            f"{ ({name: shown(value) for name, value in self.hparams.items()}) })"
-        )
+        hparams = {name: printable(value) for name, value in self.hparams.items()}
+        name = self.trained.metric_name
+        return f"Member({self.index}, {name}={self.score:.4g}, {self.status}, {hparams})"
+
+
+def outputs(trained: Trained, column: int, state: PyTree, batch: dict[str, np.ndarray]) -> PyTree:
+    """Returns one member's outputs for a batch that is scaled as in training.
+
+    Args:
+      state: of one training.
+    """
+    plan = trained.plan
+    cohort = plan.cohorts[trained.places[column][0]]
+    traced = trained.traced(column)
+    return predict(plan.learner, cohort, traced, state, batch, plan.eval_batch_size)
 
 
 @functools.partial(jax.jit, static_argnums=2)
 def pick(tree: PyTree, slot: Any, trainings: Replicates | None = None) -> PyTree:
-    """One slot's part of a population; of several trainings each leaf is [folds, seeds, ...]."""
-    own = jax.tree.map(lambda leaf: leaf[slot], tree)
-    return own if trainings is None else jax.tree.map(lambda leaf: apart(trainings, leaf), own)
+    """Takes one slot of a population; with several trainings every leaf is [folds, seeds, ...]."""
+    picked = jax.tree.map(lambda leaf: leaf[slot], tree)
+    if trainings is None:
+        return picked
+    return jax.tree.map(lambda leaf: apart(trainings, leaf), picked)
 
 
-def shown(value: Any) -> Any:
-    """A choice for people: functions by name."""
+def printable(value: Any) -> Any:
+    """Replaces a function by its name."""
     return getattr(value, "__name__", value) if callable(value) else value

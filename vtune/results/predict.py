@@ -18,6 +18,8 @@ from vtune.types import PyTree
 
 @functools.lru_cache(maxsize=32)
 def _predictor(learner: Learner, static: Static) -> Any:
+    """The learner's predict function, jitted once per learner and structure."""
+
     def run(traced: dict[str, Any], state: PyTree, batch: Any) -> PyTree:
         assert learner.predict is not None
         return learner.predict(Hparams(traced, static.value), state, batch)
@@ -33,6 +35,15 @@ def predict(
     batch: dict[str, np.ndarray],
     size: int | None,
 ) -> PyTree:
+    """Returns the outputs [rows, ...] of one training, computed batch by batch.
+
+    Args:
+      traced: its traced hyperparameters. batch: arrays [rows, ...] by name, scaled as in training.
+      size: rows at a time; None for all at once.
+
+    Raises:
+      ValueError: the learner has no predict function.
+    """
     if learner.predict is None:
         raise ValueError("predict: this learner has no predict function; give Learner(predict=...)")
     rows = len(next(iter(batch.values())))
@@ -40,18 +51,25 @@ def predict(
     call = _predictor(learner, cohort.static)
     parts = []
     for start in range(0, rows, size):
-        # The last batch is filled up with its own last row: one shape, one compilation.
+        # The last batch is filled up with the last row: one shape, one compilation.
         index = np.minimum(np.arange(start, start + size), rows - 1)
         parts.append(call(traced, state, {k: v[index] for k, v in batch.items()}))
 
-    def join(*leaves: Any) -> Any:  # a scalar beside the outputs comes once a batch
+    def join(*leaves: Any) -> Any:  # a scalar output comes once per batch
         return jnp.concatenate(leaves)[:rows] if jnp.ndim(leaves[0]) else jnp.stack(leaves)
 
     return jax.tree.map(join, *parts)
 
 
 def checked_rows(x: Any, rows: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Arrays to predict for, by entry; `rows` says what a row was like in training."""
+    """Returns the arrays to predict for, by name of the data's entry.
+
+    Args:
+      x: an array (the entry "x") or a dict of arrays. rows: see `Trained.rows`.
+
+    Raises:
+      ValueError: a row of another shape than in training, no rows, or values that are not finite.
+    """
     batch = {k: np.asarray(v) for k, v in (x if isinstance(x, dict) else {"x": x}).items()}
     for name, array in batch.items():
         if name in rows and array.shape[1:] != tuple(rows[name][0]):
@@ -62,6 +80,8 @@ def checked_rows(x: Any, rows: dict[str, Any]) -> dict[str, np.ndarray]:
             )
     lengths = {name: len(array) if array.ndim else 0 for name, array in batch.items()}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
-        raise ValueError(f"predict: arrays need rows, the same number each; got {lengths}")
+        raise ValueError(
+            f"predict: all arrays must have the same number of rows, 1 or more; got {lengths}"
+        )
     check_finite("predict", batch)
     return batch

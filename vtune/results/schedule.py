@@ -1,24 +1,29 @@
-"""A schedule: the hyperparameters that weights lived through, round by round."""
+"""Schedules: the hyperparameters that one member's weights were trained with, round by round."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
+from vtune.results.trained import Trained
+
 
 class Fixed(list):
-    """One value, the same in every round; stays one in a dict made of a schedule."""
+    """One value repeated for every round; keeps it a single value when a schedule is copied."""
 
 
 class Schedule(Mapping[str, Any]):
-    """By name the values of every round: [rounds] arrays of traced hyperparameters in the
-    program's type, lists of structural and fixed ones. `{**schedule, "lr": [...]}` changes some.
+    """Hyperparameters by name, one value per round.
+
+    Traced ones are arrays [rounds] in the program's type; structural and fixed ones are lists.
+    `{**schedule, "lr": [...]}` makes a schedule with other learning rates.
 
     Attributes:
-      traced: names of those that are numbers inside the program.
-      options: how the weights were trained, which `vt.replay` takes over: steps, rounds (those
-        planned: a dropped member's schedule ends before), batch_size, eval_batch_size, metric and
-        mode.
+      traced: names of the hyperparameters that are arrays inside the program.
+      options: how the weights were trained, which `vt.replay` reuses: steps and rounds as planned
+        (a dropped member's schedule is shorter), batch_size, eval_batch_size, metric and mode.
     """
 
     def __init__(
@@ -39,3 +44,28 @@ class Schedule(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"Schedule({self._values!r})"
+
+
+def schedule(trained: Trained, column: int) -> Schedule:
+    """Returns the schedule of one member; see `Sweep.schedule`."""
+    lineage = trained.records.lineage(column)
+    rounds, values = len(lineage), {}
+    cohort = trained.places[column][0]
+    plan, combination = trained.plan.cohorts[cohort], trained.cohorts[cohort].combination
+    for name in trained.space.names:
+        if name in combination.traced:
+            dtype = dict(plan.traced)[name]
+            lived = trained.records.settings[name][np.arange(rounds), lineage]
+            values[name] = lived.astype(dtype)
+        elif name in combination.static:
+            values[name] = Fixed([combination.static[name]] * rounds)
+    planned = int(trained.records.budgets[column])
+    options = {
+        "steps": plan.steps * planned // trained.plan.rounds,
+        "rounds": planned,
+        "batch_size": plan.batch_size,
+        "eval_batch_size": trained.plan.eval_batch_size,
+        "metric": trained.plan.metric,
+        "mode": trained.plan.mode,
+    }
+    return Schedule(values, tuple(combination.traced), options)

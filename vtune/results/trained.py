@@ -1,29 +1,144 @@
-"""What a run leaves, as one plain record."""
+"""What a run leaves, as one plain record; everything else in this folder reads it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from vtune.data.dataset import Data
+from vtune.engine.carry import Arguments, Past
+from vtune.engine.early_stopping import settle
+from vtune.engine.plan import Plan
 from vtune.engine.population import Population
-
-if TYPE_CHECKING:
-    pass
+from vtune.results.history import Records, join
+from vtune.runtime.execute import Outcome
+from vtune.search.base import Cohort
+from vtune.space.space import Space
+from vtune.types import PyTree
 
 
 class Timing(NamedTuple):
-    """Seconds spent compiling (0 where the program was there already) and running."""
+    """Seconds spent compiling (0 where the program had been compiled before) and running."""
 
     compile: float
     run: float
 
 
-def places(populations: tuple[Population, ...]) -> list[tuple[int, int]]:
-    """By member the cohort and the slot it stands in at the end."""
-    found = {
-        int(i): (c, s)
-        for c, own in enumerate(populations)
-        for s, i in enumerate(np.asarray(own.id))
-    }
-    return [found[i] for i in sorted(found)]
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """All that a run leaves of a sweep.
+
+    Arrays by member have one column per member, in the order of the first population.
+
+    Attributes:
+      plan: what the program was compiled for. space: the checked space.
+      cohorts: as drawn, before the first round. populations: by cohort, at the end.
+      records: the history, the settings and the parents, [rounds, members].
+      seed: of the whole sweep. timing: seconds of compiling and of running.
+      data: what the members were trained on; None without data and for a loaded sweep.
+      rows: name of an entry of the data -> [shape of one row, dtype]; None without data.
+      weights: what all members started from, where `init_from=` was given.
+      scaling: name of an entry of the data -> (shift, factor), for `predict`.
+      refiner, memories: the refiner and, by cohort, what it remembers; None for a loaded sweep.
+      stopped: what the status of a member says where fewer rounds were run than planned.
+    """
+
+    plan: Plan
+    space: Space
+    cohorts: tuple[Cohort, ...]
+    populations: tuple[Population, ...]
+    records: Records
+    seed: int
+    timing: Timing
+    data: Data | None = None
+    rows: dict[str, Any] | None = None
+    weights: PyTree = None
+    scaling: Mapping[str, Any] = field(default_factory=dict)
+    refiner: Any = None
+    memories: tuple[PyTree, ...] | None = None
+    stopped: str = "interrupted"
+
+    @functools.cached_property
+    def places(self) -> list[tuple[int, int]]:
+        """By column: the cohort and the slot that the member stands in at the end."""
+        place_of = {
+            int(id): (cohort, slot)
+            for cohort, population in enumerate(self.populations)
+            for slot, id in enumerate(np.asarray(population.id))
+        }
+        return [place_of[id] for id in sorted(place_of)]
+
+    @functools.cached_property
+    def lived(self) -> np.ndarray:
+        """[members] the rounds that each member was trained for."""
+        return self.records.lived
+
+    @property
+    def rounds(self) -> int:
+        """The rounds that were run: fewer than planned after Ctrl-C."""
+        return len(self.records.parents)
+
+    @property
+    def metric_name(self) -> str:
+        """The metric that members are compared by; "score" where `metric=` was a function."""
+        return self.plan.metric if isinstance(self.plan.metric, str) else "score"
+
+    @property
+    def scores(self) -> np.ndarray:
+        """[members] last scores, higher is better; -inf where there is no finite one."""
+        vectors = [np.asarray(population.score) for population in self.populations]
+        return np.array([vectors[cohort][slot] for cohort, slot in self.places], np.float64)
+
+    @property
+    def ranking(self) -> np.ndarray:
+        """[members] columns from best to worst: longest trained first, then by last score."""
+        return np.lexsort((-self.scores, -self.lived))
+
+    def dropped(self, column: int) -> bool:
+        """Whether a refiner dropped this member."""
+        return bool(self.lived[column] < self.rounds)
+
+    def traced(self, column: int) -> dict[str, Any]:
+        """A member's traced hyperparameters at the end, by name."""
+        cohort, slot = self.places[column]
+        hparams = self.populations[cohort].hparams
+        return {name: np.asarray(values)[slot] for name, values in hparams.items()}
+
+
+def finish(
+    plan: Plan,
+    space: Space,
+    cohorts: tuple[Cohort, ...],
+    arguments: Arguments,
+    outcome: Outcome,
+    stopped: str = "interrupted",
+    past: Past | None = None,
+) -> Trained:
+    """Makes the record of a run from what the program returned.
+
+    Args:
+      stopped: see `Trained`. past: of an extended sweep, what it was before these rounds.
+    """
+    data = arguments.data
+    arrays = {} if data is None else data.arrays
+    rows = {name: [list(a.shape[1:]), str(a.dtype)] for name, a in arrays.items()}
+    return Trained(
+        plan=plan,
+        space=space,
+        cohorts=cohorts,
+        populations=tuple(settle(plan, carry.population) for carry in outcome.carry),
+        records=join(plan, cohorts, outcome.carry, outcome.rounds, past),
+        seed=int(arguments.seed),
+        timing=Timing(outcome.compile_seconds, outcome.run_seconds),
+        data=data,
+        rows=None if data is None else rows,
+        weights=arguments.weights,
+        scaling={} if data is None else data.scaling,
+        refiner=arguments.refiner,
+        memories=tuple(carry.memory for carry in outcome.carry),
+        stopped=stopped,
+    )

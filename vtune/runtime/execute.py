@@ -84,7 +84,7 @@ def execute(
             done = stop
     memory.say_used()
     if done < rounds:
-        further = "" if plan.stopping else ", and tune(start=sweep, ...) goes on from there"
+        further = "" if plan.stopping else ", and vt.extend(sweep, ...) goes on from there"
         warnings.warn(
             f"interrupted: {done} of {plan.rounds} rounds were run; the sweep holds those{further}",
             stacklevel=3,

@@ -5,6 +5,7 @@ import everything but `sklearn`. Nothing below imports it.
 """
 
 from vtune.tuning.tune import tune
+from vtune.tuning.extend import extend
 from vtune.tuning.replay import replay
 
-__all__ = ["replay", "tune"]
+__all__ = ["extend", "replay", "tune"]

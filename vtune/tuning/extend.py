@@ -1,230 +1,239 @@
-"""A sweep goes on: from its members as they stand to a plan of the rounds to come."""
+"""extend: more rounds for a sweep, from its members as they stand."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from vtune.data.dataset import Data
 from vtune.engine.carry import Arguments, Past
-from vtune.engine.layout import resolve_layout
+from vtune.engine.layout import Layout, resolve_layout
 from vtune.engine.plan import CohortPlan, as_arrays, describe, jax_config
 from vtune.hparams import Static
-from vtune.learner.protocol import Learner
 from vtune.refine.base import Refiner, Rung
 from vtune.refine.keep import Keep
 from vtune.results.rerun import check_data
 from vtune.results.sweep import Sweep
+from vtune.results.trained import Trained
 from vtune.runtime.check_learner import check_metrics
-from vtune.space.space import parse
 from vtune.space.traced import program_space
 from vtune.tuning.arguments import check_is_refiner
-from vtune.tuning.duration import batch_size_of, eval_batch_size_of, length_of, rounds_of
+from vtune.tuning.duration import eval_batch_size_of, length_of, rounds_of
 from vtune.tuning.hints import warn_idle
+from vtune.tuning.launch import run_prepared
 from vtune.tuning.prepare import Prepared, inspected, rungs_of
 
-if TYPE_CHECKING:
-    from vtune.search.base import Cohort
 
-
-def prepare_further(
-    start: Any,
-    learner: Any,
-    space: Any,
-    data: Any,
+def extend(
+    sweep: Sweep,
     *,
-    refiner: Any,
+    epochs: int | None = None,
+    steps: int | None = None,
+    rounds: int | None = None,
+    refiner: Refiner | None = None,
+    eval_batch_size: int | None = None,
+    layout: str | int | Layout | None = None,
+    data: Data | None = None,
+    progress: bool | None = None,
+) -> Sweep:
+    """Trains the members of a sweep further, as if the sweep had been longer from the start.
+
+    Everything else stays as it was when the sweep began: learner, space, batch size, metric, seed.
+    Where members were dropped, the others train on. `h["total_steps"]` is that of the whole sweep
+    from then on. A sweep that was interrupted or loaded can be extended, too.
+
+    Args:
+      sweep: what `vt.tune`, `vt.extend` or `vt.load` returned; it is not changed.
+      epochs, steps: how much longer every member trains; one of the two.
+      rounds: how often members are scored in these epochs or steps; one an epoch when left out.
+      refiner: decides between the new rounds, as in a sweep that begins with them. When left out,
+        the refiner of the sweep goes on, with what it remembers.
+      eval_batch_size, layout: as for `vt.tune`; as before when left out. A loaded sweep is laid
+        out as `vt.tune` would without `layout=`.
+      data: the data that the sweep was trained on; only a loaded sweep needs them.
+      progress: a live bar; when left out, where the error stream is a terminal.
+
+    Returns:
+      A new `Sweep`; its history holds all rounds, the earlier ones and the new ones.
+
+    Raises:
+      TypeError, ValueError: on whatever cannot work, before anything is compiled: a sweep with
+        `patience=`, `keep=` or `epochs=` as a function, whose members stopped where they stopped;
+        a loaded sweep that was refined, without `refiner=`; a refiner where members were dropped.
+
+    Warns:
+      UserWarning: the refiner would first act after the last round.
+
+    Example:
+      >>> import jax.numpy as jnp, vtune as vt
+      >>> quadratic = vt.Learner(
+      ...     init=lambda key, h, batch: jnp.ones(()),
+      ...     step=lambda key, h, x, batch: (x - h["lr"] * x, {}),
+      ...     measure=lambda key, h, x, batch, weight: x**2 / 2,
+      ...     score=lambda total: {"loss": total},
+      ... )
+      >>> space = {"lr": vt.Ordinal([0.1, 0.5])}
+      >>> sweep = vt.tune(quadratic, space, search=vt.Grid(), steps=10, rounds=2)
+      >>> vt.extend(sweep, steps=5).history["loss"].shape
+      (3, 2)
+    """
+    if not isinstance(sweep, Sweep):
+        raise TypeError(
+            f"extend: sweep must be a vt.Sweep, got {type(sweep).__name__}; give what vt.tune or "
+            "vt.load returned (weights to start a new sweep from: vt.tune(..., init_from=...))"
+        )
+    prepared, past = _prepare(
+        sweep.trained, data, epochs, steps, rounds, refiner, eval_batch_size, layout
+    )
+    return run_prepared(prepared, progress, past=past)
+
+
+def _prepare(
+    trained: Trained,
+    data: Any,
     epochs: Any,
     steps: Any,
     rounds: Any,
+    refiner: Any,
     eval_batch_size: Any,
     layout: Any,
-    begun: dict[str, tuple[Any, Any]],
 ) -> tuple[Prepared, Past]:
-    """The arguments are those of `vt.tune`.
-
-    Args:
-      begun: by name what cannot change any more: what was given, and what stands for nothing.
-
-    Raises:
-      TypeError, ValueError: on whatever cannot work.
-    """
-    if not isinstance(start, Sweep):
-        raise TypeError(
-            f"start={type(start).__name__} is no Sweep; give what vt.tune or vt.load returned "
-            "(weights to start from: init_from=)"
-        )
-    _check_begun(start, learner, space, begun)
-    _check_whole(start)
-    before, past_rounds = start._plan, start._rounds
-    data = _data(start, data)
-    gone = _shrunk(start)
-    own_refiner, anew = _refiner(start, refiner, gone)
+    """The plan of all rounds, earlier and new ones, and what the sweep was before the new ones."""
+    _check_extendable(trained)
+    data = _checked_data(trained, data)
+    next_refiner, remembers = _next_refiner(trained, refiner)
+    deciding = None if _is_shrunk(trained) else next_refiner
     lengths = [
         length_of(cohort, data, epochs, steps, plan.batch_size)
-        for cohort, plan in zip(start._cohorts, before.cohorts, strict=True)
+        for cohort, plan in zip(trained.cohorts, trained.plan.cohorts, strict=True)
     ]
-    more = rounds_of(rounds, epochs, lengths, Keep() if gone else own_refiner)
+    more = rounds_of(rounds, epochs, lengths, deciding or Keep())
     arguments = Arguments(
-        np.uint32(start.seed),
-        tuple(program_space(cohort.combination.traced) for cohort in start._cohorts),
-        as_arrays(own_refiner),
+        np.uint32(trained.seed),
+        tuple(program_space(cohort.combination.traced) for cohort in trained.cohorts),
+        as_arrays(next_refiner),
         data,
-        weights=start._weights,
+        weights=trained.weights,
     )
+    before = trained.plan
     size = eval_batch_size if eval_batch_size is not None else before.eval_batch_size
+    largest = max(cohort.size for cohort in before.cohorts)
     plan = dataclasses.replace(
         before,
         cohorts=tuple(
-            _cohort_plan(start, index, steps, more, None if gone else own_refiner)
-            for index, (_, steps, _) in enumerate(lengths)
+            _longer_cohort(trained, number, added, more, deciding)
+            for number, (_, added, _) in enumerate(lengths)
         ),
-        rounds=past_rounds + more,
+        rounds=trained.rounds + more,
         eval_batch_size=eval_batch_size_of(size, data),
-        layout=before.layout
-        if layout is None
-        else resolve_layout(layout, max(cohort.size for cohort in before.cohorts)),
+        layout=before.layout if layout is None else resolve_layout(layout, largest),
         arguments=describe(arguments),
         config=jax_config(),
-        past=past_rounds,
-        anew=anew,
+        past=trained.rounds,
+        anew=not remembers,
     )
     check_metrics(inspected(plan, data))
     if refiner is not None:
         warn_idle(refiner, plan.rounds)
-    past = Past(start._records, start._populations, None if anew else start._memories)
-    return Prepared(plan, start.space, start._cohorts, arguments), past
+    past = Past(trained.records, trained.populations, trained.memories if remembers else None)
+    return Prepared(plan, trained.space, trained.cohorts, arguments), past
 
 
-def _check_begun(
-    start: Sweep, learner: Learner | None, space: Any, begun: dict[str, tuple[Any, Any]]
-) -> None:
-    """What a sweep was begun with may be said again, and nothing else."""
-    others = {
-        "learner": learner is not None and learner != start.learner,
-        "space": space is not None and parse(space).parts != start.space.parts,
-    }
-    for name, other in others.items():
-        if other:
-            raise ValueError(
-                f"start=: the {name} is another than the sweep's; leave it out, or begin anew "
-                "with init_from=sweep.best"
-            )
-    plan = start._plan
-    known = {
-        "batch_size": [own.batch_size for own in plan.cohorts],
-        "metric": plan.metric,
-        "mode": plan.mode,
-        "seed": start.seed,
-    }
-    for name, (given, nothing) in begun.items():
-        if given is nothing or (isinstance(given, str | int) and given == nothing):
-            continue
-        said = given
-        if name == "batch_size":
-            said = [batch_size_of(cohort, given) for cohort in start._cohorts]
-        if name not in known or said != known[name]:
-            raise ValueError(
-                f"{name}={given!r}: a sweep goes on as it was begun; leave {name}= out beside "
-                "start=, or begin anew with init_from=sweep.best"
-            )
-
-
-def _check_whole(start: Sweep) -> None:
-    """Members that stopped before the others hold other weights than their last."""
-    records = start._records
-    own = any("total_steps" in dict(cohort.traced) for cohort in start._plan.cohorts)
+def _check_extendable(trained: Trained) -> None:
+    """Raises ValueError where members stopped early or hold other weights than their last."""
+    records = trained.records
+    different_epochs = any("total_steps" in dict(cohort.traced) for cohort in trained.plan.cohorts)
     if (
-        start._plan.stopping
-        or own
+        trained.plan.stopping
+        or different_epochs
         or (records.stopped >= 0).any()
         or (records.ends != records.lived).any()
     ):
         raise ValueError(
-            "start=: the sweep had patience=, keep= or epochs= as a function, and its members "
-            "stopped where they stopped; begin anew with init_from=sweep.best"
+            "extend: the sweep had patience=, keep= or epochs= as a function, so its members are "
+            "finished; start a new sweep from its weights: vt.tune(..., init_from=sweep.best)"
         )
 
 
-def _data(start: Sweep, data: Any) -> Data | None:
-    """The sweep's data, or like ones."""
-    if data is not None and not isinstance(data, Data):
-        raise TypeError(f"data={type(data).__name__} is no Data; leave it out beside start=")
-    given = data
-    data = start.data if data is None else data
-    for own in start._plan.cohorts:
-        if data is None and own.batch_size is not None:
-            raise ValueError("start=: a loaded sweep holds no data; give data= as well")
-        if given is not None and own.batch_size is None:
-            raise ValueError("start=: the sweep was trained without data; leave data= out")
-        check_data("start=", start, own, data)
+def _checked_data(trained: Trained, given: Any) -> Data | None:
+    """The data to train on: the sweep's, or those given, which must be like the sweep's."""
+    if given is not None and not isinstance(given, Data):
+        raise TypeError(
+            f"extend: data must be a vt.Data, got {type(given).__name__}; give the data that the "
+            "sweep was trained on, or leave data= out"
+        )
+    data = trained.data if given is None else given
+    for cohort in trained.plan.cohorts:
+        if data is None and cohort.batch_size is not None:
+            raise ValueError("extend: a loaded sweep holds no data; give data= as well")
+        if given is not None and cohort.batch_size is None:
+            raise ValueError("extend: the sweep was trained without data; leave data= out")
+        check_data("extend", trained, cohort, data)
     return data
 
 
-def _shrunk(start: Sweep) -> bool:
-    """Whether members were dropped: the others then train on, and nobody decides any more."""
-    return bool((start.parents[-1] < 0).any())
+def _is_shrunk(trained: Trained) -> bool:
+    """Whether members were dropped; the others then train on, and no refiner decides any more."""
+    return bool((trained.records.parents[-1] < 0).any())
 
 
-def _refiner(start: Sweep, given: Any, shrunk: bool) -> tuple[Refiner, bool]:
-    """The refiner of the rounds to come, and whether it begins anew."""
+def _next_refiner(trained: Trained, given: Any) -> tuple[Refiner, bool]:
+    """The refiner of the new rounds, and whether it remembers the earlier ones."""
+    shrunk = _is_shrunk(trained)
     if given is not None:
         check_is_refiner(given)
         if shrunk and not getattr(given, "idle", False):
             raise ValueError(
-                f"start=: members of the sweep were dropped, and the others train on; leave "
+                f"extend: members of the sweep were dropped, and the others train on; leave "
                 f"refiner={type(given).__name__}(...) out"
             )
-        return given, True
-    if start._refiner is not None:
-        return start._refiner, False
-    own = np.arange(len(start))
-    if not shrunk and (start.parents != own).any():
+        return given, False
+    if trained.refiner is not None:
+        return trained.refiner, True
+    parents = trained.records.parents
+    if not shrunk and (parents != np.arange(parents.shape[1])).any():
         raise ValueError(
-            "start=: a loaded sweep does not hold its refiner; give refiner= again, or "
-            "refiner=vt.refine.Keep() to train on without"
+            "extend: a loaded sweep does not hold its refiner; give refiner= again, or "
+            "refiner=vt.refine.Keep() to train on without one"
         )
-    return Keep(), True
+    return Keep(), False
 
 
-def _cohort_plan(
-    start: Sweep, index: int, steps: int, more: int, refiner: Refiner | None
+def _longer_cohort(
+    trained: Trained, number: int, steps: int, rounds: int, refiner: Refiner | None
 ) -> CohortPlan:
-    """The plan of a cohort that takes so many steps more, in so many rounds.
+    """The plan of a cohort that takes so many more steps, in so many more rounds.
 
     Args:
-      refiner: None where members were dropped.
+      number: of the cohort. refiner: of the new rounds; None where members were dropped.
     """
-    before, cohort = start._plan.cohorts[index], start._cohorts[index]
-    past = tuple(int(n) for n in before.boundaries(start._plan.rounds)[1 : start._rounds + 1])
-    total = past[-1] + steps
+    before = trained.plan.cohorts[number]
+    boundaries = before.boundaries(trained.plan.rounds)[1 : trained.rounds + 1]
+    total = int(boundaries[-1]) + steps
     static = {**before.static.value}
     stretched = before.stretched or static.get("total_steps", total) != total
     if "total_steps" in static:
         static["total_steps"] = total
+    if refiner is None:
+        rungs = _last_rung_longer(before.rungs, trained.rounds, rounds)
+    else:
+        first, *others = rungs_of(trained.cohorts[number], rounds, refiner)
+        rungs = (Rung(first.size, trained.rounds + first.rounds), *others)
     return dataclasses.replace(
         before,
         static=Static(static),
         steps=total,
-        rungs=_rungs(before, cohort, len(past), more, refiner),
-        past=past,
+        rungs=rungs,
+        past=tuple(boundaries.tolist()),
         stretched=stretched,
     )
 
 
-def _rungs(
-    before: CohortPlan, cohort: Cohort, past: int, more: int, refiner: Refiner | None
-) -> tuple[Rung, ...]:
-    """What there was, and then as the refiner wants it, or the last size to the end."""
-    if refiner is not None:
-        first, *others = rungs_of(cohort, more, refiner)
-        return (Rung(first.size, past + first.rounds), *others)
-    kept, done = [], 0
-    for rung in before.rungs:
-        if done < past:
-            kept.append(rung)
-        done += rung.rounds
-    begun = sum(rung.rounds for rung in kept[:-1])
-    return (*kept[:-1], Rung(kept[-1].size, past + more - begun))
+def _last_rung_longer(rungs: tuple[Rung, ...], past: int, more: int) -> tuple[Rung, ...]:
+    """The rungs of the `past` rounds that were run, the last of them `more` rounds longer."""
+    ends = np.cumsum([rung.rounds for rung in rungs])
+    last = int(np.searchsorted(ends, past))
+    begun = int(ends[last]) - rungs[last].rounds
+    return (*rungs[:last], Rung(rungs[last].size, past + more - begun))

@@ -1,9 +1,10 @@
-"""Runs a prepared sweep and makes its result."""
+"""Running a prepared sweep, with progress shown."""
 
 from __future__ import annotations
 
 from vtune.engine.carry import Past
-from vtune.results.sweep import Sweep, finish
+from vtune.results.sweep import Sweep
+from vtune.results.trained import finish
 from vtune.runtime.execute import execute
 from vtune.tuning.hints import idle_cores
 from vtune.tuning.prepare import Prepared
@@ -16,14 +17,17 @@ def run_prepared(
     stop_after: int | None = None,
     past: Past | None = None,
 ) -> Sweep:
-    """Runs the program, with a live bar where it is wanted; all rounds, or the first few. `past`
-    is what a sweep that goes on was before."""
+    """Runs a prepared sweep and returns its result.
+
+    Args:
+      progress: whether a live bar is shown; None shows it where the error stream is a terminal.
+      stop_after: so many rounds are run; None for all. past: of an extended sweep, what it was.
+    """
     plan, space, cohorts, arguments = prepared
-    sign = 1.0 if plan.mode == "max" else -1.0
     label = plan.metric if isinstance(plan.metric, str) else "score"
     members = sum(len(cohort.id) for cohort in cohorts)
     idle_cores(members)
-    with reporter(progress, stop_after or plan.rounds, members, label, sign) as report:
+    with reporter(progress, stop_after or plan.rounds, members, label, plan.sign) as report:
         outcome = execute(plan, cohorts, arguments, report, stop_after, past)
     stopped = "stopped" if outcome.rounds == stop_after else "interrupted"
-    return finish(plan, space, cohorts, arguments, outcome, stopped, past)
+    return Sweep(finish(plan, space, cohorts, arguments, outcome, stopped, past))

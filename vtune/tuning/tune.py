@@ -13,14 +13,13 @@ from vtune.refine.base import Refiner
 from vtune.results.sweep import Sweep
 from vtune.search.base import Search
 from vtune.tuning.arguments import TuneArguments
-from vtune.tuning.extend import prepare_further
 from vtune.tuning.launch import run_prepared
 from vtune.tuning.prepare import prepare
 
 
 def tune(
-    learner: Learner | None = None,
-    space: Any = None,
+    learner: Learner,
+    space: Any,
     data: Data | None = None,
     *,
     search: Search | None = None,
@@ -37,7 +36,6 @@ def tune(
     keep: str | None = None,
     init_from: Any = None,
     seeds: int | None = None,
-    start: Sweep | None = None,
     layout: str | int | Layout | None = None,
     progress: bool | None = None,
 ) -> Sweep:
@@ -77,17 +75,12 @@ def tune(
       seeds: how often each setting is trained. Weights and noise differ, rows are the same, and
         the score is the mean. With several folds or seeds, `history["<metric>/splits"]` has the
         values of every training.
-      start: a sweep that goes on for so many epochs or steps more, as if it had been longer:
-        `tune(start=sweep, epochs=5)`. Its learner, space, data, seed and all that it was begun with
-        are known; `refiner`, `rounds`, `eval_batch_size` and `layout` may be other ones. A refiner
-        that is given begins anew. Where members were dropped, the others train on.
-        `h["total_steps"]` is that of the whole from then on. A loaded sweep needs its data.
       layout: how members are laid over the machine, see `vt.Layout`; "vmap", "map" or a chunk
         size for short.
       progress: whether to show a live bar; when left out, only if the error stream is a terminal.
 
     Returns:
-      A `Sweep`.
+      A `Sweep`; `vt.extend` trains it further.
 
     Raises:
       TypeError, ValueError: an argument cannot work. Raised before anything is compiled.
@@ -108,32 +101,6 @@ def tune(
       >>> vt.tune(quadratic, space, search=vt.Grid(), steps=10).best.hparams
       {'lr': 0.5}
     """
-    if start is not None:
-        begun = {
-            "search": (search, None),
-            "batch_size": (batch_size, 32),
-            "metric": (metric, "loss"),
-            "mode": (mode, None),
-            "seed": (seed, 0),
-            "patience": (patience, None),
-            "keep": (keep, None),
-            "init_from": (init_from, None),
-            "seeds": (seeds, None),
-        }
-        further, past = prepare_further(
-            start,
-            learner,
-            space,
-            data,
-            refiner=refiner,
-            epochs=epochs,
-            steps=steps,
-            rounds=rounds,
-            eval_batch_size=eval_batch_size,
-            layout=layout,
-            begun=begun,
-        )
-        return run_prepared(further, progress, past=past)
     arguments = TuneArguments(
         learner=learner,
         space=space,

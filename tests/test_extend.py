@@ -55,7 +55,7 @@ def assert_same(a, b, tolerance=1e-12):
     np.testing.assert_allclose(a.scores, b.scores, rtol=tolerance)
     for one, other in zip(a, b, strict=True):
         assert one.hparams == pytest.approx(other.hparams, rel=tolerance)
-        if not one._dropped:
+        if not one.status.startswith("dropped"):
             assert largest_difference(one.state, other.state) < tolerance
     assert a.n_candidates_ == b.n_candidates_
 
@@ -64,9 +64,9 @@ def test_it_equals_the_longer_sweep(x64):
     learner, space, data = noisy(), {**SPACE, "width": vt.Categorical([4, 8])}, blobs()
     whole = vt.tune(learner, space, data, epochs=5, **OPTIONS)
     first = vt.tune(learner, space, data, epochs=2, **OPTIONS)
-    then = vt.tune(start=first, epochs=1)
+    then = vt.extend(first, epochs=1)
     assert then.history["loss"].shape == (3, 5)
-    last = vt.tune(start=then, epochs=2)
+    last = vt.extend(then, epochs=2)
     assert_same(last, whole)
     np.testing.assert_allclose(last.table()["loss/best"], whole.table()["loss/best"])
 
@@ -75,8 +75,8 @@ def test_whatever_the_layout(x64):
     learner, data = noisy(), blobs()
     whole = vt.tune(learner, SPACE, data, epochs=3, layout=2, **OPTIONS)
     first = vt.tune(learner, SPACE, data, epochs=2, layout=2, **OPTIONS)
-    assert_same(vt.tune(start=first, epochs=1), whole)
-    assert_same(vt.tune(start=first, epochs=1, layout="auto"), whole)
+    assert_same(vt.extend(first, epochs=1), whole)
+    assert_same(vt.extend(first, epochs=1, layout="auto"), whole)
 
 
 def test_rounds_of_uneven_lengths(x64):
@@ -84,9 +84,11 @@ def test_rounds_of_uneven_lengths(x64):
     learner, data = noisy(), blobs()
     whole = vt.tune(learner, SPACE, data, steps=12, rounds=1, **OPTIONS)
     first = vt.tune(learner, SPACE, data, steps=7, rounds=2, **OPTIONS)
-    sweep = vt.tune(start=first, steps=5, rounds=4)
+    sweep = vt.extend(first, steps=5, rounds=4)
     assert sweep.history["loss"].shape == (6, 5)
-    np.testing.assert_array_equal(sweep._plan.cohorts[0].boundaries(6), [0, 3, 7, 8, 9, 10, 12])
+    np.testing.assert_array_equal(
+        sweep.trained.plan.cohorts[0].boundaries(6), [0, 3, 7, 8, 9, 10, 12]
+    )
     np.testing.assert_array_equal(sweep.history["loss"][:2], first.history["loss"])
     np.testing.assert_allclose(sweep.history["loss"][-1], whole.history["loss"][-1], rtol=1e-12)
     for one, other in zip(sweep, whole, strict=True):
@@ -101,7 +103,7 @@ def test_folds_and_seeds(x64):
     options = {**OPTIONS, "seeds": 2}
     whole = vt.tune(learner, SPACE, data, epochs=3, **options)
     first = vt.tune(learner, SPACE, data, epochs=1, **options)
-    sweep = vt.tune(start=first, epochs=2)
+    sweep = vt.extend(first, epochs=2)
     assert sweep.history["loss/splits"].shape == (3, 5, 3, 2)
     assert_same(sweep, whole)
 
@@ -120,7 +122,7 @@ def test_a_refiner_goes_on_and_remembers(x64, refiner):
     options = {**OPTIONS, "search": vt.Halton(6), "refiner": refiner}
     whole = vt.tune(learner, space, data, epochs=7, **options)
     first = vt.tune(learner, space, data, epochs=3, **options)
-    sweep = vt.tune(start=first, epochs=4)
+    sweep = vt.extend(first, epochs=4)
     assert (whole.parents[4:] != np.arange(6)).any()
     assert_same(sweep, whole, 1e-7)
     best = sweep.best.index
@@ -133,11 +135,11 @@ def test_another_refiner_begins_anew(x64):
     """PBT after plain search, Halving after plain search; both as if asked from there on."""
     learner, space = quadratic(), {"lr": vt.Float(0.01, 0.1)}
     first = vt.tune(learner, space, search=vt.Halton(8), steps=6, rounds=3)
-    pbt = vt.tune(start=first, steps=4, rounds=2, refiner=vt.PBT(quantile_fraction=0.25))
+    pbt = vt.extend(first, steps=4, rounds=2, refiner=vt.PBT(quantile_fraction=0.25))
     np.testing.assert_array_equal(pbt.parents[:3], np.tile(np.arange(8), (3, 1)))
     assert (pbt.parents[3] != np.arange(8)).sum() == 2
-    halving = vt.tune(
-        start=first, steps=12, rounds=6, refiner=vt.Halving(min_rounds=2, reduction_factor=2)
+    halving = vt.extend(
+        first, steps=12, rounds=6, refiner=vt.Halving(min_rounds=2, reduction_factor=2)
     )
     assert halving.n_candidates_ == [8, 4]
     assert halving.n_resources_ == [5, 9]
@@ -152,8 +154,9 @@ def test_another_refiner_begins_anew(x64):
     assert np.isfinite(halving.history["loss"][:5, gone]).all()
     assert np.isnan(halving.history["loss"][5:, gone]).all()
 
-    fresh = vt.tune(start=first, steps=2, refiner=vt.PB2(quantile_fraction=0.25))
-    assert int(fresh._memories[0].count) == 0  # round 3 is the first that it could look back from
+    fresh = vt.extend(first, steps=2, refiner=vt.PB2(quantile_fraction=0.25))
+    # Round 3 is the first that it could look back from.
+    assert int(fresh.trained.memories[0].count) == 0
 
 
 def test_of_a_shrunk_sweep_the_others_train_on(x64):
@@ -163,12 +166,12 @@ def test_of_a_shrunk_sweep_the_others_train_on(x64):
     refiner = vt.Halving(reduction_factor=2)
     first = vt.tune(learner, LR, data, epochs=4, refiner=refiner, **options)
     assert first.n_candidates_ == [12, 6, 3]
-    sweep = vt.tune(start=first, epochs=2)
+    sweep = vt.extend(first, epochs=2)
     assert sweep.n_candidates_ == first.n_candidates_
     assert sweep.n_resources_ == [1, 2, 6]
     for member in sweep:
         i = member.index
-        if member._dropped:
+        if member.status.startswith("dropped"):
             assert member.status == first[i].status
             np.testing.assert_array_equal(sweep.history["loss"][:4, i], first.history["loss"][:, i])
             assert np.isnan(sweep.history["loss"][4:, i]).all()
@@ -178,7 +181,7 @@ def test_of_a_shrunk_sweep_the_others_train_on(x64):
             assert largest_difference(member.state, plain[i].state) < 1e-12
             np.testing.assert_allclose(sweep.history["loss"][:, i], plain.history["loss"][:, i])
     with pytest.raises(ValueError, match="members of the sweep were dropped"):
-        vt.tune(start=first, epochs=1, refiner=vt.PBT())
+        vt.extend(first, epochs=1, refiner=vt.PBT())
 
 
 def test_saved_and_loaded_in_between(x64, tmp_path):
@@ -188,11 +191,11 @@ def test_saved_and_loaded_in_between(x64, tmp_path):
     first.save(tmp_path / "a")
     loaded = vt.load(tmp_path / "a", learner)
     with pytest.raises(ValueError, match="a loaded sweep holds no data; give data="):
-        vt.tune(start=loaded, epochs=1)
-    then = vt.tune(start=loaded, data=data, epochs=1)
+        vt.extend(loaded, epochs=1)
+    then = vt.extend(loaded, data=data, epochs=1)
     then.save(tmp_path / "b")
     again = vt.load(tmp_path / "b", learner)
-    assert_same(vt.tune(start=again, data=data, epochs=2), whole)
+    assert_same(vt.extend(again, data=data, epochs=2), whole)
     one = again.rerun(2, data)
     assert largest_difference(one.state, then[2].state) < 1e-12
 
@@ -203,14 +206,14 @@ def test_a_loaded_sweep_that_was_refined_or_shrunk(x64, tmp_path):
     first.save(tmp_path / "pbt")
     loaded = vt.load(tmp_path / "pbt", learner)
     with pytest.raises(ValueError, match="does not hold its refiner; give refiner= again"):
-        vt.tune(start=loaded, steps=1)
+        vt.extend(loaded, steps=1)
     whole = vt.tune(learner, space, search=vt.Halton(8), steps=7, rounds=7, refiner=vt.PBT())
-    assert_same(vt.tune(start=loaded, steps=3, rounds=3, refiner=vt.PBT()), whole)
+    assert_same(vt.extend(loaded, steps=3, rounds=3, refiner=vt.PBT()), whole)
 
     halved = vt.tune(learner, space, search=vt.Halton(8), steps=4, rounds=4, refiner=vt.Halving())
     halved.save(tmp_path / "halving")
     loaded = vt.load(tmp_path / "halving", learner)
-    assert_same(vt.tune(start=loaded, steps=2), vt.tune(start=halved, steps=2))
+    assert_same(vt.extend(loaded, steps=2), vt.extend(halved, steps=2))
 
 
 def test_an_interrupted_sweep_goes_on_from_there(x64):
@@ -223,7 +226,7 @@ def test_an_interrupted_sweep_goes_on_from_there(x64):
     whole = run_prepared(prepared, None)
     part = run_prepared(prepared, None, stop_after=2)
     assert part[0].status == "stopped after round 1"
-    assert_same(vt.tune(start=part, epochs=3), whole)
+    assert_same(vt.extend(part, epochs=3), whole)
 
 
 def test_who_died_stays_dead():
@@ -231,7 +234,7 @@ def test_who_died_stays_dead():
     space = {"lr": vt.Ordinal([0.1, 3.0])}
     first = vt.tune(learner, space, search=vt.Grid(), steps=200)
     assert first[1].status.startswith("diverged")
-    sweep = vt.tune(start=first, steps=3)
+    sweep = vt.extend(first, steps=3)
     assert sweep[1].status == first[1].status
     assert sweep[0].variables == pytest.approx(0.9**203, rel=1e-4)
     assert sweep.best.index == 0
@@ -242,12 +245,12 @@ def test_the_first_sweep_stays_and_a_second_call_compiles_nothing(compilations):
     first = vt.tune(learner, LR, DATA, search=vt.Halton(4), epochs=2, batch_size=16)
     before = jax.tree.map(np.array, first[1].state)
     with compilations() as seen:
-        one = vt.tune(start=first, epochs=2)
+        one = vt.extend(first, epochs=2)
     assert seen.count == 1
     with compilations() as seen:
-        two = vt.tune(start=first, epochs=2)
+        two = vt.extend(first, epochs=2)
         other = vt.tune(learner, LR, DATA, search=vt.Halton(4), epochs=2, batch_size=16, seed=1)
-        vt.tune(start=other, epochs=2)
+        vt.extend(other, epochs=2)
     assert seen.count == 0
     for a, b in zip(jax.tree.leaves(one[1].state), jax.tree.leaves(two[1].state), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -271,7 +274,7 @@ def test_total_steps_are_those_of_the_whole(x64):
 
     own, space = learner("own"), {"lr": vt.Ordinal([0.1, 0.2])}
     first = vt.tune(own, space, search=vt.Grid(), steps=4)
-    sweep = vt.tune(start=first, steps=4)
+    sweep = vt.extend(first, steps=4)
     for member in sweep:
         lr, x = member.hparams["lr"], 1.0
         for step in range(8):
@@ -295,7 +298,7 @@ def test_keys_among_the_state():
     options = {"search": vt.Halton(3), "layout": "vmap"}
     whole = vt.tune(learner, {"a": vt.Float(1.0, 2.0)}, steps=6, rounds=6, **options)
     first = vt.tune(learner, {"a": vt.Float(1.0, 2.0)}, steps=2, rounds=2, **options)
-    sweep = vt.tune(start=first, steps=4, rounds=4)
+    sweep = vt.extend(first, steps=4, rounds=4)
     np.testing.assert_array_equal(sweep.history["loss"], whole.history["loss"])
 
 
@@ -304,30 +307,12 @@ def sweep():
     return vt.tune(mlp_learner(), LR, DATA, search=vt.Halton(3), epochs=1, batch_size=16)
 
 
-def test_what_it_was_begun_with_may_be_said_again(sweep):
-    again = vt.tune(
-        sweep.learner, LR, DATA, start=sweep, epochs=1, batch_size=16, metric="loss", mode="min"
-    )
-    assert_same(again, vt.tune(start=sweep, epochs=1))
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"start": 3}, "start=int is no Sweep"),
-        ({"learner": mlp_learner()}, "the learner is another than the sweep's"),
-        ({"space": {"lr": vt.Float(1e-4, 1.0, log=True)}}, "the space is another"),
+        ({"sweep": 3}, "extend: sweep must be a vt.Sweep, got int; give what vt.tune"),
         ({"data": blobs(rows=60)}, "the data give 2 steps an epoch, the sweep had 4"),
-        ({"data": {"x": 1}}, "data=dict is no Data"),
-        ({"batch_size": 8}, "batch_size=8: a sweep goes on as it was begun; leave batch_size= out"),
-        ({"metric": "accuracy"}, "metric='accuracy': a sweep goes on"),
-        ({"mode": "max"}, "mode='max': a sweep goes on"),
-        ({"seed": 4}, "seed=4: a sweep goes on"),
-        ({"search": vt.Halton(3)}, "search=.*: a sweep goes on"),
-        ({"patience": 3}, "patience=3: a sweep goes on"),
-        ({"keep": "best"}, "keep='best': a sweep goes on"),
-        ({"seeds": 2}, "seeds=2: a sweep goes on"),
-        ({"init_from": {"params": {}}}, "init_from=.*: a sweep goes on"),
+        ({"data": {"x": 1}}, "data must be a vt.Data, got dict"),
         ({"epochs": None}, "epochs= or steps= must be given, one of them; neither is"),
         ({"steps": 3}, "epochs= or steps= must be given, one of them; both are"),
         ({"epochs": 0}, "epochs=0 must be a whole number, 1 or more"),
@@ -340,7 +325,7 @@ def test_what_it_was_begun_with_may_be_said_again(sweep):
 )
 def test_bad_input(sweep, options, said, compilations):
     with compilations() as seen, pytest.raises((TypeError, ValueError), match=said):
-        vt.tune(**{"start": sweep, "epochs": 1, **options})
+        vt.extend(**{"sweep": sweep, "epochs": 1, **options})
     assert seen.count == 0
 
 
@@ -353,20 +338,20 @@ def test_members_that_stopped_stay_so(options):
     space = {"lr": vt.Float(0.5, 1.0), "epochs": vt.Int(1, 2)}
     learner = mlp_learner(optimizer=lambda h: optax.sgd(h["lr"] + 0 * h["epochs"]))
     first = vt.tune(learner, space, DATA, search=vt.Halton(3), batch_size=16, **options)
-    with pytest.raises(ValueError, match="begin anew with init_from"):
-        vt.tune(start=first, epochs=1)
+    with pytest.raises(ValueError, match="start a new sweep from its weights"):
+        vt.extend(first, epochs=1)
     assert len(vt.tune(learner, space, DATA, epochs=1, init_from=first.best)) == 64
 
 
 def test_data_where_there_were_none():
     first = vt.tune(quadratic(), {"lr": vt.Float(0.1, 0.2)}, search=vt.Halton(2), steps=2)
     with pytest.raises(ValueError, match="trained without data; leave data= out"):
-        vt.tune(start=first, steps=1, data=DATA)
+        vt.extend(first, steps=1, data=DATA)
 
 
 def test_data_that_were_scaled_otherwise():
     scaled = vt.standardize(DATA, "x")
     first = vt.tune(mlp_learner(), LR, scaled, search=vt.Halton(2), epochs=1, batch_size=16)
-    with pytest.raises(ValueError, match=r"start=.*scaled"):
-        vt.tune(start=first, epochs=1, data=DATA)
-    assert len(vt.tune(start=first, epochs=1, data=vt.standardize(DATA, "x"))) == 2
+    with pytest.raises(ValueError, match=r"extend: .*scaled"):
+        vt.extend(first, epochs=1, data=DATA)
+    assert len(vt.extend(first, epochs=1, data=vt.standardize(DATA, "x"))) == 2
