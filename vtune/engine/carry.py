@@ -17,7 +17,7 @@ class Carry(NamedTuple):
     record: Record
 
 
-class Past(NamedTuple):
+class EarlierRun(NamedTuple):
     """What a sweep was before it went on.
 
     Attributes:
@@ -30,7 +30,7 @@ class Past(NamedTuple):
     memories: tuple[PyTree, ...] | None
 
 
-class Path(NamedTuple):
+class Trajectory(NamedTuple):
     """Where a member stood, round by round: its ids and hyperparameters are these, whatever
     the refiner says. Leaves [rounds, pop]."""
 
@@ -45,5 +45,5 @@ class Arguments(NamedTuple):
     space: tuple[PyTree, ...]  # by cohort: traced distributions by name
     refiner: Any
     data: Data | None
-    path: Path | None = None  # only for a member that is trained again along its lineage
+    trajectory: Trajectory | None = None  # only where a member is trained again along its lineage
     weights: PyTree = None  # from elsewhere, to start from

@@ -71,7 +71,7 @@ def _along(chosen: Array, leaf: Array) -> Array:
     return chosen.reshape(chosen.shape + (1,) * (leaf.ndim - 1))
 
 
-class Ends(NamedTuple):
+class TrainingEnds(NamedTuple):
     """How each member's training ended, by slot, on the host.
 
     Attributes:
@@ -84,21 +84,23 @@ class Ends(NamedTuple):
     budget: np.ndarray
 
 
-def ends(plan: Plan, cohort: CohortPlan, population: Population, rounds: int) -> Ends:
+def training_ends(
+    plan: Plan, cohort: CohortPlan, population: Population, rounds: int
+) -> TrainingEnds:
     """Of a population after so many rounds."""
     size = population.id.shape[0]
     if plan.stopping is None:
         last = np.full(size, rounds - 1)
-        return Ends(last, np.full(size, -1), np.full(size, plan.rounds))
+        return TrainingEnds(last, np.full(size, -1), np.full(size, plan.rounds))
     traced = {name: np.asarray(values) for name, values in population.hparams.items()}
     budget = np.broadcast_to(_budgets(plan, cohort, traced), size)  # in NumPy: JAX would compile
     stopped = np.asarray(population.stopped)
     last = np.where(stopped < 0, rounds - 1, stopped)
     best = plan.stopping.keep == "best"
-    return Ends(np.asarray(population.kept.round) if best else last, stopped, budget)
+    return TrainingEnds(np.asarray(population.kept.round) if best else last, stopped, budget)
 
 
-def settle(plan: Plan, population: Population) -> Population:
+def final_population(plan: Plan, population: Population) -> Population:
     """The population with the weights that are kept, and nothing more about stopping."""
     if plan.stopping is None:
         return population

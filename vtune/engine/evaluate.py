@@ -14,7 +14,7 @@ from vtune.engine.carry import Arguments
 from vtune.engine.parallel import over_members
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population
-from vtune.engine.replicates import Replicate, axis, each, over_all, training_key
+from vtune.engine.replicates import Replicate, each, over_all, replicate_shape, training_key
 from vtune.learner.protocol import traced_once
 from vtune.metrics.totals import join_rows, split_rows
 from vtune.rng.threefry import folded
@@ -85,5 +85,5 @@ def evaluate(
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         summed, rows = lax.scan(one_batch, zeros, (number, index, weight))
     score = over_members(finish, plan.layout)
-    leading = 1 + len(axis(plan.replicates))
+    leading = 1 + len(replicate_shape(plan.replicates))
     return [score(join_rows(*totals, leading), None) for totals in zip(summed, rows, strict=True)]

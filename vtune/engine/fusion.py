@@ -9,7 +9,7 @@ import jax
 from vtune.data.dataset import Data
 from vtune.engine.plan import Plan
 from vtune.engine.population import Population
-from vtune.engine.replicates import axis
+from vtune.engine.replicates import replicate_shape
 from vtune.xla.loops import fused
 
 
@@ -24,7 +24,7 @@ def fused_members(plan: Plan, population: Population, data: Data | None) -> int:
     padded = data is not None and data.traced_sizes is not None
     if plan.layout.chunk != "auto" or padded or folded or population.stopped is not None:
         return 1
-    inner = axis(plan.replicates)
+    inner = replicate_shape(plan.replicates)
     one = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1 + len(inner) :], leaf.dtype),
         population.state,

@@ -12,7 +12,7 @@ from vtune.engine.carry import Arguments
 from vtune.engine.parallel import replicated
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population
-from vtune.engine.replicates import axis, each
+from vtune.engine.replicates import each, replicate_shape
 from vtune.learner.protocol import traced_once
 from vtune.metrics.totals import widened
 from vtune.rng.keys import member_key
@@ -58,7 +58,7 @@ def zero_sums(
     """Zeros [pop, ...] for the sums of the step metrics of every training."""
     data, learner = arguments.data, traced_once(plan.learner)
 
-    inner = axis(plan.replicates)
+    inner = replicate_shape(plan.replicates)
     alone = lambda tree, n: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[n:], a.dtype), tree)
     traced, state = alone(population.hparams, 1), alone(population.state, 1 + len(inner))
     batch = None

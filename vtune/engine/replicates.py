@@ -39,12 +39,12 @@ class Replicate(NamedTuple):
     repeat: Array
 
 
-def axis(trainings: Replicates | None) -> tuple[int, ...]:
+def replicate_shape(trainings: Replicates | None) -> tuple[int, ...]:
     """The axis behind the members': (folds * seeds,), or none."""
     return () if trainings is None else (trainings.folds * trainings.seeds,)
 
 
-def apart(trainings: Replicates, leaf: Any, at: int = 0) -> Any:
+def split_replicates(trainings: Replicates, leaf: Any, at: int = 0) -> Any:
     """An array with an axis of trainings at `at`, as two: [folds, seeds]."""
     folds, seeds, _ = trainings
     return leaf.reshape(*leaf.shape[:at], folds, seeds, *leaf.shape[at + 1 :])
@@ -80,7 +80,7 @@ def over_trainings(
         return lambda own, rows: side_by_side(places, own, rows)
 
     def all_(own: PyTree, rows: PyTree) -> PyTree:
-        place, own = jax.tree.map(lambda a: apart(trainings, a), (places, own))
+        place, own = jax.tree.map(lambda a: split_replicates(trainings, a), (places, own))
         made = jax.vmap(jax.vmap(f, in_axes=(0, 0, None)))(place, own, rows)
         return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), made)
 
@@ -120,7 +120,7 @@ def over_all(
 
     if trainings is None or layout.width != 1:
         return nested
-    (count,) = axis(trainings)
+    (count,) = replicate_shape(trainings)
 
     def flat(members: PyTree, own: PyTree, rows: PyTree, shared: PyTree) -> PyTree:
         def one(pair: Any, shared: Any) -> PyTree:

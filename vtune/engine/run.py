@@ -28,7 +28,7 @@ from vtune.engine.parallel import everywhere
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population, Record
 from vtune.engine.recording import mean_of_trainings, named, recorded, summarised, zero_sums
-from vtune.engine.replicates import Replicate, axis, over_all, training_key
+from vtune.engine.replicates import Replicate, over_all, replicate_shape, training_key
 from vtune.engine.stepping import Stepping, quotient, remainder, trains
 from vtune.learner.protocol import traced_once
 from vtune.metrics.totals import widened
@@ -165,8 +165,8 @@ def _one_round(
         own = record.parents[number, :size]
         if size is None:
             population, own, memory = refine(plan, group, number, population, memory, arguments)
-        if arguments.path is not None:
-            id, hparams = jax.tree.map(lambda leaf: leaf[number], arguments.path)
+        if arguments.trajectory is not None:
+            id, hparams = jax.tree.map(lambda leaf: leaf[number], arguments.trajectory)
             population = population._replace(id=id, hparams=hparams)
         populations.append(population)
         parents.append(own)
@@ -342,7 +342,7 @@ def _train(
         own = pace.rows_of(rows, offset, chunk)
         return offset + count, advance(offset, count, own, loops)
 
-    inner = axis(plan.replicates)
+    inner = replicate_shape(plan.replicates)
     each_died = lambda died: jnp.repeat(died[:, None], inner[0], axis=1) if inner else died
     loops: Any = tuple(
         (population.state, each_died(population.died), zero_sums(plan, own, population, arguments))

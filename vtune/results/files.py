@@ -21,7 +21,7 @@ import numpy as np
 from vtune.engine.layout import resolve_layout
 from vtune.engine.plan import CohortPlan, Plan, jax_config
 from vtune.engine.population import Population
-from vtune.engine.replicates import Replicates, axis
+from vtune.engine.replicates import Replicates, replicate_shape
 from vtune.learner.pretrained import nested, paths
 from vtune.learner.protocol import Learner
 from vtune.results.encoding import decode
@@ -138,7 +138,7 @@ def load(path: str | os.PathLike, learner: Learner) -> Sweep:
     )
     spec = manifest["rows"]
     for index, cohort in enumerate(plans):
-        shapes = _state_shapes(learner, cohort, spec, axis(plan.replicates))
+        shapes = _state_shapes(learner, cohort, spec, replicate_shape(plan.replicates))
         left = _left(cohorts[index].id, arrays["parents"])
         populations.append(_population(folder, index, cohorts[index], left, shapes, weights))
     records = Records(

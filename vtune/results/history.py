@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vtune.engine.carry import Past
-from vtune.engine.early_stopping import Ends, ends
+from vtune.engine.carry import EarlierRun
+from vtune.engine.early_stopping import TrainingEnds, training_ends
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Record
 from vtune.engine.recording import SPLITS
-from vtune.engine.replicates import apart
+from vtune.engine.replicates import split_replicates
 from vtune.search.base import Cohort
 
 
@@ -52,7 +52,7 @@ class Records(NamedTuple):
 
 
 def join(
-    plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int, past: Past | None = None
+    plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int, past: EarlierRun | None = None
 ) -> Records:
     """Puts the cohorts' records side by side, by member instead of by slot.
 
@@ -65,13 +65,15 @@ def join(
     settings: dict[str, np.ndarray] = {}
     types: dict[str, Any] = {}
     parents = np.full((rounds, len(ids)), -1, np.int32)
-    held = Ends(*np.zeros((3, len(ids)), np.int32))
+    held = TrainingEnds(*np.zeros((3, len(ids)), np.int32))
     begun: Any = cohorts if past is None else past.populations
     for cohort_plan, standing, own in zip(plan.cohorts, begun, carry, strict=True):
         record: Record = jax.device_get(own.record)
         columns = np.array([column_of[int(i)] for i in np.asarray(standing.id)])
         # ids keep to their slots wherever members can stop; elsewhere all slots end alike
-        for all_, part in zip(held, ends(plan, cohort_plan, own.population, rounds), strict=True):
+        for all_, part in zip(
+            held, training_ends(plan, cohort_plan, own.population, rounds), strict=True
+        ):
             all_[columns] = part
         for number, now, before in _standing(
             cohort_plan, columns, record.parents, plan.past, rounds
@@ -100,7 +102,7 @@ def join(
     if plan.replicates is not None:
         for name in history:
             if name.endswith(SPLITS) and name.removesuffix(SPLITS) in history:
-                history[name] = apart(plan.replicates, history[name], 2)
+                history[name] = split_replicates(plan.replicates, history[name], 2)
     if past is not None:
         for name in {*history} & {*past.records.history}:
             history[name][: plan.past] = past.records.history[name]

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from vtune.data.dataset import apply_scaling
-from vtune.engine.replicates import Replicates, apart
+from vtune.engine.replicates import Replicates, split_replicates
 from vtune.results.predict import checked_rows, predict
 from vtune.types import PyTree
 
@@ -133,7 +133,9 @@ class Member:
                 how = {name: (a[fold], b[fold]) for name, (a, b) in scaling.items()}
             rows = apply_scaling(how, batch)
             outputs.append(self._outputs(rows, pick(pick(state, fold), repeat)))
-        return jax.tree.map(lambda *parts: apart(trainings, jax.numpy.stack(parts)), *outputs)
+        return jax.tree.map(
+            lambda *parts: split_replicates(trainings, jax.numpy.stack(parts)), *outputs
+        )
 
     def _outputs(self, batch: dict[str, np.ndarray], state: PyTree = None) -> PyTree:
         """The model's outputs for arrays as in training; of one training, if its state
@@ -156,7 +158,11 @@ class Member:
 def pick(tree: PyTree, slot: Any, trainings: Replicates | None = None) -> PyTree:
     """One slot's part of a population; of several trainings each leaf is [folds, seeds, ...]."""
     own = jax.tree.map(lambda leaf: leaf[slot], tree)
-    return own if trainings is None else jax.tree.map(lambda leaf: apart(trainings, leaf), own)
+    return (
+        own
+        if trainings is None
+        else jax.tree.map(lambda leaf: split_replicates(trainings, leaf), own)
+    )
 
 
 def shown(value: Any) -> Any:

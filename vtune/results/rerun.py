@@ -11,7 +11,7 @@ import numpy as np
 from vtune.data.dataset import Data
 from vtune.data.folds import Folds
 from vtune.data.scaling import check_scaling
-from vtune.engine.carry import Arguments, Path
+from vtune.engine.carry import Arguments, Trajectory
 from vtune.engine.plan import CohortPlan, Plan, describe
 from vtune.refine.keep import Keep
 from vtune.results.member import Member
@@ -109,20 +109,20 @@ def _check_stretched(plan: Plan) -> None:
         )
 
 
-def path_of(ids: np.ndarray, hparams: Mapping[str, np.ndarray], rounds: int) -> Path:
+def path_of(ids: np.ndarray, hparams: Mapping[str, np.ndarray], rounds: int) -> Trajectory:
     """A path of `rounds` rounds for a population of one; the last known round repeats."""
     number = np.minimum(np.arange(rounds), len(ids) - 1)
     values = {name: np.asarray(own)[number][:, None] for name, own in hparams.items()}
-    return Path(np.asarray(ids, np.int32)[number][:, None], values)
+    return Trajectory(np.asarray(ids, np.int32)[number][:, None], values)
 
 
-def starting(cohort: Cohort, path: Path) -> Cohort:
+def starting(cohort: Cohort, path: Trajectory) -> Cohort:
     """The cohort of one that goes this way, before its first round."""
     return cohort._replace(id=path.id[0], hparams={k: v[0] for k, v in path.hparams.items()})
 
 
 def prepare_alone(
-    plan: Plan, cohort: CohortPlan, drawn: Cohort, seed: int, data: Data | None, path: Path
+    plan: Plan, cohort: CohortPlan, drawn: Cohort, seed: int, data: Data | None, path: Trajectory
 ) -> tuple[Plan, Arguments]:
     """The plan and arguments of one member's solo run."""
     refiner = Keep()

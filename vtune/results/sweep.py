@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vtune.data.dataset import Data
-from vtune.engine.carry import Arguments, Past
-from vtune.engine.early_stopping import settle
+from vtune.engine.carry import Arguments, EarlierRun
+from vtune.engine.early_stopping import final_population
 from vtune.engine.plan import Plan
 from vtune.engine.population import Population
 from vtune.engine.recording import SPLITS
@@ -309,7 +309,7 @@ def finish(
     arguments: Arguments,
     outcome: Outcome,
     stopped: str = "interrupted",
-    past: Past | None = None,
+    past: EarlierRun | None = None,
 ) -> Sweep:
     """Makes the result of what a run left; `past` is what a sweep that went on was before."""
     data = None if arguments.data is None else arguments.data.arrays
@@ -317,7 +317,7 @@ def finish(
         plan,
         space,
         cohorts,
-        tuple(settle(plan, own.population) for own in outcome.carry),
+        tuple(final_population(plan, own.population) for own in outcome.carry),
         join(plan, cohorts, outcome.carry, outcome.rounds, past),
         int(arguments.seed),
         arguments.data,

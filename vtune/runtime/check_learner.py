@@ -25,14 +25,14 @@ def outputs_of(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> PyTree:
     return _traced(_outputs, plan, cohort, arguments)
 
 
-class Found(NamedTuple):
+class Inspection(NamedTuple):
     """What tracing one member shows: hyperparameters that were read, metrics as shapes."""
 
     reads: frozenset[str]
     metrics: PyTree
 
 
-def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Found:
+def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Inspection:
     """Traces one member of a cohort through init, step, measure, score and predict.
 
     Args:
@@ -43,7 +43,7 @@ def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Found:
     """
     reads: set[str] = set()
     metrics = _traced(_one_member, plan, cohort, arguments, reads)
-    return Found(frozenset(reads), metrics)
+    return Inspection(frozenset(reads), metrics)
 
 
 def _evaluation_batch(plan: Plan, data: Data | None) -> tuple[PyTree, Any]:
@@ -99,7 +99,7 @@ def _one_member(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams
     return {name: jnp.asarray(value) for name, value in metrics.items()}
 
 
-def check_metrics(found: tuple[Found, ...]) -> None:
+def check_metrics(found: tuple[Inspection, ...]) -> None:
     """Members share one history, so a metric has one shape in all cohorts."""
     shapes: dict[str, tuple[int, ...]] = {}
     for cohort in found:

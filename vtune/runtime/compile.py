@@ -19,7 +19,7 @@ from vtune.engine.initialize import begin
 from vtune.engine.layout import sharding
 from vtune.engine.plan import Plan
 from vtune.runtime import memory
-from vtune.runtime.check_learner import Found, check_cohort, outputs_of
+from vtune.runtime.check_learner import Inspection, check_cohort, outputs_of
 from vtune.runtime.check_refiner import check_refiner
 from vtune.runtime.compilation_cache import use_cache
 from vtune.types import PyTree
@@ -50,7 +50,7 @@ def outputs(plan: Plan) -> tuple[PyTree, ...]:
 
 
 @functools.lru_cache(maxsize=32)
-def inspect(plan: Plan) -> tuple[Found, ...]:
+def inspect(plan: Plan) -> tuple[Inspection, ...]:
     """By cohort what tracing a member shows; raises what is wrong. Compiles nothing."""
     for index in range(len(plan.cohorts)):
         check_refiner(plan, index, _shapes(plan))

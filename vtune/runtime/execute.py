@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vtune.engine.carry import Arguments, Past
+from vtune.engine.carry import Arguments, EarlierRun
 from vtune.engine.plan import Plan
 from vtune.engine.population import Population
 from vtune.rng.keys import from_words, is_key
@@ -47,7 +47,7 @@ def execute(
     arguments: Arguments,
     report: Report | None = None,
     stop_after: int | None = None,
-    past: Past | None = None,
+    past: EarlierRun | None = None,
 ) -> Outcome:
     """Runs a plan from its first round to its last, or only so many rounds.
 
@@ -125,7 +125,7 @@ def _blank(built: Program, cohorts: tuple[Cohort, ...]) -> PyTree:
     )
 
 
-def _standing(built: Program, past: Past) -> PyTree:
+def _standing(built: Program, past: EarlierRun) -> PyTree:
     """The carry that the first call takes where a sweep goes on: copies, since it is donated."""
 
     def carry(blank: Any, population: Population, memory: PyTree) -> Any:

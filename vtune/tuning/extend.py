@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vtune.data.dataset import Data
-from vtune.engine.carry import Arguments, Past
+from vtune.engine.carry import Arguments, EarlierRun
 from vtune.engine.layout import resolve_layout
 from vtune.engine.plan import CohortPlan, as_arrays, describe, jax_config
 from vtune.hparams import Static
@@ -42,7 +42,7 @@ def prepare_further(
     eval_batch_size: Any,
     layout: Any,
     begun: dict[str, tuple[Any, Any]],
-) -> tuple[Prepared, Past]:
+) -> tuple[Prepared, EarlierRun]:
     """The arguments are those of `vt.tune`.
 
     Args:
@@ -94,7 +94,7 @@ def prepare_further(
     check_metrics(inspected(plan, data))
     if refiner is not None:
         warn_idle(refiner, plan.rounds)
-    past = Past(start._records, start._populations, None if anew else start._memories)
+    past = EarlierRun(start._records, start._populations, None if anew else start._memories)
     return Prepared(plan, start.space, start._cohorts, arguments), past
 
 

@@ -12,7 +12,7 @@ import jax
 from vtune.engine.layout import cores
 from vtune.hparams import Hparams
 from vtune.refine.base import Refiner
-from vtune.runtime.check_learner import Found
+from vtune.runtime.check_learner import Inspection
 from vtune.search.base import Cohort
 from vtune.space.space import Space
 
@@ -59,7 +59,7 @@ def warn_idle(refiner: Refiner, rounds: int) -> None:
 def _warn_unread(
     space: Space,
     cohorts: tuple[Cohort, ...],
-    found: tuple[Found, ...],
+    found: tuple[Inspection, ...],
     others: tuple[Any, ...],
 ) -> None:
     """Of hyperparameters that neither the learner reads nor any of the `others`, functions of h."""

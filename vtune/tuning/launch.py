@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vtune.engine.carry import Past
+from vtune.engine.carry import EarlierRun
 from vtune.results.sweep import Sweep, finish
 from vtune.runtime.execute import execute
 from vtune.tuning.hints import idle_cores
@@ -14,7 +14,7 @@ def run_prepared(
     prepared: Prepared,
     progress: bool | None,
     stop_after: int | None = None,
-    past: Past | None = None,
+    past: EarlierRun | None = None,
 ) -> Sweep:
     """Runs the program, with a live bar where it is wanted; all rounds, or the first few. `past`
     is what a sweep that goes on was before."""

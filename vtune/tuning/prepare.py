@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vtune.data.dataset import Data
-from vtune.engine.carry import Arguments, Path
+from vtune.engine.carry import Arguments, Trajectory
 from vtune.engine.layout import resolve_layout
 from vtune.engine.plan import CohortPlan, Plan, as_arrays, describe, jax_config
 from vtune.hparams import Static
@@ -17,7 +17,7 @@ from vtune.learner.protocol import Learner
 from vtune.refine.base import Refiner, Rung
 from vtune.refine.keep import Keep
 from vtune.results.rerun import starting
-from vtune.runtime.check_learner import Found, check_labels, check_metrics
+from vtune.runtime.check_learner import Inspection, check_labels, check_metrics
 from vtune.runtime.compile import inspect, outputs
 from vtune.search.base import Cohort, sized
 from vtune.search.halton import Halton
@@ -69,7 +69,7 @@ def prepare(
     keep: Any = None,
     init_from: Any = None,
     seeds: Any = None,
-    path: Path | None = None,
+    path: Trajectory | None = None,
     known_schedule: bool = False,
 ) -> Prepared:
     """The arguments are those of `vt.tune`.
@@ -165,7 +165,7 @@ def with_traced_lengths(cohort: Cohort, lengths: dict[str, Any]) -> Cohort:
     return cohort._replace(hparams={**cohort.hparams, **columns})
 
 
-def inspected(plan: Plan, data: Data | None) -> tuple[Found, ...]:
+def inspected(plan: Plan, data: Data | None) -> tuple[Inspection, ...]:
     """What tracing shows. Many cohorts take long to compile, which is said before."""
     began, missed = time.perf_counter(), inspect.cache_info().misses
     for shapes in outputs(plan):
