@@ -1,4 +1,4 @@
-"""What the program is called with and what it carries from round to round."""
+"""What the program is called with, and what it carries from round to round."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vtune.types import PyTree
 
 
 class Carry(NamedTuple):
-    """One cohort between rounds: all of it is donated from call to call."""
+    """One cohort between rounds. All of it is donated from call to call."""
 
     population: Population
     memory: PyTree
@@ -18,11 +18,12 @@ class Carry(NamedTuple):
 
 
 class EarlierRun(NamedTuple):
-    """What a sweep was before it went on.
+    """What the run of a sweep left, for the run that extends it.
 
     Attributes:
-      records: of its rounds. populations: by cohort, as they stand. memories: by cohort what the
-        refiner remembers, None where it begins anew.
+      records: the records of its rounds.
+      populations: by cohort, after its last round.
+      memories: by cohort what the refiner remembers; None where it starts with a fresh memory.
     """
 
     records: Any
@@ -31,19 +32,30 @@ class EarlierRun(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-    """Where a member stood, round by round: its ids and hyperparameters are these, whatever
-    the refiner says. Leaves [rounds, pop]."""
+    """The ids and hyperparameters that a member's weights went through, leaves [rounds, pop].
+
+    They take the place of whatever the refiner says.
+    """
 
     id: Any
     hparams: PyTree
 
 
 class Arguments(NamedTuple):
-    """What the program is called with beside the carry and the rounds; nothing static."""
+    """What the program is called with besides the carry and the rounds; all of it is traced.
+
+    Attributes:
+      seed: of the sweep.
+      space: by cohort, the traced distributions by name.
+      refiner: a pytree of its numbers.
+      data: None for learners that make their own.
+      trajectory: only where a member is trained again along its lineage.
+      weights: weights that all members start from, if not drawn.
+    """
 
     seed: Any
-    space: tuple[PyTree, ...]  # by cohort: traced distributions by name
+    space: tuple[PyTree, ...]
     refiner: Any
     data: Data | None
-    trajectory: Trajectory | None = None  # only where a member is trained again along its lineage
-    weights: PyTree = None  # from elsewhere, to start from
+    trajectory: Trajectory | None = None
+    weights: PyTree = None

@@ -13,9 +13,9 @@ import numpy as np
 
 from vtune.engine import run as program
 from vtune.engine.carry import Arguments
-from vtune.engine.cohort_groups import Group, by_cohort, groups
+from vtune.engine.cohort_groups import Group, carries_by_cohort, groups
 from vtune.engine.fusion import fused_members
-from vtune.engine.initialize import begin
+from vtune.engine.initialize import initialize
 from vtune.engine.layout import sharding
 from vtune.engine.plan import Plan
 from vtune.runtime import memory
@@ -94,8 +94,8 @@ def _starting(plan: Plan, arguments: Arguments) -> Any:
         hparams = {k: jax.numpy.zeros(size, dtype) for k, dtype in group.cohort.traced}
         return jax.numpy.zeros(size, "int32"), hparams
 
-    begun = begin(plan, [settings(group) for group in groups(plan)], arguments)
-    return by_cohort(plan, begun)
+    made = initialize(plan, [settings(group) for group in groups(plan)], arguments)
+    return carries_by_cohort(plan, made)
 
 
 def _compile(plan: Plan, carry: PyTree, arguments: Arguments) -> Any:

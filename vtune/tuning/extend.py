@@ -11,6 +11,7 @@ from vtune.data.dataset import Data
 from vtune.engine.carry import Arguments, EarlierRun
 from vtune.engine.layout import resolve_layout
 from vtune.engine.plan import CohortPlan, as_arrays, describe, jax_config
+from vtune.engine.stepping import round_boundaries
 from vtune.hparams import Static
 from vtune.learner.protocol import Learner
 from vtune.refine.base import Refiner, Rung
@@ -198,7 +199,9 @@ def _cohort_plan(
       refiner: None where members were dropped.
     """
     before, cohort = start._plan.cohorts[index], start._cohorts[index]
-    past = tuple(int(n) for n in before.boundaries(start._plan.rounds)[1 : start._rounds + 1])
+    past = tuple(
+        int(n) for n in round_boundaries(before, start._plan.rounds)[1 : start._rounds + 1]
+    )
     total = past[-1] + steps
     static = {**before.static.value}
     stretched = before.stretched or static.get("total_steps", total) != total

@@ -19,11 +19,10 @@ def run_prepared(
     """Runs the program, with a live bar where it is wanted; all rounds, or the first few. `past`
     is what a sweep that goes on was before."""
     plan, space, cohorts, arguments = prepared
-    sign = 1.0 if plan.mode == "max" else -1.0
     label = plan.metric if isinstance(plan.metric, str) else "score"
     members = sum(len(cohort.id) for cohort in cohorts)
     idle_cores(members)
-    with reporter(progress, stop_after or plan.rounds, members, label, sign) as report:
+    with reporter(progress, stop_after or plan.rounds, members, label, plan.sign) as report:
         outcome = execute(plan, cohorts, arguments, report, stop_after, past)
     stopped = "stopped" if outcome.rounds == stop_after else "interrupted"
     return finish(plan, space, cohorts, arguments, outcome, stopped, past)
