@@ -183,13 +183,13 @@ def test_the_width_found_fits_and_is_not_needlessly_narrow(width, resident, star
             fit(compile, need, width, limit, fixed=False)
         return
     assume(need(1).total <= 0.97 * limit)
-    found = fit(compile, need, width, limit, fixed=False)
-    assert found.need.total <= limit
+    fitted = fit(compile, need, width, limit, fixed=False)
+    assert fitted.need.total <= limit
     assert len(tried) <= 3
     best = min(width, (limit - resident - start) // slope)
     room = 0.85 * limit - resident  # what the first guess leaves itself
     sure = math.floor(room / (need(width).scratch / width)) if room > 0 else 1
-    assert found.width >= max(1, min(sure, best)) / 2
+    assert fitted.width >= max(1, min(sure, best)) / 2
 
 
 def test_bytes_are_shown_for_people():
