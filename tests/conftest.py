@@ -43,6 +43,7 @@ install_import_hook(
         "vtune.engine.population",
         "vtune.refine",
         "vtune.engine.run",
+        "vtune.engine.train_steps",
     ],
     "beartype.beartype",
 )

@@ -215,7 +215,7 @@ CASES = {
     "layout_unknown": (
         lambda: tune(layout="tiles"),
         TypeError,
-        r"layout='tiles': write \"auto\", \"fit\", \"vmap\"",
+        r"layout='tiles' is not a layout; write \"auto\", \"fit\", \"vmap\"",
     ),
     "layout_0": (lambda: tune(layout=0), ValueError, r"chunk=0 must be a whole number, 1"),
     "layout_devices": (

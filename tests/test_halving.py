@@ -300,7 +300,7 @@ def test_an_interrupted_halving_holds_the_rounds_that_were_run(monkeypatch):
     options = {"search": vt.Halton(9), "refiner": vt.Halving(), "steps": 9, "rounds": 9}
     whole = vt.tune(learner, RATES, **options)
 
-    original, calls = execute._best, []
+    original, calls = execute.best_score, []
 
     def interrupting(carry):
         calls.append(1)
@@ -308,7 +308,7 @@ def test_an_interrupted_halving_holds_the_rounds_that_were_run(monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
         return original(carry)
 
-    monkeypatch.setattr(execute, "_best", interrupting)
+    monkeypatch.setattr(execute, "best_score", interrupting)
     with contextlib.ExitStack() as stack:
         stack.enter_context(pytest.warns(UserWarning, match="interrupted: 3 of 9 rounds"))
         sweep = vt.tune(learner, RATES, **options)

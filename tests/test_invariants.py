@@ -86,7 +86,7 @@ def test_many_segments_are_one_compilation_and_the_same_bits(compilations, monke
         vt.refine.Keep(),
         data,
     )
-    carry = execute._blank(built, cohorts)
+    carry = execute.first_carry(built, cohorts)
     carry = built.call(carry, np.int32(0), np.int32(7), arguments)  # one segment
     whole = np.asarray(carry[0].record.metrics["loss"])
     np.testing.assert_array_equal(whole, few.history["loss"])
@@ -276,7 +276,7 @@ def test_rows_are_gathered_once_and_data_are_arguments(layout):
     data = blobs(rows=80, features=features)
     sweep = tune(mlp_learner(), LR, data, n=members, layout=layout)
     plan = sweep.trained.plan
-    arguments = compile._shapes(plan)
+    arguments = compile.argument_shapes(plan)
     carry = execute.build(plan).carry
     number = jax.ShapeDtypeStruct((), np.int32)
     closed = jax.make_jaxpr(partial(compile.program.run, plan))(carry, number, number, arguments)

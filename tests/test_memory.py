@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import vtune as vt
 from vtune.runtime.compile import build
-from vtune.runtime.memory import Need, fit, shown, size
+from vtune.runtime.memory import Need, fit, format_bytes, tree_bytes
 
 # Eight layers of 4,096 rows: activations are nearly all that a member takes.
 SCRIPT = """
@@ -52,16 +52,16 @@ jax.monitoring.register_event_duration_secs_listener(
 )
 lines = lambda: dict(line.split(":") for line in open("/proc/self/status"))
 status = lambda name: 1024 * int(lines()[name].split()[0])
-blank = vtune.runtime.execute._blank
+first_carry = vtune.runtime.execute.first_carry
 
 
 def begin(*arguments):  # from here on memory is the program's
     open("/proc/self/clear_refs", "w").write("5")
     began.append(status("VmRSS"))
-    return blank(*arguments)
+    return first_carry(*arguments)
 
 
-vtune.runtime.execute._blank = begin
+vtune.runtime.execute.first_carry = begin
 sweep = vt.tune(
     learner, {"lr": vt.Float(1e-3, 1e-1, log=True)}, data, search=vt.Halton(32), epochs=2,
     batch_size=4096, layout=vt.Layout("fit", memory=limit),
@@ -159,7 +159,7 @@ def test_predicted_and_used_bytes_are_in_the_log(caplog):
     with caplog.at_level(logging.INFO, "vtune"):
         sweep = heavy(memory=2**30)
     said = [record.getMessage() for record in caplog.records]
-    predicted = shown(build(sweep.trained.plan).bytes)
+    predicted = format_bytes(build(sweep.trained.plan).bytes)
     assert any(
         f"memory predicted: {predicted}, limit 1.0 GiB; 1 members side by side" in line
         for line in said
@@ -183,21 +183,22 @@ def test_the_width_found_fits_and_is_not_needlessly_narrow(width, resident, star
             fit(compile, need, width, limit, fixed=False)
         return
     assume(need(1).total <= 0.97 * limit)
-    found = fit(compile, need, width, limit, fixed=False)
-    assert found.need.total <= limit
+    fitted = fit(compile, need, width, limit, fixed=False)
+    assert fitted.need.total <= limit
     assert len(tried) <= 3
     best = min(width, (limit - resident - start) // slope)
     room = 0.85 * limit - resident  # what the first guess leaves itself
     sure = math.floor(room / (need(width).scratch / width)) if room > 0 else 1
-    assert found.width >= max(1, min(sure, best)) / 2
+    assert fitted.width >= max(1, min(sure, best)) / 2
 
 
 def test_bytes_are_shown_for_people():
-    assert [shown(n) for n in (0, 999, 2000, 150 * 2**20, 3 * 2**30)] == [
+    assert [format_bytes(n) for n in (0, 999, 2000, 150 * 2**20, 3 * 2**30)] == [
         "0 bytes",
         "999 bytes",
         "2.0 KiB",
         "150 MiB",
         "3.0 GiB",
     ]
-    assert size({"a": jax.ShapeDtypeStruct((3, 2), np.float16), "b": np.zeros(5, np.int8)}) == 17
+    tree = {"a": jax.ShapeDtypeStruct((3, 2), np.float16), "b": np.zeros(5, np.int8)}
+    assert tree_bytes(tree) == 17

@@ -197,15 +197,16 @@ def test_rounds_that_do_not_match_epochs_change_no_member(rounds, x64):
 
 def test_rows_gathered_in_pieces_change_no_member(x64, monkeypatch):
     """Memory for the rows of one, two or five steps at a time."""
-    from vtune.engine import plan
+    from vtune.engine import stepping
 
     case = "mlp_dropout_adamw_cosine"
     row_bytes = 8 * 6 + 8
     for steps_at_once in (1, 2):
-        monkeypatch.setattr(plan, "GATHER_BYTES", steps_at_once * BATCH * row_bytes)
+        monkeypatch.setattr(stepping, "GATHER_BYTES", steps_at_once * BATCH * row_bytes)
         sweep, data = run_case(case, 3, steps=9)
         cohort = sweep.trained.plan.cohorts[0]
-        assert cohort.stride(sweep.trained.plan.rounds, row_bytes).chunk <= steps_at_once
+        rounds = sweep.trained.plan.rounds
+        assert stepping.step_chunks(cohort, rounds, row_bytes).chunk <= steps_at_once
         variables, _, _ = solo_case(case, sweep, data, 1, steps=9)
         assert largest_difference(sweep[1].variables, variables) < 1e-9
 

@@ -13,7 +13,7 @@ from problems import LR, blobs, mlp_learner
 from solo import largest_difference, plain_loop, xent
 
 import vtune as vt
-from vtune.engine.cohort_groups import groups, lanes
+from vtune.engine.cohort_groups import batch_groups, groups
 from vtune.runtime.compile import build
 
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
@@ -144,7 +144,7 @@ def test_cohorts_share_shuffles_gathers_and_draws():
     mixed = tune({**SPACE, "depth": 1, "activation": "relu"}, blobs(), 12)
     found = groups(mixed.trained.plan)
     assert len(found) == 12
-    assert sorted(map(len, lanes(found))) == [6, 6]
+    assert sorted(map(len, batch_groups(found))) == [6, 6]
     assert count(text(mixed), "sort") == 2 * count(single, "sort")
     drawn = lambda text: len(re.findall(r"erf_inv", text))
     assert drawn(single) > 0

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from vtune.engine.carry import Arguments, Carry
-from vtune.engine.cohort_groups import Group, own_slots
+from vtune.engine.cohort_groups import Group, slots_in_cohort
 from vtune.engine.parallel import everywhere, replicated
 from vtune.engine.plan import Plan
 from vtune.engine.population import Population, gather
@@ -18,6 +18,43 @@ from vtune.refine.base import Refinement
 from vtune.rng.keys import refine_key
 from vtune.space.traced import snap
 from vtune.types import Array, PyTree
+
+
+def refine(
+    plan: Plan,
+    group: Group,
+    number: Array,
+    population: Population,
+    memory: tuple[PyTree, ...],
+    arguments: Arguments,
+) -> tuple[Population, Array, tuple[PyTree, ...]]:
+    """Asks the refiner before every round but the first, for each cohort apart, and moves the
+    group as it decides.
+
+    A refiner that says it is idle is never asked, and no moving is compiled.
+
+    Returns:
+      The population, parents [pop] as slots of their own cohorts, and the refiner's memories.
+    """
+    if getattr(arguments.refiner, "idle", False):
+        return population, jnp.asarray(slots_in_cohort(group)), memory
+
+    def ask(population: Population, memory: tuple[PyTree, ...]) -> Any:
+        parts = group.parts(population._replace(state=None))
+        answers = [
+            _decide(plan, index, number, part, part_memory, arguments)
+            for index, part, part_memory in zip(group.indices, parts, memory, strict=True)
+        ]
+        decisions, memories = zip(*answers, strict=True)
+        parents = jnp.concatenate([decision.parents for decision in decisions])
+        hparams = jax.tree.map(lambda *v: jnp.concatenate(v), *[d.hparams for d in decisions])
+        starts = np.repeat(np.asarray(group.starts, np.int32), group.sizes)
+        return gather(population, Refinement(parents + starts, hparams)), parents, memories
+
+    def stay(population: Population, memory: tuple[PyTree, ...]) -> Any:
+        return population, jnp.asarray(slots_in_cohort(group)), memory
+
+    return lax.cond(number > 0, ask, stay, population, memory)
 
 
 def shrink(
@@ -29,67 +66,39 @@ def shrink(
     arguments: Arguments,
     carry: Carry,
 ) -> Carry:
-    """Asks the refiner whom to keep; survivors come first, the dropped keep all but their state.
+    """Asks the refiner whom to keep, and moves the survivors to the leading slots.
 
-    The ids show afterwards who stands where.
+    Dropped members come after them and keep all but their states; the ids show who is where.
+
+    Args:
+      number: the coming round. before, size: members before and after.
     """
-    population = leading(carry.population, before)
+    population = leading_slots(carry.population, before)
     (index,), (memory,) = group.indices, carry.memory
-    refinement, memory = _ask(plan, index, jnp.int32(number), population, memory, arguments)
-    kept = gather(population, refinement)
-    gone = jnp.ones(before, bool).at[refinement.parents].set(False)
-    (places,) = jnp.nonzero(gone, size=before - size, fill_value=0)
+    refinement, memory = _decide(plan, index, jnp.int32(number), population, memory, arguments)
+    survivors = gather(population, refinement)
+    dropped = jnp.ones(before, bool).at[refinement.parents].set(False)
+    (dropped_slots,) = jnp.nonzero(dropped, size=before - size, fill_value=0)
 
     def arrange(full: Array, old: Array, new: Array) -> Array:
-        return jnp.concatenate([new, old[places], full[before:]])
+        return jnp.concatenate([new, old[dropped_slots], full[before:]])
 
-    small = [p._replace(state=None) for p in (carry.population, population, kept)]
+    stateless = [p._replace(state=None) for p in (carry.population, population, survivors)]
     state = jax.tree.map(
-        lambda full, part: full.at[:size].set(part), carry.population.state, kept.state
+        lambda full, part: full.at[:size].set(part), carry.population.state, survivors.state
     )
     parents = carry.record.parents.at[number, :size].set(refinement.parents)
-    arranged = jax.tree.map(arrange, *small)._replace(state=state)
+    arranged = jax.tree.map(arrange, *stateless)._replace(state=state)
     shrunk = Carry(arranged, (memory,), carry.record._replace(parents=parents))
     return everywhere(shrunk, plan.layout)
 
 
-def refine(
-    plan: Plan,
-    group: Group,
-    number: Array,
-    population: Population,
-    memory: tuple[PyTree, ...],
-    arguments: Arguments,
-) -> tuple[Population, Array, tuple[PyTree, ...]]:
-    """Asks the refiner before every round but the first, each cohort on its own, and moves all.
-
-    One that says it is idle is never asked, and moving is not compiled.
-
-    Returns:
-      The population, parents [pop] as slots of their own cohorts, and the refiner's memories.
-    """
-    if getattr(arguments.refiner, "idle", False):
-        return population, jnp.asarray(own_slots(group)), memory
-
-    def ask(population: Population, memory: tuple[PyTree, ...]) -> Any:
-        seen = group.parts(population._replace(state=None))
-        asked = [
-            _ask(plan, index, number, part, own, arguments)
-            for index, part, own in zip(group.indices, seen, memory, strict=True)
-        ]
-        decisions, memories = zip(*asked, strict=True)
-        own = jnp.concatenate([decision.parents for decision in decisions])
-        hparams = jax.tree.map(lambda *v: jnp.concatenate(v), *[d.hparams for d in decisions])
-        starts = np.repeat(np.asarray(group.starts, np.int32), group.sizes)
-        return gather(population, Refinement(own + starts, hparams)), own, memories
-
-    def stay(population: Population, memory: tuple[PyTree, ...]) -> Any:
-        return population, jnp.asarray(own_slots(group)), memory
-
-    return lax.cond(number > 0, ask, stay, population, memory)
+def leading_slots(population: Population, size: int) -> Population:
+    """Returns the first `size` slots of a population."""
+    return jax.tree.map(lambda leaf: leaf[:size], population)
 
 
-def _ask(
+def _decide(
     plan: Plan,
     index: int,
     number: Array,
@@ -97,7 +106,8 @@ def _ask(
     memory: PyTree,
     arguments: Arguments,
 ) -> tuple[Refinement, PyTree]:
-    """The refiner's decision; whatever it is, no hyperparameter leaves its range or grid."""
+    """Returns the refiner's decision for one cohort, with every hyperparameter brought back into
+    its range or grid, and the refiner's memory."""
     space = arguments.space[index]
     key = refine_key(arguments.seed, number, index)
     ask = replicated(lambda refiner, *rest: refiner.refine(*rest), plan.layout)
@@ -108,10 +118,6 @@ def _ask(
     for name, value in refinement.hparams.items():
         inherited = population.hparams[name][refinement.parents]
         inside = snap(space[name], jnp.asarray(value))
-        kept = (value == inherited) | jnp.isnan(value)  # NaN has no place in any range
-        hparams[name] = jnp.where(kept, inherited, inside)
+        unchanged = (value == inherited) | jnp.isnan(value)  # NaN lies in no range
+        hparams[name] = jnp.where(unchanged, inherited, inside)
     return Refinement(refinement.parents, hparams), memory
-
-
-def leading(population: Population, size: int) -> Population:
-    return jax.tree.map(lambda leaf: leaf[:size], population)

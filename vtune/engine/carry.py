@@ -1,4 +1,4 @@
-"""What the program is called with and what it carries from round to round."""
+"""What the program is called with, and what it carries from round to round."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from vtune.types import PyTree
 
 
 class Carry(NamedTuple):
-    """One cohort between rounds: all of it is donated from call to call."""
+    """One cohort between rounds. All of it is donated from call to call."""
 
     population: Population
     memory: PyTree
     record: Record
 
 
-class Past(NamedTuple):
-    """What a sweep was before it went on.
+class EarlierRun(NamedTuple):
+    """What the run of a sweep left, for the run that extends it.
 
     Attributes:
-      records: of its rounds. populations: by cohort, as they stand. memories: by cohort what the
-        refiner remembers, None where it begins anew.
+      records: the records of its rounds.
+      populations: by cohort, after its last round.
+      memories: by cohort what the refiner remembers; None where it starts with a fresh memory.
     """
 
     records: Any
@@ -30,20 +31,33 @@ class Past(NamedTuple):
     memories: tuple[PyTree, ...] | None
 
 
-class Path(NamedTuple):
-    """Where a member stood, round by round: its ids and hyperparameters are these, whatever
-    the refiner says. Leaves [rounds, pop]."""
+class Trajectory(NamedTuple):
+    """The ids and hyperparameters that a member's weights went through, leaves [rounds, pop].
+
+    They take the place of whatever the refiner says.
+    """
 
     id: Any
     hparams: PyTree
 
 
 class Arguments(NamedTuple):
-    """What the program is called with beside the carry and the rounds; nothing static."""
+    """What the program is called with besides the carry and the rounds; all of it is traced.
+
+    Attributes:
+      seed: of the sweep.
+      space: by cohort, the traced distributions by name.
+      refiner: a pytree of its numbers.
+      data: None for learners that make their own. Besides shapes, the engine asks it for `rows`,
+        `first_rows`, `evaluation`, `take`, `folded`, `row_bytes`, `train_rows`, `valid_rows`,
+        `steps_per_epoch` and `traced_sizes`, and never for its class.
+      trajectory: only where a member is trained again along its lineage.
+      weights: weights that all members start from, if not drawn.
+    """
 
     seed: Any
-    space: tuple[PyTree, ...]  # by cohort: traced distributions by name
+    space: tuple[PyTree, ...]
     refiner: Any
     data: Data | None
-    path: Path | None = None  # only for a member that is trained again along its lineage
-    weights: PyTree = None  # from elsewhere, to start from
+    trajectory: Trajectory | None = None
+    weights: PyTree = None

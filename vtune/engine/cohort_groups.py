@@ -1,4 +1,4 @@
-"""Cohorts that share what they can: groups run the same program, lanes take the same batches."""
+"""Cohorts that share work: a group runs the same program, a batch group takes the same batches."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ class Group(NamedTuple):
     """Cohorts with the same structural values, such as the parts of a union of spaces.
 
     Attributes:
-      indices: their numbers in the plan. sizes: their members, who stand one cohort after the
-        other. cohort: what they share, with the size of all together.
+      indices: the cohorts' numbers in the plan.
+      sizes: the members of each cohort; the group's slots are those of one cohort after the other.
+      cohort: the plan that the cohorts share, with the size of all together.
     """
 
     indices: tuple[int, ...]
@@ -30,11 +31,15 @@ class Group(NamedTuple):
 
     @property
     def starts(self) -> tuple[int, ...]:
-        """The slot that each cohort begins at."""
+        """The first slot of each cohort."""
         return tuple(int(sum(self.sizes[:i])) for i in range(len(self.sizes)))
 
     def parts(self, tree: PyTree, axis: int = 0) -> list[Any]:
-        """A tree of all members' arrays, cut up by cohort."""
+        """Cuts arrays of all members into one tree for each cohort.
+
+        Args:
+          axis: the members' axis.
+        """
         cut = lambda start, size: jax.tree.map(
             lambda leaf: jax.lax.slice_in_dim(leaf, start, start + size, axis=axis), tree
         )
@@ -44,68 +49,73 @@ class Group(NamedTuple):
 
 
 def groups(plan: Plan) -> tuple[Group, ...]:
-    """The cohorts of a plan, those that can be trained together side by side.
+    """Returns the groups of a plan's cohorts.
 
-    A cohort that shrinks is alone: its slots are sorted anew where the rung changes.
+    A cohort that shrinks is a group of its own, since its slots are sorted anew at every rung.
     """
-    found: dict[Any, list[int]] = {}
+    indices_of: dict[Any, list[int]] = {}
     for index, cohort in enumerate(plan.cohorts):
-        alike = (cohort, index) if cohort.shrinks else _of_size(cohort, 0)
-        found.setdefault(alike, []).append(index)
+        identity = (cohort, index) if cohort.shrinks else _with_size(cohort, 0)
+        indices_of.setdefault(identity, []).append(index)
     result = []
-    for indices in found.values():
+    for indices in indices_of.values():
         sizes = tuple(plan.cohorts[i].size for i in indices)
         cohort = plan.cohorts[indices[0]]
-        whole = cohort if len(indices) == 1 else _of_size(cohort, sum(sizes))
-        result.append(Group(tuple(indices), sizes, whole))
+        if len(indices) > 1:
+            cohort = _with_size(cohort, sum(sizes))
+        result.append(Group(tuple(indices), sizes, cohort))
     return tuple(result)
 
 
-def lanes(found: tuple[Group, ...]) -> tuple[tuple[Group, ...], ...]:
-    """The groups that take the same batches in the same steps: rows are shuffled and gathered once
-    for all of a lane. A group that shrinks is alone, as its rounds are those of its own rungs."""
-    lanes: dict[Any, list[Group]] = {}
-    for group in found:
+def batch_groups(all_groups: tuple[Group, ...]) -> tuple[tuple[Group, ...], ...]:
+    """Returns the groups, those together that take the same batches in the same steps.
+
+    Rows are shuffled and gathered once for all of them. A group that shrinks is alone, since its
+    rounds are those of its own rungs.
+    """
+    together: dict[Any, list[Group]] = {}
+    for group in all_groups:
         cohort = group.cohort
-        pace = (cohort.batch_size, cohort.steps, cohort.steps_per_epoch)
-        lanes.setdefault(group.indices if cohort.shrinks else pace, []).append(group)
-    return tuple(tuple(lane) for lane in lanes.values())
+        batches = (cohort.batch_size, cohort.steps, cohort.steps_per_epoch)
+        together.setdefault(group.indices if cohort.shrinks else batches, []).append(group)
+    return tuple(map(tuple, together.values()))
 
 
-def join(carries: Iterable[Carry]) -> Carry:
-    """One carry of several cohorts; each keeps its own refiner's memory."""
+def join_carries(carries: Iterable[Carry]) -> Carry:
+    """Joins the carries of several cohorts to one, with a tuple of the refiner's memories."""
     populations, memories, records = zip(*carries, strict=True)
     if len(populations) == 1:
         return Carry(populations[0], memories, records[0])
-    beside = lambda axis: lambda *leaves: jnp.concatenate(leaves, axis)
-    return Carry(jax.tree.map(beside(0), *populations), memories, jax.tree.map(beside(1), *records))
+    concatenated = lambda axis: lambda *leaves: jnp.concatenate(leaves, axis)
+    population = jax.tree.map(concatenated(0), *populations)
+    return Carry(population, memories, jax.tree.map(concatenated(1), *records))
 
 
-def split(group: Group, carry: Carry) -> list[Carry]:
-    """The carries of the cohorts, from the one of all."""
+def split_carry(group: Group, carry: Carry) -> list[Carry]:
+    """Splits a group's carry into those of its cohorts."""
     populations: list[Population] = group.parts(carry.population)
     records = group.parts(carry.record, axis=1)
-    return [Carry(*each) for each in zip(populations, carry.memory, records, strict=True)]
+    return [Carry(*parts) for parts in zip(populations, carry.memory, records, strict=True)]
 
 
-def joined(plan: Plan, carry: tuple[Carry, ...]) -> tuple[Carry, ...]:
-    """By group one carry, from those of the cohorts."""
-    return tuple(join(carry[index] for index in group.indices) for group in groups(plan))
+def carries_by_group(plan: Plan, carries: tuple[Carry, ...]) -> tuple[Carry, ...]:
+    """Joins the carries of all cohorts to one for each group."""
+    return tuple(join_carries(carries[index] for index in group.indices) for group in groups(plan))
 
 
-def by_cohort(plan: Plan, carries: Iterable[Carry]) -> tuple[Carry, ...]:
-    """The groups' carries taken apart, in the order of the plan's cohorts."""
-    made: dict[int, Carry] = {}
+def carries_by_cohort(plan: Plan, carries: Iterable[Carry]) -> tuple[Carry, ...]:
+    """Splits the carries of all groups into one for each cohort, in the order of the plan."""
+    carry_of: dict[int, Carry] = {}
     for group, carry in zip(groups(plan), carries, strict=True):
-        made |= zip(group.indices, split(group, carry), strict=True)
-    return tuple(made[index] for index in range(len(plan.cohorts)))
+        carry_of |= zip(group.indices, split_carry(group, carry), strict=True)
+    return tuple(carry_of[index] for index in range(len(plan.cohorts)))
 
 
-def own_slots(group: Group) -> np.ndarray:
-    """[pop] int32, every member's slot in its own cohort."""
+def slots_in_cohort(group: Group) -> np.ndarray:
+    """Returns every member's slot in its own cohort, [pop] int32."""
     return np.concatenate([np.arange(size, dtype=np.int32) for size in group.sizes])
 
 
-def _of_size(cohort: CohortPlan, size: int) -> CohortPlan:
+def _with_size(cohort: CohortPlan, size: int) -> CohortPlan:
     rungs = tuple(rung._replace(size=size) for rung in cohort.rungs)
     return dataclasses.replace(cohort, size=size, rungs=rungs)

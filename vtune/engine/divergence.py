@@ -1,4 +1,9 @@
-"""Finds members whose training turned non-finite."""
+"""Divergence: members whose training turned non-finite.
+
+A training diverges at the first step whose metrics are not finite, or whose round ends with
+variables or a score that are not. `Population.died` holds that step. Such a member trains on, since
+all members take the same steps, but its scores are -inf and its metrics NaN from then on.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +14,23 @@ import jax
 import jax.numpy as jnp
 
 from vtune.engine.plan import Plan
-from vtune.engine.replicates import each
+from vtune.engine.replicates import Replicates, per_replicate, replicate_shape
 from vtune.types import Array, PyTree
 
 
-def _first_death(died: Array) -> Array:
-    """[pop] the step that the first of a member's trainings died at, or -1."""
+def note_divergence(died: Array, healthy: Array, step: Any) -> Array:
+    """Returns the steps of divergence, with `step` for trainings that are first seen unhealthy."""
+    return jnp.where((died < 0) & ~healthy, step, died)
+
+
+def died_by_replicate(died: Array, replicates: Replicates | None) -> Array:
+    """Returns each member's step of divergence for all its replicates, [pop, replicates]."""
+    shape = replicate_shape(replicates)
+    return jnp.repeat(died[:, None], shape[0], axis=1) if shape else died
+
+
+def first_died(died: Array) -> Array:
+    """Returns the step that the first of a member's replicates diverged at or -1, [pop]."""
     if died.ndim == 1:
         return died
     none = jnp.iinfo(died.dtype).max
@@ -22,31 +38,43 @@ def _first_death(died: Array) -> Array:
     return jnp.where(first == none, -1, first)
 
 
-def _all_finite(tree: PyTree) -> Array:
-    """Whether every float in a tree is finite; a scalar."""
-    return _every(jnp.isfinite, tree)
+def all_finite(tree: PyTree) -> Array:
+    """Returns whether every float in a tree is finite; a scalar."""
+    return _all_floats(jnp.isfinite, tree)
 
 
-def _every(healthy: Callable[[Array], Array], tree: PyTree) -> Array:
+def note_broken_states(plan: Plan, state: PyTree, died: Array, last: Array) -> Array:
+    """Returns the steps of divergence [pop], with step `last` of the round for members whose
+    variables are not finite after it.
+
+    Optimizer states are not looked at: that of L-BFGS starts with an infinity in good health.
+    """
+    variables = plan.learner.variables
+
+    def note(member: Any) -> Array:
+        state, died = member
+        if variables is not None:
+            finite = per_replicate(lambda state: all_finite(variables(state)), plan.replicates)
+            healthy = jnp.all(finite(state))
+        else:  # weights and optimizer state cannot be told apart: only NaN is a sure sign
+            healthy = _all_floats(lambda leaf: ~jnp.isnan(leaf), state)
+        return note_divergence(died, healthy, last)
+
+    return jax.vmap(note)((state, died))
+
+
+def note_broken_scores(plan: Plan, score: Array, died: Array, last: Array) -> Array:
+    """Returns the steps of divergence [pop], with step `last` of the round for members whose score
+    is not finite, where nothing else shows that their state is not."""
+    if plan.learner.variables is not None:
+        return died
+    return note_divergence(died, jnp.isfinite(score), last)
+
+
+def _all_floats(healthy: Callable[[Array], Array], tree: PyTree) -> Array:
     floats = [
         leaf
         for leaf in map(jnp.asarray, jax.tree.leaves(tree))
         if jnp.issubdtype(leaf.dtype, jnp.inexact)
     ]
     return jnp.all(jnp.stack([jnp.bool_(True), *(jnp.all(healthy(leaf)) for leaf in floats)]))
-
-
-def _note_broken(plan: Plan, state: PyTree, died: Array, last: Array) -> Array:
-    """A member whose variables are not finite after the round died in its last step at the
-    latest. Optimizer states are not looked at: lbfgs starts with an infinity in good health."""
-    show = plan.learner.variables
-
-    def look(member: Any) -> Array:
-        state, died = member
-        if show is not None:
-            healthy = jnp.all(each(lambda own: _all_finite(show(own)), plan.replicates)(state))
-        else:  # weights and optimizer state cannot be told apart: NaN alone is a sure sign
-            healthy = _every(lambda leaf: ~jnp.isnan(leaf), state)
-        return jnp.where((died < 0) & ~healthy, last, died)
-
-    return jax.vmap(look)((state, died))

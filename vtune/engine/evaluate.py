@@ -1,24 +1,34 @@
-"""How good members are: totals over the validation batches, then one score each."""
+"""Scoring: totals over the validation batches, the metrics they give, and one score per member."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vtune.data.dataset import Data
+from vtune.engine import early_stopping
 from vtune.engine.carry import Arguments
+from vtune.engine.divergence import note_broken_scores
 from vtune.engine.parallel import over_members
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population
-from vtune.engine.replicates import Replicate, axis, each, over_all, training_key
-from vtune.learner.protocol import traced_once
+from vtune.engine.recording import mean_over_replicates, named, recorded_type
+from vtune.engine.replicates import (
+    Replicate,
+    over_population,
+    per_replicate,
+    replicate_key,
+    replicate_shape,
+)
+from vtune.learner.protocol import Learner, traced_once
 from vtune.metrics.totals import join_rows, split_rows
 from vtune.rng.threefry import folded
-from vtune.types import Array, PyTree
+from vtune.types import Array, PyTree, float_dtype
 
 
 def evaluate(
@@ -28,62 +38,115 @@ def evaluate(
     end: Array,
     arguments: Arguments,
 ) -> list[tuple[Array, dict[str, Array]]]:
-    """By cohort the score and all metrics of every training, each [pop, ...], on the validation
-    rows.
+    """Returns by cohort the metric that members are compared by, and all metrics by name, of every
+    replicate on the validation rows; leaves [pop, replicates, ...].
 
-    Each batch of rows is gathered once for all of them.
+    Args:
+      end: the steps that were trained, which the keys depend on.
     """
-    data, seed, learner = arguments.data, arguments.seed, traced_once(plan.learner)
-
-    def measure(
-        cohort: CohortPlan,
-        place: Replicate | None,
-        member: Any,
-        state: PyTree,
-        rows: Any,
-        shared: Any,
-    ) -> Any:
-        own_id, traced = member
-        seed, end, number = shared
-        key = folded(training_key(seed, own_id, place), end, number)
-        return split_rows(learner.measure(key, cohort.h(traced), state, *rows()))
+    data = arguments.data
+    measure = _batch_totals(plan, cohorts, populations, arguments.seed, end)
+    if data is None or plan.eval_batch_size is None:
+        summed, rows = measure(jnp.int32(0), None, jnp.ones(1))
+        rows = jax.tree.map(lambda leaf: leaf[None], rows)
+    else:
+        summed, rows = _totals_of_all_batches(measure, data, plan.eval_batch_size)
 
     def finish(totals: PyTree, shared: Any) -> Any:
-        def training(totals: PyTree) -> Any:
-            metrics = dict(learner.score(totals))
-            if callable(plan.metric):
-                metrics["score"] = plan.metric(metrics)
-            value = jnp.asarray(metrics["score" if callable(plan.metric) else plan.metric])
-            return value, metrics
+        return per_replicate(functools.partial(_metrics, plan), plan.replicates)(totals)
 
-        return each(training, plan.replicates)(totals)
+    score = over_members(finish, plan.layout)
+    leading = 1 + len(replicate_shape(plan.replicates))
+    return [score(join_rows(*totals, leading), None) for totals in zip(summed, rows, strict=True)]
 
-    over = [
-        over_all(functools.partial(measure, own), plan.replicates, plan.layout) for own in cohorts
+
+def _batch_totals(
+    plan: Plan,
+    cohorts: Sequence[CohortPlan],
+    populations: Sequence[Population],
+    seed: Any,
+    end: Array,
+) -> Callable[..., Any]:
+    """Returns a function of one batch, (its number, rows, weights) -> by cohort the totals that are
+    summed, and by cohort those that are kept row by row."""
+    learner = traced_once(plan.learner)
+    lifted = [
+        over_population(functools.partial(_measure, learner, cohort), plan.replicates, plan.layout)
+        for cohort in cohorts
     ]
 
-    def measured(number: Array, *rows: Any) -> Any:
-        made = [
-            f((own.id, own.hparams), own.state, rows, (seed, end, number))
-            for f, own in zip(over, populations, strict=True)
+    def measure(number: Array, *rows: Any) -> Any:
+        totals = [
+            f((p.id, p.hparams), p.state, rows, (seed, end, number))
+            for f, p in zip(lifted, populations, strict=True)
         ]
-        return tuple(zip(*made, strict=True))
+        return tuple(zip(*totals, strict=True))
 
-    if data is None or plan.eval_batch_size is None:
-        summed, rows = measured(jnp.int32(0), None, jnp.ones(1))
-        rows = jax.tree.map(lambda a: a[None], rows)
-    else:
-        index, weight = data.evaluation(plan.eval_batch_size)
+    return measure
 
-        def one_batch(total: PyTree, xs: Any) -> Any:
-            number, own_rows, own_weight = xs
-            part, rows = measured(number, data.take(own_rows), own_weight)
-            return jax.tree.map(jnp.add, total, part), rows
 
-        number = jnp.arange(index.shape[0], dtype=jnp.int32)
-        shapes, _ = jax.eval_shape(lambda: measured(number[0], data.take(index[0]), weight[0]))
-        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        summed, rows = lax.scan(one_batch, zeros, (number, index, weight))
-    score = over_members(finish, plan.layout)
-    leading = 1 + len(axis(plan.replicates))
-    return [score(join_rows(*totals, leading), None) for totals in zip(summed, rows, strict=True)]
+def _measure(
+    learner: Learner,
+    cohort: CohortPlan,
+    replicate: Replicate | None,
+    member: Any,
+    state: PyTree,
+    rows: Any,
+    shared: Any,
+) -> Any:
+    """Returns the totals of one replicate and one batch: (summed, kept row by row)."""
+    (id, traced), (seed, end, number) = member, shared
+    key = folded(replicate_key(seed, id, replicate), end, number)
+    return split_rows(learner.measure(key, cohort.h(traced), state, *rows()))
+
+
+def _totals_of_all_batches(measure: Callable[..., Any], data: Data, size: int) -> Any:
+    """Returns the totals of all validation rows; each batch is gathered once for all members."""
+    index, weight = data.evaluation(size)
+
+    def one_batch(sums: PyTree, batch: Any) -> Any:
+        number, batch_index, batch_weight = batch
+        summed, rows = measure(number, data.take(batch_index), batch_weight)
+        return jax.tree.map(jnp.add, sums, summed), rows
+
+    number = jnp.arange(index.shape[0], dtype=jnp.int32)
+    shapes, _ = jax.eval_shape(lambda: measure(number[0], data.take(index[0]), weight[0]))
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    return lax.scan(one_batch, zeros, (number, index, weight))
+
+
+def _metrics(plan: Plan, totals: PyTree) -> tuple[Array, dict[str, Any]]:
+    """Returns the value that one replicate is compared by, and its metrics by name."""
+    metrics = dict(plan.learner.score(totals))
+    if callable(plan.metric):
+        metrics["score"] = plan.metric(metrics)
+        return jnp.asarray(metrics["score"]), metrics
+    return jnp.asarray(metrics[plan.metric]), metrics
+
+
+def with_scores(
+    plan: Plan,
+    population: Population,
+    step_metrics: dict[str, Array],
+    evaluated: tuple[Array, dict[str, Array]],
+    last: Array,
+) -> tuple[Population, dict[str, Array]]:
+    """Returns the population with its scores, and what is recorded of the round by name: NaN of
+    members that diverged or stopped.
+
+    Args:
+      evaluated: what `evaluate` returned. last: the last step of the round.
+    """
+    value, metrics = evaluated
+    value = mean_over_replicates(plan, value)
+    died = note_broken_scores(plan, value, population.died, last)
+    healthy, active = died < 0, early_stopping.active(population)
+    score = jnp.where(healthy & jnp.isfinite(value), plan.sign * value, -jnp.inf)
+    shown = healthy if active is None else healthy & active
+
+    def mask(values: Array) -> Array:
+        values = jnp.asarray(values, recorded_type(values))
+        return jnp.where(shown.reshape(shown.shape + (1,) * (values.ndim - 1)), values, jnp.nan)
+
+    recorded = jax.tree.map(mask, named(plan, step_metrics, metrics))
+    return population._replace(score=score.astype(float_dtype()), died=died), recorded

@@ -1,4 +1,4 @@
-"""Decides how many members a core steps together."""
+"""Decides how many members a core trains fused, in one loop over their steps."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import jax
 from vtune.data.dataset import Data
 from vtune.engine.plan import Plan
 from vtune.engine.population import Population
-from vtune.engine.replicates import axis
+from vtune.engine.replicates import replicate_shape
 from vtune.xla.loops import fused
 
 
 def fused_members(plan: Plan, population: Population, data: Data | None) -> int:
-    """How many trainings a core steps abreast, where that is faster: those that share their batches
-    and all go on to the end.
+    """Returns how many trainings a core steps together, where that is faster; 1 elsewhere.
+
+    Only trainings that share their batches and all train to the end can be fused.
 
     Args:
       population, data: shapes will do.
@@ -24,10 +25,10 @@ def fused_members(plan: Plan, population: Population, data: Data | None) -> int:
     padded = data is not None and data.traced_sizes is not None
     if plan.layout.chunk != "auto" or padded or folded or population.stopped is not None:
         return 1
-    inner = axis(plan.replicates)
-    one = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1 + len(inner) :], leaf.dtype),
+    replicates = replicate_shape(plan.replicates)
+    state = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1 + len(replicates) :], leaf.dtype),
         population.state,
     )
-    size = math.prod((-(-population.id.shape[0] // (plan.layout.devices or 1)), *inner))
-    return fused.count(one, size)
+    members = -(-population.id.shape[0] // (plan.layout.devices or 1))
+    return fused.count(state, math.prod((members, *replicates)))

@@ -8,97 +8,155 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from vtune.data.dataset import Data
 from vtune.engine import early_stopping
 from vtune.engine.carry import Arguments, Carry
-from vtune.engine.cohort_groups import Group, groups, own_slots
+from vtune.engine.cohort_groups import Group, carries_by_group, groups, slots_in_cohort
 from vtune.engine.evaluate import evaluate
+from vtune.engine.parallel import everywhere
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population, Record
-from vtune.engine.recording import named, recorded, summarised, zero_sums
-from vtune.engine.replicates import Replicate, over_all, over_trainings, training_key
-from vtune.engine.shared_init import initialise
+from vtune.engine.recording import named, recorded_type, summarised, zero_sums
+from vtune.engine.replicates import Replicate, over_population, over_replicates, replicate_key
+from vtune.engine.shared_init import initialize_groups
 from vtune.learner.protocol import first_state, traced_once
 from vtune.types import Array, PyTree, float_dtype
 
 
+def starting_carries(
+    plan: Plan, carry: tuple[Carry, ...], first: Any, arguments: Arguments
+) -> tuple[Carry, ...]:
+    """Returns the carry of every group, ready for round `first`.
+
+    Everything in it but ids and hyperparameters is made when `first` is 0. An extended sweep goes
+    on with the carry as it comes, or with a fresh memory of a refiner that starts anew.
+    """
+    carries = carries_by_group(plan, carry)
+
+    def start(carries: tuple[Carry, ...]) -> tuple[Carry, ...]:
+        settings = [(carry.population.id, carry.population.hparams) for carry in carries]
+        made = initialize(plan, settings, arguments)
+        return tuple(
+            everywhere(carry, plan.layout) if group.cohort.shrinks else carry
+            for group, carry in zip(groups(plan), made, strict=True)
+        )
+
+    def forget(carries: tuple[Carry, ...]) -> tuple[Carry, ...]:
+        return tuple(
+            carry._replace(memory=refiner_memories(group, arguments))
+            for group, carry in zip(groups(plan), carries, strict=True)
+        )
+
+    unchanged = lambda carries: carries
+    if plan.past == 0:
+        return lax.cond(first == 0, start, unchanged, carries)
+    return lax.cond(first == plan.past, forget, unchanged, carries) if plan.anew else carries
+
+
 @functools.partial(jax.jit, static_argnums=0, inline=True)  # traced once: for shapes, and to run
-def begin(
+def initialize(
     plan: Plan, settings: Sequence[tuple[Array, dict[str, Array]]], arguments: Arguments
 ) -> tuple[Carry, ...]:
-    """By group the members before their first round, from their ids and hyperparameters."""
-    found, data = groups(plan), arguments.data
+    """Returns the carry of every group before its first round.
 
-    def training(
-        cohort: CohortPlan, place: Replicate | None, member: Any, own: None, rows: Any, shared: Any
-    ) -> PyTree:
-        (own_id, traced), (seed, weights) = member, shared
-        key = training_key(seed, own_id, place)
-        return first_state(traced_once(plan.learner), key, cohort.h(traced), rows(), weights)
-
-    def all_trainings(cohort: CohortPlan, member: Any, shared: Any) -> PyTree:
-        seed, (batch, weights) = shared
-        one = lambda place, own, batch: training(
-            cohort, place, member, own, lambda: batch, (seed, weights)
-        )
-        return over_trainings(one, plan.replicates)(None, batch)
-
-    batches = [_first_batch(group.cohort, data) for group in found]
-    if len(found) == 1:
-        one = functools.partial(training, found[0].cohort)
-        init = over_all(one, plan.replicates, plan.layout)
-        states = [init(settings[0], None, batches[0], (arguments.seed, arguments.weights))]
-    else:
-        states = initialise(
-            [functools.partial(all_trainings, group.cohort) for group in found],
-            settings,
-            arguments.seed,
-            [(batch, arguments.weights) for batch in batches],
-            plan.layout,
-        )
+    Args:
+      settings: by group the members' ids and traced hyperparameters, leaves [pop].
+    """
+    all_groups = groups(plan)
+    states = _first_states(plan, all_groups, settings, arguments)
     return tuple(
-        _blank(plan, group, Population(id, hparams, state, *_unscored(id)), arguments)
-        for group, (id, hparams), state in zip(found, settings, states, strict=True)
+        _unrecorded(plan, group, Population(id, hparams, state, *_unscored(id)), arguments)
+        for group, (id, hparams), state in zip(all_groups, settings, states, strict=True)
     )
 
 
+def refiner_memories(group: Group, arguments: Arguments) -> tuple[PyTree, ...]:
+    """Returns by cohort what the refiner remembers at the start."""
+    return tuple(
+        arguments.refiner.init(arguments.space[index], size)
+        for index, size in zip(group.indices, group.sizes, strict=True)
+    )
+
+
+def _first_states(
+    plan: Plan,
+    all_groups: tuple[Group, ...],
+    settings: Sequence[tuple[Array, dict[str, Array]]],
+    arguments: Arguments,
+) -> list[PyTree]:
+    """Returns the states of every group; those of several groups are compiled together."""
+    batches = [_first_batch(group.cohort, arguments.data) for group in all_groups]
+    if len(all_groups) == 1:
+        one_replicate = functools.partial(_first_state, plan, all_groups[0].cohort)
+        lifted = over_population(one_replicate, plan.replicates, plan.layout)
+        return [lifted(settings[0], None, batches[0], (arguments.seed, arguments.weights))]
+    return initialize_groups(
+        [functools.partial(_member_states, plan, group.cohort) for group in all_groups],
+        settings,
+        arguments.seed,
+        [(batch, arguments.weights) for batch in batches],
+        plan.layout,
+    )
+
+
+def _first_state(
+    plan: Plan,
+    cohort: CohortPlan,
+    replicate: Replicate | None,
+    member: Any,
+    state: None,
+    rows: Any,
+    shared: Any,
+) -> PyTree:
+    """Returns the state of one replicate of one member."""
+    (id, traced), (seed, weights) = member, shared
+    key = replicate_key(seed, id, replicate)
+    return first_state(traced_once(plan.learner), key, cohort.h(traced), rows(), weights)
+
+
+def _member_states(plan: Plan, cohort: CohortPlan, member: Any, shared: Any) -> PyTree:
+    """Returns the states of one member's replicates."""
+    seed, (batch, weights) = shared
+
+    def one_replicate(replicate: Replicate | None, state: None, batch: PyTree) -> PyTree:
+        rows = lambda: batch
+        return _first_state(plan, cohort, replicate, member, state, rows, (seed, weights))
+
+    return over_replicates(one_replicate, plan.replicates)(None, batch)
+
+
 def _first_batch(cohort: CohortPlan, data: Data | None) -> PyTree:
-    """What `init` sees: the first rows in stored order."""
+    """Returns the batch that `init` sees: the first rows in stored order."""
     if data is None or cohort.batch_size is None:
         return None
     return data.take(data.first_rows(cohort.batch_size))
 
 
 def _unscored(id: Array) -> tuple[Array, Array]:
-    """Scores and steps of death before the first round."""
+    """Returns the scores and steps of divergence before the first round."""
     return jnp.full(id.shape, -jnp.inf, float_dtype()), jnp.full(id.shape, -1, jnp.int32)
 
 
-def _blank(plan: Plan, group: Group, population: Population, arguments: Arguments) -> Carry:
-    """A group's carry, nothing recorded yet."""
+def _unrecorded(plan: Plan, group: Group, population: Population, arguments: Arguments) -> Carry:
+    """Returns a group's carry with empty records."""
     cohort, id = group.cohort, population.id
-    population = early_stopping.begin(plan, population)
-    zeros = zero_sums(plan, cohort, population, arguments)
-    means = jax.eval_shape(lambda sums: summarised(plan, sums, jnp.int32(1)), zeros)
+    population = early_stopping.with_tracking(plan, population)
+    sums = zero_sums(plan, cohort, population, arguments)
+    step_metrics = jax.eval_shape(lambda sums: summarised(plan, sums, jnp.int32(1)), sums)
     metrics = jax.eval_shape(
-        lambda p: evaluate(plan, [cohort], [p], jnp.int32(0), arguments)[0][1], population
+        lambda population: evaluate(plan, [cohort], [population], jnp.int32(0), arguments)[0][1],
+        population,
     )
-    everything = jax.eval_shape(functools.partial(named, plan), means, metrics)
-    blank = lambda leaf: jnp.full((plan.rounds, *leaf.shape), jnp.nan, recorded(leaf))
+    shapes = jax.eval_shape(functools.partial(named, plan), step_metrics, metrics)
     record = Record(
-        parents=jnp.broadcast_to(own_slots(group), (plan.rounds, *id.shape)),
+        parents=jnp.broadcast_to(slots_in_cohort(group), (plan.rounds, *id.shape)),
         hparams=jax.tree.map(
             lambda leaf: jnp.zeros((plan.rounds, *leaf.shape), leaf.dtype), population.hparams
         ),
-        metrics=jax.tree.map(blank, everything),
+        metrics=jax.tree.map(
+            lambda leaf: jnp.full((plan.rounds, *leaf.shape), jnp.nan, recorded_type(leaf)), shapes
+        ),
     )
-    return Carry(population, memories(group, arguments), record)
-
-
-def memories(group: Group, arguments: Arguments) -> tuple[PyTree, ...]:
-    """By cohort what the refiner remembers at the start."""
-    return tuple(
-        arguments.refiner.init(arguments.space[index], size)
-        for index, size in zip(group.indices, group.sizes, strict=True)
-    )
+    return Carry(population, refiner_memories(group, arguments), record)

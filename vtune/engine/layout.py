@@ -1,4 +1,4 @@
-"""How members are laid over the machine: its devices, and how many train side by side on one."""
+"""The layout of members over the machine: its devices, and how many train side by side on one."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ class Layout:
     """How members are laid over the machine. It never changes a result beyond rounding.
 
     Args:
-      chunk: how many members one vmap holds, chunks one after the other. A number (1 is a plain
-        loop, `lax.map`); None, all of a device's members at once; "fit", as many as fit into
-        memory, for which up to two programs are compiled and thrown away; "auto", on a
-        CPU one after the other, or a few abreast that a core's cache holds (`fused.py`); "fit"
-        elsewhere.
-      devices: how many local devices share the population; None all of them.
+      chunk: how many members one vmap holds; chunks run one after the other. A number (1 is a
+        plain loop); None for all of a device's members at once; "fit" for as many as fit into
+        memory, for which up to two programs are compiled and thrown away; "auto" for one after
+        the other on a CPU, or a few fused ones that a core's cache holds, and "fit" elsewhere.
+      devices: how many local devices share the population; None for all of them.
       memory: bytes that the program may take: on a CPU in all, elsewhere on each device. None
-        what is there.
+        for what is free.
 
     Raises:
-      ValueError: on anything else.
+      ValueError: on any other value.
     """
 
     chunk: int | str | None = "auto"
@@ -49,8 +48,8 @@ class Layout:
 
     @property
     def width(self) -> int | None:
-        """Members of one vmap; None all of a device's. "auto", left on a CPU only, is one after the
-        other but for what `fused.py` does in training."""
+        """Members of one vmap; None for all of a device's. "auto", which is left on a CPU only,
+        is one after the other, apart from the members that are trained fused."""
         if self.chunk == "auto":
             return 1
         return self.chunk if isinstance(self.chunk, int) else None
@@ -60,12 +59,14 @@ SHORT = {"auto": Layout(), "fit": Layout("fit"), "vmap": Layout(None), "map": La
 
 
 def resolve_layout(layout: Any, size: int) -> Layout:
-    """The layout meant by None (the platform's own), a short name, a chunk size or a Layout.
+    """Returns the layout meant by None (the platform's default), a short name, a chunk size or a
+    Layout.
 
-    No more devices are used than the largest cohort, of `size`, has members.
+    Args:
+      size: members of the largest cohort; no more devices are used.
 
     Raises:
-      TypeError, ValueError: for anything else, or more devices than there are.
+      TypeError, ValueError: on anything else, or more devices than the machine has.
     """
     if layout is None:
         layout = Layout()
@@ -75,45 +76,53 @@ def resolve_layout(layout: Any, size: int) -> Layout:
         layout = SHORT[layout]
     elif not isinstance(layout, Layout):
         raise TypeError(
-            f'layout={layout!r}: write "auto", "fit", "vmap", "map", a number of members a chunk, '
-            "or vt.Layout(chunk=..., devices=..., memory=...)"
+            f'layout={layout!r} is not a layout; write "auto", "fit", "vmap", "map", a number of '
+            "members a chunk, or vt.Layout(chunk=..., devices=..., memory=...)"
         )
-    there = jax.local_device_count()
-    if layout.devices is not None and layout.devices > there:
-        raise ValueError(f"layout: {layout.devices} devices asked for, {there} are there")
+    available = jax.local_device_count()
+    if layout.devices is not None and layout.devices > available:
+        raise ValueError(
+            f"layout: {layout.devices} devices asked for, {available} are there; write devices="
+            f"{available} or less"
+        )
     chunk = layout.chunk
     if chunk == "auto" and jax.default_backend() != "cpu":
         chunk = "fit"
-    return Layout(chunk, min(layout.devices or there, size), layout.memory)
+    return Layout(chunk, min(layout.devices or available, size), layout.memory)
 
 
 def mesh(devices: int) -> Mesh:
-    """The local devices, one axis. Auto: explicit axes refuse sorting by sharded scores."""
+    """Returns the mesh of local devices, with one axis, named `AXIS`."""
+    # AxisType.Auto, since explicit axes refuse sorting by sharded scores.
     return jax.make_mesh(
         (devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:devices]
     )
 
 
 def sharding(layout: Layout, size: int | None, axis: int = 0) -> NamedSharding | None:
-    """Where an array lives of which an axis is a population of `size` (None: on all)."""
+    """Returns the sharding of an array whose `axis` is a population of `size`.
+
+    Args:
+      size: None for an array that is whole on every device.
+    """
     devices = layout.devices or 1
     if devices == 1:
         return None
-    along = size is not None and size % devices == 0
+    divides = size is not None and size % devices == 0
     return NamedSharding(
-        mesh(devices), PartitionSpec(*[None] * axis, AXIS) if along else PartitionSpec()
+        mesh(devices), PartitionSpec(*[None] * axis, AXIS) if divides else PartitionSpec()
     )
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """Returns how many CPU cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def use_all_cores() -> int:
-    """Lets a population use every CPU core: one JAX device a core. Call it first of all.
+    """Makes one JAX device of each CPU core, so that a population uses them all. Call it first.
 
     Changes nothing where JAX runs on a GPU or TPU.
 
@@ -123,11 +132,11 @@ def use_all_cores() -> int:
     Raises:
       RuntimeError: JAX has started already, so it is too late.
     """
-    there = cores()
+    count = cores()
     try:
-        jax.config.update("jax_num_cpu_devices", there)
+        jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:
         raise RuntimeError(
             "use_all_cores: JAX has started already; call it before the first array is made"
         ) from None
-    return there
+    return count

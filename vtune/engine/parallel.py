@@ -1,4 +1,7 @@
-"""Lifts the work of one member to a population: vmap, one by one, in chunks, over devices."""
+"""Lifts the work of one member to a population: by vmap, in a loop, in chunks, over devices.
+
+`over_members` is the only place that chooses between these.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from vtune.engine.layout import AXIS, Layout, mesh, sharding
 from vtune.types import Array, PyTree
 
-_CUT, _WHOLE = PartitionSpec(AXIS), PartitionSpec()  # along the members; on every device
+SHARDED, REPLICATED = PartitionSpec(AXIS), PartitionSpec()  # along the members; on every device
 
 
 def over_members(
@@ -22,15 +25,15 @@ def over_members(
     in_place: bool = False,
     fused: int = 1,
 ) -> Callable[[PyTree, PyTree], PyTree]:
-    """Lifts `f(member, shared)` of ONE member to `members` with the leading axis pop.
+    """Lifts `f(member, shared)` of one member to `members` with the leading axis pop.
 
-    Members that do not fill the last chunk or device are padded with copies of the first ones,
-    whose results are dropped.
+    The last chunk or device is filled up with copies of the first members, whose results are
+    dropped.
 
     Args:
-      in_place: members are pairs (what a member has, its state), and f returns the new state: one
-        member after the other, it is written where the old one was.
-      fused: with `in_place`, where members come one after the other: so many at a time.
+      in_place: members are pairs (what a member has, its state), and f returns the new state.
+        Where members run one after the other, it is written where the old one was.
+      fused: with `in_place`, how many members run at a time there.
     """
     devices = layout.devices or 1
 
@@ -40,12 +43,12 @@ def over_members(
         if chunk == size and layout.width != 1:
             return jax.vmap(f, in_axes=(0, None))(members, shared)
         if chunk == 1 and in_place:
-            return _in_turn(f, fused, members, shared)
+            return _in_place_loop(f, fused, members, shared)
         if chunk == 1:
             return lax.map(lambda member: f(member, shared), members)
         padded = _pad(members, -size % chunk)
-        split = jax.tree.map(lambda a: a.reshape(-1, chunk, *a.shape[1:]), padded)
-        out = lax.map(lambda part: jax.vmap(f, in_axes=(0, None))(part, shared), split)
+        chunks = jax.tree.map(lambda a: a.reshape(-1, chunk, *a.shape[1:]), padded)
+        out = lax.map(lambda part: jax.vmap(f, in_axes=(0, None))(part, shared), chunks)
         return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:size], out)
 
     if devices == 1:
@@ -54,42 +57,42 @@ def over_members(
     def sharded(members: PyTree, shared: PyTree) -> PyTree:
         size = _size(members)
         padded = _pad(members, -size % devices)
-        out = _on_devices(chunked, devices, (_CUT, _WHOLE), _CUT)(padded, shared)
+        out = _on_devices(chunked, devices, (SHARDED, REPLICATED), SHARDED)(padded, shared)
         return jax.tree.map(lambda a: a[:size], out)
 
     return sharded
 
 
-def _in_turn(f: Callable[..., PyTree], fused: int, members: PyTree, shared: PyTree) -> PyTree:
-    """The new states of members, each in the old one's place: one copy of them all is enough."""
+def _in_place_loop(f: Callable[..., PyTree], fused: int, members: PyTree, shared: PyTree) -> PyTree:
+    """Returns the new states of members, each written in the place of the old one: the states are
+    held once."""
     size = _size(members)
-    own, state = _pad(members, -size % fused)
+    settings, states = _pad(members, -size % fused)
 
-    def one(i: Array, state: PyTree) -> PyTree:
-        member = jax.tree.map(lambda leaf: leaf[i], (own, state))
-        put = lambda whole, new: lax.dynamic_update_index_in_dim(whole, new, i, 0)
-        return jax.tree.map(put, state, f(member, shared))
+    def one_member(i: Array, states: PyTree) -> PyTree:
+        member = jax.tree.map(lambda leaf: leaf[i], (settings, states))
+        put = lambda leaf, new: lax.dynamic_update_index_in_dim(leaf, new, i, 0)
+        return jax.tree.map(put, states, f(member, shared))
 
-    def some(i: Array, state: PyTree) -> PyTree:
+    def fused_members(i: Array, states: PyTree) -> PyTree:
         first = i * fused
         take = lambda leaf: lax.dynamic_slice_in_dim(leaf, first, fused)
-        put = lambda whole, new: lax.dynamic_update_slice_in_dim(whole, new, first, 0)
-        new = jax.vmap(f, in_axes=(0, None))(jax.tree.map(take, (own, state)), shared)
-        return jax.tree.map(put, state, new)
+        put = lambda leaf, new: lax.dynamic_update_slice_in_dim(leaf, new, first, 0)
+        new = jax.vmap(f, in_axes=(0, None))(jax.tree.map(take, (settings, states)), shared)
+        return jax.tree.map(put, states, new)
 
     if fused == 1:
-        return lax.fori_loop(0, size, one, state)
-    done = lax.fori_loop(0, _size(state) // fused, some, state)
-    return jax.tree.map(lambda leaf: leaf[:size], done)
+        return lax.fori_loop(0, size, one_member, states)
+    states = lax.fori_loop(0, _size(states) // fused, fused_members, states)
+    return jax.tree.map(lambda leaf: leaf[:size], states)
 
 
 def replicated(f: Callable[..., PyTree], layout: Layout) -> Callable[..., PyTree]:
-    """f computed by every device on its own, whole: what a refiner does is too small to be cut
-    up among devices."""
+    """Runs `f` unsharded on every device; refiner decisions are too small to shard."""
     devices = layout.devices or 1
     if devices == 1:
         return f
-    return lambda *args: _on_devices(f, devices, (_WHOLE,) * len(args), _WHOLE)(*args)
+    return lambda *args: _on_devices(f, devices, (REPLICATED,) * len(args), REPLICATED)(*args)
 
 
 def _on_devices(
@@ -98,32 +101,39 @@ def _on_devices(
     specs: tuple[PartitionSpec, ...],
     out: PartitionSpec,
 ) -> Callable[..., PyTree]:
-    """`jax.shard_map` with a spec for every argument of f. Arrays without a number in them are made
-    inside: handed in, they crash XLA's compiler (jaxlib 0.11)."""
-    over = mesh(devices)
+    """Wraps `f` in `jax.shard_map`, with one spec for each argument.
+
+    Arrays of size 0 are made inside: handed in, they crash XLA's compiler (jaxlib 0.11).
+    """
+    devices_mesh = mesh(devices)
 
     def mapped(*args: PyTree) -> PyTree:
         leaves, structure = jax.tree.flatten(args)
-        own = [spec for arg, spec in zip(args, specs, strict=True) for _ in jax.tree.leaves(arg)]
-        places = [i for i, leaf in enumerate(leaves) if np.size(leaf)]
+        leaf_specs = [
+            spec for arg, spec in zip(args, specs, strict=True) for _ in jax.tree.leaves(arg)
+        ]
+        places = [i for i, leaf in enumerate(leaves) if np.size(leaf)]  # of leaves not empty
 
-        def inside(*full: Array) -> PyTree:
-            given = dict(zip(places, full, strict=True))
+        def inside(*nonempty: Array) -> PyTree:
+            given = dict(zip(places, nonempty, strict=True))
             empty = lambda i: jnp.zeros(
-                NamedSharding(over, own[i]).shard_shape(leaves[i].shape), leaves[i].dtype
+                NamedSharding(devices_mesh, leaf_specs[i]).shard_shape(leaves[i].shape),
+                leaves[i].dtype,
             )
             parts = [given[i] if i in given else empty(i) for i in range(len(leaves))]
             return f(*jax.tree.unflatten(structure, parts))
 
-        in_specs = tuple(own[i] for i in places)
-        call = jax.shard_map(inside, mesh=over, in_specs=in_specs, out_specs=out, check_vma=False)
+        in_specs = tuple(leaf_specs[i] for i in places)
+        call = jax.shard_map(
+            inside, mesh=devices_mesh, in_specs=in_specs, out_specs=out, check_vma=False
+        )
         return call(*(leaves[i] for i in places))
 
     return mapped
 
 
 def everywhere(tree: PyTree, layout: Layout) -> PyTree:
-    """The same arrays, whole on every device."""
+    """Returns the same arrays, constrained to be whole on every device."""
     place = sharding(layout, None)
     return tree if place is None else lax.with_sharding_constraint(tree, place)
 

@@ -1,7 +1,7 @@
-"""The static description of a sweep: everything that is part of the program's identity.
+"""The plan of a sweep: everything static, which makes the identity of its program.
 
-Two sweeps with equal plans run the same executable; numbers, bounds, seeds and data of the
-same shape are its arguments.
+Two sweeps with equal plans run the same executable. Hyperparameters, bounds, seeds and data of the
+same shapes are arguments of the program.
 """
 
 from __future__ import annotations
@@ -21,36 +21,23 @@ from vtune.learner.protocol import Learner
 from vtune.refine.base import Rung
 from vtune.types import PyTree
 
-GATHER_BYTES = 16 * 2**20  # batches gathered together take about this much memory
-
-
-class StepChunks(NamedTuple):
-    """How the steps of a round are taken.
-
-    Attributes:
-      period: steps within one epoch and one round. chunk: steps whose rows are gathered
-        together. even: all chunks are full, so that every loop's length is static, which a GPU
-        runs without asking the host.
-    """
-
-    period: int
-    chunk: int
-    even: bool
-
 
 @dataclass(frozen=True)
 class CohortPlan:
-    """What the members of one cohort share.
+    """The plan of one cohort: what its members share.
 
     Attributes:
-      static: structural choices, bare values, `total_steps` and `steps_per_epoch` by name; the last
-        two are traced where the sizes of the data are.
+      static: structural choices, fixed values, `total_steps` and `steps_per_epoch` by name; the
+        last two are traced where the sizes of the data are.
       traced: (name, dtype) of each traced hyperparameter; "total_steps" among them where members
         have their own number of epochs.
-      size: members. batch_size: rows a step, None without data. steps: in all.
-      steps_per_epoch: None without data. rungs: sizes over the rounds.
-      past: where a sweep went on, the steps done by the end of each round before. stretched:
-        whether those were trained with other `total_steps`.
+      size: the number of members.
+      batch_size: rows per step, None without data.
+      steps: steps of the whole training.
+      steps_per_epoch: None without data.
+      rungs: the population's sizes over the rounds.
+      past: of an extended sweep, the steps done by the end of each earlier round.
+      stretched: whether the earlier rounds were trained with another `total_steps`.
     """
 
     static: Static
@@ -65,45 +52,22 @@ class CohortPlan:
 
     @property
     def shrinks(self) -> bool:
-        """Whether the refiner drops members; it is then asked where the rung changes only."""
+        """Whether the refiner drops members; it is then asked only where the rung changes."""
         return any(rung.size != self.size for rung in self.rungs)
 
     def h(self, traced: dict[str, Any], reads: set[str] | None = None) -> Hparams:
-        """One member's hyperparameters, from its traced values."""
+        """Returns one member's hyperparameters, from its traced values; notes in `reads` the names
+        that are read."""
         return Hparams(traced, self.static.value, reads)
-
-    def boundaries(self, rounds: int) -> np.ndarray:
-        """[rounds + 1] the steps at which rounds begin and end: those of the past as they were, the
-        others as even as can be."""
-        past = np.array((0, *self.past), np.int64)
-        to_come = rounds - len(self.past)
-        done = np.arange(1, to_come + 1, dtype=np.int64) * (self.steps - past[-1]) // to_come
-        return np.concatenate([past, past[-1] + done]).astype(np.int32)
-
-    def stride(self, rounds: int, row_bytes: int) -> StepChunks:
-        """How the steps of a round are taken; chunks never cross an epoch's or a round's end."""
-        period, most = self.steps // rounds, self.steps // rounds
-        regular = np.ptp(np.diff(self.boundaries(rounds))) == 0
-        if self.steps_per_epoch is not None and self.batch_size is not None:
-            short, long = sorted((period, self.steps_per_epoch))
-            regular = regular and long % short == 0
-            period = short if regular else self.steps_per_epoch
-            most = max(1, GATHER_BYTES // max(1, row_bytes * self.batch_size))
-        if not regular:
-            return StepChunks(period, min(most, max(period, 1)), False)
-        pieces = -(-period // most)
-        even = [n for n in range(pieces, 8 * pieces + 1) if period % n == 0]
-        if even:
-            return StepChunks(period, period // even[0], True)
-        return StepChunks(period, -(-period // pieces), False)
 
 
 class Stopping(NamedTuple):
-    """When members stop before the others, and which weights they keep.
+    """When members stop early, and which weights they keep.
 
     Attributes:
-      patience: rounds without a better score, None for any number. keep: "best" or "last".
-      own_epochs: whether each member has a number of its own, which its "total_steps" say.
+      patience: rounds without a better score after which a member stops; None for no limit.
+      keep: "best" or "last", the weights that a member holds at the end.
+      own_epochs: whether each member has its own number of epochs, given by its "total_steps".
     """
 
     patience: int | None
@@ -116,15 +80,19 @@ class Plan:
     """The identity of a program.
 
     Attributes:
-      learner: by the identity of its functions. cohorts: in order. rounds: scorings.
-      metric: a name or a function of the metrics. mode: "max" or "min".
-      eval_batch_size: rows scored at once, None without data. layout: as resolved.
-      arguments: structure, shapes and types of (space, refiner, data).
+      learner: compared by the identity of its functions.
+      cohorts: the cohorts' plans, in order.
+      rounds: how often members are scored.
+      metric: the name of a recorded metric, or a function of the metrics.
+      mode: "max" or "min".
+      eval_batch_size: rows scored at once, None without data.
+      layout: as resolved for this machine.
+      arguments: structure, shapes and types of the program's `Arguments`.
       config: the settings of JAX that change what is compiled.
       stopping: None where all members train to the end and keep their last weights.
-      replicates: folds and seeds; None where a member is one training.
-      past: rounds that were run before, where a sweep goes on. anew: whether the refiner then
-        forgets what it remembers.
+      replicates: folds and seeds; None where a member is trained once.
+      past: of an extended sweep, the rounds that were run before.
+      anew: whether the refiner of an extended sweep starts with a fresh memory.
     """
 
     learner: Learner
@@ -148,13 +116,13 @@ class Plan:
 
 
 def describe(tree: PyTree) -> Any:
-    """A pytree's structure, shapes and types, hashable."""
+    """Returns a pytree's structure, shapes and types as a hashable value."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple((np.shape(leaf), str(_dtype(leaf))) for leaf in leaves)
 
 
 def as_arrays(tree: PyTree) -> PyTree:
-    """Plain numbers (a refiner's factor, say) as arrays of the program's types."""
+    """Converts plain numbers, such as a refiner's factor, to arrays of the program's types."""
 
     def convert(leaf: Any) -> Any:
         if isinstance(leaf, jax.Array):
@@ -166,7 +134,7 @@ def as_arrays(tree: PyTree) -> PyTree:
 
 
 def jax_config() -> tuple[Any, ...]:
-    """The settings of JAX that change what is compiled."""
+    """Returns the settings of JAX that change what is compiled."""
     names = (
         "jax_enable_x64",
         "jax_default_matmul_precision",
@@ -179,7 +147,7 @@ def jax_config() -> tuple[Any, ...]:
 
 
 def data_rows(data: Data | None) -> tuple[int, int] | None:
-    """(training rows, validation rows)."""
+    """Returns (training rows, validation rows); None without data."""
     return None if data is None else (data.train_rows, data.valid_rows)
 
 

@@ -1,7 +1,4 @@
-"""The population: what is carried, how it is moved, how one member's work is done for all.
-
-`over_members` is the only place that knows vmap, map and chunks.
-"""
+"""The population that is carried from round to round, and how a refiner's decision moves it."""
 
 from __future__ import annotations
 
@@ -16,16 +13,17 @@ from vtune.types import Array, FloatArray, IntArray, PyTree
 
 
 class Population(NamedTuple):
-    """Carried from round to round; every leaf has the leading axis pop.
+    """The members of a cohort; every leaf has the leading axis pop.
 
     Attributes:
       id: [pop] int32, index in the first population.
       hparams: traced hyperparameters by name, each [pop].
       state: the learner's states.
       score: [pop], higher is better, -inf where there is none.
-      died: [pop] int32, the step a member diverged at, or -1.
-      stopped: [pop] int32, the round a member stopped after, or -1; None where none does.
-      kept: the best so far, where members stop or the best weights are kept.
+      died: [pop] int32, the step that a member diverged at, or -1.
+      stopped: [pop] int32, the round that a member stopped after, or -1; None where no member
+        stops early.
+      best: each member's best round so far, a `BestSoFar`; None as `stopped`.
     """
 
     id: IntArray[Array, " pop"]
@@ -34,12 +32,16 @@ class Population(NamedTuple):
     score: FloatArray[Array, " pop"]
     died: IntArray[Array, " pop"]
     stopped: Any = None
-    kept: Any = None
+    best: Any = None
 
 
-class Kept(NamedTuple):
-    """The best of each member so far: its score [pop], its round [pop], and its state where the
-    best weights are kept."""
+class BestSoFar(NamedTuple):
+    """Each member's best round so far.
+
+    Attributes:
+      score: [pop]. round: [pop] int32.
+      state: the states after that round; None where the best weights are not kept.
+    """
 
     score: Array
     round: Array
@@ -47,7 +49,7 @@ class Kept(NamedTuple):
 
 
 class Record(NamedTuple):
-    """Observed each round; leaves [rounds, pop, ...]."""
+    """What is observed in each round; leaves [rounds, pop, ...]."""
 
     parents: PyTree
     hparams: PyTree
@@ -57,14 +59,14 @@ class Record(NamedTuple):
 def gather(population: Population, refinement: Refinement) -> Population:
     """Moves every slot's parent into it, and sets the new hyperparameters.
 
-    The ids stay with their slots, so that two copies of one member do not share their noise; in
-    a smaller next population they go with their members. Nothing is copied when every slot
+    The ids stay with their slots, so that two copies of one member do not share their noise. In a
+    smaller next population they go with their members. Nothing is copied where every slot
     continues itself.
     """
     parents = refinement.parents
     if parents.shape[0] < population.id.shape[0]:
-        kept = jax.tree.map(lambda leaf: jnp.take(leaf, parents, axis=0), population)
-        return kept._replace(hparams=refinement.hparams)
+        survivors = jax.tree.map(lambda leaf: jnp.take(leaf, parents, axis=0), population)
+        return survivors._replace(hparams=refinement.hparams)
     moved = (population.state, population.score, population.died)
     state, score, died = lax.cond(
         jnp.all(parents == jnp.arange(parents.shape[0])),

@@ -1,7 +1,8 @@
-"""Folds and seeds: where a member is several trainings of one setting, along one axis.
+"""Replicates: the trainings of one member, one for each fold of the data and each repeated seed.
 
-It stands behind the members' axis, fold by fold and in each seed by seed; what users see has an
-axis of each, [folds, seeds]. Refiners see members only, whose score is the mean.
+They share the member's hyperparameters. Their axis stands behind the members' axis, fold by fold
+and within a fold seed by seed; users see it as two axes, [folds, seeds]. Refiners see members only,
+whose score is the mean over the replicates.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from vtune.types import Array, Key, PyTree
 
 
 class Replicates(NamedTuple):
-    """How many trainings a member is.
+    """How many replicates a member has.
 
     Attributes:
-      folds: parts of the data, 1 where the data have none. seeds: repeats of each.
+      folds: folds of the data, 1 where the data have none.
+      seeds: repeats in each fold.
       folded: whether batches have an axis of folds.
     """
 
@@ -33,118 +35,122 @@ class Replicates(NamedTuple):
 
 
 class Replicate(NamedTuple):
-    """Which of a member's trainings: the fold and the repeat."""
+    """Which replicate of a member: its fold and its repeat."""
 
     fold: Array
     repeat: Array
 
 
-def axis(trainings: Replicates | None) -> tuple[int, ...]:
-    """The axis behind the members': (folds * seeds,), or none."""
-    return () if trainings is None else (trainings.folds * trainings.seeds,)
+def replicate_shape(replicates: Replicates | None) -> tuple[int, ...]:
+    """Returns the axis of replicates as a shape: (folds * seeds,), or () where there are none."""
+    return () if replicates is None else (replicates.folds * replicates.seeds,)
 
 
-def apart(trainings: Replicates, leaf: Any, at: int = 0) -> Any:
-    """An array with an axis of trainings at `at`, as two: [folds, seeds]."""
-    folds, seeds, _ = trainings
-    return leaf.reshape(*leaf.shape[:at], folds, seeds, *leaf.shape[at + 1 :])
+def split_replicates(replicates: Replicates, leaf: Any, axis: int = 0) -> Any:
+    """Returns an array with its axis of replicates split into [folds, seeds]."""
+    folds, seeds, _ = replicates
+    return leaf.reshape(*leaf.shape[:axis], folds, seeds, *leaf.shape[axis + 1 :])
 
 
-def training_key(seed: Any, id: Any, place: Replicate | None) -> Key:
-    """The key of one training of a member."""
-    return member_key(seed, id) if place is None else member_key(seed, id, *place)
+def replicate_key(seed: Any, id: Any, replicate: Replicate | None) -> Key:
+    """Returns the key of one replicate of a member, or of a member that has none."""
+    return member_key(seed, id) if replicate is None else member_key(seed, id, *replicate)
 
 
-def each(f: Callable[..., PyTree], trainings: Replicates | None) -> Callable[..., PyTree]:
-    """f of one training's arrays, for arrays that may have an axis of trainings."""
-    return f if trainings is None else jax.vmap(f)
+def per_replicate(f: Callable[..., PyTree], replicates: Replicates | None) -> Callable[..., PyTree]:
+    """Lifts a function of one replicate's arrays to arrays of all, where a member has several."""
+    return f if replicates is None else jax.vmap(f)
 
 
-def over_trainings(
-    f: Callable[[Replicate | None, PyTree, PyTree], PyTree], trainings: Replicates | None
+def over_replicates(
+    f: Callable[[Replicate | None, PyTree, PyTree], PyTree], replicates: Replicates | None
 ) -> Callable[[PyTree, PyTree], PyTree]:
-    """Lifts `f(place, own, rows)` of ONE training to all of a member's, side by side.
+    """Lifts `f(replicate, state, rows)` of one replicate to all replicates of a member, by vmap.
 
     Args:
-      f: `own` is what the training has of its own, `rows` the batches that all seeds share.
+      f: `state` is what a replicate does not share, `rows` the batches that all seeds share.
 
     Returns:
-      (own [trainings, ...], rows [folds, ...]) -> results [trainings, ...].
+      (states [replicates, ...], rows [folds, ...]) -> results [replicates, ...].
     """
-    if trainings is None:
-        return lambda own, rows: f(None, own, rows)
-    folds, seeds, folded = trainings
-    places = _places(trainings, folds * seeds)
+    if replicates is None:
+        return lambda state, rows: f(None, state, rows)
+    folds, seeds, folded = replicates
+    numbers = _numbered(replicates, folds * seeds)
     if seeds == 1 or not folded:
-        side_by_side = jax.vmap(f, in_axes=(0, 0, 0 if folded else None))
-        return lambda own, rows: side_by_side(places, own, rows)
+        vmapped = jax.vmap(f, in_axes=(0, 0, 0 if folded else None))
+        return lambda states, rows: vmapped(numbers, states, rows)
 
-    def all_(own: PyTree, rows: PyTree) -> PyTree:
-        place, own = jax.tree.map(lambda a: apart(trainings, a), (places, own))
-        made = jax.vmap(jax.vmap(f, in_axes=(0, 0, None)))(place, own, rows)
-        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), made)
+    def by_fold_and_seed(states: PyTree, rows: PyTree) -> PyTree:
+        split = lambda tree: jax.tree.map(lambda leaf: split_replicates(replicates, leaf), tree)
+        f_of_seeds = jax.vmap(f, in_axes=(0, 0, None))
+        results = jax.vmap(f_of_seeds)(split(numbers), split(states), rows)
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), results)
 
-    return all_
+    return by_fold_and_seed
 
 
-def over_all(
+def over_population(
     f: Callable[..., PyTree],
-    trainings: Replicates | None,
+    replicates: Replicates | None,
     layout: Layout,
     in_place: bool = False,
     fused: int = 1,
 ) -> Callable[[PyTree, PyTree, PyTree, PyTree], PyTree]:
-    """Lifts `f(place, member, own, rows, shared)` of ONE training to all trainings of all members.
+    """Lifts `f(replicate, member, state, rows, shared)` of one replicate to all of all members.
 
-    Where members come one after the other their trainings do too, in the same loop; elsewhere a
-    member's are side by side.
+    Where members run one after the other their replicates do too, in the same loop. Elsewhere the
+    replicates of a member run side by side.
 
     Args:
-      f: `member` is what a member's trainings share, `own` what each has. `rows(*index)` are its
-        fold's rows at an index.
-      in_place: f returns the new `own`, as in `over_members`. fused: so many trainings there.
+      f: `member` is what the replicates of a member share, `state` what they do not. `rows(*index)`
+        returns the rows of the replicate's fold at an index.
+      in_place: f returns the new `state`, as in `over_members`.
+      fused: replicates that run at a time there.
 
     Returns:
-      (members [pop, ...], own [pop, trainings, ...], rows [folds, ...], shared) -> results
-      [pop, trainings, ...].
+      (members [pop, ...], states [pop, replicates, ...], rows [folds, ...], shared) -> results
+      [pop, replicates, ...].
     """
 
-    def nested(members: PyTree, own: PyTree, rows: PyTree, shared: PyTree) -> PyTree:
-        def one(pair: Any, shared: Any) -> PyTree:
-            member, own = pair
-            rows, shared = shared
-            training = lambda place, own, rows: f(place, member, own, _at(rows), shared)
-            return over_trainings(training, trainings)(own, rows)
+    def nested(members: PyTree, states: PyTree, rows: PyTree, shared: PyTree) -> PyTree:
+        def one_member(pair: Any, rest: Any) -> PyTree:
+            (member, state), (rows, shared) = pair, rest
+            one_replicate = lambda replicate, state, rows: f(
+                replicate, member, state, _indexed(rows), shared
+            )
+            return over_replicates(one_replicate, replicates)(state, rows)
 
-        return over_members(one, layout, in_place, fused)((members, own), (rows, shared))
+        lifted = over_members(one_member, layout, in_place, fused)
+        return lifted((members, states), (rows, shared))
 
-    if trainings is None or layout.width != 1:
+    if replicates is None or layout.width != 1:
         return nested
-    (count,) = axis(trainings)
+    (count,) = replicate_shape(replicates)
 
-    def flat(members: PyTree, own: PyTree, rows: PyTree, shared: PyTree) -> PyTree:
-        def one(pair: Any, shared: Any) -> PyTree:
-            (place, member), own = pair
-            rows, shared = shared
-            fold = (place.fold,) if trainings.folded else ()
-            return f(place, member, own, _at(rows, *fold), shared)
+    def in_one_loop(members: PyTree, states: PyTree, rows: PyTree, shared: PyTree) -> PyTree:
+        def one_replicate(pair: Any, rest: Any) -> PyTree:
+            ((replicate, member), state), (rows, shared) = pair, rest
+            fold = (replicate.fold,) if replicates.folded else ()
+            return f(replicate, member, state, _indexed(rows, *fold), shared)
 
         size = jax.tree.leaves(members)[0].shape[0]
-        alike = jax.tree.map(lambda a: jnp.repeat(a, count, axis=0), members)
-        merged = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), own)
-        pairs = (_places(trainings, size * count), alike), merged
-        made = over_members(one, layout, in_place, fused)(pairs, (rows, shared))
-        return jax.tree.map(lambda a: a.reshape(size, count, *a.shape[1:]), made)
+        repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, count, axis=0), members)
+        merged = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), states)
+        numbers = _numbered(replicates, size * count)
+        lifted = over_members(one_replicate, layout, in_place, fused)
+        results = lifted(((numbers, repeated), merged), (rows, shared))
+        return jax.tree.map(lambda leaf: leaf.reshape(size, count, *leaf.shape[1:]), results)
 
-    return flat
+    return in_one_loop
 
 
-def _places(trainings: Replicates, size: int) -> Replicate:
-    """Where each of so many trainings is, [size], member after member."""
-    folds, seeds, _ = trainings
+def _numbered(replicates: Replicates, size: int) -> Replicate:
+    """Returns the folds and repeats of so many replicates, [size], member after member."""
+    folds, seeds, _ = replicates
     number = np.arange(size, dtype=np.int32)  # known before the program runs
     return Replicate(*map(jnp.asarray, (number // seeds % folds, number % seeds)))
 
 
-def _at(rows: PyTree, *place: Array) -> Callable[..., PyTree]:
-    return lambda *index: jax.tree.map(lambda a: a[(*place, *index)], rows)
+def _indexed(rows: PyTree, *leading: Array) -> Callable[..., PyTree]:
+    return lambda *index: jax.tree.map(lambda leaf: leaf[(*leading, *index)], rows)

@@ -1,32 +1,102 @@
-"""How steps, epochs and rounds follow each other, and which rows a step takes, in the program."""
+"""The arithmetic of steps, epochs and rounds, and the training rows that each step takes.
+
+A round ends with a scoring, an epoch begins with a new shuffle of the rows. Rows are gathered for a
+chunk of steps at a time; a chunk never crosses the end of an epoch or of a round.
+"""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from vtune.data.dataset import Data
-from vtune.engine.plan import CohortPlan, StepChunks
-from vtune.types import Array
+from vtune.engine.plan import CohortPlan
+from vtune.types import Array, PyTree
+
+GATHER_BYTES = 16 * 2**20  # the rows of one chunk take about this much memory
 
 
 def quotient(a: Array, b: Any) -> Array:
-    """Of whole numbers, none below 0, which takes one operation instead of ten for the sign."""
+    """Returns a // b of non-negative integers as one operation; `//` emits ten to handle signs."""
     return lax.div(a, jnp.asarray(b, a.dtype))
 
 
 def remainder(a: Array, b: Any) -> Array:
-    """Likewise."""
+    """Returns a % b of non-negative integers as one operation."""
     return lax.rem(a, jnp.asarray(b, a.dtype))
 
 
-class Stepping(NamedTuple):
-    """The same for all groups of a lane.
+def round_boundaries(cohort: CohortPlan, rounds: int) -> np.ndarray:
+    """Returns the steps at which rounds begin and end, [rounds + 1] int32, on the host.
+
+    Rounds of an earlier run keep their lengths; the others are as even as can be.
+    """
+    past = np.array((0, *cohort.past), np.int64)
+    to_come = rounds - len(cohort.past)
+    done = np.arange(1, to_come + 1, dtype=np.int64) * (cohort.steps - past[-1]) // to_come
+    return np.concatenate([past, past[-1] + done]).astype(np.int32)
+
+
+class StepChunks(NamedTuple):
+    """How the steps of a round are cut into chunks.
 
     Attributes:
-      cohort: one of them. rounds: of the whole run.
+      period: steps of an epoch, or of a round where that is shorter.
+      chunk: steps whose rows are gathered together.
+      even: whether all chunks are full. Every loop then has a static length, which a GPU runs
+        without asking the host.
+    """
+
+    period: int
+    chunk: int
+    even: bool
+
+
+def step_chunks(cohort: CohortPlan, rounds: int, row_bytes: int) -> StepChunks:
+    """Returns how a cohort's steps are cut into chunks.
+
+    Args:
+      row_bytes: bytes of one row of the data, 0 without data.
+    """
+    period, most = cohort.steps // rounds, cohort.steps // rounds
+    regular = np.ptp(np.diff(round_boundaries(cohort, rounds))) == 0
+    if cohort.steps_per_epoch is not None and cohort.batch_size is not None:
+        short, long = sorted((period, cohort.steps_per_epoch))
+        regular = regular and long % short == 0
+        period = short if regular else cohort.steps_per_epoch
+        most = max(1, GATHER_BYTES // max(1, row_bytes * cohort.batch_size))
+    if not regular:
+        return StepChunks(period, min(most, max(period, 1)), False)
+    pieces = -(-period // most)
+    even = [n for n in range(pieces, 8 * pieces + 1) if period % n == 0]
+    if even:
+        return StepChunks(period, period // even[0], True)
+    return StepChunks(period, -(-period // pieces), False)
+
+
+class Periods(NamedTuple):
+    """A round as periods of equal length, each an epoch or the whole round.
+
+    Attributes:
+      number: periods in the round. length: steps in a period. chunks: chunks in a period.
+      full: whether every chunk is full; elsewhere the last of a period may be shorter.
+    """
+
+    number: Any
+    length: Any
+    chunks: Any
+    full: bool
+
+
+class Stepping(NamedTuple):
+    """Steps, epochs and rounds of cohorts that take the same batches.
+
+    Attributes:
+      cohort: any of these cohorts. rounds: rounds of the whole sweep. data: None without data.
     """
 
     cohort: CohortPlan
@@ -34,47 +104,80 @@ class Stepping(NamedTuple):
     data: Data | None
 
     @property
-    def open(self) -> bool:
-        """Whether the number of steps is traced."""
+    def chunks(self) -> StepChunks:
+        """How steps are cut into chunks; with traced sizes, for data that fill their capacity."""
+        row_bytes = 0 if self.data is None else self.data.row_bytes
+        return step_chunks(self.cohort, self.rounds, row_bytes)
+
+    @property
+    def traced(self) -> bool:
+        """Whether the number of steps is traced, because the sizes of the data are."""
         return self.data is not None and self.data.traced_sizes is not None
 
     @property
-    def stride(self) -> StepChunks:
-        """How the steps of a round are taken, at most."""
-        return self.cohort.stride(self.rounds, 0 if self.data is None else self.data.row_bytes)
-
-    @property
     def steps_per_epoch(self) -> Any:
-        """A number, traced where it is open; None without data."""
+        """Steps in an epoch, as a number or a traced integer; None without data."""
         if self.data is None or self.cohort.batch_size is None:
             return self.cohort.steps_per_epoch
         return self.data.steps_per_epoch(self.cohort.batch_size)
 
     def bounds(self, number: Array) -> tuple[Array, Array]:
-        """The steps at which a round begins and ends."""
-        if self.open:
+        """Returns the steps at which round `number` begins and ends."""
+        if self.traced:
             epochs = self.cohort.steps // (self.cohort.steps_per_epoch or 1)
             at = lambda round: quotient(round * epochs, self.rounds) * self.steps_per_epoch
             return at(number), at(number + 1)
-        bounds = jnp.asarray(self.cohort.boundaries(self.rounds))
+        bounds = jnp.asarray(round_boundaries(self.cohort, self.rounds))
         return bounds[number], bounds[number + 1]
 
-    def epoch_rows(self, seed: Any, offset: Array) -> Any:
-        """The rows [steps, batch], of every fold if there are, of the epoch of step `offset`."""
-        a_epoch = self.steps_per_epoch
-        if self.data is None or self.cohort.batch_size is None or a_epoch is None:
+    def periods(self, start: Array, end: Array) -> Periods | None:
+        """Returns the periods of the round of steps [start, end); None where epochs and rounds do
+        not fit each other, so that there are none."""
+        period, chunk, even = self.chunks
+        if self.traced:
+            length = self.steps_per_epoch
+            number = quotient(end - start, length)
+            return Periods(number, length, quotient(length + chunk - 1, chunk), False)
+        if even:
+            in_round = self.cohort.steps // self.rounds
+            return Periods(in_round // period, period, period // chunk, True)
+        return None
+
+    def steps_left(self, step: Array, end: Array) -> Array:
+        """Returns the steps from `step` to the end of its epoch, or to `end` if that is sooner."""
+        left = end - step
+        if self.steps_per_epoch is None:
+            return left
+        return jnp.minimum(left, self.steps_per_epoch - remainder(step, self.steps_per_epoch))
+
+    def epoch_rows(self, seed: Any, step: Array) -> Any:
+        """Returns the rows of the epoch that `step` lies in, [steps, batch], or [folds, steps,
+        batch] of data in folds; None without data."""
+        steps_per_epoch = self.steps_per_epoch
+        if self.data is None or self.cohort.batch_size is None or steps_per_epoch is None:
             return None
-        return self.data.rows(seed, quotient(offset, a_epoch), self.cohort.batch_size)
+        return self.data.rows(seed, quotient(step, steps_per_epoch), self.cohort.batch_size)
 
-    def rows_of(self, rows: Any, offset: Array, length: int) -> Any:
-        """The rows [length, batch] of the steps from `offset` on, out of those of its epoch."""
-        if rows is None:
+    def chunk_rows(self, epoch_rows: Any, step: Array) -> Any:
+        """Returns the rows of the chunk that begins with `step`, [chunk, batch], or [folds, chunk,
+        batch], out of those of its epoch."""
+        if epoch_rows is None:
             return None
-        place = remainder(offset, self.steps_per_epoch) + jnp.arange(length)
-        return jnp.take(rows, place, axis=rows.ndim - 2, mode="clip")
+        places = remainder(step, self.steps_per_epoch) + jnp.arange(self.chunks.chunk)
+        return jnp.take(epoch_rows, places, axis=epoch_rows.ndim - 2, mode="clip")
 
 
-def trains(id: Array, fold: Array, sizes: Array) -> Array:
-    """Whether a slot of padded folds has something to train: neither its fold is empty nor its
-    place in the population."""
-    return (id >= 0) & (sizes[fold] > 0)
+def batch_shapes(data: Data | None, rows: int | None) -> PyTree:
+    """Returns the shapes of a batch of so many rows, as one training sees it; None without data.
+
+    Args:
+      data: shapes will do.
+    """
+    if data is None or rows is None:
+        return None
+    one_row = jax.eval_shape(lambda data: data.take(data.first_rows(1)), data)
+    axes = 2 if data.folded else 1  # those before the shape of a row
+    return {
+        name: jax.ShapeDtypeStruct((rows, *leaf.shape[axes:]), leaf.dtype)
+        for name, leaf in one_row.items()
+    }

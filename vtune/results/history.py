@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vtune.engine.carry import Past
-from vtune.engine.early_stopping import Ends, ends
+from vtune.engine.carry import EarlierRun
+from vtune.engine.early_stopping import TrainingEnds, training_ends
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Record
 from vtune.engine.recording import SPLITS
-from vtune.engine.replicates import apart
+from vtune.engine.replicates import split_replicates
 from vtune.search.base import Cohort
 
 
@@ -74,7 +74,7 @@ class Move(NamedTuple):
 
 
 def join(
-    plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int, past: Past | None = None
+    plan: Plan, cohorts: tuple[Cohort, ...], carry: Any, rounds: int, past: EarlierRun | None = None
 ) -> Records:
     """Merges what the cohorts recorded by slot into arrays by member.
 
@@ -99,10 +99,10 @@ def join(
     if past is not None:
         parents[: plan.past] = past.records.parents
     # Early stopping never reorders slots, so `ends` can be stored by the first round's members.
-    held = Ends(*np.zeros((3, len(ids)), np.int32))
+    held = TrainingEnds(*np.zeros((3, len(ids)), np.int32))
     for cohort, first, left in zip(plan.cohorts, columns, carry, strict=True):
         for by_member, by_slot in zip(
-            held, ends(plan, cohort, left.population, rounds), strict=True
+            held, training_ends(plan, cohort, left.population, rounds), strict=True
         ):
             by_member[first] = by_slot
     lived = np.sum(parents >= 0, axis=0)  # a dropped member's weights end where it was dropped
@@ -121,7 +121,7 @@ def _history(
     metrics: Sequence[dict[str, np.ndarray]],
     moves: list[list[Move]],
     shape: tuple[int, int],
-    past: Past | None,
+    past: EarlierRun | None,
 ) -> dict[str, np.ndarray]:
     """Metrics by member: those of the validation rows first, each group by name."""
     history = _by_member(metrics, moves, shape)
@@ -130,7 +130,7 @@ def _history(
     if plan.replicates is not None:
         for name in history:
             if name.endswith(SPLITS) and name.removesuffix(SPLITS) in history:
-                history[name] = apart(plan.replicates, history[name], 2)
+                history[name] = split_replicates(plan.replicates, history[name], 2)
     if past is not None:
         for name in {*history} & {*past.records.history}:
             history[name][: plan.past] = past.records.history[name]
@@ -142,7 +142,7 @@ def _settings(
     hparams: Sequence[dict[str, np.ndarray]],
     moves: list[list[Move]],
     shape: tuple[int, int],
-    past: Past | None,
+    past: EarlierRun | None,
 ) -> dict[str, np.ndarray]:
     """Traced hyperparameters by member: float64 where some are NaN, else in the program's type."""
     settings = _by_member(hparams, moves, shape, np.float64)

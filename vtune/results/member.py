@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from vtune.data.dataset import apply_scaling
-from vtune.engine.replicates import Replicates, apart
+from vtune.engine.replicates import Replicates, split_replicates
 from vtune.results.predict import checked_rows, predict
 from vtune.results.trained import Trained
 from vtune.types import PyTree
@@ -136,7 +136,9 @@ class Member:
             rows = apply_scaling(fold_scaling, batch)
             training = pick(pick(state, fold), seed)
             parts.append(outputs(self.trained, self._column, training, rows))
-        return jax.tree.map(lambda *leaves: apart(trainings, jax.numpy.stack(leaves)), *parts)
+        return jax.tree.map(
+            lambda *leaves: split_replicates(trainings, jax.numpy.stack(leaves)), *parts
+        )
 
     def __repr__(self) -> str:
         hparams = {name: printable(value) for name, value in self.hparams.items()}
@@ -162,7 +164,7 @@ def pick(tree: PyTree, slot: Any, trainings: Replicates | None = None) -> PyTree
     picked = jax.tree.map(lambda leaf: leaf[slot], tree)
     if trainings is None:
         return picked
-    return jax.tree.map(lambda leaf: apart(trainings, leaf), picked)
+    return jax.tree.map(lambda leaf: split_replicates(trainings, leaf), picked)
 
 
 def printable(value: Any) -> Any:

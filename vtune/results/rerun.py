@@ -10,7 +10,7 @@ import numpy as np
 from vtune.data.dataset import Data
 from vtune.data.folds import Folds
 from vtune.data.scaling import check_scaling
-from vtune.engine.carry import Arguments, Path
+from vtune.engine.carry import Arguments, Trajectory
 from vtune.engine.plan import CohortPlan, Plan, describe
 from vtune.refine.keep import Keep
 from vtune.results.member import Member
@@ -79,7 +79,7 @@ def _check_total_steps(plan: Plan) -> None:
         )
 
 
-def path_of(ids: np.ndarray, hparams: Mapping[str, np.ndarray], rounds: int) -> Path:
+def path_of(ids: np.ndarray, hparams: Mapping[str, np.ndarray], rounds: int) -> Trajectory:
     """Returns a path of `rounds` rounds for a population of one; the last known round repeats.
 
     Args:
@@ -87,15 +87,15 @@ def path_of(ids: np.ndarray, hparams: Mapping[str, np.ndarray], rounds: int) -> 
     """
     number = np.minimum(np.arange(rounds), len(ids) - 1)
     columns = {name: np.asarray(values)[number][:, None] for name, values in hparams.items()}
-    return Path(np.asarray(ids, np.int32)[number][:, None], columns)
+    return Trajectory(np.asarray(ids, np.int32)[number][:, None], columns)
 
 
-def starting(cohort: Cohort, path: Path) -> Cohort:
+def starting(cohort: Cohort, path: Trajectory) -> Cohort:
     """Returns the cohort of one that follows this path, before its first round."""
     return cohort._replace(id=path.id[0], hparams={k: v[0] for k, v in path.hparams.items()})
 
 
-def _lived_path(trained: Trained, column: int) -> Path:
+def _lived_path(trained: Trained, column: int) -> Trajectory:
     """The ids and hyperparameters that the weights of a member were trained with."""
     lineage = trained.records.lineage(column)
     rounds, cohort = np.arange(len(lineage)), trained.plan.cohorts[trained.places[column][0]]
@@ -106,7 +106,9 @@ def _lived_path(trained: Trained, column: int) -> Path:
     return path_of(lineage, hparams, trained.plan.rounds)
 
 
-def _solo(trained: Trained, number: int, data: Data | None, path: Path) -> tuple[Plan, Arguments]:
+def _solo(
+    trained: Trained, number: int, data: Data | None, path: Trajectory
+) -> tuple[Plan, Arguments]:
     """The plan and the arguments of a population of one.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population
-from vtune.engine.replicates import axis
+from vtune.engine.replicates import replicate_shape
 from vtune.results.trained import Trained
 from vtune.rng.keys import from_words, is_key, member_key
 from vtune.types import PyTree
@@ -103,7 +103,7 @@ def _state_shapes(plan: Plan, cohort: CohortPlan, rows: dict | None) -> PyTree:
 
     traced = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
     state = jax.eval_shape(init, traced)
-    axes = axis(plan.replicates)
+    axes = replicate_shape(plan.replicates)
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*axes, *leaf.shape), leaf.dtype), state)
 
 

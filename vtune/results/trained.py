@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vtune.data.dataset import Data
-from vtune.engine.carry import Arguments, Past
-from vtune.engine.early_stopping import settle
+from vtune.engine.carry import Arguments, EarlierRun
+from vtune.engine.early_stopping import final_population
 from vtune.engine.plan import Plan
 from vtune.engine.population import Population
 from vtune.results.history import Records, join
@@ -116,7 +116,7 @@ def finish(
     arguments: Arguments,
     outcome: Outcome,
     stopped: str = "interrupted",
-    past: Past | None = None,
+    past: EarlierRun | None = None,
 ) -> Trained:
     """Makes the record of a run from what the program returned.
 
@@ -130,7 +130,7 @@ def finish(
         plan=plan,
         space=space,
         cohorts=cohorts,
-        populations=tuple(settle(plan, carry.population) for carry in outcome.carry),
+        populations=tuple(final_population(plan, carry.population) for carry in outcome.carry),
         records=join(plan, cohorts, outcome.carry, outcome.rounds, past),
         seed=int(arguments.seed),
         timing=Timing(outcome.compile_seconds, outcome.run_seconds),

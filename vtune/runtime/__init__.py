@@ -1,6 +1,6 @@
-"""Outside `jit`: what is checked before compiling, compiling, memory, and running the program.
+"""Outside `jit`: the checks before compiling, the compiling, memory, and running the program.
 
-`check_*` trace one member and say what is wrong, `compile` builds the one executable of a plan,
+`check_*` trace one member and report what is wrong, `compile` builds the one executable of a plan,
 `execute` runs it segment by segment. May import: `engine` and what is below it. Knows nothing of
 a user's arguments or of results.
 """

@@ -1,4 +1,4 @@
-"""What is wrong is said before anything is compiled: one member is traced with shapes only."""
+"""Checks a learner before anything is compiled, by tracing one member with shapes only."""
 
 from __future__ import annotations
 
@@ -12,55 +12,64 @@ import numpy as np
 from vtune.data.dataset import Data
 from vtune.engine.carry import Arguments
 from vtune.engine.plan import CohortPlan, Plan
+from vtune.engine.stepping import batch_shapes
 from vtune.hparams import Hparams
 from vtune.learner.contracts import calling
 from vtune.learner.protocol import Learner, first_state, traced_once
 from vtune.rng.keys import member_key
-from vtune.runtime.diagnose import _traced
+from vtune.runtime.diagnose import trace_member
 from vtune.types import PyTree
 
 
 def outputs_of(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> PyTree:
-    """The shapes of what a cohort's `predict` returns for an evaluation batch, None without."""
-    return _traced(_outputs, plan, cohort, arguments)
+    """Returns the shapes of what `predict` returns for an evaluation batch; None without `predict`.
+
+    Args:
+      arguments: as shapes.
+    """
+    return trace_member(_outputs, plan, cohort, arguments)
 
 
-class Found(NamedTuple):
-    """What tracing one member shows: hyperparameters that were read, metrics as shapes."""
+class Inspection(NamedTuple):
+    """What tracing one member of a cohort shows.
+
+    Attributes:
+      reads: the names of the hyperparameters that the learner reads.
+      metrics: the shapes of the metrics by name.
+    """
 
     reads: frozenset[str]
     metrics: PyTree
 
 
-def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Found:
-    """Traces one member of a cohort through init, step, measure, score and predict.
+def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Inspection:
+    """Checks a cohort by tracing one member through init, step, measure, score and predict.
 
     Args:
       arguments: as shapes.
 
     Raises:
-      TypeError, ValueError: saying what was seen and what to write instead.
+      TypeError, ValueError: the learner's functions do not fit together; the message says what to
+        write instead.
     """
     reads: set[str] = set()
-    metrics = _traced(_one_member, plan, cohort, arguments, reads)
-    return Found(frozenset(reads), metrics)
+    metrics = trace_member(_metrics, plan, cohort, arguments, reads)
+    return Inspection(frozenset(reads), metrics)
+
+
+def _zeros(shapes: PyTree) -> PyTree:
+    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
 
 def _evaluation_batch(plan: Plan, data: Data | None) -> tuple[PyTree, Any]:
-    if data is None or plan.eval_batch_size is None:
-        return None, jnp.ones(1)
-    return _zeros(data, plan.eval_batch_size), jnp.ones(plan.eval_batch_size)
-
-
-def _zeros(data: Data | None, rows: int | None) -> PyTree:
-    if data is None or rows is None:
-        return None
-    return {k: jnp.zeros((rows, *v.shape[1:]), v.dtype) for k, v in data.arrays.items()}
+    """Returns zeros in the place of validation rows, and their weights."""
+    rows = None if data is None else plan.eval_batch_size
+    return _zeros(batch_shapes(data, rows)), jnp.ones(rows or 1)
 
 
 def _first_state(learner: Learner, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
-    weights = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), arguments.weights)
-    batch = _zeros(arguments.data, cohort.batch_size)
+    weights = _zeros(arguments.weights)
+    batch = _zeros(batch_shapes(arguments.data, cohort.batch_size))
     return first_state(learner, member_key(np.uint32(0), 0), h, batch, weights)
 
 
@@ -73,14 +82,18 @@ def _outputs(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -
     return learner.predict(h, state, _evaluation_batch(plan, arguments.data)[0])
 
 
-def _one_member(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
+def _metrics(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
+    """Runs all functions of the learner once, checks what they return, and returns the metrics."""
     learner, data = traced_once(plan.learner), arguments.data
     key = member_key(np.uint32(0), 0)
-    batch = _zeros(data, cohort.batch_size)
+    batch = _zeros(batch_shapes(data, cohort.batch_size))
     state = _first_state(learner, cohort, arguments, h)
     result = learner.step(key, h, state, batch)
     if not isinstance(result, tuple) or len(result) != 2:
-        raise TypeError("the learner's step must return (state, metrics)")
+        raise TypeError(
+            f"the learner's step must return (state, metrics), got {type(result).__name__}; "
+            "without metrics return (state, {})"
+        )
     after, step_metrics = result
     _check_state(state, after)
     if learner.summarise is None:
@@ -99,15 +112,18 @@ def _one_member(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams
     return {name: jnp.asarray(value) for name, value in metrics.items()}
 
 
-def check_metrics(found: tuple[Found, ...]) -> None:
-    """Members share one history, so a metric has one shape in all cohorts."""
+def check_metrics(inspections: tuple[Inspection, ...]) -> None:
+    """Raises ValueError where a metric has another shape in another cohort.
+
+    All members share one history.
+    """
     shapes: dict[str, tuple[int, ...]] = {}
-    for cohort in found:
-        for name, value in cohort.metrics.items():
+    for inspection in inspections:
+        for name, value in inspection.metrics.items():
             if shapes.setdefault(name, value.shape) != value.shape:
                 raise ValueError(
                     f"metric {name!r} has shape {list(shapes[name])} in one cohort and "
-                    f"{list(value.shape)} in another; give it one shape for all"
+                    f"{list(value.shape)} in another; give it one shape in all cohorts"
                 )
 
 
@@ -116,14 +132,16 @@ def _check_state(before: PyTree, after: PyTree) -> None:
     b: Any = jax.tree.structure(after)
     if a != b:
         raise TypeError(
-            f"step changed the structure of the state, from {a} to {b}; return what init returns"
+            f"the learner's step changed the structure of the state, from {a} to {b}; return the "
+            "structure that init returns"
         )
     for (path, x), y in zip(jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True):
         x, y = jnp.asarray(x), jnp.asarray(y)
         if x.shape != y.shape or x.dtype != y.dtype:
             raise TypeError(
-                f"step changed state{jax.tree_util.keystr(path)} from {x.dtype}{list(x.shape)} to "
-                f"{y.dtype}{list(y.shape)}; a state keeps its shapes and types"
+                f"the learner's step changed state{jax.tree_util.keystr(path)} from "
+                f"{x.dtype}{list(x.shape)} to {y.dtype}{list(y.shape)}; return the shapes and "
+                "types that init returns"
             )
 
 
@@ -139,7 +157,10 @@ def _check_step_metrics(metrics: Any) -> None:
 def _check_metric(plan: Plan, metrics: dict[str, Any]) -> None:
     if callable(plan.metric):
         if "score" in metrics:
-            raise ValueError("metric= is a function, so the name 'score' is taken; rename yours")
+            raise ValueError(
+                "metric= is a function, whose values are recorded as 'score'; give the learner's "
+                "metric 'score' another name"
+            )
         with calling("metric", metrics=metrics):
             value = plan.metric(metrics)
     elif plan.metric not in metrics:
@@ -157,6 +178,10 @@ def _check_metric(plan: Plan, metrics: dict[str, Any]) -> None:
 
 
 def check_labels(learner: Learner, outputs: PyTree, data: Data | None) -> None:
-    """The learner's own check of the data against what its model returns."""
+    """Runs the learner's own check of the data, which compares them with its model's outputs.
+
+    Args:
+      outputs: as shapes.
+    """
     if learner.check is not None and data is not None and outputs is not None:
         learner.check(outputs, {k: np.asarray(v) for k, v in data.arrays.items()})

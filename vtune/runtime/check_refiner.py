@@ -1,4 +1,4 @@
-"""Traces a refiner's decision before anything is compiled."""
+"""Checks a refiner's decision before anything is compiled, by tracing it with shapes only."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from vtune.types import float_dtype
 
 
 def check_refiner(plan: Plan, index: int, arguments: Arguments) -> None:
-    """Traces what a refiner decides for one cohort, wherever it will be asked.
+    """Checks what a refiner decides for one cohort, at every size that it will be asked for.
 
     Args:
-      arguments: as shapes.
+      index: the cohort's number in the plan. arguments: as shapes.
 
     Raises:
       ValueError, TypeError: the decision does not fit the cohort's rungs or hyperparameters.
     """
     cohort, refiner, space = plan.cohorts[index], arguments.refiner, arguments.space[index]
-    who = type(refiner).__name__
+    name = type(refiner).__name__
     memory = jax.eval_shape(lambda space: refiner.init(space, cohort.size), space)
     ends = itertools.accumulate(rung.rounds for rung in cohort.rungs)
     to_come = [rung for rung, end in zip(cohort.rungs, ends, strict=True) if end > plan.past]
     sizes = list(dict.fromkeys(rung.size for rung in to_come))
     for size, following in itertools.pairwise(sizes if cohort.shrinks else sizes * 2):
-        hparams = {name: jax.ShapeDtypeStruct((size,), dtype) for name, dtype in cohort.traced}
+        hparams = {k: jax.ShapeDtypeStruct((size,), dtype) for k, dtype in cohort.traced}
         score = jax.ShapeDtypeStruct((size,), float_dtype())
         result = jax.eval_shape(
             lambda refiner, *rest: refiner.refine(
@@ -43,24 +43,27 @@ def check_refiner(plan: Plan, index: int, arguments: Arguments) -> None:
             score,
             memory,
         )
-        pair = isinstance(result, tuple) and len(result) == 2
-        if not pair or not isinstance(result[0], Refinement):
-            raise TypeError(f"{who}.refine must return (vt.Refinement(parents, hparams), memory)")
+        is_pair = isinstance(result, tuple) and len(result) == 2
+        if not is_pair or not isinstance(result[0], Refinement):
+            raise TypeError(
+                f"{name}.refine must return (vt.Refinement(parents, hparams), memory), got "
+                f"{type(result).__name__}"
+            )
         decision, after = result
         parents = decision.parents
         if parents.shape != (following,) or parents.dtype != np.int32:
             raise ValueError(
-                f"{who}.refine gave parents {parents.dtype}{list(parents.shape)} for {size} "
+                f"{name}.refine gave parents {parents.dtype}{list(parents.shape)} for {size} "
                 f"members; the next rung has {following}: return int32[{following}]"
             )
-        shapes = {name: values.shape for name, values in decision.hparams.items()}
+        shapes = {k: values.shape for k, values in decision.hparams.items()}
         if shapes != dict.fromkeys(hparams, (following,)):
             raise ValueError(
-                f"{who}.refine gave hyperparameters {shapes}; return every one of "
+                f"{name}.refine gave hyperparameters {shapes}; return every one of "
                 f"{list(hparams)}, each [{following}]"
             )
         if describe(memory) != describe(after):
             raise TypeError(
-                f"{who}.refine changed its memory from {memory} to {after}; it keeps its "
-                "structure, shapes and types"
+                f"{name}.refine changed its memory from {memory} to {after}; return the structure, "
+                "shapes and types that init returns"
             )

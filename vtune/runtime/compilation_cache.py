@@ -1,5 +1,5 @@
-"""JAX's persistent compilation cache, in a folder of vtune's own: what one process has compiled the
-next one loads."""
+"""JAX's persistent compilation cache, in vtune's own folder: what one process compiled the next
+one loads."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ VARIABLE = "VTUNE_CACHE_DIR"
 
 
 def use_cache() -> None:
-    """Switches the cache on, unless JAX has one already or none is wanted.
+    """Switches the cache on, unless JAX has one already or the user wants none.
 
-    The folder is the environment variable VTUNE_CACHE_DIR, or `vtune` in the user's cache folder;
-    VTUNE_CACHE_DIR=off leaves the cache off. Whatever takes JAX a second to compile is kept from
-    then on. A folder that cannot be made costs only the cache.
+    The environment variable VTUNE_CACHE_DIR names the folder; without it, it is `vtune` in the
+    user's cache folder. VTUNE_CACHE_DIR=off leaves the cache off. Programs that JAX takes a second
+    or more to compile are kept. Where the folder cannot be made, there is no cache, and no error.
     """
     chosen = os.environ.get(VARIABLE)
-    known = getattr(jax.config, "jax_compilation_cache_dir")  # noqa: B009
-    if known is not None or chosen in ("", "off"):
+    configured = getattr(jax.config, "jax_compilation_cache_dir")  # noqa: B009
+    if configured is not None or chosen in ("", "off"):
         return
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(chosen) if chosen else Path(caches) / "vtune"
+    user_caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(chosen) if chosen else Path(user_caches) / "vtune"
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -1,4 +1,4 @@
-"""Builds the one executable of a plan, once."""
+"""Traces, checks and compiles a plan: one executable for each plan, kept for later calls."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 
 from vtune.engine import run as program
 from vtune.engine.carry import Arguments
-from vtune.engine.cohort_groups import Group, by_cohort, groups
+from vtune.engine.cohort_groups import Group, carries_by_cohort, groups
 from vtune.engine.fusion import fused_members
-from vtune.engine.initialize import begin
+from vtune.engine.initialize import initialize
 from vtune.engine.layout import sharding
 from vtune.engine.plan import Plan
 from vtune.runtime import memory
-from vtune.runtime.check_learner import Found, check_cohort, outputs_of
+from vtune.runtime.check_learner import Inspection, check_cohort, outputs_of
 from vtune.runtime.check_refiner import check_refiner
 from vtune.runtime.compilation_cache import use_cache
 from vtune.types import PyTree
@@ -30,9 +30,11 @@ class Program:
     """A compiled plan.
 
     Attributes:
-      call: (carry, first, stop, arguments) -> carry; the carry is donated.
-      carry: its shapes. bytes: what it takes, as predicted. limit: what it may take, if known.
-      width: members side by side on a device. fused: as many at most one core steps together.
+      call: (carry, first round, stop round, arguments) -> carry; the carry is donated.
+      carry: the carry's shapes.
+      bytes: the memory that it is predicted to take. limit: what it may take, if known.
+      width: members side by side on a device.
+      fused: the most members that one core trains together.
     """
 
     call: Callable[..., Any]
@@ -45,30 +47,34 @@ class Program:
 
 @functools.lru_cache(maxsize=32)
 def outputs(plan: Plan) -> tuple[PyTree, ...]:
-    """By cohort the shapes of what predict returns. Compiles nothing."""
-    return tuple(outputs_of(plan, cohort, _shapes(plan)) for cohort in plan.cohorts)
+    """Returns by cohort the shapes of what `predict` returns. Compiles nothing."""
+    return tuple(outputs_of(plan, cohort, argument_shapes(plan)) for cohort in plan.cohorts)
 
 
 @functools.lru_cache(maxsize=32)
-def inspect(plan: Plan) -> tuple[Found, ...]:
-    """By cohort what tracing a member shows; raises what is wrong. Compiles nothing."""
+def inspect(plan: Plan) -> tuple[Inspection, ...]:
+    """Checks a plan and returns by cohort what tracing a member shows. Compiles nothing.
+
+    Raises:
+      TypeError, ValueError: the learner or the refiner does not fit the plan.
+    """
     for index in range(len(plan.cohorts)):
-        check_refiner(plan, index, _shapes(plan))
-    return tuple(check_cohort(plan, cohort, _shapes(plan)) for cohort in plan.cohorts)
+        check_refiner(plan, index, argument_shapes(plan))
+    return tuple(check_cohort(plan, cohort, argument_shapes(plan)) for cohort in plan.cohorts)
 
 
 @functools.lru_cache(maxsize=32)
 def build(plan: Plan) -> Program:
-    """Traces and compiles the one executable of a plan, as wide as fits into memory.
+    """Traces and compiles the executable of a plan, as wide as fits into memory.
 
     Raises:
-      MemoryError: it needs more than there is; before anything is compiled where the population
-        alone does.
+      MemoryError: it needs more than is available. Where the population alone does, nothing is
+        compiled.
     """
     use_cache()
-    arguments, devices = _shapes(plan), plan.layout.devices or 1
-    carry = jax.eval_shape(functools.partial(_starting, plan), arguments)
-    limit = plan.layout.memory or memory.there(arguments)
+    arguments, devices = argument_shapes(plan), plan.layout.devices or 1
+    carry = jax.eval_shape(functools.partial(_initial_carry, plan), arguments)
+    limit = plan.layout.memory or memory.available_bytes(arguments)
     memory.check_population(carry, sum(cohort.size for cohort in plan.cohorts), limit, devices)
     width = -(-max(group.cohort.size for group in groups(plan)) // devices)
     fitting = plan.layout.chunk == "fit"
@@ -79,33 +85,42 @@ def build(plan: Plan) -> Program:
 
     fitted = memory.fit(
         compile,
-        lambda compiled: memory.needed(compiled, devices),
+        lambda compiled: memory.predicted_need(compiled, devices),
         width if fitting else min(plan.layout.width or width, width),
         limit,
         fixed=not fitting,
     )
-    fused = max(fused_members(plan, own.population, arguments.data) for own in carry)
+    fused = max(fused_members(plan, cohort.population, arguments.data) for cohort in carry)
     return Program(fitted.compiled, carry, fitted.need.total, limit, fitted.width, fused)
 
 
-def _starting(plan: Plan, arguments: Arguments) -> Any:
+def argument_shapes(plan: Plan) -> Arguments:
+    """Returns the program's arguments as shapes, from the plan alone."""
+    structure, leaves = plan.arguments
+    shapes = [jax.ShapeDtypeStruct(shape, np.dtype(dtype)) for shape, dtype in leaves]
+    return jax.tree.unflatten(structure, shapes)
+
+
+def _initial_carry(plan: Plan, arguments: Arguments) -> Any:
+    """Returns the carry of members that are all alike, for its shapes."""
+
     def settings(group: Group) -> Any:
         size = group.cohort.size
         hparams = {k: jax.numpy.zeros(size, dtype) for k, dtype in group.cohort.traced}
         return jax.numpy.zeros(size, "int32"), hparams
 
-    begun = begin(plan, [settings(group) for group in groups(plan)], arguments)
-    return by_cohort(plan, begun)
+    made = initialize(plan, [settings(group) for group in groups(plan)], arguments)
+    return carries_by_cohort(plan, made)
 
 
 def _compile(plan: Plan, carry: PyTree, arguments: Arguments) -> Any:
-    """The executable (carry, first, stop, arguments) -> carry. The carry is donated."""
+    """Compiles `engine.run.run` for a plan; see `Program.call`."""
     options: dict[str, Any] = {}
     everywhere = sharding(plan.layout, None)
     if everywhere is not None:
         shardings = tuple(
-            _carry_shardings(plan, None if cohort.shrinks else cohort.size, own)
-            for cohort, own in zip(plan.cohorts, carry, strict=True)
+            _carry_shardings(plan, None if cohort.shrinks else cohort.size, shapes)
+            for cohort, shapes in zip(plan.cohorts, carry, strict=True)
         )
         options = {
             "in_shardings": (shardings, everywhere, everywhere, everywhere),
@@ -116,14 +131,9 @@ def _compile(plan: Plan, carry: PyTree, arguments: Arguments) -> Any:
     return call.lower(carry, number, number, arguments).compile()
 
 
-def _shapes(plan: Plan) -> Arguments:
-    """The program's arguments as shapes, from the plan alone."""
-    structure, leaves = plan.arguments
-    shapes = [jax.ShapeDtypeStruct(shape, np.dtype(dtype)) for shape, dtype in leaves]
-    return jax.tree.unflatten(structure, shapes)
-
-
 def _carry_shardings(plan: Plan, size: int | None, carry: Any) -> Any:
+    """Returns the shardings of a cohort's carry; whole on every device where `size` is None."""
+
     def put(tree: PyTree, size: int | None, axis: int = 0) -> PyTree:
         return jax.tree.map(lambda _: sharding(plan.layout, size, axis), tree)
 

@@ -1,4 +1,4 @@
-"""Builds the program once per plan and runs it, segment by segment."""
+"""Runs a plan's program segment by segment, and answers Ctrl-C in between."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vtune.engine.carry import Arguments, Past
+from vtune.engine.carry import Arguments, EarlierRun
 from vtune.engine.plan import Plan
 from vtune.engine.population import Population
 from vtune.rng.keys import from_words, is_key
@@ -31,8 +31,10 @@ class Outcome:
     """What a run of the program left.
 
     Attributes:
-      carry: on the device. rounds: how many were run (fewer than planned after Ctrl-C).
-      compile_seconds: 0 where the program was there already. run_seconds: the rest.
+      carry: by cohort, on the device.
+      rounds: how many were run, earlier runs included; fewer than planned after Ctrl-C.
+      compile_seconds: 0 where the program had been compiled before.
+      run_seconds: the rest.
     """
 
     carry: PyTree
@@ -47,34 +49,37 @@ def execute(
     arguments: Arguments,
     report: Report | None = None,
     stop_after: int | None = None,
-    past: Past | None = None,
+    past: EarlierRun | None = None,
 ) -> Outcome:
-    """Runs a plan from its first round to its last, or only so many rounds.
-
-    Args:
-      past: of a sweep that goes on, from the first round to come.
+    """Runs a plan from its first round to its last.
 
     Ctrl-C is answered between segments: the rounds done are kept and a warning says so. A
-    second Ctrl-C does what it always does.
+    second Ctrl-C interrupts as usual.
+
+    Args:
+      cohorts: ids and hyperparameters of the members at the start.
+      report: is told of the progress.
+      stop_after: the rounds to run where not all of them are.
+      past: what the earlier run of an extended sweep left.
     """
     rounds = stop_after or plan.rounds
     report = report or (lambda phase, rounds, best: None)
     began = time.perf_counter()
     report("compile", 0, -np.inf)
-    missed = build.cache_info().misses
+    misses = build.cache_info().misses
     built = build(plan)
-    fresh = build.cache_info().misses > missed
-    compile_seconds = time.perf_counter() - began if fresh else 0.0
+    compiled = build.cache_info().misses > misses
+    compile_seconds = time.perf_counter() - began if compiled else 0.0
 
     devices = plan.layout.devices or 1
-    memory.say_predicted(built.bytes, built.limit, built.width, devices, built.fused)
+    memory.log_predicted(built.bytes, built.limit, built.width, devices, built.fused)
     began = time.perf_counter()
-    carry = _blank(built, cohorts) if past is None else _standing(built, past)
+    carry = first_carry(built, cohorts) if past is None else _continued_carry(built, past)
     done = plan.past
     segment = 1
     with _Interrupt() as interrupt:
         while done < rounds and not interrupt.asked:
-            report("run", done, _best(carry) if done > plan.past else -np.inf)
+            report("run", done, best_score(carry) if done > plan.past else -np.inf)
             start = time.perf_counter()
             stop = min(done + segment, rounds)
             carry = built.call(carry, np.int32(done), np.int32(stop), arguments)
@@ -82,19 +87,19 @@ def execute(
             seconds = time.perf_counter() - start
             segment = max(1, round((stop - done) * SEGMENT_SECONDS / max(seconds, 1e-6)))
             done = stop
-    memory.say_used()
+    memory.log_peak()
     if done < rounds:
-        further = "" if plan.stopping else ", and vt.extend(sweep, ...) goes on from there"
+        hint = "" if plan.stopping else ", and vt.extend(sweep, ...) trains on from there"
         warnings.warn(
-            f"interrupted: {done} of {plan.rounds} rounds were run; the sweep holds those{further}",
+            f"interrupted: {done} of {plan.rounds} rounds were run; the sweep holds those{hint}",
             stacklevel=3,
         )
-    report("done", done, _best(carry))
+    report("done", done, best_score(carry))
     return Outcome(carry, done, compile_seconds, time.perf_counter() - began)
 
 
 class _Interrupt:
-    """Notes the first Ctrl-C instead of raising: a donated carry must not be lost half-way."""
+    """Notes the first Ctrl-C instead of raising: the donated carry of a segment would be lost."""
 
     def __enter__(self) -> _Interrupt:
         self.asked = False
@@ -113,49 +118,51 @@ class _Interrupt:
             signal.signal(signal.SIGINT, self._before)
 
 
-def _blank(built: Program, cohorts: tuple[Cohort, ...]) -> PyTree:
-    """The carry that the first call takes: ids and hyperparameters set, the rest zeros.
+def first_carry(built: Program, cohorts: tuple[Cohort, ...]) -> PyTree:
+    """Returns the carry for the first call of a new sweep: ids and hyperparameters, the rest zeros.
 
-    Made on the host: a device computation would be a second program.
+    It is made on the host; on the device it would be a second program.
     """
-    blank = jax.tree.map(_empty, built.carry)
     return tuple(
-        own._replace(population=own.population._replace(id=cohort.id, hparams=dict(cohort.hparams)))
-        for own, cohort in zip(blank, cohorts, strict=True)
+        carry._replace(
+            population=carry.population._replace(id=cohort.id, hparams=dict(cohort.hparams))
+        )
+        for carry, cohort in zip(jax.tree.map(_zeros, built.carry), cohorts, strict=True)
     )
 
 
-def _standing(built: Program, past: Past) -> PyTree:
-    """The carry that the first call takes where a sweep goes on: copies, since it is donated."""
+def _continued_carry(built: Program, past: EarlierRun) -> PyTree:
+    """Returns the carry for the first call of an extended sweep: copies, since it is donated."""
 
-    def carry(blank: Any, population: Population, memory: PyTree) -> Any:
-        empty = jax.tree.map(_empty, blank)
-        parents = empty.record.parents  # what no refiner decides: every slot continues itself
+    def carry(shapes: Any, population: Population, memory: PyTree) -> Any:
+        zeros = jax.tree.map(_zeros, shapes)
+        parents = zeros.record.parents  # the default: every slot continues itself
         parents += np.arange(parents.shape[1], dtype=parents.dtype)
-        memory = empty.memory if past.memories is None else jax.tree.map(_copy, memory)
-        population = jax.tree.map(_filled, blank.population, population)
-        return empty._replace(population=population, memory=memory)
+        memory = zeros.memory if past.memories is None else jax.tree.map(_copy, memory)
+        population = jax.tree.map(_copy_to_slots, shapes.population, population)
+        return zeros._replace(population=population, memory=memory)
 
     memories = past.memories or (None,) * len(built.carry)
     return tuple(map(carry, built.carry, past.populations, memories))
 
 
-def _empty(leaf: Any) -> Any:
-    return from_words(None, leaf) if is_key(leaf) else np.zeros(leaf.shape, leaf.dtype)
+def _zeros(shape: Any) -> Any:
+    return from_words(None, shape) if is_key(shape) else np.zeros(shape.shape, shape.dtype)
 
 
 def _copy(leaf: Any) -> Any:
     return from_words(np.array(jax.random.key_data(leaf)), leaf) if is_key(leaf) else np.array(leaf)
 
 
-def _filled(blank: Any, value: Any) -> Any:
-    """A copy with a row a slot: a loaded sweep has no states of members that were dropped."""
-    words = np.asarray(jax.random.key_data(value) if is_key(blank) else value)
-    rest = np.zeros((blank.shape[0] - len(words), *words.shape[1:]), words.dtype)
-    whole = np.concatenate([words, rest])
-    return from_words(whole, blank) if is_key(blank) else whole.astype(blank.dtype)
+def _copy_to_slots(shape: Any, value: Any) -> Any:
+    """Returns a copy with one row per slot. A loaded sweep has no states of dropped members; their
+    slots are zeros."""
+    words = np.asarray(jax.random.key_data(value) if is_key(shape) else value)
+    missing = np.zeros((shape.shape[0] - len(words), *words.shape[1:]), words.dtype)
+    filled = np.concatenate([words, missing])
+    return from_words(filled, shape) if is_key(shape) else filled.astype(shape.dtype)
 
 
-def _best(carry: PyTree) -> float:
-    """The best score so far, higher is better."""
-    return float(max(np.max(np.asarray(own.population.score)) for own in carry))
+def best_score(carry: PyTree) -> float:
+    """Returns the best score among all members; higher is better."""
+    return float(max(np.max(np.asarray(cohort.population.score)) for cohort in carry))

@@ -12,7 +12,7 @@ from jax.tree_util import keystr
 from vtune.data.dataset import Data
 from vtune.data.folds import Folds
 from vtune.data.validate import check_finite
-from vtune.engine.carry import Path
+from vtune.engine.carry import Trajectory
 from vtune.engine.plan import as_arrays
 from vtune.engine.replicates import Replicates
 from vtune.learner.contracts import check_call
@@ -64,7 +64,7 @@ class TuneArguments:
     init_from: Any = None
     seeds: Any = None
     layout: Any = None
-    path: Path | None = None
+    path: Trajectory | None = None
     known_schedule: bool = False
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from vtune.data.dataset import Data
-from vtune.engine.carry import Arguments, Past
+from vtune.engine.carry import Arguments, EarlierRun
 from vtune.engine.layout import Layout, resolve_layout
 from vtune.engine.plan import CohortPlan, as_arrays, describe, jax_config
+from vtune.engine.stepping import round_boundaries
 from vtune.hparams import Static
 from vtune.refine.base import Refiner, Rung
 from vtune.refine.keep import Keep
@@ -99,7 +100,7 @@ def _prepare(
     refiner: Any,
     eval_batch_size: Any,
     layout: Any,
-) -> tuple[Prepared, Past]:
+) -> tuple[Prepared, EarlierRun]:
     """The plan of all rounds, earlier and new ones, and what the sweep was before the new ones."""
     _check_extendable(trained)
     data = _checked_data(trained, data)
@@ -137,7 +138,7 @@ def _prepare(
     check_metrics(inspected(plan, data))
     if refiner is not None:
         warn_idle(refiner, plan.rounds)
-    past = Past(trained.records, trained.populations, trained.memories if remembers else None)
+    past = EarlierRun(trained.records, trained.populations, trained.memories if remembers else None)
     return Prepared(plan, trained.space, trained.cohorts, arguments), past
 
 
@@ -210,7 +211,7 @@ def _longer_cohort(
       number: of the cohort. refiner: of the new rounds; None where members were dropped.
     """
     before = trained.plan.cohorts[number]
-    boundaries = before.boundaries(trained.plan.rounds)[1 : trained.rounds + 1]
+    boundaries = round_boundaries(before, trained.plan.rounds)[1 : trained.rounds + 1]
     total = int(boundaries[-1]) + steps
     static = {**before.static.value}
     stretched = before.stretched or static.get("total_steps", total) != total

@@ -12,7 +12,7 @@ import jax
 from vtune.engine.layout import cores
 from vtune.hparams import Hparams
 from vtune.refine.base import Refiner
-from vtune.runtime.check_learner import Found
+from vtune.runtime.check_learner import Inspection
 from vtune.search.base import Cohort
 from vtune.space.space import Space
 
@@ -61,7 +61,7 @@ def warn_idle(refiner: Refiner, rounds: int) -> None:
 def warn_unread(
     space: Space,
     cohorts: tuple[Cohort, ...],
-    inspections: tuple[Found, ...],
+    inspections: tuple[Inspection, ...],
     arguments: tuple[Any, ...],
 ) -> None:
     """Warns of hyperparameters that neither the learner nor an argument of `vt.tune` reads.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vtune.engine.carry import Past
+from vtune.engine.carry import EarlierRun
 from vtune.results.sweep import Sweep
 from vtune.results.trained import finish
 from vtune.runtime.execute import execute
@@ -15,7 +15,7 @@ def run_prepared(
     prepared: Prepared,
     progress: bool | None,
     stop_after: int | None = None,
-    past: Past | None = None,
+    past: EarlierRun | None = None,
 ) -> Sweep:
     """Runs a prepared sweep and returns its result.
 

@@ -14,7 +14,7 @@ from vtune.engine.plan import CohortPlan, Plan, as_arrays, describe, jax_config
 from vtune.hparams import Static
 from vtune.refine.base import Refiner, Rung
 from vtune.results.rerun import starting
-from vtune.runtime.check_learner import Found, check_labels, check_metrics
+from vtune.runtime.check_learner import Inspection, check_labels, check_metrics
 from vtune.runtime.compile import inspect, outputs
 from vtune.search.base import Cohort
 from vtune.space.space import Space
@@ -116,7 +116,7 @@ def _cohort_plan(
     return CohortPlan(Static(static), traced, len(cohort.id), *length, rungs)
 
 
-def inspected(plan: Plan, data: Data | None) -> tuple[Found, ...]:
+def inspected(plan: Plan, data: Data | None) -> tuple[Inspection, ...]:
     """Returns what tracing the user's functions shows, one result for each cohort.
 
     Many cohorts take long to compile, which the user is told beforehand.

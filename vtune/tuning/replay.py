@@ -22,7 +22,7 @@ from vtune.types import float_dtype
 
 
 class _Parts(NamedTuple):
-    """A user's schedule, taken apart.
+    """A user's schedule, taken split_replicates.
 
     Attributes:
       traced: name -> [rounds] numbers, in the program's type.
@@ -102,7 +102,7 @@ def replay(
 
 
 def _parts(schedule: Any) -> _Parts:
-    """Takes a schedule apart and checks it."""
+    """Takes a schedule split_replicates and checks it."""
     if not isinstance(schedule, Mapping):
         raise TypeError(
             f"schedule must be a sweep.schedule(i) or a dict, got {schedule!r}; write "

@@ -1,0 +1,114 @@
+"""One replicate of one member, trained for a chunk of steps: the unit of all training.
+
+`run` loops over chunks, `replicates` and `parallel` lift this work to the whole population.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from vtune.engine.carry import Arguments
+from vtune.engine.divergence import all_finite, died_by_replicate, note_divergence
+from vtune.engine.plan import CohortPlan, Plan
+from vtune.engine.population import Population
+from vtune.engine.recording import zero_sums
+from vtune.engine.replicates import Replicate, replicate_key
+from vtune.learner.protocol import Learner
+from vtune.metrics.totals import widened
+from vtune.rng.threefry import folded
+from vtune.types import Array, PyTree
+from vtune.xla.loops import flat, fused
+
+
+class Progress(NamedTuple):
+    """What a training carries from step to step within a round.
+
+    Attributes:
+      state: the learner's. died: the step it diverged at, or -1.
+      sums: of the step's metrics by name.
+    """
+
+    state: PyTree
+    died: Array
+    sums: PyTree
+
+
+class Chunk(NamedTuple):
+    """Consecutive steps whose rows are gathered together, the same for all trainings.
+
+    Attributes:
+      seed: the sweep's seed. first: the number of the first step. steps: how many.
+      train_sizes: [folds] training rows; None where they are not traced.
+      columns: the batches transposed, for fused members only.
+    """
+
+    seed: Any
+    first: Array
+    steps: Array
+    train_sizes: Any
+    columns: Any
+
+
+@dataclass(frozen=True)
+class StepTrainer:
+    """Trains one replicate of one member for a chunk of steps; what it holds is static.
+
+    Attributes:
+      learner, cohort: the member's.
+      steps: steps of every chunk; None where they are traced.
+      fused: how many trainings a core steps together.
+    """
+
+    learner: Learner
+    cohort: CohortPlan
+    steps: int | None
+    fused: int
+
+    def __call__(
+        self, replicate: Replicate | None, member: Any, progress: Progress, rows: Any, chunk: Chunk
+    ) -> Progress:
+        """Returns the progress after the chunk.
+
+        Args:
+          member: id, traced hyperparameters, and whether it still trains (None: all members do).
+          rows: returns the batch of a step of the chunk, or all batches without an argument.
+        """
+        id, traced, active = member
+        h, key = self.cohort.h(traced), replicate_key(chunk.seed, id, replicate)
+        steps: Any = chunk.steps if self.steps is None else self.steps
+        if chunk.train_sizes is not None and replicate is not None:
+            steps = jnp.where(_has_rows(id, replicate.fold, chunk.train_sizes), steps, 0)
+
+        def one_step(i: Array, batch: Any, progress: Progress) -> Progress:
+            step = chunk.first + i
+            state, metrics = self.learner.step(folded(key, step), h, progress.state, batch)
+            died = note_divergence(progress.died, all_finite(metrics), step)
+            return Progress(state, died, jax.tree.map(jnp.add, progress.sums, widened(metrics)))
+
+        if self.fused > 1:
+            return fused.fori_loop(steps, one_step, progress, rows(), chunk.columns)
+        train = lambda progress: flat.fori_loop(
+            0, steps, lambda i, progress: one_step(i, rows(i), progress), progress
+        )
+        if active is None:
+            return train(progress)
+        return lax.cond(active, train, lambda progress: progress, progress)
+
+
+def start_progress(
+    plan: Plan, cohort: CohortPlan, population: Population, arguments: Arguments
+) -> Progress:
+    """Returns the progress of all trainings before a round, leaves [pop, replicates, ...]."""
+    died = died_by_replicate(population.died, plan.replicates)
+    return Progress(population.state, died, zero_sums(plan, cohort, population, arguments))
+
+
+def _has_rows(id: Array, fold: Array, train_sizes: Array) -> Array:
+    """Returns whether a replicate of padded folds has rows to train on: neither its slot in the
+    population nor its fold is padding."""
+    return (id >= 0) & (train_sizes[fold] > 0)
