@@ -159,7 +159,7 @@ def _equation(rules: _Rules, equation: Any, ins: list[Any]) -> Sequence[Any]:
             return [out]
     elif name in _REBUILT and any(_holds(rules, body) for body in subjaxprs(params)):
         return _REBUILT[name](functools.partial(_walk, rules), ins, params)
-    drawn = threefry.straight(name, ins, params)
+    drawn = threefry.unrolled(name, ins, params)
     return bind(equation, ins) if drawn is None else drawn
 
 
