@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from jax import lax
 
 import vtune as vt
-from vtune.xla.ops import convolution
+from vtune.xla.ops import convolution, shift_add
+from vtune.xla.ops.algorithm import Limits
 from vtune.xla.ops.rewrite import rewrite_once
 
 LAYOUTS = {
@@ -108,12 +109,17 @@ def test_convolutions(case):
         assert_same(f, x, w)
 
 
+def limit_memory(monkeypatch, size):
+    """Every convolution is computed in pieces of so many bytes."""
+    limited = tuple(a._replace(limits=Limits(size, size)) for a in convolution.ALGORITHMS)
+    monkeypatch.setattr(convolution, "ALGORITHMS", limited)
+
+
 @pytest.mark.parametrize("piece", [1, 25000, 10**9], ids=["a row", "some rows", "all rows"])
 @pytest.mark.parametrize(("groups", "outer"), [(1, 9), (1, 2), (2, 2)])
 def test_rows_in_pieces(piece, groups, outer, monkeypatch):
     """The patches or strips of a few rows at a time, made again for the gradient."""
-    monkeypatch.setattr(convolution, "PATCHES", convolution.Pieces(piece, piece))
-    monkeypatch.setattr(convolution, "STRIPS", convolution.Pieces(piece, piece))
+    limit_memory(monkeypatch, piece)
     f = lambda x, w: lax.conv_general_dilated(
         x, w, (2, 1), "SAME", dimension_numbers=LAYOUTS[2][0], feature_group_count=groups
     )
@@ -182,7 +188,12 @@ def test_strips_not_where_most_of_their_parts_would_be_in_vain():
 def test_any_convolution_in_strips(case):
     """Wherever they can be made, whether they pay or not."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(convolution.strips, "pays", lambda width, places, w, stride: stride[-1] == 1)
+        pays = lambda x, w, geometry: geometry.separable and geometry.stride[-1] == 1
+        patch.setattr(
+            convolution,
+            "ALGORITHMS",
+            (shift_add.ALGORITHM._replace(pays=pays), convolution.PATCHES),
+        )
         test_convolutions.hypothesis.inner_test(case)
 
 
@@ -207,7 +218,7 @@ def test_fewer_products(padding, size, names):
 @pytest.mark.parametrize("fit", [1, 3, 6])
 def test_fewer_products_in_pieces(fit, monkeypatch):
     room = fit * 16 * 9 * 64 * 8
-    monkeypatch.setattr(convolution, "SUMS", convolution.Pieces(room, room))
+    limit_memory(monkeypatch, room)
     f = lambda x, w: lax.conv_general_dilated(x, w, (1, 1), **WIDE)
     x, w = random((6, 5, 6, 32)), random((3, 3, 32, 32), 1)
     assert_same(f, x, w)
@@ -612,5 +623,5 @@ def test_none_and_unknown_lowerings():
     x = random((1, 4, 4, 1))
     assert left_in(vt.rewrite(f, "none"), x)
     assert not left_in(vt.rewrite(f, "patches"), x)
-    with pytest.raises(ValueError, match="rewrite='fast' is none of 'auto', 'none', 'patches'"):
+    with pytest.raises(ValueError, match="rewrite='fast' must be one of 'auto', 'none', 'patches'"):
         vt.rewrite(f, "fast")

@@ -1,8 +1,8 @@
-"""What is decided between rounds: who goes on from whose weights, with which hyperparameters.
+"""What is decided between rounds: which member each slot continues, with which hyperparameters.
 
-One file a refiner; your own is one more. A refiner sees scores and hyperparameters and returns
-indices, so it is tested without any network. May import: `space` and what is below it. Never
-moves a weight (that is `engine`).
+One file a refiner; your own is one more, see `Refiner`. A refiner sees scores and hyperparameters
+and returns indices, so it is tested without any network. May import: `space` and what is below it.
+Never moves a weight (that is `engine`).
 """
 
 from vtune.refine.base import Refinement, Refiner, Rung, rank

@@ -1,4 +1,4 @@
-"""What a refiner is. It decides with indices; `population.gather` moves."""
+"""What a refiner is. It decides with indices; the engine moves the members."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import jax.numpy as jnp
 
 from vtune.types import Array, FloatArray, IntArray, Key, PyTree
 
+STATIC: Any = {"static": True}  # metadata of a dataclass field that is part of the program
+
 
 class Refinement(NamedTuple):
-    """A decision, not a move.
+    """A refiner's decision.
 
     Attributes:
-      parents: [next] int32, for every slot of the next population the slot it continues; where
-        the population shrinks each slot at most once.
-      hparams: traced hyperparameters of the next population, leaves [next].
+      parents: [next] int32, for every slot of the next population the slot whose state it
+        continues; where the population shrinks, each slot at most once.
+      hparams: traced hyperparameters of the next population, by name [next].
     """
 
     parents: IntArray[Array, " next"]
@@ -23,7 +25,7 @@ class Refinement(NamedTuple):
 
 
 class Rung(NamedTuple):
-    """Consecutive rounds with one population size. Static, plain Python."""
+    """A number of consecutive rounds with one population size. Plain Python numbers, static."""
 
     size: int
     rounds: int
@@ -31,44 +33,66 @@ class Rung(NamedTuple):
 
 @runtime_checkable
 class Refiner(Protocol):
-    """Decides between rounds. A frozen dataclass registered as a pytree: numbers are traced
-    leaves, sizes and choices static fields. Asked before every round but the first; one that
-    shrinks the population is asked only where the rung changes.
+    """Decides between rounds which slot continues which member, with which hyperparameters.
 
-    Four attributes may be there beside the functions: `size`, the members of a cohort, for one
-    that sets the number of settings itself; `max_rounds`, the sweep's rounds where `rounds=` is
-    left out; `first_round`, before which it first acts: a sweep that ends sooner is warned of;
-    `idle`, true for one that never moves nor changes anything and need not be asked."""
+    A refiner is a frozen dataclass registered as a pytree: its numbers are traced leaves, its
+    sizes and choices static fields. It is called before every round but the first. One that
+    shrinks the population is called only where the rung changes.
+
+    Optional attributes:
+      size: number of members of a cohort, for a refiner that sets it.
+      max_rounds: number of rounds of the sweep where `rounds=` is left out.
+      first_round: the first round before which it acts; a sweep that ends sooner gets a warning.
+      idle: True if it never changes anything and need not be called.
+    """
 
     def rungs(self, size: int, rounds: int) -> tuple[Rung, ...]:
-        """The sizes of a cohort over the rounds, never growing, the first the cohort's own.
+        """Returns the population sizes of a cohort over the rounds.
+
+        The first rung has the cohort's size; later ones are never larger.
+
+        Args:
+          size: number of members of the cohort. rounds: of the whole sweep.
 
         Raises:
-          ValueError: the refiner cannot work with such a cohort.
+          ValueError: the refiner cannot work with a cohort of this size or so many rounds.
         """
         ...
 
     def init(self, space: PyTree, size: int) -> PyTree:
-        """What the refiner remembers at the start; belongs to the population, is not gathered."""
+        """Returns the refiner's memory at the start, a pytree of arrays.
+
+        The memory belongs to the population: it is carried on, and not gathered with the members.
+        """
         ...
 
     def refine(
         self, key: Key, round: Any, space: PyTree, hparams: PyTree, score: Array, memory: PyTree
     ) -> tuple[Refinement, PyTree]:
-        """Decides.
+        """Returns the decision before a round, and the memory after it.
+
+        Hyperparameters outside the space are brought back into it afterwards.
 
         Args:
-          key: of this round and cohort. round: the coming round's number.
-          space: the cohort's traced distributions by name. hparams: leaves [pop].
-          score: [pop], higher is better, -inf where a member diverged or has no score.
-          memory: as `init` or the last call left it.
-
-        Whatever leaves the space is brought back into it afterwards.
+          key: of this round and cohort.
+          round: number of the coming round, counted from 0.
+          space: the cohort's traced distributions by name, see `vtune.space.traced`.
+          hparams: by name [pop].
+          score: [pop], higher is better; -inf where a member diverged or has no score.
+          memory: as `init` or the last call returned it.
         """
         ...
 
 
+def no_memory(refiner: Any, space: PyTree, size: int) -> PyTree:
+    """The `init` of a refiner that remembers nothing."""
+    return ()
+
+
 def rank(score: FloatArray[Array, " pop"]) -> IntArray[Array, " pop"]:
-    """int32 slots from best to worst; ties keep their order, whatever is not finite comes last."""
+    """Returns the slots (int32) from best to worst.
+
+    Ties keep their order; scores that are not finite come last.
+    """
     order = jnp.argsort(-jnp.where(jnp.isfinite(score), score, -jnp.inf), stable=True)
     return order.astype(jnp.int32)

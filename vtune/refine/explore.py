@@ -1,4 +1,4 @@
-"""Explore: new hyperparameters for slots that took another's place."""
+"""Explore: new hyperparameters for slots that copied a better member."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from vtune.types import Array, IntArray, Key, PyTree, float_dtype
 
 
 class Draws(NamedTuple):
-    """Random numbers of one exploration, for every hyperparameter its own.
+    """Random numbers of one exploration, independent for every hyperparameter.
 
     Attributes:
-      resample: [pop] by name, in [0, 1): redrawn where below the resample probability.
-      factor: [pop] int32 by name: which factor is taken.
-      fresh: [pop] by name: values redrawn from the space.
+      resample: by name [pop], in [0, 1); below the resample probability the value is redrawn.
+      factor: by name [pop] int32, the index of the factor to multiply by.
+      fresh: by name [pop], values redrawn from the space.
     """
 
     resample: PyTree
@@ -26,7 +26,12 @@ class Draws(NamedTuple):
 
 
 def draw(key: Key, space: PyTree, place: IntArray[Array, " pop"], factors: int) -> Draws:
-    """Draws by rank: `place` [pop] is every slot's rank. `factors`: how many there are."""
+    """Draws the random numbers of one exploration.
+
+    Args:
+      place: every slot's rank, since draws belong to ranks.
+      factors: number of perturbation factors.
+    """
     names = sorted(space)
     u = jax.random.uniform(key, (3, len(names), place.shape[0]), float_dtype())[:, :, place]
     by_name = lambda part: dict(zip(names, part, strict=True))
@@ -38,14 +43,16 @@ def draw(key: Key, space: PyTree, place: IntArray[Array, " pop"], factors: int) 
 def explore(
     draws: Draws, space: PyTree, hparams: PyTree, factors: Any, resample_probability: Any
 ) -> PyTree:
-    """Every hyperparameter is redrawn from the space or perturbed, independently of the others.
+    """Returns hyperparameters that are redrawn from the space or perturbed, each independently.
 
-    A `Float` is multiplied by one of `factors`, on a logarithmic scale and a linear one alike;
-    `Int`, `Ordinal` and a `Float` with steps move to the neighbouring value, upwards for a
-    factor above 1. All stay in their ranges.
+    A `Float` is multiplied by one of `factors`, whatever its scale. `Int`, `Ordinal` and a `Float`
+    with steps move to the neighbouring value, upwards for a factor above 1. All stay in their
+    ranges.
 
     Args:
       hparams: by name [pop], those of the parents.
+      factors: numbers above 0.
+      resample_probability: of redrawing a value instead of perturbing it.
     """
     new = {}
     for name, values in hparams.items():
@@ -57,3 +64,8 @@ def explore(
         redrawn = draws.resample[name] < resample_probability
         new[name] = jnp.where(redrawn, draws.fresh[name].astype(values.dtype), moved)
     return new
+
+
+def choose(mask: Array, new: PyTree, old: PyTree) -> PyTree:
+    """Returns the new hyperparameters where `mask` [pop] is True, else the old ones."""
+    return {name: jnp.where(mask, new[name], values) for name, values in old.items()}

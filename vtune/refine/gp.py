@@ -1,7 +1,7 @@
-"""A Gaussian process whose function drifts over time, of a fixed size, inside the program.
+"""A Gaussian process for a function that drifts over time, with a fixed number of rows.
 
 Kernel: variance * exp(-|x - x'|^2 / lengthscale) * (1 - epsilon)^(|t - t'| / 2)
-(Bogunovic et al. 2016). Rows where `mask` is 0 do not count.
+(Bogunovic et al. 2016). Rows whose `mask` is 0 are ignored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vtune.types import Array
 
 
 class Observations(NamedTuple):
-    """x [rows, dims], t [rows], y [rows], mask [rows], 0 where a row is empty."""
+    """Observed values y [rows] at points x [rows, dims], t [rows]; mask [rows] is 0 for no row."""
 
     x: Any
     t: Any
@@ -25,7 +25,7 @@ class Observations(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """The kernel's numbers, and the variance of the noise on y."""
+    """The kernel's parameters, and the variance of the noise on y."""
 
     variance: Any
     lengthscale: Any
@@ -34,7 +34,7 @@ class Kernel(NamedTuple):
 
 
 def covariance(kernel: Kernel, x: Array, t: Array, x2: Array, t2: Array) -> Array:
-    """[rows, rows2] of the function itself, without noise."""
+    """Returns the prior covariance [rows, rows2] of the function, without noise."""
     distance = jnp.sum((x[:, None, :] - x2[None, :, :]) ** 2, axis=-1)
     age = jnp.abs(t[:, None] - t2[None, :])
     decay = jnp.power(1 - jnp.asarray(kernel.epsilon), age / 2)
@@ -42,7 +42,7 @@ def covariance(kernel: Kernel, x: Array, t: Array, x2: Array, t2: Array) -> Arra
 
 
 def posterior(kernel: Kernel, seen: Observations, x: Array, t: Array) -> tuple[Array, Array]:
-    """Mean [points] and covariance [points, points] of the function at (x, t), given `seen`."""
+    """Returns mean [points] and covariance [points, points] of the function at (x, t)."""
     factor = _factor(kernel, seen)
     across = covariance(kernel, x, t, seen.x, seen.t) * seen.mask[None, :]
     mean = _times(across, cho_solve((factor, True), seen.y * seen.mask))
@@ -51,20 +51,20 @@ def posterior(kernel: Kernel, seen: Observations, x: Array, t: Array) -> tuple[A
 
 
 def log_likelihood(kernel: Kernel, seen: Observations) -> Array:
-    """The log marginal likelihood, up to a constant; a scalar."""
+    """Returns the log marginal likelihood up to a constant, a scalar."""
     factor = _factor(kernel, seen)
     y = seen.y * seen.mask
     return -0.5 * _times(y, cho_solve((factor, True), y)) - jnp.sum(jnp.log(jnp.diag(factor)))
 
 
 def condition(kernel: Kernel, covariance: Array, point: Array) -> Array:
-    """The covariance [points, points] once point number `point` will be observed too."""
+    """Returns the covariance [points, points] after point number `point` is observed as well."""
     column = covariance[:, point]
     return covariance - column[:, None] * column[None, :] / (column[point] + kernel.noise)
 
 
 def _factor(kernel: Kernel, seen: Observations) -> Array:
-    """The lower Cholesky factor of the observations' covariance; empty rows are those of 1."""
+    """Returns the Cholesky factor of the observations' covariance; masked rows become identity."""
     inner = covariance(kernel, seen.x, seen.t, seen.x, seen.t)
     inner = inner * seen.mask[:, None] * seen.mask[None, :]
     diagonal = jnp.where(seen.mask > 0, kernel.noise, 1.0)
@@ -72,5 +72,5 @@ def _factor(kernel: Kernel, seen: Observations) -> Array:
 
 
 def _times(a: Array, b: Array) -> Array:
-    """A product in full precision: some accelerators round float32 to less."""
+    """Multiplies in full precision, since some accelerators round float32 products."""
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)

@@ -1,4 +1,4 @@
-"""Hyperband (Li et al. 2018): several runs of successive halving, side by side."""
+"""Hyperband (Li et al. 2018): several runs of successive halving at once."""
 
 from __future__ import annotations
 
@@ -8,37 +8,34 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vtune.refine.base import Refinement, Rung
+from vtune.refine.base import STATIC, Refinement, Rung, no_memory
 from vtune.refine.halving import best
 from vtune.types import Array, Key, PyTree
 from vtune.validation import check_whole
-
-STATIC: Any = {"static": True}
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Hyperband:
-    """Brackets of successive halving, from the greediest to plain search.
+    """Hyperband: brackets of successive halving, from the greediest to plain search.
 
         for s = s_max, ..., 0, with s_max = floor(log_factor(max_rounds)):
           bracket s starts with ceil((s_max + 1) / (s + 1) * factor^s) settings; after
-          max_rounds / factor^k rounds, k = s, ..., 1, the best 1 / factor of them go on (floor)
+          max_rounds / factor^k rounds, k = s, ..., 1, the best floor(n / factor) train on
 
-    All brackets are one population: they start together, and since bracket s decides at rounds
-    where the brackets before it decide too, the whole shrinks a few times only. Hyperband sets
-    the number of settings itself: `search=vt.Halton()`, or `vt.Random()`. With several cohorts
-    each cohort runs all brackets. A round is `epochs / max_rounds` epochs long.
+    All brackets are one population. They start together, and a bracket decides only at rounds at
+    which the greedier ones decide too, so the population shrinks only a few times. Hyperband sets the number of settings: write
+    `search=vt.Halton()` or `vt.Random()` without a number. Each cohort runs all brackets. A round
+    is `epochs / max_rounds` epochs long.
 
     Args:
-      reduction_factor: 2 or more, the paper's eta.
-      max_rounds: rounds that the longest training gets, the paper's R; the sweep's rounds.
-
-    Both are part of the program, since they set the population's sizes.
+      reduction_factor: the paper's eta, 2 or more. Static, since it sets the population's sizes.
+      max_rounds: the paper's R, the number of rounds of the longest training and of the sweep.
+        Static.
 
     Raises:
-      TypeError, ValueError: on a number outside its range, a cohort of another size, or other
-        `rounds=`.
+      TypeError, ValueError: a number is outside its range, a cohort has another size, or `rounds=`
+        is another number.
 
     Example:
       >>> Hyperband(max_rounds=81).brackets
@@ -47,6 +44,8 @@ class Hyperband:
 
     reduction_factor: Any = field(default=3, metadata=STATIC)
     max_rounds: Any = field(metadata=STATIC)
+
+    init = no_memory
 
     def __post_init__(self) -> None:
         check_whole("Hyperband", "reduction_factor", self.reduction_factor, 2)
@@ -59,7 +58,7 @@ class Hyperband:
 
     @property
     def brackets(self) -> tuple[tuple[int, ...], ...]:
-        """Sizes of every bracket, rung by rung."""
+        """The sizes of every bracket, rung by rung."""
         most, factor = self._most, self.reduction_factor
         starts = [-(-(most + 1) * factor**s // (s + 1)) for s in range(most, -1, -1)]
         return tuple(
@@ -68,10 +67,11 @@ class Hyperband:
 
     @property
     def size(self) -> int:
-        """Settings of all brackets together: what a search draws for a cohort."""
+        """The number of settings of all brackets together, which a search draws for a cohort."""
         return sum(bracket[0] for bracket in self.brackets)
 
     def rungs(self, size: int, rounds: int) -> tuple[Rung, ...]:
+        """Returns the sizes of all brackets together, see `Refiner.rungs`."""
         if size != self.size:
             raise ValueError(
                 f"Hyperband(max_rounds={self.max_rounds}) trains {self.size} settings a cohort, "
@@ -90,12 +90,10 @@ class Hyperband:
             for i, (start, end) in enumerate(zip(starts, ends, strict=True))
         )
 
-    def init(self, space: PyTree, size: int) -> PyTree:
-        return ()
-
     def refine(
         self, key: Key, round: Any, space: PyTree, hparams: PyTree, score: Array, memory: PyTree
     ) -> tuple[Refinement, PyTree]:
+        """Returns the best members of every bracket, see `Refiner.refine`."""
         rung = next(i for i in range(self._most) if sum(self._sizes(i)) == score.shape[0])
         parents, first = [], 0
         for now, then in zip(self._sizes(rung), self._sizes(rung + 1), strict=True):
@@ -106,12 +104,12 @@ class Hyperband:
 
     @property
     def _most(self) -> int:
-        """The paper's s_max; counted, since a floating-point log(243, 3) is below 5."""
+        """The paper's s_max, counted: in floating point log(243, 3) is below 5."""
         most = 0
         while self.reduction_factor ** (most + 1) <= self.max_rounds:
             most += 1
         return most
 
     def _sizes(self, rung: int) -> tuple[int, ...]:
-        """Sizes of the brackets in a rung of the whole; bracket b starts to shrink at rung b."""
+        """Returns all brackets' sizes in a rung of all; bracket b shrinks from rung b."""
         return tuple(bracket[max(0, rung - b)] for b, bracket in enumerate(self.brackets))

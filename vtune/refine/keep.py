@@ -1,4 +1,4 @@
-"""Keep: plain search, every member trains to the end."""
+"""Plain search: every member trains to the end."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from vtune.refine.base import Refinement, Rung
+from vtune.refine.base import Refinement, Rung, no_memory
 from vtune.types import Array, Key, PyTree
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Keep:
-    """Every slot continues itself with its own hyperparameters."""
+    """A refiner that changes nothing: every slot continues its member (plain search)."""
 
     idle: ClassVar[bool] = True
+    init = no_memory
 
     def rungs(self, size: int, rounds: int) -> tuple[Rung, ...]:
+        """Returns one rung, see `Refiner.rungs`."""
         return (Rung(size, rounds),)
-
-    def init(self, space: PyTree, size: int) -> PyTree:
-        return ()
 
     def refine(
         self, key: Key, round: Any, space: PyTree, hparams: PyTree, score: Array, memory: PyTree
     ) -> tuple[Refinement, PyTree]:
+        """Returns the population unchanged, see `Refiner.refine`."""
         return Refinement(jnp.arange(score.shape[0], dtype=jnp.int32), hparams), memory

@@ -9,10 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vtune.refine.base import Refinement, Rung, rank
+from vtune.refine.base import Refinement, Rung, no_memory, rank
 from vtune.refine.exploit import ranks
-from vtune.refine.explore import draw, explore
-from vtune.refine.pbt import choose
+from vtune.refine.explore import choose, draw, explore
 from vtune.types import Array, IntArray, Key, PyTree
 from vtune.validation import as_floats, check_between, check_factors, check_whole
 
@@ -22,33 +21,37 @@ QUARTERS = 4
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class MFPBT:
-    """PBT in sub-populations that evolve at different frequencies, which tames its greed.
+    """PBT in sub-populations that evolve at different frequencies, which makes it less greedy.
 
-        every frequencies[p] rounds, in sub-population p, sorted into quarters Q1 to Q4:
-          Q4 takes weights and hyperparameters of Q1, rank for rank, and explores
-          Q3, best first: where the best unused member of the other sub-populations is better,
-             take its weights; and hyperparameters: its own where it evolves more slowly, those
-             of p's best where it evolves faster, none where equally often. No exploration.
+        every frequencies[p] rounds, rank sub-population p and cut it into quarters Q1 (best) to Q4:
+          each slot of Q4 copies the slot of Q1 with the same rank in its quarter, and explores
+          each slot of Q3, best first, meets the best member of the other sub-populations that no
+          slot of p has taken in this round. If that donor is better, the slot takes its weights,
+            with the donor's hyperparameters, if the donor's sub-population evolves more slowly,
+            with those of p's best member, if it evolves faster,
+            with those that the slot had, if it evolves equally often; it does not explore
 
-    A donor is used up when it is taken, for each receiving sub-population anew. All parents are
-    those of before the round. Slots are dealt to the sub-populations in blocks, the first
-    block to the first frequency. A quarter is a fourth rounded down, Q3 and Q4 counted from the
-    worst. Exploration is PBT's. Structural hyperparameters do not change.
+    All slots decide on the members as they were before the round. The first block of slots is the
+    sub-population of the first frequency, and so on. A quarter is a fourth, rounded down; Q3 and
+    Q4 are counted from the worst. Slots explore as in PBT. Structural hyperparameters do not
+    change.
 
     Args:
-      frequencies: rounds between two evolutions, one number a sub-population.
+      frequencies: for every sub-population, the number of rounds between two evolutions.
       resample_probability, perturbation_factors: as in `PBT`.
 
     The numbers are traced; how many frequencies and factors there are is static.
 
     Raises:
-      TypeError, ValueError: on a number outside its range, or a cohort that cannot be dealt
-        evenly to sub-populations of at least four.
+      TypeError, ValueError: a number is outside its range, or a cohort cannot be cut into
+        equal sub-populations of at least four members.
     """
 
     frequencies: Any = (1, 10, 25, 50)
     resample_probability: Any = 0.25
     perturbation_factors: Any = (1.2, 0.8)
+
+    init = no_memory
 
     def __post_init__(self) -> None:
         if not isinstance(self.frequencies, tuple | list) or len(self.frequencies) < 2:
@@ -64,10 +67,11 @@ class MFPBT:
 
     @property
     def first_round(self) -> int:
-        """Before which round it first acts."""
+        """The first round before which it acts."""
         return min(self.frequencies)
 
     def rungs(self, size: int, rounds: int) -> tuple[Rung, ...]:
+        """Returns one rung, see `Refiner.rungs`."""
         groups = len(self.frequencies)
         if size % groups or size < QUARTERS * groups:
             raise ValueError(
@@ -77,16 +81,14 @@ class MFPBT:
             )
         return (Rung(size, rounds),)
 
-    def init(self, space: PyTree, size: int) -> PyTree:
-        return ()
-
     def refine(
         self, key: Key, round: Any, space: PyTree, hparams: PyTree, score: Array, memory: PyTree
     ) -> tuple[Refinement, PyTree]:
+        """Returns parents and hyperparameters, see `Refiner.refine`."""
         frequencies = jnp.stack([jnp.asarray(f, jnp.int32) for f in self.frequencies])
-        parents, lenders, exploring = decide(round, frequencies, score)
-        inherited = {name: values[lenders] for name, values in hparams.items()}
-        place = _places_within(score, frequencies.shape[0])
+        parents, sources, exploring = decide(round, frequencies, score)
+        inherited = {name: values[sources] for name, values in hparams.items()}
+        place = _ranks_by_group(score, frequencies.shape[0])
         draws = draw(key, space, place, len(self.perturbation_factors))
         new = explore(draws, space, inherited, self.perturbation_factors, self.resample_probability)
         return Refinement(parents, choose(exploring, new, inherited)), memory
@@ -95,55 +97,59 @@ class MFPBT:
 def decide(
     round: Any, frequencies: IntArray[Array, " groups"], score: Array
 ) -> tuple[Array, Array, Array]:
-    """What every slot does in a round.
+    """Decides for every slot which members it continues.
 
     Args:
-      score: [pop], groups one after the other.
+      round: number of the coming round.
+      frequencies: of the sub-populations ("groups").
+      score: [pop], the groups' slots one after the other; higher is better.
 
     Returns:
-      [pop] whose weights, [pop] whose hyperparameters it takes, [pop] whether it then explores.
+      parents [pop], the slot whose weights each slot takes; sources [pop], the slot whose
+      hyperparameters it takes; exploring [pop], whether it explores.
     """
     groups, size = frequencies.shape[0], score.shape[0]
-    share = size // groups // QUARTERS
-    own = jnp.arange(size, dtype=jnp.int32)
+    quarter = size // groups // QUARTERS
+    slots = jnp.arange(size, dtype=jnp.int32)
     value = jnp.where(jnp.isfinite(score), score, -jnp.inf)
     alive = jnp.isfinite(score)
     overall = rank(score)
 
     def evolve(state: tuple[Array, Array, Array], group: Array) -> Any:
-        parents, lenders, exploring = state
+        parents, sources, exploring = state
         first = group * (size // groups)
         members = first + rank(lax.dynamic_slice_in_dim(score, first, size // groups))
         active = round % frequencies[group] == 0
 
-        top, bottom = members[:share], members[-share:]
-        copies = active & alive[top]
-        parents = parents.at[bottom].set(jnp.where(copies, top, bottom))
-        lenders = lenders.at[bottom].set(jnp.where(copies, top, bottom))
-        exploring = exploring.at[bottom].set(copies)
+        q1, q4 = members[:quarter], members[-quarter:]
+        copies = active & alive[q1]
+        parents = parents.at[q4].set(jnp.where(copies, q1, q4))
+        sources = sources.at[q4].set(jnp.where(copies, q1, q4))
+        exploring = exploring.at[q4].set(copies)
 
         outside = overall // (size // groups) != group
         donors = overall[jnp.argsort(~outside, stable=True)]  # the others, best first
-        third = members[-2 * share : -share]
+        q3 = members[-2 * quarter : -quarter]
 
         def migrate(used: Array, slot: Array) -> tuple[Array, tuple[Array, Array]]:
             donor = donors[used]
             taken = active & (value[slot] < value[donor])
             theirs, ours = frequencies[donor // (size // groups)], frequencies[group]
-            lender = jnp.where(theirs > ours, donor, jnp.where(theirs < ours, members[0], slot))
-            pair = jnp.where(taken, donor, slot), jnp.where(taken, lender, slot)
+            source = jnp.where(theirs > ours, donor, jnp.where(theirs < ours, members[0], slot))
+            pair = jnp.where(taken, donor, slot), jnp.where(taken, source, slot)
             return used + taken, pair
 
-        _, (weights, numbers) = lax.scan(migrate, jnp.int32(0), third)
-        return (parents.at[third].set(weights), lenders.at[third].set(numbers), exploring), None
+        _, (q3_parents, q3_sources) = lax.scan(migrate, jnp.int32(0), q3)
+        parents, sources = parents.at[q3].set(q3_parents), sources.at[q3].set(q3_sources)
+        return (parents, sources, exploring), None
 
-    start = (own, own, jnp.zeros(size, bool))
-    (parents, lenders, exploring), _ = lax.scan(evolve, start, jnp.arange(groups, dtype=jnp.int32))
-    return parents, lenders, exploring
+    start = (slots, slots, jnp.zeros(size, bool))
+    (parents, sources, exploring), _ = lax.scan(evolve, start, jnp.arange(groups, dtype=jnp.int32))
+    return parents, sources, exploring
 
 
-def _places_within(score: Array, groups: int) -> Array:
-    """Every slot's rank in its sub-population, the sub-populations one after the other."""
+def _ranks_by_group(score: Array, groups: int) -> Array:
+    """Returns every slot's rank in its group, plus the number of slots in earlier groups."""
     size = score.shape[0] // groups
     within = [ranks(rank(score[g * size : (g + 1) * size])) + g * size for g in range(groups)]
     return jnp.concatenate(within)

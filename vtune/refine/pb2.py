@@ -10,27 +10,28 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vtune.refine.base import Refinement, Rung, rank
-from vtune.refine.exploit import TRUNCATION, exploit
+from vtune.refine.base import STATIC, Refinement, Rung, rank
+from vtune.refine.exploit import TRUNCATION, check_schedule, exploit, is_due
+from vtune.refine.explore import choose
 from vtune.refine.gp import Kernel, Observations, condition, log_likelihood, posterior
-from vtune.refine.pbt import check_schedule, choose, is_due
 from vtune.space.traced import from_unit, to_unit
 from vtune.types import Array, Key, PyTree, float_dtype
 from vtune.validation import as_floats, check_size, check_whole
 
-STATIC: Any = {"static": True}
-# Where the kernel's numbers are looked for; y has variance 1 and x lies in the unit cube.
+# Grid of the kernel's parameters; y has variance 1 and x lies in the unit cube.
 LENGTHSCALES, EPSILONS, NOISES = (0.03, 0.1, 0.3, 1.0), (0.0, 0.1, 0.3), (0.03, 0.1, 0.3)
 C1, C2 = 0.2, 0.4  # beta = C1 + max(0, log(C2 * observations)), as in the authors' code
 
 
 class Memory(NamedTuple):
-    """What was observed so far; carried beside the population.
+    """PB2's observations so far, in a ring buffer.
 
     Attributes:
-      x: [rows, dims] settings on their unit scales. t: [rows] the perturbation's number.
-      y: [rows] improvement of the score. count: rows ever written, in a ring.
-      start: [pop] every slot's score when its present hyperparameters began; NaN at first.
+      x: [rows, dims] hyperparameters on their unit scales.
+      t: [rows] the number of the perturbation.
+      y: [rows] improvement of the score.
+      count: how many rows were ever written.
+      start: [pop] every slot's score when it got its present hyperparameters; NaN at first.
     """
 
     x: Any
@@ -43,30 +44,30 @@ class Memory(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PB2:
-    """PBT whose new hyperparameters are chosen by a model instead of by chance.
+    """PBT whose new hyperparameters are chosen by a Gaussian process instead of at random.
 
         every perturbation_interval rounds, from burn_in_period on:
           observe how much every slot's score improved with its hyperparameters
           exploit, as in PBT
-          for each slot that took another's place, one after the other: the hyperparameters with
-            the largest mean + sqrt(beta) sd of the improvement that a Gaussian process expects;
-            those chosen already count as observed, which lowers the sd around them
+          for each slot that copied another, one after the other:
+            choose the hyperparameters with the largest upper bound mean + sqrt(beta) sd of the
+            expected improvement; count them as observed, which lowers the sd around them
 
-    The process drifts in time: kernel variance * exp(-|x - x'|^2 / l) * (1 - epsilon)^(|t - t'|
-    / 2), hyperparameters on their unit scales, improvements standardised. Its l, epsilon and
-    noise are those of the largest marginal likelihood among 36. The largest of the upper bound
-    is looked for among `candidates`, half uniform, half near the donors. Until improvements
-    have been seen, the bound is equal everywhere and the choice a spread-out random one.
-    Structural hyperparameters do not change.
+    The process drifts over time: its kernel is variance * exp(-|x - x'|^2 / l) *
+    (1 - epsilon)^(|t - t'| / 2), for hyperparameters on their unit scales and standardised
+    improvements. l, epsilon and the noise maximise the marginal likelihood on a grid of 36. The
+    upper bound is maximised over `candidates`, of which half are uniform and half near the copied
+    members. Before any improvement is observed the bound is equal everywhere, and the choices are
+    random and spread out. Structural hyperparameters do not change.
 
     Args:
       perturbation_interval, burn_in_period, quantile_fraction, exploit: as in `PBT`.
-      observations: how many are remembered, the latest (at least one a slot). candidates: see
-        above. Both are static.
+      observations: number of latest observations to remember, at least one a slot. Static.
+      candidates: number of points among which the bound is maximised. Static.
 
     Raises:
-      TypeError, ValueError: on a number outside its range, a cohort of one member, or a cohort
-        without traced hyperparameters.
+      TypeError, ValueError: a number is outside its range, a cohort has one member, or a cohort
+        has no traced hyperparameters.
     """
 
     perturbation_interval: Any = 1
@@ -84,14 +85,16 @@ class PB2:
 
     @property
     def first_round(self) -> int:
-        """Before which round it first acts."""
+        """The first round before which it acts."""
         return max(self.burn_in_period, self.perturbation_interval)
 
     def rungs(self, size: int, rounds: int) -> tuple[Rung, ...]:
+        """Returns one rung, see `Refiner.rungs`."""
         check_size("PB2", size, 2, "one to take another's place")
         return (Rung(size, rounds),)
 
     def init(self, space: PyTree, size: int) -> PyTree:
+        """Returns the empty `Memory`; raises ValueError without traced hyperparameters."""
         if not space:
             raise ValueError(
                 "PB2: no traced hyperparameters to choose; give the space a vt.Float, vt.Int or "
@@ -105,6 +108,7 @@ class PB2:
     def refine(
         self, key: Key, round: Any, space: PyTree, hparams: PyTree, score: Array, memory: PyTree
     ) -> tuple[Refinement, PyTree]:
+        """Returns parents and chosen hyperparameters, see `Refiner.refine`."""
         slots = jnp.arange(score.shape[0], dtype=jnp.int32)
 
         def act(memory: Memory) -> Any:
@@ -118,10 +122,10 @@ class PB2:
             points = _candidates(k_candidates, near, self.candidates)
             turns = order[::-1]  # the worst chooses first
             chosen = _batch(memory, points, time, (parents != slots)[turns])
-            own = points[jnp.zeros_like(chosen).at[turns].set(chosen)]
+            unit = points[jnp.zeros_like(chosen).at[turns].set(chosen)]  # by slot
             inherited = {name: values[parents] for name, values in hparams.items()}
             new = {
-                name: from_unit(space[name], own[:, i]).astype(hparams[name].dtype)
+                name: from_unit(space[name], unit[:, i]).astype(hparams[name].dtype)
                 for i, name in enumerate(sorted(space))
             }
             decided = choose(parents != slots, new, inherited)
@@ -133,18 +137,18 @@ class PB2:
 
 
 def _units(space: PyTree, hparams: PyTree) -> Array:
-    """[pop, dims] hyperparameters on their unit scales, in the order of their names."""
+    """Returns hyperparameters on their unit scales, [pop, dims], in the order of their names."""
     columns = [to_unit(space[name], hparams[name]) for name in sorted(space)]
     return jnp.stack(columns, axis=1).astype(float_dtype())
 
 
 def _observe(memory: Memory, x: Array, time: Array, score: Array, order: Array) -> Memory:
-    """Writes every slot's improvement into the ring, best first; those that are finite."""
+    """Writes the finite improvements into the ring buffer, those of the best slots first."""
     gain = (score - memory.start)[order]
     valid = jnp.isfinite(gain)
     rows = memory.y.shape[0]
     place = (memory.count + jnp.cumsum(valid) - 1) % rows
-    place = jnp.where(valid, place, rows)  # outside: dropped
+    place = jnp.where(valid, place, rows)  # out of range: not written
     return memory._replace(
         x=memory.x.at[place].set(x[order], mode="drop"),
         t=memory.t.at[place].set(time, mode="drop"),
@@ -154,7 +158,7 @@ def _observe(memory: Memory, x: Array, time: Array, score: Array, order: Array) 
 
 
 def _candidates(key: Key, near: Array, count: int) -> Array:
-    """[count, dims] points of the unit cube: half anywhere, half about `near` [pop, dims]."""
+    """Returns points [count, dims] of the unit cube: half uniform, half near `near` [pop, dims]."""
     k_anywhere, k_about = jax.random.split(key)
     dims = near.shape[1]
     anywhere = jax.random.uniform(k_anywhere, (count // 2, dims), float_dtype())
@@ -166,10 +170,11 @@ def _candidates(key: Key, near: Array, count: int) -> Array:
 
 
 def _batch(memory: Memory, points: Array, time: Array, choosing: Array) -> Array:
-    """[pop] the candidate, as a number of `points`, that each slot chooses in its turn.
+    """Returns [pop] the index in `points` that each slot chooses, one slot after the other.
 
     Args:
-      choosing: [pop] whether it does; the choice of one that does not leaves no trace.
+      choosing: [pop] whether a slot chooses; if not, its index means nothing, and later slots do
+        not see it.
     """
     seen = standardised(memory)
     kernel = fit(seen)
@@ -186,7 +191,7 @@ def _batch(memory: Memory, points: Array, time: Array, choosing: Array) -> Array
 
 
 def standardised(memory: Memory) -> Observations:
-    """What was observed, y with mean 0 and variance 1 (left at 0 where all are equal)."""
+    """Returns the observations, y with mean 0 and variance 1 (all 0 where they are equal)."""
     mask = (jnp.arange(memory.y.shape[0]) < memory.count).astype(float_dtype())
     count = jnp.maximum(jnp.sum(mask), 1)
     centred = (memory.y - jnp.sum(memory.y * mask) / count) * mask
@@ -195,10 +200,10 @@ def standardised(memory: Memory) -> Observations:
 
 
 def fit(seen: Observations) -> Kernel:
-    """The kernel of the largest marginal likelihood on a grid."""
+    """Returns the kernel with the largest marginal likelihood on a grid."""
     grid = jnp.array(list(itertools.product(LENGTHSCALES, EPSILONS, NOISES)), float_dtype())
     kernels = Kernel(jnp.ones(len(grid), float_dtype()), *grid.T)
-    # One after the other: jaxlib's batched Cholesky waits for ever on a CPU with several devices,
-    # each of whose threads waits for the others' (seen with jaxlib 0.10.2).
+    # Sequential: jaxlib's batched Cholesky deadlocks on a CPU with several devices, whose threads
+    # wait for each other (seen with jaxlib 0.10.2).
     best = jnp.argmax(lax.map(lambda kernel: log_likelihood(kernel, seen), kernels))
     return jax.tree.map(lambda a: a[best], kernels)

@@ -8,43 +8,43 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vtune.refine.base import Refinement, Rung, rank
-from vtune.refine.exploit import KINDS, TRUNCATION, exploit, ranks
-from vtune.refine.explore import draw, explore
+from vtune.refine.base import STATIC, Refinement, Rung, no_memory, rank
+from vtune.refine.exploit import TRUNCATION, check_schedule, exploit, is_due, ranks
+from vtune.refine.explore import choose, draw, explore
 from vtune.types import Array, Key, PyTree, float_dtype
-from vtune.validation import as_floats, check_between, check_factors, check_size, check_whole
-
-STATIC: Any = {"static": True}
+from vtune.validation import as_floats, check_between, check_factors, check_size
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PBT:
-    """The bad take the weights and hyperparameters of the good, and perturb them.
+    """Population-based training: bad members copy good ones and perturb their hyperparameters.
 
         every perturbation_interval rounds, from burn_in_period on:
-          exploit: a bad slot takes all that a good one carries, optimizer state included
-          explore: each of its hyperparameters is redrawn with resample_probability, else
-                   multiplied by one of perturbation_factors (stepped and whole ones move to a
-                   neighbouring value), on its own
+          exploit: a bad slot copies all that a good one carries, optimizer state included
+          explore: each of its hyperparameters is, independently, redrawn with
+                   resample_probability, else multiplied by one of perturbation_factors
+                   (Int, Ordinal and a Float with steps move to a neighbouring value)
 
-    Structural hyperparameters do not change: a slot takes over members of its own cohort only.
+    Structural hyperparameters do not change: a slot copies members of its cohort only.
 
     Args:
-      perturbation_interval: rounds between two perturbations.
-      burn_in_period: rounds before the first one.
-      quantile_fraction: how many count as bad, and as good; ceil of it, at most half.
+      perturbation_interval: number of rounds between two perturbations.
+      burn_in_period: number of rounds before the first one.
+      quantile_fraction: part of a cohort that counts as bad, and as good; rounded up, at most
+        half.
       resample_probability: of redrawing a hyperparameter from the whole space.
-      perturbation_factors: taken with equal probability.
-      exploit: "truncation" (the bottom quantile each take a random one of the top quantile) or
-        "binary_tournament" (each meets a random other, and takes it where it is better).
-      custom_explore: (key, hparams) -> hparams of ONE slot that took another's place, after the
-        perturbation; a pure function, jittable. What leaves the space is brought back.
+      perturbation_factors: numbers above 0, taken with equal probability.
+      exploit: "truncation" (each of the bottom quantile copies a random one of the top quantile)
+        or "binary_tournament" (each slot is compared with a random other, and copies it if it is
+        better).
+      custom_explore: (key, hparams) -> hparams of ONE slot that copied another, after the
+        perturbation. A pure, jittable function. Values outside the space are brought back.
 
     All but the last two are traced: other numbers compile nothing.
 
     Raises:
-      TypeError, ValueError: on a number outside its range, or a cohort of one member.
+      TypeError, ValueError: a number is outside its range, or a cohort has one member.
 
     Example:
       >>> PBT(perturbation_interval=2, perturbation_factors=(2.0, 0.5)).exploit
@@ -59,6 +59,8 @@ class PBT:
     exploit: Any = field(default=TRUNCATION, metadata=STATIC)
     custom_explore: Any = field(default=None, metadata=STATIC)
 
+    init = no_memory
+
     def __post_init__(self) -> None:
         check_schedule("PBT", self)
         check_between("PBT", "resample_probability", self.resample_probability, 0, 1)
@@ -71,19 +73,18 @@ class PBT:
 
     @property
     def first_round(self) -> int:
-        """Before which round it first acts."""
+        """The first round before which it acts."""
         return max(self.burn_in_period, self.perturbation_interval)
 
     def rungs(self, size: int, rounds: int) -> tuple[Rung, ...]:
+        """Returns one rung, see `Refiner.rungs`."""
         check_size("PBT", size, 2, "one to take another's place")
         return (Rung(size, rounds),)
-
-    def init(self, space: PyTree, size: int) -> PyTree:
-        return ()
 
     def refine(
         self, key: Key, round: Any, space: PyTree, hparams: PyTree, score: Array, memory: PyTree
     ) -> tuple[Refinement, PyTree]:
+        """Returns parents and perturbed hyperparameters, see `Refiner.refine`."""
         k_exploit, k_explore, k_custom = jax.random.split(key, 3)
         slots = jnp.arange(score.shape[0], dtype=jnp.int32)
         u = jax.random.uniform(k_exploit, score.shape, float_dtype())
@@ -100,7 +101,7 @@ class PBT:
 
 
 def _checked(new: Any, before: PyTree) -> PyTree:
-    """What a user's exploration returned, if it has every hyperparameter."""
+    """Returns what `custom_explore` returned, if it has every hyperparameter."""
     shapes = {k: jnp.shape(v) for k, v in new.items()} if isinstance(new, dict) else type(new)
     if shapes != {name: values.shape for name, values in before.items()}:
         raise ValueError(
@@ -108,24 +109,3 @@ def _checked(new: Any, before: PyTree) -> PyTree:
             f"{sorted(before)}, a number each"
         )
     return new
-
-
-def check_schedule(who: str, refiner: Any) -> None:
-    """What PBT and its relatives share: when they act, and on whom."""
-    check_whole(who, "perturbation_interval", refiner.perturbation_interval, 1)
-    check_whole(who, "burn_in_period", refiner.burn_in_period, 0)
-    check_between(who, "quantile_fraction", refiner.quantile_fraction, 0, 0.5, open="low")
-    if not isinstance(refiner.exploit, str) or refiner.exploit not in KINDS:
-        raise ValueError(f"{who}: exploit={refiner.exploit!r} must be one of {list(KINDS)}")
-
-
-def is_due(refiner: Any, round: Any) -> Array:
-    """Whether `round` rounds after the start are a time to act: first when the burn-in and one
-    interval are over, then every interval, as Ray Tune does."""
-    first = jnp.maximum(refiner.burn_in_period, refiner.perturbation_interval)
-    return (round >= first) & ((round - first) % refiner.perturbation_interval == 0)
-
-
-def choose(where: Array, new: PyTree, old: PyTree) -> PyTree:
-    """By slot the new hyperparameters or the old ones."""
-    return {name: jnp.where(where, new[name], values) for name, values in old.items()}

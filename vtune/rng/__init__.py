@@ -1,4 +1,4 @@
-"""Random numbers: the public key rules, and JAX's draws as code that is quick to compile.
+"""Random numbers: the public key rules, and JAX's draws as code that compiles and runs faster.
 
 May import: `types`. Knows nothing of who draws or for what.
 """

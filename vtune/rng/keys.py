@@ -1,10 +1,10 @@
-"""The key rules, public so that anyone can write the solo loop a member must equal.
+"""The key rules, public so that anyone can write the solo loop that a member must equal.
 
-member key = key(seed) folded with the member's id; of a training among folds or seeds folded with
-             the fold + 65536 * the repeat as well
-step key   = member key folded with the global step, counted from 0
+member key = fold_in(key(seed), member's id); with several folds or seeds then also folded with
+             fold + 65536 * repeat
+step key   = fold_in(member key, global step), counted from 0
 row key    = key(seed) folded with a tag, the fold and the epoch
-augmentation key = step key folded with 0
+augmentation key = fold_in(step key, 0)
 refine key = key(seed) folded with a tag, the coming round and the cohort's number
 """
 
@@ -18,23 +18,23 @@ import numpy as np
 from vtune.rng.threefry import IMPL, folded
 from vtune.types import Key
 
-_ROWS = 0x726F7773  # "rows": no population is so large that a member's id meets it
+_ROWS = 0x726F7773  # "rows": larger than the id of any member
 _REPEAT = 2**16  # more than there are folds
 _REFINE = 0x72666E65  # "rfne"
 
 
 def member_key(seed: Any, id: Any, fold: Any = None, repeat: Any = None) -> Key:
-    """The key of member `id`; its weights are initialised with it.
+    """Returns the key of member `id`, which also initialises its weights.
 
     Args:
       seed: the sweep's seed, 0 to 2**32 - 1.
       id: the member's index in the first population.
-      fold, repeat: which of its trainings, where it has several: data in folds (`vt.kfold`) or
-        `seeds=`; each counted from 0, both None elsewhere.
+      fold, repeat: which of the member's replicates, where it has several: the fold of
+        `vt.kfold`, and which of `seeds=`. Counted from 0; None where there is only one.
 
     Returns:
-      A typed key. `jax.random.fold_in(member_key(seed, id), step)` is what the member's
-      training step number `step` (from 0) receives.
+      A typed key. The member's training step number `step` (from 0) receives
+      `jax.random.fold_in(member_key(seed, id), step)`.
     """
     key = jax.random.key(seed, impl=IMPL)
     if fold is None and repeat is None:
@@ -45,7 +45,7 @@ def member_key(seed: Any, id: Any, fold: Any = None, repeat: Any = None) -> Key:
 
 
 def augment_key(step_key: Key) -> Key:
-    """The key that a training batch is augmented with."""
+    """Returns the key that augments a training batch."""
     return folded(step_key, 0)
 
 
@@ -55,21 +55,28 @@ def is_key(leaf: Any) -> bool:
 
 
 def from_words(words: np.ndarray | None, like: Any) -> Key:
-    """Typed keys of the shape and kind of `like`, from their words; zeros where there are none."""
+    """Makes typed keys of the shape and kind of `like`.
+
+    Args:
+      words: their key data; zeros if None.
+
+    Raises:
+      TypeError: keys of an unknown kind.
+    """
     for impl in (IMPL, "rbg", "unsafe_rbg"):
-        one = jax.eval_shape(lambda impl=impl: jax.random.key(0, impl=impl))
-        if one.dtype == like.dtype:
-            size = jax.eval_shape(jax.random.key_data, one).shape
-            blank = np.zeros((*like.shape, *size), np.uint32) if words is None else words
-            return jax.random.wrap_key_data(jax.device_put(blank), impl=impl)
-    raise TypeError(f"keys of type {like.dtype} are not known; use jax.random.key(seed)")
+        key = jax.eval_shape(lambda impl=impl: jax.random.key(0, impl=impl))
+        if key.dtype == like.dtype:
+            size = jax.eval_shape(jax.random.key_data, key).shape
+            words = np.zeros((*like.shape, *size), np.uint32) if words is None else words
+            return jax.random.wrap_key_data(jax.device_put(words), impl=impl)
+    raise TypeError(f"keys of type {like.dtype} are not supported; use jax.random.key(seed)")
 
 
 def row_key(seed: Any, fold: Any, epoch: Any) -> Key:
-    """The key that shuffles the training rows of one fold in one epoch."""
+    """Returns the key that shuffles the training rows of one fold in one epoch."""
     return folded(jax.random.key(seed, impl=IMPL), _ROWS, fold, epoch)
 
 
 def refine_key(seed: Any, round: Any, cohort: Any) -> Key:
-    """The key of a refiner's decision before a round, for the cohort of this number."""
+    """Returns the key of a refiner's decision before a round, for the cohort of this number."""
     return folded(jax.random.key(seed, impl=IMPL), _REFINE, round, cohort)

@@ -1,8 +1,8 @@
-"""JAX's threefry draws, written as straight code: the same bits, in less time.
+"""JAX's threefry draws with their rounds unrolled: the same bits in less time.
 
-On a CPU JAX rolls their twenty rounds up into a loop, of which XLA makes eight kernels a draw;
-unrolled they are one, which is often joined with what reads the numbers. Other keys than threefry's
-and other platforms are left to JAX. (Salmon, Moraes, Dror, Shaw 2011.)
+On a CPU JAX draws in a loop of twenty rounds, which XLA compiles to eight kernels a draw. Unrolled
+they are one kernel, which XLA often fuses with what reads the numbers. Keys of other kinds and
+other platforms are left to JAX. (Salmon, Moraes, Dror and Shaw 2011.)
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from jax import lax
 
 from vtune.types import Array, Key
 
-IMPL = "threefry2x32"  # `rbg` keys give other bits under vmap than alone
-DRAWS = ("random_bits", "random_fold_in", "random_split")  # JAX's names of what is replaced
+IMPL = "threefry2x32"  # `rbg` keys give different bits under vmap
+DRAWS = ("random_bits", "random_fold_in", "random_split")  # JAX's names of the replaced primitives
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 _UINTS = {8: jnp.uint8, 16: jnp.uint16, 32: jnp.uint32}
 
 
 def folded(key: Key, *data: Any) -> Key:
-    """`key` folded with each of the numbers in turn, as by `jax.random.fold_in`."""
-    if not _known(key):
+    """Returns `key` with each number folded in, one after the other, as `jax.random.fold_in`."""
+    if not _is_supported(key):
         for number in data:
             key = jax.random.fold_in(key, number)
         return key
@@ -34,10 +34,10 @@ def folded(key: Key, *data: Any) -> Key:
 
 
 def bits(key: Key, shape: tuple[int, ...], width: int = 32) -> Array:
-    """Random bits, as by `jax.random.bits`, in unsigned integers of 8, 16, 32 or 64."""
-    if not _known(key):
+    """Returns random bits as unsigned integers of `width` 8, 16, 32 or 64, as `jax.random.bits`."""
+    if not _is_supported(key):
         return jax.random.bits(key, shape, f"uint{width}")
-    first, second = _threefry(jax.random.key_data(key), *_counts(shape))
+    first, second = _threefry(jax.random.key_data(key), *_counters(shape))
     if width == 64:
         first, second = first.astype(jnp.uint64), second.astype(jnp.uint64)
         return (first << jnp.uint64(32)) | second
@@ -45,24 +45,28 @@ def bits(key: Key, shape: tuple[int, ...], width: int = 32) -> Array:
 
 
 def _split(key: Key, shape: tuple[int, ...]) -> Key:
-    return _key(jnp.stack(_threefry(jax.random.key_data(key), *_counts(shape)), axis=-1))
+    return _key(jnp.stack(_threefry(jax.random.key_data(key), *_counters(shape)), axis=-1))
 
 
-def straight(name: str, ins: list[Any], params: Any) -> list[Any] | None:
-    """What the equation of this name gives, by straight code; None where it stays as it is."""
-    if name not in DRAWS or not _known(ins[0]):
+def unrolled(name: str, ins: list[Any], params: Any) -> list[Any] | None:
+    """Returns the outputs of a drawing primitive by unrolled code; None where JAX must run it.
+
+    Args:
+      name: of the primitive; ins, params: inputs and parameters of its equation.
+    """
+    if name not in DRAWS or not _is_supported(ins[0]):
         return None
     if name == "random_fold_in":
         return [folded(*ins)] if jnp.ndim(ins[1]) == 0 else None
-    if math.prod(params["shape"]) >= 2**32:  # places would take two words
+    if math.prod(params["shape"]) >= 2**32:  # counters would take two words
         return None
     if name == "random_split":
         return [_split(ins[0], params["shape"])]
     return [bits(ins[0], params["shape"], params["bit_width"])]
 
 
-def _known(key: Key) -> bool:
-    """Whether it is one key, and JAX would draw from it as is done here, but slower."""
+def _is_supported(key: Key) -> bool:
+    """Whether this is a single key from which JAX would draw the same bits, but slower."""
     return (
         key.dtype == key_dtype()
         and key.ndim == 0
@@ -73,7 +77,7 @@ def _known(key: Key) -> bool:
 
 @functools.cache
 def key_dtype() -> Any:
-    """Of threefry's keys."""
+    """Returns the dtype of threefry keys."""
     return jax.eval_shape(lambda: jax.random.key(0, impl=IMPL)).dtype
 
 
@@ -81,8 +85,8 @@ def _key(words: Array) -> Key:
     return jax.random.wrap_key_data(words, impl=IMPL)
 
 
-def _counts(shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """The place of every element, as a high and a low word."""
+def _counters(shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Returns the index of every element of an array, as a high and a low word."""
     low = lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
     return jnp.zeros_like(low), low
 
@@ -99,8 +103,8 @@ def _fold(words: Array, numbers: Array) -> Array:
 
 @jax.jit  # traced once for all draws of a shape
 def _threefry(words: Array, high: Array, low: Array) -> tuple[Array, Array]:
-    """Threefry-2x32 of 20 rounds: two words for each place (high, low), uint32 of one shape."""
-    # In operations of lax: to trace some hundred of jnp's takes longer than all else about a draw.
+    """Applies Threefry-2x32 with 20 rounds to counters (high, low), uint32 of one shape."""
+    # In lax operations: tracing a hundred jnp ones takes longer than the rest of a draw.
     full = lambda number: lax.full(high.shape, number, jnp.uint32)
     a, b = (lax.broadcast(lax.index_in_dim(words, i, keepdims=False), high.shape) for i in (0, 1))
     schedule = a, b, a ^ b ^ full(_PARITY)

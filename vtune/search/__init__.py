@@ -1,7 +1,8 @@
 """How the first population is drawn: one file a search.
 
-Your own search is a class with one method, `draw`. May import: `space` and what is below it. Never
-knows what is trained, nor what happens after the first population is drawn (that is `refine`).
+Your own search is a class with one method, see `Search` for an example. May import: `space` and
+what is below it. Never knows what is trained, nor what happens after the first population is drawn
+(that is `refine`).
 """
 
 from vtune.search.base import Cohort, Search

@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 
 from vtune.hparams import Static
-from vtune.search.base import Cohort, _check_values, _columns, _listed, _plain
+from vtune.search.base import Cohort, check_values, columns, listed
 from vtune.space.space import Space
 
 
 @dataclass(frozen=True)
 class Given:
-    """Exactly these settings: a list of dicts, one a member.
+    """A search over exactly these settings, one member each.
 
-    Every traced and structural hyperparameter of the space must be given; fixed ones may be.
+    Args:
+      settings: a list of dicts. Each gives all traced and structural hyperparameters of the space,
+        and may give fixed ones.
 
     Raises:
-      TypeError, ValueError: on an empty list, unknown or missing names, values outside.
+      TypeError, ValueError: the list is empty, a name is unknown or missing, or a value is not in
+        the space.
     """
 
     settings: Sequence[Mapping[str, Any]]
@@ -36,24 +39,27 @@ class Given:
                 raise TypeError(f"Given: setting {i} is {setting!r}, not a dict")
 
     def draw(self, space: Space, seed: int) -> tuple[Cohort, ...]:
+        """Returns the given members, see `Search.draw`; the seed is not used."""
         del seed
-        owners = [self._owner(i, setting, space) for i, setting in enumerate(self.settings)]
+        numbers = [
+            self._combination_of(i, setting, space) for i, setting in enumerate(self.settings)
+        ]
         cohorts = []
         for c, combination in enumerate(space.combinations):
-            own = [i for i, owner in enumerate(owners) if owner == c]
-            if own:
-                table = [[self.settings[i][k] for k in combination.traced] for i in own]
-                columns = _columns(combination, table)
-                cohorts.append(Cohort(combination, np.asarray(own, np.int32), columns))
+            ids = [i for i, number in enumerate(numbers) if number == c]
+            if ids:
+                table = [[self.settings[i][k] for k in combination.traced] for i in ids]
+                hparams = columns(combination, table)
+                cohorts.append(Cohort(combination, np.asarray(ids, np.int32), hparams))
         return tuple(cohorts)
 
-    def _owner(self, i: int, setting: Mapping[str, Any], space: Space) -> int:
-        """The combination that setting i belongs to."""
+    def _combination_of(self, i: int, setting: Mapping[str, Any], space: Space) -> int:
+        """Returns the number of the structural combination that setting i belongs to."""
         for name in setting:
             if name not in space.names:
                 raise ValueError(
                     f"Given: setting {i} has {name!r}, which is not in the space "
-                    f"(it has {_listed(space.names)})"
+                    f"(it has {listed(space.names)})"
                 )
         complaints = []
         for c, combination in enumerate(space.combinations):
@@ -67,17 +73,22 @@ class Given:
             ]
             if not missing and not other and not wrong:
                 for name, distribution in combination.traced.items():
-                    _check_values(f"Given: setting {i}", name, [setting[name]], distribution)
+                    check_values(f"Given: setting {i}", name, [setting[name]], distribution)
                 return c
             complaints.append((len(missing) + len(other) + len(wrong), missing, other, wrong))
         _, missing, other, wrong = min(complaints, key=lambda complaint: complaint[0])
         if missing:
-            raise ValueError(f"Given: setting {i} lacks {_listed(missing)}")
+            raise ValueError(f"Given: setting {i} lacks {listed(missing)}")
         if other:
             raise ValueError(
-                f"Given: setting {i} has {_listed(other)}, which its part of the space has not"
+                f"Given: setting {i} has {listed(other)}, which its part of the space has not"
             )
         name = wrong[0]
         raise ValueError(
             f"Given: setting {i} has {name}={setting[name]!r}, which is not a choice of the space"
         )
+
+
+def _plain(value: Any) -> Any:
+    """Converts NumPy's numbers to Python's, so that they compare equal."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vtune.search.base import Cohort, _check_most, _check_values, _columns, _listed
+from vtune.search.base import Cohort, check_most, check_values, columns, listed
 from vtune.space.distributions import Categorical
 from vtune.space.space import Combination, Space
 from vtune.validation import is_whole
@@ -18,16 +18,17 @@ from vtune.validation import is_whole
 
 @dataclass(frozen=True)
 class Grid:
-    """Every combination of evenly spaced values, each exactly once.
+    """Grid search: every combination of evenly spaced values, each exactly once.
 
     Args:
-      points: by name, how many values of a `Float` or `Int` (evenly spaced on its scale, both
-        ends included; 1 takes the middle), or the list of values themselves. `Ordinal`,
-        stepped and `Int` ones may be left out and give all their values; `Categorical` ones
-        always do.
+      points: by name, the number of values of a `Float` or `Int`, evenly spaced on its scale with
+        both ends included (1 takes the middle), or a list of the values themselves. `Int`,
+        `Ordinal` and a `Float` with steps may be left out and take all their values;
+        `Categorical` always takes all.
 
     Raises:
-      TypeError, ValueError: on an unknown name, fewer than one point, or a value outside.
+      TypeError, ValueError: a name is unknown, a number of points is below 1, or a value is not in
+        the space.
     """
 
     points: Mapping[str, Any] = field(default_factory=dict)
@@ -50,11 +51,28 @@ class Grid:
                 raise ValueError(f"Grid: {name} has an empty list of values; give at least one")
 
     def draw(self, space: Space, seed: int) -> tuple[Cohort, ...]:
+        """Returns the grid's members, see `Search.draw`; the seed is not used."""
         del seed
+        self._check_names(space)
+        axes = [self._axes(combination) for combination in space.combinations]
+        sizes = [math.prod(map(len, values)) for values in axes]
+        check_most("Grid", sum(sizes), "take fewer points")
+        tables = [list(itertools.product(*values)) for values in axes]
+        # Members are dealt to the combinations in turn until the longest table is used up.
+        turns = [(c, j) for j in range(max(sizes)) for c, size in enumerate(sizes) if j < size]
+        ids: list[list[int]] = [[] for _ in tables]
+        for i, (c, _) in enumerate(turns):
+            ids[c].append(i)
+        return tuple(
+            Cohort(combination, np.asarray(members, np.int32), columns(combination, table))
+            for combination, members, table in zip(space.combinations, ids, tables, strict=True)
+        )
+
+    def _check_names(self, space: Space) -> None:
         for name in self.points:
             if name not in space.names:
                 raise ValueError(
-                    f"Grid: {name!r} is not in the space (it has {_listed(space.names)})"
+                    f"Grid: {name!r} is not in the space (it has {listed(space.names)})"
                 )
             values = [part[name] for part in space.parts if name in part]
             if not any(hasattr(v, "grid") or isinstance(v, Categorical) for v in values):
@@ -63,20 +81,9 @@ class Grid:
                 raise ValueError(
                     f"Grid: {name!r} is Categorical, all its choices are always taken; leave it out"
                 )
-        axes = [self._axes(combination) for combination in space.combinations]
-        _check_most("Grid", sum(math.prod(map(len, each)) for each in axes), "take fewer points")
-        tables = [list(itertools.product(*each)) for each in axes]
-        # Deal in turn until the last combination's table is used up.
-        longest = max(len(table) for table in tables)
-        turns = [(c, j) for j in range(longest) for c, table in enumerate(tables) if j < len(table)]
-        ids = [[i for i, (c, _) in enumerate(turns) if c == own] for own in range(len(tables))]
-        return tuple(
-            Cohort(combination, np.asarray(own, np.int32), _columns(combination, table))
-            for combination, own, table in zip(space.combinations, ids, tables, strict=True)
-        )
 
     def _axes(self, combination: Combination) -> list[np.ndarray]:
-        """The values of every traced hyperparameter."""
+        """Returns the values of every traced hyperparameter."""
         axes = []
         for name, distribution in combination.traced.items():
             points = self.points.get(name)
@@ -86,6 +93,6 @@ class Grid:
                     continue
             except ValueError as error:
                 raise ValueError(f"Grid: {name!r} {error}") from None
-            _check_values("Grid", name, points, distribution)
+            check_values("Grid", name, points, distribution)
             axes.append(np.unique(distribution.cast(points)))
         return axes

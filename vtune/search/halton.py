@@ -6,31 +6,36 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vtune.search.base import Cohort, _check_count, _deal
+from vtune.search.base import Cohort, check_count, deal
 from vtune.space.space import Space
 
 
 @dataclass(frozen=True)
 class Halton:
-    """`n` points of a scrambled Halton sequence: random search without its gaps.
+    """Quasi-random search: `n` points of a scrambled Halton sequence, which leaves no gaps.
 
-    The default, as the Deep Learning Tuning Playbook advises (Godbole et al. 2023; scrambling
-    after Owen 2017). Each cohort has a sequence of its own, since every C-th point of one
+    The default search, as the Deep Learning Tuning Playbook advises (Godbole et al. 2023;
+    scrambled as in Owen 2017). Each cohort has its own sequence, since every C-th point of one
     sequence would fill only a part of the range.
 
     Args:
-      n: members; left out, as many as the refiner sets (Hyperband does), else 64.
-      skip: points to leave out first; `Halton(m, skip=n)` adds to `Halton(n)`.
+      n: number of members; None takes the refiner's (see `vt.Hyperband`), or else 64.
+      skip: points to leave out first; `Halton(m, skip=n)` adds m members to `Halton(n)`.
+
+    Raises:
+      TypeError, ValueError: `n` or `skip` is not a number of members.
     """
 
     n: int | None = None
     skip: int = 0
 
     def __post_init__(self) -> None:
-        _check_count("Halton", self.n, self.skip)
+        check_count(self)
 
     def draw(self, space: Space, seed: int) -> tuple[Cohort, ...]:
-        def unit(cohort: int, first: int, count: int, dims: int) -> np.ndarray:
+        """Returns the drawn members, see `Search.draw`."""
+
+        def points(cohort: int, first: int, count: int, dims: int) -> np.ndarray:
             from scipy.stats import qmc  # scipy comes with jax; slow to import
 
             if dims == 0:
@@ -40,4 +45,4 @@ class Halton:
                 sequence.fast_forward(first)
             return sequence.random(count)
 
-        return _deal("Halton", space, self.n, self.skip, unit)
+        return deal(self, space, points)

@@ -1,7 +1,7 @@
-"""What one hyperparameter may be: Float, Int and Ordinal are traced, Categorical is structural.
+"""The distributions of a hyperparameter: Float, Int and Ordinal are traced, Categorical structural.
 
-Values are drawn on the host in float64 and brought to the program's dtype with the bounds
-rounded inward, so that no value leaves its range when read in float64 (float32(0.1) > 0.1).
+Values are drawn on the host in float64 and cast to the program's dtype, with the bounds rounded
+inward: float32(0.1) > 0.1, and no value may leave its range when it is read in float64.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ from vtune.validation import is_number, is_whole
 
 @dataclass(frozen=True)
 class Float:
-    """A real number in [low, high], uniform, or uniform in its logarithm.
+    """A real number in [low, high], drawn uniformly or uniformly in its logarithm.
 
     Args:
       low, high: the range, both ends included.
-      log: draw on a logarithmic scale; needs `low > 0`.
-      step: only `low`, `low + step`, `low + 2 step`, ... up to `high`.
+      log: whether to draw on a logarithmic scale; needs `low > 0`.
+      step: if given, only the values `low`, `low + step`, `low + 2 step`, ... up to `high`.
 
     Raises:
-      TypeError: a bound is no number. ValueError: see the message.
+      TypeError: a bound is not a number.
+      ValueError: the bounds are in the wrong order or not finite, or do not go with `log` or
+        `step`.
 
     Example:
       >>> Float(1e-4, 1e-1, log=True)
@@ -52,7 +54,7 @@ class Float:
 
     @property
     def count(self) -> int | None:
-        """How many values there are; None for a continuum."""
+        """The number of values; None for a continuous range."""
         if self.step is None:
             return 1 if self.low == self.high else None
         return math.floor((self.high - self.low) / self.step + 1e-9) + 1
@@ -72,7 +74,10 @@ class Float:
         return self.cast(values)
 
     def grid(self, points: int | None) -> np.ndarray:
-        """`points` values, evenly spaced on the scale, both ends included."""
+        """Returns `points` values, evenly spaced on the scale, both ends included.
+
+        A `Float` with steps takes None and returns all its values.
+        """
         if self.step is not None and points in (None, self.count):
             return self.cast(self._nth(np.arange(self.count or 1)))
         if self.step is not None:
@@ -89,7 +94,7 @@ class Float:
         return values
 
     def cast(self, values: Any) -> np.ndarray:
-        """Brings values inside the range to the program's dtype, bounds rounded inward."""
+        """Casts values to the program's dtype and clips them to the bounds, rounded inward."""
         low, high = _inward(self.low, self.high)
         return np.clip(np.asarray(values, np.float64).astype(float_dtype()), low, high)
 
@@ -103,22 +108,27 @@ class Float:
         return abs(k - round(k)) < 1e-6
 
     def report(self, value: Any) -> float:
-        """The value as a Python number, on the declared steps."""
-        if self.step is None:  # the shortest number that is this one in the program's dtype
+        """Returns the value as a Python number, on the declared steps."""
+        if self.step is None:  # the shortest decimal that is this number in the program's dtype
             return float(min(max(float(str(value)), self.low), self.high))
         return float(self._nth(np.round((float(value) - self.low) / self.step)))
 
 
 @dataclass(frozen=True)
 class Int:
-    """A whole number in [low, high], both included; traced, so not for shapes.
+    """A whole number in [low, high], both ends included.
+
+    It is traced, so it cannot set a shape such as a layer's width: use `Categorical` for that.
 
     Args:
-      low, high: the range. log: draw on a logarithmic scale; needs `low > 0`.
-      step: only `low`, `low + step`, ... up to `high`.
+      low, high: the range.
+      log: whether to draw on a logarithmic scale; needs `low > 0`.
+      step: only the values `low`, `low + step`, ... up to `high`.
 
     Raises:
-      TypeError: a bound is not whole. ValueError: see the message.
+      TypeError: a bound is not a whole number.
+      ValueError: the bounds are in the wrong order, do not fit 32 bits, or do not go with `log` or
+        `step`.
     """
 
     low: Any
@@ -148,19 +158,19 @@ class Int:
 
     @property
     def count(self) -> int:
-        """How many values there are."""
+        """The number of values."""
         return (self.high - self.low) // self.step + 1
 
     def from_unit(self, u: np.ndarray) -> np.ndarray:
-        """Maps uniform `u` in [0, 1) to values (int32)."""
+        """Maps uniform `u` in [0, 1) to int32 values."""
         u = np.asarray(u, np.float64)
-        if self.log:  # each whole number owns the half unit on either side
+        if self.log:  # each number stands for the half unit on either side
             a, b = math.log(self.low - 0.5), math.log(self.high + 0.5)
             return self.cast(np.clip(np.round(np.exp(a + u * (b - a))), self.low, self.high))
         return self.cast(self.low + self.step * _index(u, self.count))
 
     def grid(self, points: int | None) -> np.ndarray:
-        """Every value, or `points` of them, evenly spaced on the scale."""
+        """Returns all values, or `points` of them, evenly spaced on the scale."""
         if points is None or points == self.count:
             return self.cast(self.low + self.step * np.arange(self.count))
         if points > self.count:
@@ -177,7 +187,7 @@ class Int:
         return self.cast(sorted(taken.union(itertools.islice(free, points - len(taken)))))
 
     def cast(self, values: Any) -> np.ndarray:
-        """The values as int32."""
+        """Casts values to int32."""
         return np.asarray(values).astype(np.int32)
 
     def contains(self, value: Any) -> bool:
@@ -192,10 +202,14 @@ class Int:
 
 @dataclass(frozen=True)
 class Ordinal:
-    """One of an ordered list of numbers, such as C in 0.001, 0.01, ..., 100; traced.
+    """One of an ordered list of numbers, such as C in 0.001, 0.01, ..., 100. It is traced.
+
+    Args:
+      values: the numbers, in their order.
 
     Raises:
-      TypeError: a value is no number. ValueError: none given, not finite, or one given twice.
+      TypeError: a value is not a number.
+      ValueError: the list is empty, or a value is not finite or occurs twice.
     """
 
     values: Sequence[Any]
@@ -219,7 +233,7 @@ class Ordinal:
 
     @property
     def count(self) -> int:
-        """How many values there are."""
+        """The number of values."""
         return len(self.values)
 
     def from_unit(self, u: np.ndarray) -> np.ndarray:
@@ -227,13 +241,13 @@ class Ordinal:
         return self.grid(None)[_index(np.asarray(u, np.float64), self.count)]
 
     def grid(self, points: int | None) -> np.ndarray:
-        """Every value, in the order given."""
+        """Returns all values in the order given."""
         if points not in (None, self.count):
             raise ValueError(f"has {self.count} values; leave its number of points out")
         return self.cast(self.values)
 
     def cast(self, values: Any) -> np.ndarray:
-        """Members of the list in the program's dtype, its ends rounded inward."""
+        """Casts values of the list to the program's dtype, its ends rounded inward."""
         if all(map(is_whole, self.values)) and max(map(abs, self.values)) < 2**30:
             return np.asarray(values).astype(np.int32)
         low, high = _inward(min(self.values), max(self.values))
@@ -244,16 +258,22 @@ class Ordinal:
         return is_number(value) and any(value == v for v in self.values)
 
     def report(self, value: Any) -> Any:
-        """The value as it was written in the list."""
+        """Returns the value as it was written in the list."""
         return min(self.values, key=lambda v: abs(float(v) - float(value)))
 
 
 @dataclass(frozen=True)
 class Categorical:
-    """One of several plain Python values: structural, each makes a cohort of its own.
+    """One of several plain Python values, which are part of the program (structural).
+
+    The members that share a choice are a cohort; each cohort may have its own shapes.
+
+    Args:
+      choices: the values, such as layer widths, optimizers or activations.
 
     Raises:
-      TypeError: not a list. ValueError: no choices, or one given twice.
+      TypeError: `choices` is not a list.
+      ValueError: the list is empty, or a choice occurs twice.
     """
 
     choices: Sequence[Any]
@@ -278,13 +298,14 @@ def _index(u: np.ndarray, count: int) -> np.ndarray:
 
 
 def _inward(low: float, high: float) -> tuple[np.floating, np.floating]:
+    """Returns the bounds in the program's dtype, rounded towards each other."""
     dtype = float_dtype().type
     a, b = dtype(low), dtype(high)
     if float(a) < low:
         a = np.nextafter(a, dtype(np.inf))
     if float(b) > high:
         b = np.nextafter(b, dtype(-np.inf))
-    return (a, b) if a <= b else (dtype(low), dtype(low))  # nothing in between: the nearest
+    return (a, b) if a <= b else (dtype(low), dtype(low))  # no number lies in between: the nearest
 
 
 def _duplicates(values: Sequence[Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""A space: names and what each may be, and its structural combinations."""
+"""A space: the hyperparameters by name, and all combinations of the structural ones."""
 
 from __future__ import annotations
 
@@ -13,36 +13,50 @@ RESERVED = ("total_steps", "steps_per_epoch")  # filled in per cohort, for sched
 
 
 class Combination(NamedTuple):
-    """One structural combination of one part of a space: what a cohort shares."""
+    """One combination of structural choices, which all members of a cohort share.
+
+    Attributes:
+      traced: by name, the distributions that a search draws from.
+      choices: by name, the chosen values of `Categorical` hyperparameters.
+      fixed: by name, the bare values of the space.
+    """
 
     traced: dict[str, Traced]
-    choices: dict[str, Any]  # the structural values
-    fixed: dict[str, Any]  # the bare values
+    choices: dict[str, Any]
+    fixed: dict[str, Any]
 
     @property
     def static(self) -> dict[str, Any]:
-        """All that is part of the program: structural choices and bare values."""
+        """All values that are part of the program: structural choices and bare values."""
         return {**self.fixed, **self.choices}
 
 
 @dataclass(frozen=True)
 class Space:
-    """A checked space: its parts and their structural combinations, in order."""
+    """A checked space.
+
+    Attributes:
+      parts: the dicts that the user wrote, one unless the space is a list.
+      combinations: the structural combinations of all parts, in order.
+    """
 
     parts: tuple[dict[str, Any], ...]
     combinations: tuple[Combination, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every hyperparameter's name, in the order of writing."""
+        """The names of all hyperparameters, in the order in which they were written."""
         return tuple(dict.fromkeys(name for part in self.parts for name in part))
 
 
 def parse(space: Any) -> Space:
-    """Checks what the user wrote: a dict, or a list of dicts (their union).
+    """Checks a space as the user wrote it and returns it parsed.
+
+    Args:
+      space: a dict name -> distribution or fixed value, or a list of such dicts (their union).
 
     Raises:
-      TypeError, ValueError: naming the part and what to write instead.
+      TypeError, ValueError: an entry is not allowed; the message says which, and what to write.
     """
     parts = list(space) if isinstance(space, list | tuple) else [space]
     if not parts:

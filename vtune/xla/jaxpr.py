@@ -1,4 +1,4 @@
-"""A traced function's equations (a jaxpr): reading, running and comparing them."""
+"""Reads, runs and compares the equations of a traced function (a jaxpr)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Atom = Any  # a variable of a jaxpr, or a literal
 
 
 def opened(closed: Any) -> tuple[Any, Sequence[Any]]:
-    """(equations, constants) of a traced function, with or without constants."""
+    """Returns (jaxpr, constants) of a closed jaxpr, or of an open one, which has no constants."""
     return getattr(closed, "jaxpr", closed), getattr(closed, "consts", ())
 
 
-def inner(params: Any) -> list[Any]:
-    """The traced functions among an equation's parameters."""
+def subjaxprs(params: Any) -> list[Any]:
+    """Returns the traced functions among an equation's parameters, such as a loop's body."""
     values = [v for value in params.values() for v in (value if type(value) is tuple else (value,))]
     return [value for value in values if _is_traced(value)]
 
 
 def bind(equation: Equation, ins: list[Any]) -> Sequence[Any]:
-    """Runs one equation as it is."""
+    """Runs one equation unchanged and returns its outputs."""
     params = equation.params
     out = equation.primitive.bind(*ins, **equation.primitive.get_bind_params(params))
     return out if equation.primitive.multiple_results else [out]
@@ -36,15 +36,15 @@ def evaluate(
     run: Callable[[Equation, list[Any]], Sequence[Any]] = bind,
     consts: Sequence[Any] | None = None,
 ) -> list[Any]:
-    """Runs a traced function's equations one by one, those that its results come of.
+    """Runs a traced function equation by equation, leaving out those that no output needs.
 
     Args:
-      consts: in the place of its own.
+      run: runs one equation, given the values of its inputs.
+      consts: replace the constants that the function was traced with.
     """
-    jaxpr, own = opened(closed)
-    values: dict[Any, Any] = dict(
-        zip(jaxpr.constvars, own if consts is None else consts, strict=True)
-    )
+    jaxpr, traced_consts = opened(closed)
+    consts = traced_consts if consts is None else consts
+    values: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
     values |= zip(jaxpr.invars, args, strict=True)
     return evaluate_some(needed(jaxpr.eqns, jaxpr.outvars), jaxpr.outvars, values, run)
 
@@ -55,76 +55,84 @@ def evaluate_some(
     values: dict[Any, Any],
     run: Callable[[Equation, list[Any]], Sequence[Any]] = bind,
 ) -> list[Any]:
-    """Runs these equations; `values` by variable is what is known before."""
+    """Runs these equations and returns the values of the `wanted` variables.
+
+    Args:
+      values: by variable, the values known beforehand.
+    """
     values = dict(values)
     read = lambda atom: atom.val if is_literal(atom) else values[atom]
     for equation in equations:
-        with equation.ctx.manager:  # what the user had set around it, such as how keys are drawn
+        with equation.ctx.manager:  # settings of the user around it, such as how keys are drawn
             outs = run(equation, [read(atom) for atom in equation.invars])
         values |= zip(equation.outvars, outs, strict=True)
     return [read(atom) for atom in wanted]
 
 
 def is_literal(atom: Atom) -> bool:
+    """Whether an atom is a literal number and not a variable."""
     return hasattr(atom, "val")
 
 
 def needed(equations: Sequence[Equation], wanted: Sequence[Atom]) -> list[Equation]:
-    """Those equations that the wanted values come of, in their order."""
-    open_ = {atom for atom in wanted if not is_literal(atom)}
+    """Returns the equations that the wanted values depend on, in their order."""
+    missing = {atom for atom in wanted if not is_literal(atom)}
     kept = []
     for equation in reversed(equations):
-        if equation.effects or any(out in open_ for out in equation.outvars):
+        if equation.effects or any(out in missing for out in equation.outvars):
             kept.append(equation)
-            open_ |= {atom for atom in equation.invars if not is_literal(atom)}
+            missing |= {atom for atom in equation.invars if not is_literal(atom)}
     return kept[::-1]
 
 
 def depending(equations: Sequence[Equation], sources: Iterable[Atom]) -> set[Atom]:
-    """All variables that are made of the sources, these included."""
-    made = set(sources)
+    """Returns the variables that depend on the sources, the sources included."""
+    dependent = set(sources)
     for equation in equations:
-        if any(not is_literal(atom) and atom in made for atom in equation.invars):
-            made |= set(equation.outvars)
-    return made
+        if any(not is_literal(atom) and atom in dependent for atom in equation.invars):
+            dependent |= set(equation.outvars)
+    return dependent
 
 
 def match(
     ours: Sequence[Equation], theirs: Sequence[Equation], known: dict[Atom, Atom]
 ) -> dict[Atom, Atom] | None:
-    """Our variables by theirs, where all we compute is computed, in this order, by them; else
-    None. They may compute more.
+    """Maps each of their variables to ours if our equations occur, in order, among theirs.
+
+    Returns None if they do not. They may hold further equations.
 
     Args:
-      known: their inputs and constants, with ours.
+      known: their inputs and constants, mapped to ours.
     """
     ours_by_theirs = dict(known)
-    rest = iter(theirs)
-    for own in ours:
-        other = next((other for other in rest if _same_step(own, other, ours_by_theirs)), None)
+    remaining = iter(theirs)
+    for equation in ours:
+        same = (other for other in remaining if _same_equation(equation, other, ours_by_theirs))
+        other = next(same, None)
         if other is None:
             return None
-        ours_by_theirs |= zip(other.outvars, own.outvars, strict=True)
+        ours_by_theirs |= zip(other.outvars, equation.outvars, strict=True)
     return ours_by_theirs
 
 
-def _same_step(own: Equation, other: Equation, ours_by_theirs: dict[Atom, Atom]) -> bool:
+def _same_equation(ours: Equation, theirs: Equation, ours_by_theirs: dict[Atom, Atom]) -> bool:
     return (
-        own.primitive is other.primitive
-        and own.ctx == other.ctx
-        and len(own.invars) == len(other.invars)
+        ours.primitive is theirs.primitive
+        and ours.ctx == theirs.ctx
+        and len(ours.invars) == len(theirs.invars)
         and all(
-            _same_atom(*pair, ours_by_theirs) for pair in zip(own.invars, other.invars, strict=True)
+            _same_atom(a, b, ours_by_theirs)
+            for a, b in zip(ours.invars, theirs.invars, strict=True)
         )
-        and [v.aval for v in own.outvars] == [v.aval for v in other.outvars]
-        and _same(dict(own.params), dict(other.params))
+        and [v.aval for v in ours.outvars] == [v.aval for v in theirs.outvars]
+        and _same(dict(ours.params), dict(theirs.params))
     )
 
 
-def _same_atom(own: Atom, other: Atom, ours_by_theirs: dict[Atom, Atom]) -> bool:
-    if is_literal(own) and is_literal(other):
-        return own.aval == other.aval and _same(own.val, other.val)
-    return not (is_literal(own) or is_literal(other)) and ours_by_theirs.get(other) is own
+def _same_atom(ours: Atom, theirs: Atom, ours_by_theirs: dict[Atom, Atom]) -> bool:
+    if is_literal(ours) and is_literal(theirs):
+        return ours.aval == theirs.aval and _same(ours.val, theirs.val)
+    return not (is_literal(ours) or is_literal(theirs)) and ours_by_theirs.get(theirs) is ours
 
 
 def _is_traced(value: Any) -> bool:
@@ -132,7 +140,7 @@ def _is_traced(value: Any) -> bool:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether two parameters are surely the same; where in doubt they are not."""
+    """Whether two parameters are certainly the same; False where that cannot be told."""
     if a is b:
         return True
     if type(a) is not type(b):
@@ -152,14 +160,14 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _same_function(a: Any, b: Any) -> bool:
-    (ours, own), (theirs, other) = opened(a), opened(b)
+    (ours, our_consts), (theirs, their_consts) = opened(a), opened(b)
     pairs = [(ours.invars, theirs.invars), (ours.eqns, theirs.eqns), (ours.outvars, theirs.outvars)]
-    if any(len(mine) != len(yours) for mine, yours in pairs) or not _same(list(own), list(other)):
+    if any(len(x) != len(y) for x, y in pairs) or not _same(list(our_consts), list(their_consts)):
         return False
     if [v.aval for v in ours.invars] != [v.aval for v in theirs.invars]:
         return False
     known = dict(zip(theirs.invars, ours.invars, strict=True))
     known |= zip(theirs.constvars, ours.constvars, strict=True)
-    found = match(ours.eqns, theirs.eqns, known)
+    ours_by_theirs = match(ours.eqns, theirs.eqns, known)
     outs = zip(ours.outvars, theirs.outvars, strict=True)
-    return found is not None and all(_same_atom(*pair, found) for pair in outs)
+    return ours_by_theirs is not None and all(_same_atom(*pair, ours_by_theirs) for pair in outs)

@@ -1,13 +1,14 @@
-"""A loop over the steps of a few members abreast, on one core of a CPU.
+"""A loop over training steps that steps several members together on one core of a CPU.
 
-One member after the other stays in a core's cache, but its products are narrow, and every small
-kernel is started for it alone. Of a few members at once a product with rows that all of them share
-is one wide product,
+Members stepped one after the other stay in a core's cache, but their matrix products are narrow,
+and every small kernel is launched once a member. When members share their batches, the products of
+shared rows with the members' weights are horizontally fused into one wide product (as in HFTA,
+Wang et al. 2021):
 
-    rows [batch, in] x weights [in, members * out],
+    rows [batch, in] x weights [in, members * out]
 
-so such weights, with their gradients and moments, are carried and computed with the members side
-by side in every row (`beside.py`). All else is as under vmap.
+So weights, gradients and moments are carried with the members packed side by side
+(`fused_arrays.py`). All other operations run under vmap.
 """
 
 from __future__ import annotations
@@ -23,42 +24,55 @@ from jax.custom_batching import custom_vmap
 
 from vtune.rng.threefry import key_dtype
 from vtune.types import Array, PyTree
-from vtune.xla.jaxpr import Equation, evaluate, inner, is_literal, needed, opened
+from vtune.xla.jaxpr import Equation, evaluate, is_literal, needed, opened, subjaxprs
 from vtune.xla.loops import flat
-from vtune.xla.loops.fused_arrays import CALLS, Beside, Own, is_by_weights, is_shared_product
+from vtune.xla.loops.fused_arrays import (
+    CALLS,
+    FusedInterpreter,
+    MemberArray,
+    is_forward_product,
+    is_shared_product,
+)
 
-MOST = 16  # members abreast
-CACHE = 3 << 19  # bytes of states that a core's cache holds, beside what a step makes
-FEW = 1 << 18  # multiplications of a step that takes longer to start than to compute
-NARROWEST = 32  # numbers in a row; of fewer there are too many rows
+MAX_MEMBERS = 16  # stepped together by one core
+CACHE = 3 << 19  # bytes of states that fit a core's cache beside a step's temporary arrays
+FEW = 1 << 18  # multiplications of a step whose kernels take longer to launch than to run
+MIN_ROW = 32  # numbers in a row of packed weights; shorter rows are slower than separate members
 
-# Under vmap slower or more to do; other bits than alone; not known there at all.
-_NEVER = {"while", "scan", "cond", "conv_general_dilated", "rng_bit_generator", "rng_uniform"}
-_NEVER |= {"pure_callback", "ffi_call"}  # other callbacks have effects
+# Primitives that forbid fusion: slower under vmap, different random bits, or no batching rule.
+_UNFUSABLE = {"while", "scan", "cond", "conv_general_dilated", "rng_bit_generator", "rng_uniform"}
+_UNFUSABLE |= {"pure_callback", "ffi_call"}  # other callbacks are recognised by their effects
 
 
 def count(state: PyTree, size: int) -> int:
-    """How many of `size` members a core takes abreast: a power of two, as many as its cache holds,
-    so that at most a seventh of the places is filled up with copies.
+    """Returns how many of `size` members one core steps together.
+
+    It is a power of two for which the states fit the cache, and at most a seventh of the places is
+    filled up with copies of members.
 
     Args:
       state: of one member, as shapes.
     """
-    one = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    abreast = MOST
-    while abreast > 1:
-        places = -(-size // abreast) * abreast
-        if 6 * places <= 7 * size and one * abreast <= CACHE:
-            return abreast
-        abreast //= 2
+    bytes_per_member = sum(
+        math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)
+    )
+    together = MAX_MEMBERS
+    while together > 1:
+        places = -(-size // together) * together
+        if 6 * places <= 7 * size and bytes_per_member * together <= CACHE:
+            return together
+        together //= 2
     return 1
 
 
 def columns(batches: PyTree) -> list[Array | None]:
-    """By leaf batches [steps, batch, ...] as [steps, ..., batch], three axes; None for what has no
-    columns. The gradient of a product takes rows so; they are turned once for all members."""
-    turn = lambda a: a.reshape(*a.shape[:2], -1).swapaxes(1, 2) if a.ndim > 2 else None
-    return [turn(leaf) for leaf in jax.tree.leaves(batches)]
+    """Transposes every leaf of the batches [steps, batch, ...] to [steps, columns, batch].
+
+    The gradient of a product reads its rows in this order, so they are transposed once for all
+    members. None stands for a leaf without columns.
+    """
+    transpose = lambda a: a.reshape(*a.shape[:2], -1).swapaxes(1, 2) if a.ndim > 2 else None
+    return [transpose(leaf) for leaf in jax.tree.leaves(batches)]
 
 
 def fori_loop(
@@ -68,58 +82,63 @@ def fori_loop(
     batches: PyTree,
     by_column: list[Array | None],
 ) -> PyTree:
-    """From 0 to `upper` `body(i, batch, carried)` of one member, in a vmap over members fused.
+    """Runs one member's `body(i, batch, carry)` for i from 0 to `upper`, to be used under vmap.
 
-    They are stepped side by side where that is faster, and the same: see `_weights`. Elsewhere they
-    come one after the other.
+    Members are fused only where that is faster and gives the same results (see `_packed_weights`);
+    otherwise they run sequentially.
 
     Args:
-      upper: the same for all members. batches: likewise, [steps, ...]. by_column: their `columns`.
+      upper: the same for all members.
+      start: the carry before the first step.
+      batches: the same for all members, leaves [steps, ...].
+      by_column: `columns(batches)`.
     """
     leaves, structure = jax.tree.flatten(start)
     static = isinstance(upper, int)
-    number = 0 if static else jnp.zeros_like(upper)
-    flat_body = lambda i, batch, own: jax.tree.leaves(
-        body(i, batch, jax.tree.unflatten(structure, own))
+    first = 0 if static else jnp.zeros_like(upper)
+    flat_body = lambda i, batch, carry: jax.tree.leaves(
+        body(i, batch, jax.tree.unflatten(structure, carry))
     )
-    traced = jax.make_jaxpr(flat_body)(number, _at(batches, 0), leaves)
+    traced = jax.make_jaxpr(flat_body)(first, _batch(batches, 0), leaves)
     limit = lambda bound: upper if static else bound[0]
 
-    # What the body closes over is handed in, since it may be of several members.
+    # What the body closes over becomes an argument, since it may differ between members.
     @custom_vmap
     def loop(bound: list[Array], consts: list[Any], rows: Any, leaves: list[Array]) -> list[Array]:
-        def one(i: Array, own: list[Array]) -> list[Array]:
-            batch = jax.tree.leaves(_at(rows[0], i))
-            return evaluate(traced, [i, *batch, *own], consts=consts)
+        def step(i: Array, carry: list[Array]) -> list[Array]:
+            batch = jax.tree.leaves(_batch(rows[0], i))
+            return evaluate(traced, [i, *batch, *carry], consts=consts)
 
-        return flat.fori_loop(0, limit(bound), one, leaves)
+        return flat.fori_loop(0, limit(bound), step, leaves)
 
     @loop.def_vmap
-    def _several(
+    def _loop_of_several(
         members: int, batched: Any, bound: Any, consts: Any, rows: Any, leaves: Any
     ) -> Any:
-        of_consts = batched[1]
-        every = [True] * len(leaves)
+        _, batched_consts, _, batched_leaves = batched
+        all_batched = [True] * len(leaves)
         leaves = [
-            leaf if own else jnp.broadcast_to(leaf, (members, *leaf.shape))
-            for leaf, own in zip(leaves, batched[3], strict=True)
+            leaf if is_batched else jnp.broadcast_to(leaf, (members, *leaf.shape))
+            for leaf, is_batched in zip(leaves, batched_leaves, strict=True)
         ]
-        common = [False] * (1 + len(jax.tree.leaves(rows[0])))
-        weights = _weights(members, traced, [*of_consts, *common, *every])
+        shared = [False] * (1 + len(jax.tree.leaves(rows[0])))  # the step's number and its batch
+        weights = _packed_weights(members, traced, [*batched_consts, *shared, *all_batched])
         if weights is None:
-            flags = [*batched[:3], every]
-            return _in_turn(loop.fun, flags, [bound, consts, rows, leaves]), every
+            flags = [*batched[:3], all_batched]
+            return _sequentially(loop.fun, flags, [bound, consts, rows, leaves]), all_batched
         consts = [
-            Own(a, a.shape[1:]) if each else a for a, each in zip(consts, of_consts, strict=True)
+            MemberArray(const, const.shape[1:]) if is_batched else const
+            for const, is_batched in zip(consts, batched_consts, strict=True)
         ]
-        return _together(members, traced, weights, limit(bound), consts, rows, leaves), every
+        leaves = _fused(members, traced, weights, limit(bound), consts, rows, leaves)
+        return leaves, all_batched
 
     bound = [] if static else [upper]
-    ended = loop(bound, list(traced.consts), (batches, by_column), leaves)
-    return jax.tree.unflatten(structure, ended)
+    leaves = loop(bound, list(traced.consts), (batches, by_column), leaves)
+    return jax.tree.unflatten(structure, leaves)
 
 
-def _together(
+def _fused(
     members: int,
     traced: Any,
     weights: set[tuple[int, ...]],
@@ -128,63 +147,74 @@ def _together(
     rows: tuple[PyTree, list[Array | None]],
     leaves: Sequence[Array],
 ) -> list[Array]:
-    """The leaves [members, ...] after the loop, all members stepped at once."""
+    """Steps all members together and returns the carry's leaves [members, ...] after the loop."""
     likes = [var.aval for var in traced.jaxpr.outvars]
-    start = Beside(members, likes, weights)
-    own = lambda leaf: Own(leaf, leaf.shape[1:])
-    begun = [start.held(own(leaf), like) for leaf, like in zip(leaves, likes, strict=True)]
-    again = lambda arrays: [
-        Own(array, before.shape, before.form) for array, before in zip(arrays, begun, strict=True)
+    outside = FusedInterpreter(members, likes, weights)
+    stacked = [MemberArray(leaf, leaf.shape[1:]) for leaf in leaves]
+    start = [outside.to_carried(leaf, like) for leaf, like in zip(stacked, likes, strict=True)]
+    wrap = lambda arrays: [
+        MemberArray(array, before.shape, before.layout)
+        for array, before in zip(arrays, start, strict=True)
     ]
 
     def step(i: Array, arrays: Sequence[Array]) -> list[Array]:
-        batch = jax.tree.leaves(_at(rows[0], i))
+        batch = jax.tree.leaves(_batch(rows[0], i))
         pairs = [(a, b[i]) for a, b in zip(batch, rows[1], strict=True) if b is not None]
-        beside = Beside(members, likes, weights, pairs)
-        outs = evaluate(traced, [i, *batch, *again(arrays)], beside.run, consts)
-        return [beside.held(out, like).array for out, like in zip(outs, likes, strict=True)]
+        interpreter = FusedInterpreter(members, likes, weights, pairs)
+        outs = evaluate(traced, [i, *batch, *wrap(arrays)], interpreter.run, consts)
+        return [
+            interpreter.to_carried(out, like).array for out, like in zip(outs, likes, strict=True)
+        ]
 
-    ended = lax.fori_loop(0, upper, step, [value.array for value in begun])
-    return [start.plain(value) for value in again(ended)]
+    arrays = lax.fori_loop(0, upper, step, [leaf.array for leaf in start])
+    return [outside.stacked(leaf) for leaf in wrap(arrays)]
 
 
-def _at(batches: PyTree, i: Any) -> PyTree:
+def _batch(batches: PyTree, i: Any) -> PyTree:
     return jax.tree.map(lambda a: a[i], batches)
 
 
-def _in_turn(f: Callable[..., list[Array]], batched: list[Any], args: list[Any]) -> list[Array]:
-    """f of one member after the other."""
+def _sequentially(
+    f: Callable[..., list[Array]], batched: list[Any], args: list[Any]
+) -> list[Array]:
+    """Runs f of one member after the other; `batched` says which arguments have a member axis."""
     leaves, structure = jax.tree.flatten(args)
     flags = jax.tree.leaves(batched)
-    own = [leaf for leaf, each in zip(leaves, flags, strict=True) if each]
+    member_leaves = [leaf for leaf, is_batched in zip(leaves, flags, strict=True) if is_batched]
 
-    def one(own: list[Array]) -> list[Array]:
-        left = iter(own)
-        filled = [next(left) if each else leaf for leaf, each in zip(leaves, flags, strict=True)]
+    def one(member: list[Array]) -> list[Array]:
+        rest = iter(member)
+        filled = [
+            next(rest) if is_batched else leaf
+            for leaf, is_batched in zip(leaves, flags, strict=True)
+        ]
         return f(*jax.tree.unflatten(structure, filled))
 
-    return lax.map(one, own)
+    return lax.map(one, member_leaves)
 
 
-def _weights(members: int, traced: Any, own: Sequence[bool]) -> set[tuple[int, ...]] | None:
-    """Shapes of the matrices that shared rows are multiplied by; None where members had better come
-    one after the other. They may be stepped together where a step
+def _packed_weights(
+    members: int, traced: Any, per_member: Sequence[bool]
+) -> set[tuple[int, ...]] | None:
+    """Returns the shapes of the weight matrices to pack; None if members should run sequentially.
 
-        has no branches, callbacks, or random keys whose bits are others under vmap,
-        makes no array that would leave the cache,
-        does most of its arithmetic in products with what all members share, or has little.
+    Members may be fused where a step
+
+        has no branches, callbacks, or random keys whose bits would change under vmap,
+        makes no array that is larger than the cache,
+        does most of its multiplications with matrices that all members share, or does few.
 
     Args:
-      own: by constant and input, whether each member has its own.
+      per_member: for every constant and input, whether it differs between members.
     """
-    shared, apart = 0.0, 0.0
+    shared_cost, separate_cost = 0.0, 0.0
     weights: set[tuple[int, ...]] = set()
-    for equation, flags in _walked(traced, own):
+    for equation, flags in _walk(traced, per_member):
         if equation.effects or any(map(_is_foreign_key, equation.invars)):
             return None
         if not any(flags):
             continue
-        if _named(equation) & _NEVER or any(
+        if _primitives(equation) & _UNFUSABLE or any(
             _bytes(out) * members > CACHE for out in equation.outvars
         ):
             return None
@@ -193,23 +223,29 @@ def _weights(members: int, traced: Any, own: Sequence[bool]) -> set[tuple[int, .
             left, right = (atom.aval.shape for atom in equation.invars)
             out = equation.outvars[0].aval.shape
             cost = math.prod(out) * math.prod(left[axis] for axis in contracted)
-            weights |= {right} if is_by_weights(equation, flags) else set()
+            weights |= {right} if is_forward_product(equation, flags) else set()
             if is_shared_product(equation, flags):
-                shared += cost
+                shared_cost += cost
             else:
-                apart += cost
-    if any(members * width < NARROWEST for _, width in weights):
+                separate_cost += cost
+    if any(members * width < MIN_ROW for _, width in weights):
         return None
-    return weights if apart <= shared or shared + apart <= FEW else None
+    small = shared_cost + separate_cost <= FEW
+    return weights if separate_cost <= shared_cost or small else None
 
 
-def _named(equation: Equation) -> set[str]:
-    """The primitives of an equation and of what it calls; products that it calls are not told apart
-    and count as a loop."""
-    within = {
-        name for body in inner(equation.params) for e in opened(body)[0].eqns for name in _named(e)
+def _primitives(equation: Equation) -> set[str]:
+    """Returns the primitives of an equation and of what it calls.
+
+    A call that holds a product counts as a loop, since its products are not told apart.
+    """
+    called = {
+        name
+        for body in subjaxprs(equation.params)
+        for inner in opened(body)[0].eqns
+        for name in _primitives(inner)
     }
-    return {equation.primitive.name} | ({"while"} if "dot_general" in within else set()) | within
+    return {equation.primitive.name} | ({"while"} if "dot_general" in called else set()) | called
 
 
 def _is_foreign_key(atom: Any) -> bool:
@@ -222,22 +258,24 @@ def _bytes(var: Any) -> int:
     return math.prod(var.aval.shape) * var.aval.dtype.itemsize
 
 
-def _walked(
-    traced: Any, own: Sequence[bool]
+def _walk(
+    traced: Any, per_member: Sequence[bool]
 ) -> Generator[tuple[Equation, list[bool]], None, list[bool]]:
-    """Equations, within calls too, and of each input whether every member has its own; returns it
-    of the results."""
+    """Yields every equation, inside calls too, with a flag for each of its inputs.
+
+    A flag says whether the value differs between members. Returns the flags of the outputs.
+    """
     jaxpr, _ = opened(traced)
-    known = dict(zip([*jaxpr.constvars, *jaxpr.invars], own, strict=True))
-    flags = lambda atoms: [not is_literal(atom) and known[atom] for atom in atoms]
+    differs = dict(zip([*jaxpr.constvars, *jaxpr.invars], per_member, strict=True))
+    flags = lambda atoms: [not is_literal(atom) and differs[atom] for atom in atoms]
     for equation in needed(jaxpr.eqns, jaxpr.outvars):
         ins, name = flags(equation.invars), equation.primitive.name
         if name in CALLS:
             body = equation.params[CALLS[name]]
             consts = [False] * len(opened(body)[0].constvars)
-            outs = yield from _walked(body, [*consts, *ins])
+            outs = yield from _walk(body, [*consts, *ins])
         else:
             yield equation, ins
             outs = [any(ins)] * len(equation.outvars)
-        known |= zip(equation.outvars, outs, strict=True)
+        differs |= zip(equation.outvars, outs, strict=True)
     return flags(jaxpr.outvars)

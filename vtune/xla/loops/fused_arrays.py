@@ -1,13 +1,14 @@
-"""Runs one member's equations for several members at once, matrices side by side where it pays.
+"""Runs one member's equations for several members at once, weight matrices packed side by side.
 
-What every member has its own of is held in one of four forms,
+An array that differs between members is a `MemberArray` in one of four layouts:
 
-    PLAIN   [members, *shape]
-    FLAT    [members, size]           of narrow arrays, as in narrow.py
-    BESIDE  [n, members * m]          of matrices [n, m]
-    TURNED  [n, members * m]          of matrices [m, n]
+    STACKED     [members, *shape]
+    FLAT        [members, size]        for narrow arrays, see flat.py
+    PACKED      [n, members * m]       for matrices [n, m]
+    TRANSPOSED  [n, members * m]       for matrices [m, n]
 
-and what all members share as it is. An equation that no form is made for runs as under vmap.
+Arrays that all members share are held once, as they are. An equation without a rule for its layout
+runs under vmap.
 """
 
 from __future__ import annotations
@@ -23,51 +24,57 @@ import numpy as np
 
 from vtune.types import Array
 from vtune.xla.jaxpr import Equation, bind, evaluate
-from vtune.xla.loops.flat import BY_PLACE, is_narrow
+from vtune.xla.loops.flat import ELEMENTWISE, is_narrow
 
-PLAIN, FLAT, BESIDE, TURNED = "plain", "flat", "beside", "turned"
-CALLS = {"jit": "jaxpr", "custom_jvp_call": "call_jaxpr"}  # what they run, by primitive
+STACKED, FLAT, PACKED, TRANSPOSED = "stacked", "flat", "packed", "transposed"
+CALLS = {"jit": "jaxpr", "custom_jvp_call": "call_jaxpr"}  # call primitive: parameter of its body
 
-_PRODUCT = (((1,), (0,)), ((), ()))  # [n, k] x [k, m]
-_GRADIENT = (((0,), (0,)), ((), ()))  # [k, n] x [k, m], as differentiation by a right side makes it
+_FORWARD = (((1,), (0,)), ((), ()))  # dimension numbers of [n, k] x [k, m]
+_GRADIENT = (((0,), (0,)), ((), ()))  # of [k, n] x [k, m], the gradient by the weights
 
 
 @dataclass(frozen=True, eq=False)
-class Own:
-    """An array that every member has its own of. `shape` is that of one member's."""
+class MemberArray:
+    """An array that differs between members; `shape` is that of one member's array."""
 
     array: Array
     shape: tuple[int, ...]
-    form: str = PLAIN
+    layout: str = STACKED
 
 
-def is_by_weights(equation: Equation, own: Sequence[bool]) -> bool:
-    """Whether this is a product of rows that all members share by a matrix of each one's own."""
-    return is_shared_product(equation, own) and own[1] and _numbers(equation) == _PRODUCT
+def is_forward_product(equation: Equation, per_member: Sequence[bool]) -> bool:
+    """Whether this is a product of shared rows by a weight matrix that differs between members."""
+    return (
+        is_shared_product(equation, per_member)
+        and per_member[1]
+        and _dimension_numbers(equation) == _FORWARD
+    )
 
 
-def is_shared_product(equation: Equation, own: Sequence[bool]) -> bool:
-    """Whether this is a product of a matrix that all members share and one that each has its own
-    of: rows by weights, or their gradient by the weights, from either side.
+def is_shared_product(equation: Equation, per_member: Sequence[bool]) -> bool:
+    """Whether this is a product of a shared matrix and one that differs between members.
+
+    Such are shared rows by weights, and the gradient by these weights, from either side.
 
     Args:
-      own: by input, whether each member has its own.
+      per_member: for every input, whether it differs between members.
     """
-    if equation.primitive.name != "dot_general" or sum(own) != 1:
+    if equation.primitive.name != "dot_general" or sum(per_member) != 1:
         return False
     if any(atom.aval.ndim != 2 for atom in equation.invars):
         return False
-    numbers = _numbers(equation)
-    return numbers == _GRADIENT or (numbers == _PRODUCT and own[1])
+    numbers = _dimension_numbers(equation)
+    return numbers == _GRADIENT or (numbers == _FORWARD and per_member[1])
 
 
-class Beside:
-    """Runs equations for so many members.
+class FusedInterpreter:
+    """Runs equations for several members.
 
     Args:
+      members: how many.
       carried: what one member carries from step to step, as shapes.
-      weights: shapes of matrices among it that are held beside each other.
-      columns: a batch's arrays [batch, ...], each with the same numbers as [columns, batch].
+      weights: shapes of the matrices among it that are carried packed.
+      columns: pairs of a batch's array [batch, ...] and the same numbers as [columns, batch].
     """
 
     def __init__(
@@ -79,140 +86,151 @@ class Beside:
     ):
         self._members = members
         self._weights = weights
-        self._narrow = {one.shape for one in carried if is_narrow(one)} - weights
-        self._columns = {id(pair[0]): pair for pair in columns}  # which keeps them, and their ids
+        self._narrow = {like.shape for like in carried if is_narrow(like)} - weights
+        # Maps id(array) to (array, its columns); holding the array keeps the id valid.
+        self._columns = {id(pair[0]): pair for pair in columns}
 
-    def held(self, value: Any, like: Any) -> Own:
-        """A value in the form in which it is carried, where one member's is `like`."""
+    def to_carried(self, value: Any, like: Any) -> MemberArray:
+        """Converts a value to the layout in which the loop carries arrays shaped like `like`."""
         floating = jnp.issubdtype(like.dtype, jnp.floating)
         if floating and like.shape in self._weights:
-            return Own(self._beside(value, like.shape), like.shape, BESIDE)
+            return MemberArray(self._packed(value, like.shape), like.shape, PACKED)
         if floating and like.shape in self._narrow:
-            return Own(self._flat(value, like.shape), like.shape, FLAT)
-        return Own(self.plain(value), like.shape)
+            return MemberArray(self._flat(value, like.shape), like.shape, FLAT)
+        return MemberArray(self.stacked(value), like.shape)
 
-    def plain(self, value: Any) -> Array:
-        """[members, *shape], whatever the form."""
-        if not isinstance(value, Own):
+    def stacked(self, value: Any) -> Array:
+        """Converts a value of any layout to [members, *shape]."""
+        if not isinstance(value, MemberArray):
             return jnp.broadcast_to(value, (self._members, *np.shape(value)))
-        if value.form == FLAT:
+        if value.layout == FLAT:
             return value.array.reshape(self._members, *value.shape)
-        if value.form in (BESIDE, TURNED):
-            n, m = value.shape if value.form == BESIDE else value.shape[::-1]
-            apart = value.array.reshape(n, self._members, m)
-            return apart.transpose((1, 0, 2) if value.form == BESIDE else (1, 2, 0))
+        if value.layout in (PACKED, TRANSPOSED):
+            n, m = value.shape if value.layout == PACKED else value.shape[::-1]
+            split = value.array.reshape(n, self._members, m)
+            return split.transpose((1, 0, 2) if value.layout == PACKED else (1, 2, 0))
         return value.array
 
     def run(self, equation: Equation, ins: list[Any]) -> Sequence[Any]:
-        """The results of an equation, `Own` where any of its inputs is."""
+        """Runs one equation; its outputs are `MemberArray`s if any input is one."""
         name = equation.primitive.name
-        if not any(isinstance(value, Own) for value in ins):
+        if not any(isinstance(value, MemberArray) for value in ins):
             outs = bind(equation, ins)
-            self._follow(equation, ins, outs)
+            self._track_columns(equation, ins, outs)
             return outs
         if name in CALLS:
             return evaluate(equation.params[CALLS[name]], ins, self.run)
         rule = _RULES.get(name)
-        made = None if rule is None else rule(self, equation, ins)
-        return self._under_vmap(equation, ins) if made is None else [made]
+        out = None if rule is None else rule(self, equation, ins)
+        return self._under_vmap(equation, ins) if out is None else [out]
 
     def _under_vmap(self, equation: Equation, ins: list[Any]) -> Sequence[Any]:
-        axes = tuple(0 if isinstance(value, Own) else None for value in ins)
-        arrays = [self.plain(value) if isinstance(value, Own) else value for value in ins]
+        axes = tuple(0 if isinstance(value, MemberArray) else None for value in ins)
+        arrays = [self.stacked(value) if isinstance(value, MemberArray) else value for value in ins]
         outs = jax.vmap(lambda *one: tuple(bind(equation, list(one))), in_axes=axes)(*arrays)
-        return [Own(out, var.aval.shape) for out, var in zip(outs, equation.outvars, strict=True)]
+        variables = equation.outvars
+        return [MemberArray(out, var.aval.shape) for out, var in zip(outs, variables, strict=True)]
 
-    def _follow(self, equation: Equation, ins: list[Any], outs: Sequence[Any]) -> None:
-        """Keeps the columns of what is made of a batch number by number, or by another shape."""
+    def _track_columns(self, equation: Equation, ins: list[Any], outs: Sequence[Any]) -> None:
+        """Tracks the transposed copy of a batch through elementwise operations and reshapes."""
         name, shape = equation.primitive.name, np.shape(outs[0]) if outs else ()
-        known = [value for value in ins if id(value) in self._columns]
-        if len(known) != 1 or shape[:1] != known[0].shape[:1]:
+        tracked = [value for value in ins if id(value) in self._columns]
+        if len(tracked) != 1 or shape[:1] != tracked[0].shape[:1]:
             return
-        columns = self._columns[id(known[0])][1]
-        if name in BY_PLACE and all(value is known[0] or np.ndim(value) == 0 for value in ins):
-            (columns,) = bind(equation, [columns if v is known[0] else v for v in ins])
+        (batch,) = tracked
+        columns = self._columns[id(batch)][1]
+        if name in ELEMENTWISE and all(value is batch or np.ndim(value) == 0 for value in ins):
+            (columns,) = bind(equation, [columns if v is batch else v for v in ins])
         elif name not in ("reshape", "squeeze"):
             return
         self._columns[id(outs[0])] = outs[0], columns
 
     def _flat(self, value: Any, shape: tuple[int, ...]) -> Array:
-        """[members, size], of an array of this shape or one number; a number for all stays one."""
-        if isinstance(value, Own) and value.form == FLAT:
+        """Converts an array of this shape, or a scalar, to [members, size].
+
+        A scalar that all members share stays a scalar.
+        """
+        if isinstance(value, MemberArray) and value.layout == FLAT:
             return value.array
-        if not isinstance(value, Own) and np.ndim(value) == 0:
+        if not isinstance(value, MemberArray) and np.ndim(value) == 0:
             return value
-        rows = self.plain(value).reshape(self._members, math.prod(_shape(value)))
+        rows = self.stacked(value).reshape(self._members, math.prod(_shape(value)))
         return jnp.broadcast_to(rows, (self._members, math.prod(shape)))
 
-    def _beside(self, value: Any, shape: tuple[int, ...]) -> Array:
-        """[n, members * m], of a matrix of this shape or one number; a number for all stays one."""
+    def _packed(self, value: Any, shape: tuple[int, ...]) -> Array:
+        """Converts a matrix of this shape, or a scalar, to [n, members * m].
+
+        A scalar that all members share stays a scalar.
+        """
         n, m = shape
-        if isinstance(value, Own) and value.form == BESIDE and value.shape == shape:
+        if isinstance(value, MemberArray) and value.layout == PACKED and value.shape == shape:
             return value.array
-        if not isinstance(value, Own) and np.ndim(value) == 0:
+        if not isinstance(value, MemberArray) and np.ndim(value) == 0:
             return value
-        if not isinstance(value, Own):
+        if not isinstance(value, MemberArray):
             rows = jnp.tile(value, (1, self._members))
         elif value.shape == ():
             rows = jnp.repeat(value.array, m)[None]
         else:
-            rows = self.plain(value).transpose(1, 0, 2).reshape(n, self._members * m)
+            rows = self.stacked(value).transpose(1, 0, 2).reshape(n, self._members * m)
         return jnp.broadcast_to(rows, (n, self._members * m))
 
-    def _by_place(self, equation: Equation, ins: list[Any]) -> Own | None:
-        """What is computed of the numbers in one place alone."""
+    def _elementwise(self, equation: Equation, ins: list[Any]) -> MemberArray | None:
         shape = equation.outvars[0].aval.shape
         shapes = {_shape(value) for value in ins}
         if shape in self._narrow and shapes <= {(), shape}:
             flat = [self._flat(value, shape) for value in ins]
-            return Own(bind(equation, flat)[0], shape, FLAT)
+            return MemberArray(bind(equation, flat)[0], shape, FLAT)
         if shape in self._weights and shapes <= {(), shape}:
-            beside = [self._beside(value, shape) for value in ins]
-            return Own(bind(equation, beside)[0], shape, BESIDE)
+            packed = [self._packed(value, shape) for value in ins]
+            return MemberArray(bind(equation, packed)[0], shape, PACKED)
         return None
 
-    def _dot_general(self, equation: Equation, ins: list[Any]) -> Own | None:
-        own = [isinstance(value, Own) for value in ins]
-        if not is_shared_product(equation, own):
+    def _dot_general(self, equation: Equation, ins: list[Any]) -> MemberArray | None:
+        per_member = [isinstance(value, MemberArray) for value in ins]
+        if not is_shared_product(equation, per_member):
             return None
-        (rows,) = (value for value in ins if not isinstance(value, Own))
-        (each,) = (value for value in ins if isinstance(value, Own))
-        numbers = _numbers(equation)
+        (rows,) = (value for value in ins if not isinstance(value, MemberArray))
+        (matrices,) = (value for value in ins if isinstance(value, MemberArray))
+        numbers = _dimension_numbers(equation)
         if numbers == _GRADIENT and id(rows) in self._columns:
-            # XLA is slower at products of which it turns the left side.
-            rows, numbers = self._columns[id(rows)][1], _PRODUCT
-        product = dict(equation.params, dimension_numbers=numbers)
-        out = equation.primitive.bind(rows, self._beside(each, each.shape), **product)
-        return Own(out, equation.outvars[0].aval.shape, BESIDE if own[1] else TURNED)
+            # XLA is slower at products whose left side it must transpose.
+            rows, numbers = self._columns[id(rows)][1], _FORWARD
+        params = dict(equation.params, dimension_numbers=numbers)
+        out = equation.primitive.bind(rows, self._packed(matrices, matrices.shape), **params)
+        layout = PACKED if per_member[1] else TRANSPOSED
+        return MemberArray(out, equation.outvars[0].aval.shape, layout)
 
-    def _transpose(self, equation: Equation, ins: list[Any]) -> Own | None:
+    def _transpose(self, equation: Equation, ins: list[Any]) -> MemberArray | None:
         (value,) = ins
-        if value.form not in (BESIDE, TURNED) or equation.params["permutation"] != (1, 0):
+        if value.layout not in (PACKED, TRANSPOSED) or equation.params["permutation"] != (1, 0):
             return None
-        turned = BESIDE if value.form == TURNED else TURNED
-        return Own(value.array, value.shape[::-1], turned)
+        layout = PACKED if value.layout == TRANSPOSED else TRANSPOSED
+        return MemberArray(value.array, value.shape[::-1], layout)
 
-    def _reduce_sum(self, equation: Equation, ins: list[Any]) -> Own | None:
+    def _reduce_sum(self, equation: Equation, ins: list[Any]) -> MemberArray | None:
         (value,), axes = ins, equation.params["axes"]
-        if value.form != BESIDE or 0 not in axes:
+        if value.layout != PACKED or 0 not in axes:
             return None
         total = lambda a, axis: equation.primitive.bind(a, **dict(equation.params, axes=(axis,)))
         sums = total(value.array, 0).reshape(self._members, value.shape[1])
-        return Own(sums, value.shape[1:]) if axes == (0,) else Own(total(sums, 1), ())
+        if axes == (0,):
+            return MemberArray(sums, value.shape[1:])
+        return MemberArray(total(sums, 1), ())
 
 
-_RULES: dict[str, Callable[[Beside, Equation, list[Any]], Own | None]] = {
-    "dot_general": Beside._dot_general,
-    "transpose": Beside._transpose,
-    "reduce_sum": Beside._reduce_sum,
-} | dict.fromkeys(BY_PLACE, Beside._by_place)
+_RULES: dict[str, Callable[[FusedInterpreter, Equation, list[Any]], MemberArray | None]] = {
+    "dot_general": FusedInterpreter._dot_general,
+    "transpose": FusedInterpreter._transpose,
+    "reduce_sum": FusedInterpreter._reduce_sum,
+} | dict.fromkeys(ELEMENTWISE, FusedInterpreter._elementwise)
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    return value.shape if isinstance(value, Own) else np.shape(value)
+    return value.shape if isinstance(value, MemberArray) else np.shape(value)
 
 
-def _numbers(equation: Equation) -> Any:
-    """A product's dimension numbers as tuples of ints."""
+def _dimension_numbers(equation: Equation) -> Any:
+    """Returns a product's dimension numbers as tuples of ints."""
     pairs = equation.params["dimension_numbers"]
     return tuple(tuple(tuple(map(int, axes)) for axes in pair) for pair in pairs)

@@ -1,16 +1,15 @@
-"""Replaces what is slow under vmap or inside a loop: convolution, pooling, drawing numbers; and
-an optimizer's divisions.
+"""Rewrites a function: operations that are slow under vmap or inside a loop are replaced.
 
     trace f to its equations (a jaxpr)
     for each equation:  a convolution -> slices and matrix products (convolution.py, which chooses
                                          shift_add.py or winograd.py)
                         a pooling -> slices and comparisons (pooling.py)
-                        a draw of threefry's -> the same bits by straight code (threefry.py)
-                        an optimizer's division by one number -> a multiplication (division.py)
+                        a threefry draw -> the same bits by unrolled code (rng/threefry.py)
+                        an optimizer's division by a scalar -> a multiplication (division.py)
                         a loop, branch or remat that holds one -> rebuilt around its new body
-                        anything else -> as it was
+                        anything else -> unchanged
 
-Differentiation comes after it, so gradients are those of the replacements, and as fast.
+Differentiation comes afterwards, so gradients are those of the replacements, and as fast.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from jax import lax
 
 from vtune.rng import threefry
 from vtune.types import PyTree
-from vtune.xla.jaxpr import bind, evaluate, inner, opened
+from vtune.xla.jaxpr import bind, evaluate, opened, subjaxprs
 from vtune.xla.ops import convolution, division, pooling
 
 FORMS = ("auto", "none", "patches", "winograd")
@@ -37,40 +36,40 @@ _PATCHES: dict[str, Callable[..., Any]] = {
     "reduce_window_sum": functools.partial(pooling.pool, "sum"),
     "select_and_scatter_add": pooling.pool_gradient,
 }
-_KNOWN = {
+_MODEL = {
     "patches": _PATCHES,
     "winograd": _PATCHES
-    | {"conv_general_dilated": functools.partial(convolution.convolve, fewer=True)},
+    | {"conv_general_dilated": functools.partial(convolution.convolve, fewer_products=True)},
 }
-_UPDATE = {form: {"div": division.divide} for form in _KNOWN}
-_Known = Mapping[str, Callable[..., Any]]  # by primitive
-_Walk = Callable[[Any, Sequence[Any]], list[Any]]  # of a traced function and its arguments
+_UPDATE = {form: {"div": division.divide} for form in _MODEL}
+_Rules = Mapping[str, Callable[..., Any]]  # primitive -> its replacement
+_Walk = Callable[[Any, Sequence[Any]], list[Any]]  # (traced function, arguments) -> outputs
 
 
 def rewrite(f: Callable[..., PyTree], form: str = "auto") -> Callable[..., PyTree]:
-    """The same function, with convolutions and poolings in a form that is fast in a population.
+    """Returns the same function with convolutions and poolings that are fast in a population.
 
-    Random numbers are the same too, drawn by code that takes less time to compile and to run.
+    Values and gradients equal those of `f` up to rounding. Random numbers have the same bits; the
+    code that draws them compiles and runs faster.
 
-    `vt.flax_learner` and `vt.nnx_learner` do this by themselves; whoever writes a `Learner` by hand
-    wraps the loss before differentiating it: `jax.value_and_grad(vt.rewrite(loss))`.
+    `vt.flax_learner` and `vt.nnx_learner` call this themselves. If you write a `Learner` by hand,
+    wrap the loss before you differentiate it: `jax.value_and_grad(vt.rewrite(loss))`.
 
-    Values and gradients are those of `f` but for rounding. Functions with custom derivatives
-    (`jax.custom_vjp`, `jax.custom_jvp`) stay as they are, and so does every form that is not known:
-    other numbers than real ones, windows of more than 128 places that do not lie side by side.
+    These stay unchanged: functions with custom derivatives (`jax.custom_vjp`, `jax.custom_jvp`),
+    numbers that are not real, and windows of more than 128 places that are not adjacent.
 
     Args:
-      f: a function of arrays, or of pytrees that hold them; other leaves stay what they are.
-      form: "patches" replaces; "winograd" does too, and convolutions of 3 x 3 windows over 32
-        channels and more, one step at a time, take 2.25 times fewer products (Winograd, 1980; Lavin
-        and Gray, 2016); "none" returns what `f` returns; "auto" is "winograd" on CPU and "none"
-        elsewhere.
+      f: a function of arrays, or of pytrees that hold arrays; other leaves are passed on.
+      form: which replacements. "patches" replaces convolutions by products of patches (im2col) and
+        poolings by comparisons. "winograd" also takes 2.25 times fewer products in convolutions of
+        3 x 3 windows with stride 1 and at least 32 channels (Winograd 1980; Lavin and Gray 2016).
+        "none" replaces nothing. "auto" is "winograd" on CPU and "none" elsewhere.
 
     Returns:
       A function with the arguments and results of `f`.
 
     Raises:
-      ValueError: for another `form`.
+      ValueError: `form` is none of these.
 
     Example:
       >>> import jax, jax.numpy as jnp, vtune as vt
@@ -80,40 +79,44 @@ def rewrite(f: Callable[..., PyTree], form: str = "auto") -> Callable[..., PyTre
       (1, 1, 8, 8)
     """
     check_form(form)
-    return _replacing(_KNOWN, f, form)
+    return _replacing(_MODEL, f, form)
 
 
 def rewrite_once(f: Callable[..., PyTree], form: str = "auto") -> Callable[..., PyTree]:
-    """`rewrite` for what is computed once a round, without gradients, such as scores: "auto" is
-    "patches" on CPU, since Winograd's form takes longer to compile than it saves there."""
-    return rewrite(f, _platforms(form, "patches"))
+    """Returns `f` rewritten for what runs once a round without gradients, such as scores.
+
+    Here "auto" is "patches" on CPU: Winograd's form takes longer to compile than it saves.
+    """
+    return rewrite(f, _resolved(form, "patches"))
 
 
 def rewrite_update(f: Callable[..., PyTree], form: str = "auto") -> Callable[..., PyTree]:
-    """An optimizer's update, with its divisions by one number as multiplications, where `rewrite`
-    would replace anything. Its values are those of `f` but for rounding."""
+    """Returns an optimizer's update with divisions by a scalar replaced by multiplications.
+
+    Nothing changes where `rewrite` would replace nothing. Values are equal up to rounding.
+    """
     return _replacing(_UPDATE, f, form)
 
 
-def _platforms(form: str, cpu: str) -> str:
-    """What is meant by "auto"."""
+def _resolved(form: str, cpu: str) -> str:
+    """Resolves "auto" to `cpu` on CPU and to "none" elsewhere."""
     if form != "auto":
         return form
     return cpu if jax.default_backend() == "cpu" else "none"
 
 
 def check_form(form: Any) -> None:
-    """Raises ValueError for what is no form."""
+    """Raises ValueError if `form` is not one of `FORMS`."""
     if form not in FORMS:
-        raise ValueError(f"rewrite={form!r} is none of {', '.join(map(repr, FORMS))}")
+        raise ValueError(f"rewrite={form!r} must be one of {', '.join(map(repr, FORMS))}")
 
 
 def _replacing(
-    by_form: Mapping[str, _Known], f: Callable[..., PyTree], form: str
+    by_form: Mapping[str, _Rules], f: Callable[..., PyTree], form: str
 ) -> Callable[..., PyTree]:
     @functools.wraps(f)
     def rewritten(*args: Any, **kwargs: Any) -> PyTree:
-        chosen = _platforms(form, "winograd")
+        chosen = _resolved(form, "winograd")
         if chosen == "none":
             return f(*args, **kwargs)
         return _rewritten(by_form[chosen], f, args, kwargs)
@@ -122,13 +125,13 @@ def _replacing(
 
 
 def _rewritten(
-    known: _Known, f: Callable[..., PyTree], args: tuple[Any, ...], kwargs: dict[str, Any]
+    rules: _Rules, f: Callable[..., PyTree], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> PyTree:
-    """What `f` returns, with what is known replaced."""
+    """Returns what `f` returns, computed by the replacements."""
     leaves, structure = jax.tree.flatten((args, kwargs))
     places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, np.ndarray))]
 
-    def of_arrays(arrays: Sequence[Any]) -> PyTree:
+    def f_of_arrays(arrays: Sequence[Any]) -> PyTree:
         filled = list(leaves)
         for place, array in zip(places, arrays, strict=True):
             filled[place] = array
@@ -136,30 +139,32 @@ def _rewritten(
         return f(*args, **kwargs)
 
     arrays = [leaves[i] for i in places]
-    traced, shapes = jax.make_jaxpr(of_arrays, return_shape=True)(arrays)
-    return jax.tree.unflatten(jax.tree.structure(shapes), _walk(known, traced, arrays))
+    traced, shapes = jax.make_jaxpr(f_of_arrays, return_shape=True)(arrays)
+    return jax.tree.unflatten(jax.tree.structure(shapes), _walk(rules, traced, arrays))
 
 
-def _walk(known: _Known, closed: Any, args: Sequence[Any]) -> list[Any]:
-    """Runs a traced function's equations one by one, the replacements in place; those that nothing
-    comes of are left out, such as the model's own work where its weights are made."""
-    return evaluate(closed, args, functools.partial(_equation, known))
+def _walk(rules: _Rules, closed: Any, args: Sequence[Any]) -> list[Any]:
+    """Runs a traced function with the replacements in place.
+
+    Equations that no output needs are left out, such as a model's forward pass in its init.
+    """
+    return evaluate(closed, args, functools.partial(_equation, rules))
 
 
-def _equation(known: _Known, equation: Any, ins: list[Any]) -> Sequence[Any]:
+def _equation(rules: _Rules, equation: Any, ins: list[Any]) -> Sequence[Any]:
     name, params = equation.primitive.name, equation.params
-    if name in known:
-        out = known[name](*ins, params)
+    if name in rules:
+        out = rules[name](*ins, params)
         if out is not None:
             return [out]
-    elif name in _REBUILT and any(_holds(known, body) for body in inner(params)):
-        return _REBUILT[name](functools.partial(_walk, known), ins, params)
-    drawn = threefry.straight(name, ins, params)
+    elif name in _REBUILT and any(_holds(rules, body) for body in subjaxprs(params)):
+        return _REBUILT[name](functools.partial(_walk, rules), ins, params)
+    drawn = threefry.unrolled(name, ins, params)
     return bind(equation, ins) if drawn is None else drawn
 
 
 def _jit(walk: _Walk, ins: list[Any], params: Any) -> Sequence[Any]:
-    return walk(params["jaxpr"], ins)  # one program holds it all anyway
+    return walk(params["jaxpr"], ins)  # inlined: all is one program in the end
 
 
 def _remat(walk: _Walk, ins: list[Any], params: Any) -> Sequence[Any]:
@@ -176,10 +181,10 @@ def _scan(walk: _Walk, ins: list[Any], params: Any) -> Sequence[Any]:
         consts, carried = params["num_consts"], params["num_carry"]
     else:  # since jax 0.11
         consts, carried, _ = map(len, params["ft_in"].unpack())
-    own, start, xs = ins[:consts], ins[consts : consts + carried], ins[consts + carried :]
+    constants, start, xs = ins[:consts], ins[consts : consts + carried], ins[consts + carried :]
 
     def body(carry: list[Any], x: list[Any]) -> Any:
-        outs = walk(params["jaxpr"], [*own, *carry, *x])
+        outs = walk(params["jaxpr"], [*constants, *carry, *x])
         return outs[:carried], outs[carried:]
 
     end, ys = lax.scan(
@@ -201,12 +206,13 @@ def _cond(walk: _Walk, ins: list[Any], params: Any) -> Sequence[Any]:
 
 
 def _while(walk: _Walk, ins: list[Any], params: Any) -> Sequence[Any]:
-    a = params["cond_nconsts"]
-    b = a + params["body_nconsts"]
+    first = params["cond_nconsts"]
+    last = first + params["body_nconsts"]
+    cond_consts, body_consts, start = ins[:first], ins[first:last], ins[last:]
     return lax.while_loop(
-        lambda carry: walk(params["cond_jaxpr"], [*ins[:a], *carry])[0],
-        lambda carry: walk(params["body_jaxpr"], [*ins[a:b], *carry]),
-        ins[b:],
+        lambda carry: walk(params["cond_jaxpr"], [*cond_consts, *carry])[0],
+        lambda carry: walk(params["body_jaxpr"], [*body_consts, *carry]),
+        start,
     )
 
 
@@ -220,11 +226,11 @@ _REBUILT: dict[str, Callable[..., Sequence[Any]]] = {
 }
 
 
-def _holds(known: _Known, closed: Any) -> bool:
-    """Whether a body holds anything that may be replaced, at any depth that is walked."""
+def _holds(rules: _Rules, closed: Any) -> bool:
+    """Whether a traced function holds anything to replace, in itself or in what it calls."""
     return any(
-        (name := equation.primitive.name) in known
+        (name := equation.primitive.name) in rules
         or name in threefry.DRAWS
-        or (name in _REBUILT and any(_holds(known, body) for body in inner(equation.params)))
+        or (name in _REBUILT and any(_holds(rules, body) for body in subjaxprs(equation.params)))
         for equation in opened(closed)[0].eqns
     )

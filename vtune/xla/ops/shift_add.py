@@ -1,69 +1,61 @@
-"""Convolutions whose windows are joined along all axes but the last, in shift_add.
+"""Convolution by shift-and-add: patches along all axes of the window but the last.
 
-One product makes the parts of every place in the strip, side by side; shifted, they are summed:
+A *strip* holds the taps of the window without its last axis. One product of the strip with all
+weights gives a part for every place along the last axis; shifted parts are added up:
 
     y[..., j] = sum over i of (strip[..., j + i] times w[..., i])
 
 For a window of 3 x 3 the strips are 3 times as large as the input and the parts 3 times as large as
-the output, where patches are 9 times as large as the input.
+the output, where full patches are 9 times as large as the input.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from jax import lax
 
 from vtune.types import Array
+from vtune.xla.ops.algorithm import Algorithm, Convolution, Limits
+from vtune.xla.ops.windows import taps
 
-LEAST_SAVED = 1.5  # times fewer numbers than in patches
-MOST_WIDTH = 1.25  # times the places of the window: parts beyond them are made in vain
+MIN_SAVING = 1.5  # times fewer numbers than in full patches
+MAX_WIDTH = 1.25  # padded width over output width; parts of places beyond the output are wasted
 
 
-def pays(width: int, places: int, w: Array, stride: Sequence[int]) -> bool:
-    """Whether it is quicker than whole patches, for w [*window, in, out].
-
-    Args:
-      width: of the padded input along the last axis. places: of the window along it.
-    """
+def _pays(x: Array, w: Array, convolution: Convolution) -> bool:
     *window, inner, _ = w.shape
-    fewer = LEAST_SAVED * _numbers(w) <= math.prod(window) * inner
-    return stride[-1] == 1 and width <= MOST_WIDTH * places and fewer
+    fewer = MIN_SAVING * _numbers_per_place(w) <= math.prod(window) * inner
+    narrow = convolution.sizes[-1] <= MAX_WIDTH * convolution.out[-1]
+    return convolution.separable and convolution.stride[-1] == 1 and narrow and fewer
 
 
-def bytes_a_row(width: int, out: Sequence[int], w: Array) -> int:
-    """What strips and parts take for one row of the batch, `width` wide."""
-    return math.prod(out[:-1]) * width * _numbers(w) * w.dtype.itemsize
+def _bytes_per_row(x: Array, w: Array, convolution: Convolution) -> int:
+    places = math.prod(convolution.out[:-1]) * convolution.sizes[-1]
+    return places * _numbers_per_place(w) * w.dtype.itemsize
 
 
-def convolve(
-    taps: list[Array],
-    w: Array,
-    places: int,
-    apart: int,
-    product: Callable[[list[Array], Array], Array],
-) -> Array:
-    """The convolution of strips [rows, ..., width, in] with w [*window, in, out].
-
-    Args:
-      taps: the strips, by place in the window without its last axis. places: of the window along
-        the last axis. apart: its dilation there. product: the sum of taps times their weights.
-    """
+def _run(x: Array, w: Array, convolution: Convolution) -> Array:
     *window, last, inner, outer = w.shape
-    beside = jnp.moveaxis(w, -3, -2).reshape(*window, inner, last * outer)
-    parts = product(taps, beside)
+    out, dilation = convolution.out, convolution.dilation
+    sizes, line = (*out[:-1], x.shape[-2]), (*window, 1)
+    strip = list(taps(x, sizes, line, convolution.stride, dilation))
+    weights = jnp.moveaxis(w, -3, -2).reshape(*window, inner, last * outer)
+    parts = convolution.product(strip, weights)
     axis = parts.ndim - 2
     shifted = [
-        lax.slice_in_dim(part, i * apart, i * apart + places, axis=axis)
+        lax.slice_in_dim(part, i * dilation[-1], i * dilation[-1] + out[-1], axis=axis)
         for i, part in enumerate(lax.split(parts, (outer,) * last, axis + 1))
     ]
     return functools.reduce(jnp.add, shifted)
 
 
-def _numbers(w: Array) -> int:
-    """In the strips and parts, by place."""
+def _numbers_per_place(w: Array) -> int:
+    """Returns how many numbers the strip and the parts hold for one place."""
     *window, last, inner, outer = w.shape
     return math.prod(window) * inner + last * outer
+
+
+ALGORITHM = Algorithm(_pays, _bytes_per_row, _run, Limits(2**24, 2**21))

@@ -1,6 +1,7 @@
-"""What convolution and pooling have in common: windows that move over an array.
+"""Windows that move over an array: what convolution and pooling have in common.
 
-Sizes are by axis: `window` places of an array, `dilation` apart, `stride` from one to the next.
+All sizes are tuples with an entry for each axis. A *tap* is one place in the window: the strided
+slice of the array that this place meets as the window moves.
 """
 
 from __future__ import annotations
@@ -21,64 +22,90 @@ Params = dict[str, Any]
 Sizes = tuple[int, ...]
 
 
-def places(sizes: Sequence[int], window: Sizes, stride: Sizes, dilation: Sizes) -> Sizes:
-    """How often a window fits, by axis; below 1 where it does not."""
+def output_sizes(sizes: Sequence[int], window: Sizes, stride: Sizes, dilation: Sizes) -> Sizes:
+    """Returns how often a window fits along each axis; below 1 where it does not."""
     reach = [(k - 1) * d + 1 for k, d in zip(window, dilation, strict=True)]
     return tuple((s - r) // st + 1 for s, r, st in zip(sizes, reach, stride, strict=True))
 
 
-def side_by_side(x: Array, out: Sizes, window: Sizes) -> tuple[Array, Sizes]:
-    """x [..., out * window (and a rest, cut off), ...] as [..., out, window, ...], where the window
-    is larger than 1, and the axes that are inside of windows."""
+def split_windows(x: Array, out: Sizes, window: Sizes) -> tuple[Array, Sizes]:
+    """Splits adjacent windows off as axes of their own.
+
+    Args:
+      x: [..., out * window and a remainder, ...]; the remainder is cut off.
+
+    Returns:
+      x as [..., out, window, ...] with a window axis where the window is larger than 1, and the
+      numbers of these window axes.
+    """
     shape: list[int] = []
-    inside: list[int] = []
+    window_axes: list[int] = []
     for o, k in zip(out, window, strict=True):
         shape.append(o)
         if k > 1:
-            inside.append(len(shape))
+            window_axes.append(len(shape))
             shape.append(k)
     cut = x[tuple(slice(0, o * k) for o, k in zip(out, window, strict=True))]
-    return cut.reshape(shape), tuple(inside)
+    return cut.reshape(shape), tuple(window_axes)
 
 
 def slices(x: Array, out: Sizes, window: Sizes, stride: Sizes, dilation: Sizes) -> Iterator[Array]:
-    """By place in the window, the last axis fastest, what it meets of x: [*out].
+    """Yields the taps of x, each [*out], by place in the window, the last axis fastest.
 
-    Where windows meet most of x, every `stride`-th number is not sliced out but split off once: the
-    gradient of such a slice puts its numbers apart again, one at a time, and that of a split joins.
+    Where windows overlap or touch, x is split into its strided subarrays once and the taps are
+    dense slices of these: the gradient of a strided slice scatters one number at a time, that of a
+    split is a concatenation.
     """
-    apart = [
+    split = [
         s if s <= k and math.gcd(s, d) == 1 else 1
         for s, k, d in zip(stride, window, dilation, strict=True)
     ]
-    parts = _apart(x, apart)
+    parts = _strided_parts(x, split)
     for place in itertools.product(*map(range, window)):
-        at = [p * d for p, d in zip(place, dilation, strict=True)]
-        part = parts[tuple(a % s for a, s in zip(at, apart, strict=True))]
-        start = [a // s for a, s in zip(at, apart, strict=True)]
-        step = [st // s for st, s in zip(stride, apart, strict=True)]
+        first = [p * d for p, d in zip(place, dilation, strict=True)]
+        part = parts[tuple(a % s for a, s in zip(first, split, strict=True))]
+        start = [a // s for a, s in zip(first, split, strict=True)]
+        step = [st // s for st, s in zip(stride, split, strict=True)]
         limit = [a + (o - 1) * st + 1 for a, o, st in zip(start, out, step, strict=True)]
         yield lax.slice(part, start, limit, step)
 
 
-def _apart(x: Array, stride: Sequence[int]) -> dict[Sizes, Array]:
-    """Every `stride`-th number of x along each axis, by where along the axes one begins."""
-    parts: dict[Sizes, Array] = {(): x}
-    for axis, s in enumerate(stride):
-        if s == 1:
-            parts = {(*begin, 0): part for begin, part in parts.items()}
-            continue
-        fill = [(0, -x.shape[axis] % s if a == axis else 0, 0) for a in range(x.ndim)]
-        split: dict[Sizes, Array] = {}
-        for begin, part in parts.items():
-            part = padded(part, fill, 0)
-            shape = (*part.shape[:axis], -1, s, *part.shape[axis + 1 :])
-            own = lax.split(part.reshape(shape), (1,) * s, axis + 1)
-            split |= {(*begin, i): every.squeeze(axis + 1) for i, every in enumerate(own)}
-        parts = split
-    return parts
+def taps(x: Array, out: Sizes, window: Sizes, stride: Sizes, dilation: Sizes) -> Iterator[Array]:
+    """Yields the taps [rows, *out, in] of x [rows, *space, in]; sizes are by axis of space."""
+    rest = (1,) * (x.ndim - 1 - len(window))
+    return slices(
+        x,
+        (x.shape[0], *out, *x.shape[1 + len(out) :]),
+        (1, *window, *rest),
+        (1, *stride, *rest),
+        (1, *dilation, *rest),
+    )
 
 
 def padded(x: Array, edges: Sequence[tuple[int, int, int]], fill: float) -> Array:
-    """x with numbers before, after and between along each axis, as in `lax.pad`."""
+    """Pads x before, after and between its numbers along each axis, as `lax.pad`."""
     return x if not any(map(any, edges)) else lax.pad(x, jnp.asarray(fill, x.dtype), edges)
+
+
+def pad_space(x: Array, padding: Any, spread: Sizes) -> Array:
+    """Pads the space of x [rows, *space, in] with zeros, `spread` - 1 of them between points."""
+    edges = [(low, high, d - 1) for (low, high), d in zip(padding, spread, strict=True)]
+    return padded(x, [(0, 0, 0), *edges, (0, 0, 0)], 0.0)
+
+
+def _strided_parts(x: Array, stride: Sequence[int]) -> dict[Sizes, Array]:
+    """Splits x into its strided subarrays (polyphase components), keyed by their offsets."""
+    parts: dict[Sizes, Array] = {(): x}
+    for axis, s in enumerate(stride):
+        if s == 1:
+            parts = {(*offsets, 0): part for offsets, part in parts.items()}
+            continue
+        fill = [(0, -x.shape[axis] % s if a == axis else 0, 0) for a in range(x.ndim)]
+        split: dict[Sizes, Array] = {}
+        for offsets, part in parts.items():
+            part = padded(part, fill, 0)
+            shape = (*part.shape[:axis], -1, s, *part.shape[axis + 1 :])
+            phases = lax.split(part.reshape(shape), (1,) * s, axis + 1)
+            split |= {(*offsets, i): phase.squeeze(axis + 1) for i, phase in enumerate(phases)}
+        parts = split
+    return parts

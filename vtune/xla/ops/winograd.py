@@ -1,7 +1,7 @@
-"""Convolutions with windows of 3 x 3, by fewer products: Winograd's minimal filtering.
+"""Convolution with a window of 3 x 3 by fewer products: Winograd's minimal filtering.
 
 A square of 2 x 2 outputs takes 36 products of its 4 x 4 inputs with the 9 weights. Sums of the
-inputs, times sums of the weights, give the same from 16:
+inputs, times sums of the weights, give the same from 16 products:
 
     outputs = A'[(G w G') * (B' x B)]A    with  B' x = x0 - x2, x1 + x2, x2 - x1, x1 - x3
                                                 G w  = w0, (w0 + w1 + w2)/2, (w0 - w1 + w2)/2, w2
@@ -15,60 +15,57 @@ Over channels each of the 16 is a matrix product. S. Winograd, Arithmetic Comple
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from jax import lax
 
 from vtune.types import Array
+from vtune.xla.ops.algorithm import Algorithm, Convolution, Limits
+from vtune.xla.ops.windows import pad_space
 
-LEAST_CHANNELS = 32  # with fewer the sums take longer than the products that they save
-LEAST_SAVED = 1.5  # times fewer products than the 9 of every output
+MIN_CHANNELS = 32  # with fewer, the sums take longer than the products that they save
+MIN_SAVING = 1.5  # times fewer products than the 9 of every output
 
 
-def pays(out: Sequence[int], w: Array) -> bool:
-    """Whether it is quicker than one product with whole patches.
-
-    Args:
-      out: places of the window, by axis. w: [*window, in, out].
-    """
-    if w.shape[:-2] != (3, 3) or min(w.shape[-2:]) < LEAST_CHANNELS:
+def _pays(x: Array, w: Array, convolution: Convolution) -> bool:
+    dense = {*convolution.stride, *convolution.dilation, *convolution.spread} == {1}
+    if not (convolution.fewer_products and convolution.separable and dense):
         return False
-    return LEAST_SAVED * 16 * _squares(out) <= 9 * math.prod(out)
+    if w.shape[:-2] != (3, 3) or min(w.shape[-2:]) < MIN_CHANNELS:
+        return False
+    return MIN_SAVING * 16 * _squares(convolution.out) <= 9 * math.prod(convolution.out)
 
 
-def bytes_a_row(out: Sequence[int], w: Array) -> int:
-    """What the 16 inputs and outputs of the products take for one row of the batch."""
-    return 16 * _squares(out) * sum(w.shape[-2:]) * w.dtype.itemsize
+def _bytes_per_row(x: Array, w: Array, convolution: Convolution) -> int:
+    return 16 * _squares(convolution.out) * sum(w.shape[-2:]) * w.dtype.itemsize
 
 
-def weight_sums(w: Array) -> list[Array]:
-    """The 16 sums [in, out] of w [3, 3, in, out]."""
-    return [both for one in _weights(w) for both in _weights(one)]
+def _prepare(x: Array, w: Array, convolution: Convolution) -> tuple[Array, list[Array]]:
+    """Pads x to whole squares, and returns it with the 16 sums [in, out] of the weights."""
+    padding = [
+        (low, high + o % 2)
+        for (low, high), o in zip(convolution.padding, convolution.out, strict=True)
+    ]
+    x = pad_space(x, padding, (1, 1))
+    return x, [both for one in _weights(w) for both in _weights(one)]
 
 
-def convolve(x: Array, sums: Sequence[Array], product: Callable[[Array, Array], Array]) -> Array:
-    """A convolution without padding of x [rows, height + 2, width + 2, in], both even.
-
-    Args:
-      sums: of the weights. product: of [rows, y, x, in] and [in, out].
-
-    Returns:
-      [rows, height, width, out].
-    """
+def _run(x: Array, weights: Sequence[Array], convolution: Convolution) -> Array:
+    """Returns the convolution [rows, height, width, out] of x [rows, height + 2, width + 2, in]."""
     inputs = [both for one in _inputs(x, 1) for both in _inputs(one, 2)]
     # One product after the other: XLA's product of 16 at once is slower, and so is its gradient.
-    parts = [product(own, weight) for own, weight in zip(inputs, sums, strict=True)]
+    parts = [convolution.product([a], b) for a, b in zip(inputs, weights, strict=True)]
     return _outputs([_outputs(parts[i : i + 4], 2) for i in range(0, 16, 4)], 1)
 
 
 def _squares(out: Sequence[int]) -> int:
-    """Of 2 x 2 outputs; those at an odd edge reach over it."""
+    """Returns how many squares of 2 x 2 outputs there are; those at an odd edge reach over it."""
     return math.prod(-(-size // 2) for size in out)
 
 
 def _inputs(x: Array, axis: int) -> list[Array]:
-    """B' along an axis: four sums for every second place."""
+    """Applies B' along an axis: four sums for every second place."""
     pairs = x.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1 :])
     even, odd = (half.squeeze(axis + 1) for half in lax.split(pairs, (1, 1), axis + 1))
     size = even.shape[axis]
@@ -79,12 +76,15 @@ def _inputs(x: Array, axis: int) -> list[Array]:
 
 
 def _weights(w: Array) -> list[Array]:
-    """G along the first axis."""
+    """Applies G along the first axis."""
     return [w[0], (w[0] + w[1] + w[2]) / 2, (w[0] - w[1] + w[2]) / 2, w[2]]
 
 
 def _outputs(parts: Sequence[Array], axis: int) -> Array:
-    """A' along an axis, whose places become two each."""
+    """Applies A' along an axis: two outputs from four sums."""
     a, b, c, d = parts
     pairs = jnp.stack([a + b + c, b - c - d], axis + 1)
     return pairs.reshape(*a.shape[:axis], -1, *a.shape[axis + 1 :])
+
+
+ALGORITHM = Algorithm(_pays, _bytes_per_row, _run, Limits(2**25, 2**25), _prepare)
