@@ -17,14 +17,19 @@ def xent(logits, batch, h):
     return optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"])
 
 
+@functools.partial(jax.jit, static_argnames="batch_size")
+def rows_of_an_epoch(data, seed, epoch, batch_size):
+    return data.rows(seed, epoch, batch_size)
+
+
 def batches(data, seed, steps, batch_size, fold=None):
     """The training batches of steps 0, 1, ..."""
     per_epoch = data.train_rows // batch_size
     rows = None
     for step in range(steps):
         if step % per_epoch == 0:
-            rows = np.asarray(data.rows(seed, step // per_epoch, batch_size))
-            rows = rows if fold is None else rows[fold]
+            rows = rows_of_an_epoch(data, np.uint32(seed), step // per_epoch, batch_size)
+            rows = np.asarray(rows) if fold is None else np.asarray(rows)[fold]
         yield own_rows(data, rows[step % per_epoch], fold)
 
 
@@ -34,16 +39,21 @@ def valid_batch(data, fold=None):
 
 def own_rows(data, rows, fold=None):
     """Some rows of the data, scaled as their fold is."""
-    taken = {k: v[rows] for k, v in data.arrays.items()}
+    taken = {k: np.asarray(v)[rows] for k, v in data.arrays.items()}
     if fold is not None:
         for k, (shift, factor) in data.scaling.items():
-            taken[k] = (taken[k] - shift[fold][None]) / factor[fold][None]
+            taken[k] = (taken[k] - np.asarray(shift[fold])) / np.asarray(factor[fold])
     return taken
 
 
 def mean(loss):
     """The mean of values, or of values with weights."""
     return jnp.average(loss[0], weights=loss[1]) if isinstance(loss, tuple) else loss.mean()
+
+
+def floats(h):
+    """Hyperparameters as the arrays that a jitted function takes."""
+    return {k: np.asarray(v, jax.dtypes.canonicalize_dtype(float)) for k, v in h.items()}
 
 
 @functools.lru_cache
@@ -78,7 +88,8 @@ def plain_loop(model, optimizer, mode=None, loss=xent, penalty=None, augment=Non
         return {**variables, "params": params}, optimizer(h).init(params)
 
     @jax.jit
-    def step(params, other, opt_state, batch, key, h):
+    def step(params, other, opt_state, batch, member_key, number, h):
+        key = jax.random.fold_in(member_key, number)
         if augment:
             batch = augment(jax.random.fold_in(key, 0), batch, h)
         (value, new), grads = jax.value_and_grad(loss_of, has_aux=True)(
@@ -95,8 +106,9 @@ def plain_loop(model, optimizer, mode=None, loss=xent, penalty=None, augment=Non
         return optax.apply_updates(params, updates), {**other, **new}, opt_state, value
 
     @jax.jit
-    def logits_of(params, other, batch, h):
-        return model(h).apply({"params": params, **other}, batch["x"], **off)
+    def judge(params, other, batch, h):
+        logits = model(h).apply({"params": params, **other}, batch["x"], **off)
+        return mean(loss(logits, batch, h)), jnp.argmax(logits, -1) == batch["y"]
 
     def train(
         h,
@@ -118,7 +130,7 @@ def plain_loop(model, optimizer, mode=None, loss=xent, penalty=None, augment=Non
         parameters from elsewhere. show: (opt_state, params) -> the weights that are judged.
         fold, repeat: of data in folds, or with seeds.
         """
-        h = {k: jnp.asarray(v, float) for k, v in h.items()}
+        h = floats(h)
         key = vt.member_key(seed, id, fold, repeat)
         known = data.train if fold is None else data.train[fold]
         first = own_rows(data, np.asarray(known)[:batch_size], fold)["x"]
@@ -128,25 +140,24 @@ def plain_loop(model, optimizer, mode=None, loss=xent, penalty=None, augment=Non
         for number, batch in enumerate(batches(data, seed, steps, batch_size, fold)):
             if path is not None:
                 id, h = path(number)
-                key, h = vt.member_key(seed, id), {k: jnp.asarray(v, float) for k, v in h.items()}
+                key, h = vt.member_key(seed, id), floats(h)
             params, other, opt_state, value = step(
-                params, other, opt_state, batch, jax.random.fold_in(key, number), h
+                params, other, opt_state, batch, key, np.int32(number), h
             )
-            losses.append(float(value))
+            losses.append(value)
         params = params if show is None else show(opt_state, params)
-        valid = valid_batch(data, fold)
-        logits = logits_of(params, other, valid, h)
-        hits = np.asarray(jnp.argmax(logits, -1) == valid["y"], np.float64)
-        metrics = {
-            "loss": float(mean(loss(logits, valid, h))),
-            "accuracy": float(hits.mean()),
-        }
-        return {"params": params, **other}, losses, metrics
+        value, hits = judge(params, other, valid_batch(data, fold), h)
+        metrics = {"loss": float(value), "accuracy": float(np.mean(hits))}
+        return {"params": params, **other}, [float(value) for value in losses], metrics
 
     return train
 
 
 def largest_difference(a, b):
     """The largest absolute difference between two pytrees of one structure."""
-    gaps = jax.tree.map(lambda x, y: float(jnp.max(jnp.abs(jnp.asarray(x) - jnp.asarray(y)))), a, b)
-    return max(jax.tree.leaves(gaps))
+
+    def gap(x, y):
+        assert np.shape(x) == np.shape(y)
+        return float(np.max(np.abs(np.asarray(x, np.float64) - np.asarray(y, np.float64))))
+
+    return max(jax.tree.leaves(jax.tree.map(gap, a, b)))

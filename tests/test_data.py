@@ -1,3 +1,4 @@
+import functools
 import gzip
 import struct
 
@@ -5,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vtune as vt
@@ -57,16 +58,22 @@ def test_bytes_stay_bytes():
     assert data.row_bytes == 3
 
 
-@given(st.integers(2, 40), st.integers(1, 10), st.integers(0, 5))
-def test_an_epoch_takes_every_training_row_at_most_once(rows, batch_size, epoch):
+@functools.cache
+def epochs(rows):
+    """(data of so many rows, a function (data, epoch) -> by batch size its batches)."""
     data = vt.holdout(arrays(rows), 0.2)
+    sizes = range(1, min(10, len(data.train)) + 1)
+    return data, jax.jit(lambda data, epoch: {size: data.rows(0, epoch, size) for size in sizes})
+
+
+@given(st.sampled_from([2, 5, 9, 16, 33, 40]), st.integers(0, 5))
+def test_an_epoch_takes_every_training_row_at_most_once(rows, epoch):
+    data, batches_of = epochs(rows)
     train = np.asarray(data.train)
-    if batch_size > len(train):
-        return
-    batches = np.asarray(data.rows(0, epoch, batch_size))
-    assert batches.shape == (len(train) // batch_size, batch_size)
-    assert len(set(batches.ravel())) == batches.size
-    assert set(batches.ravel()) <= set(train)
+    for batch_size, batches in jax.device_get(batches_of(data, epoch)).items():
+        assert batches.shape == (len(train) // batch_size, batch_size)
+        assert len(set(batches.ravel())) == batches.size
+        assert set(batches.ravel()) <= set(train)
 
 
 def test_rows_depend_on_seed_and_epoch_and_not_on_jit():
@@ -77,13 +84,21 @@ def test_rows_depend_on_seed_and_epoch_and_not_on_jit():
         assert not np.array_equal(plain, other)
 
 
-@given(st.integers(1, 50), st.integers(1, 20))
-def test_evaluation_covers_every_row_once_and_weighs_padding_0(rows, size):
-    every = jnp.arange(rows, dtype=jnp.int32)
-    index, weight = vt.Data({}, every, every).evaluation(size)
-    assert index.shape == weight.shape == (-(-rows // size), size)
-    assert list(np.asarray(index)[np.asarray(weight) == 1]) == list(range(rows))
-    assert set(np.unique(weight)) <= {0.0, 1.0}
+@settings(max_examples=8)
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 20)), min_size=5, max_size=5))
+def test_evaluation_covers_every_row_once_and_weighs_padding_0(cases):
+    """Five sizes of data and batch in one program."""
+
+    @jax.jit
+    def evaluations():
+        every = [jnp.arange(rows, dtype=jnp.int32) for rows, _ in cases]
+        data = [vt.Data({}, rows, rows) for rows in every]
+        return [own.evaluation(size) for own, (_, size) in zip(data, cases, strict=True)]
+
+    for (rows, size), (index, weight) in zip(cases, jax.device_get(evaluations()), strict=True):
+        assert index.shape == weight.shape == (-(-rows // size), size)
+        assert list(index[weight == 1]) == list(range(rows))
+        assert set(np.unique(weight)) <= {0.0, 1.0}
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, "half"])

@@ -21,32 +21,51 @@ from vtune.metrics.totals import join_rows, split_rows
 M = vt.metrics
 
 
-def in_batches(metric, outputs, y, size, sample_weight=None):
-    """The metric's value, accumulated over padded batches as the program does."""
+def in_batches(metrics, outputs, y, size, sample_weight=None):
+    """The values of a dict of metrics, accumulated over padded batches as the program does."""
     weight = np.ones(len(y)) if sample_weight is None else sample_weight
-    run = accumulated(metric, size, len(y))
-    return np.asarray(run(jnp.asarray(outputs), jnp.asarray(y), jnp.asarray(weight)))
+    run = accumulated(tuple(metrics.items()), size, len(y))
+    return jax.device_get(run(outputs, y, weight))
 
 
 @functools.cache
-def accumulated(metric, size, rows):
-    """One jitted function for all values of a shape."""
+def accumulated(metrics, size, rows):
+    """One jitted function for all metrics of a table and all values of a shape."""
 
-    def run(outputs, y, own):
-        summed, kept = None, []
+    def run(outputs, y, sample_weight):
         every = jnp.arange(rows, dtype=jnp.int32)
-        for index, weight in zip(*vt.Data({}, every, every).evaluation(size), strict=True):
+
+        def one_batch(batch):
+            index, weight = batch
             # What stands on padded rows must not matter.
             broken = jnp.where(weight.reshape(-1, *[1] * (outputs.ndim - 1)) > 0, 1.0, jnp.nan)
-            part = metric.measure(outputs[index] * broken, {"y": y[index]}, weight * own[index])
-            part, own_rows = split_rows(part)
-            summed = part if summed is None else jax.tree.map(jnp.add, summed, part)
-            kept.append(own_rows)
-        one = lambda leaf: leaf[None]  # a population of one
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves)[:, None], *kept)
-        return jax.vmap(metric.score)(join_rows(jax.tree.map(one, summed), stacked))[0]
+            out, labels = outputs[index] * broken, {"y": y[index]}
+            weight = weight * sample_weight[index]
+            return {name: m.measure(out, labels, weight) for name, m in metrics}
+
+        measured = jax.lax.map(one_batch, vt.Data({}, every, every).evaluation(size))
+        return {name: scored(metric, measured[name]) for name, metric in metrics}
 
     return jax.jit(run)
+
+
+def scored(metric, measured):
+    """A metric's value of what it measured [batches, ...], in a population of one."""
+    totals, rows = split_rows(measured)
+    totals = jax.tree.map(lambda leaf: leaf.sum(0)[None], totals)
+    rows = jax.tree.map(lambda leaf: leaf[:, None], rows)
+    return jax.vmap(metric.score)(join_rows(totals, rows))[0]
+
+
+def assert_all_equal(table, got, *arguments):
+    """Every metric's value is that of its reference."""
+    for name, (_, reference) in table.items():
+        expected = quiet(reference, *arguments)
+        np.testing.assert_allclose(got[name], expected, atol=1e-6, rtol=1e-6, err_msg=name)
+
+
+def metrics_of(table):
+    return {name: metric for name, (metric, _) in table.items()}
 
 
 def softmax(logits):
@@ -167,25 +186,17 @@ def double():
     jax.config.update("jax_enable_x64", False)
 
 
-@pytest.mark.parametrize("name", CLASSES)
 @settings(max_examples=25)
 @given(seed=seeds, shape=rows_of)
-def test_classification_equals_sklearn(double, name, seed, shape):
-    metric, reference = CLASSES[name]
+def test_classification_equals_sklearn(double, seed, shape):
+    """Every metric of a table, in one program a shape."""
     logits, y, weight = drawn(seed, shape[0])
+    metrics = metrics_of(CLASSES) | metrics_of(UNWEIGHTED)
     for w in (None, weight):
-        got = in_batches(metric, logits, y, shape[1], w)
-        np.testing.assert_allclose(got, quiet(reference, y, logits, w), atol=1e-6, rtol=1e-6)
-
-
-@pytest.mark.parametrize("name", UNWEIGHTED)
-@settings(max_examples=25)
-@given(seed=seeds, shape=rows_of)
-def test_one_against_one_equals_sklearn(double, name, seed, shape):
-    metric, reference = UNWEIGHTED[name]
-    logits, y, _ = drawn(seed, shape[0])
-    got = in_batches(metric, logits, y, shape[1])
-    np.testing.assert_allclose(got, quiet(reference, y, logits), atol=1e-6, rtol=1e-6)
+        got = in_batches(metrics, logits, y, shape[1], w)
+        assert_all_equal(CLASSES, got, y, logits, w)
+        if w is None:  # one against one knows no weights in scikit-learn
+            assert_all_equal(UNWEIGHTED, got, y, logits)
 
 
 BINARY = {
@@ -210,47 +221,41 @@ BINARY = {
 
 
 @pytest.mark.parametrize("form", ["flat", "wide", "two"])
-@pytest.mark.parametrize("name", BINARY)
 @settings(max_examples=15)
 @given(seed=seeds, shape=rows_of)
-def test_binary_classification_equals_sklearn(double, name, form, seed, shape):
-    metric, reference = BINARY[name]
+def test_binary_classification_equals_sklearn(double, form, seed, shape):
     rng = np.random.default_rng(seed)
     z = np.round(rng.normal(size=shape[0]) * 3, 1) + 0.05  # ties, none at 0
     y = rng.integers(0, 2, shape[0]) if seed % 5 else np.full(shape[0], seed % 2)
     outputs = {"flat": z, "wide": z[:, None], "two": np.stack([-z / 2, z / 2], 1)}[form]
-    got = in_batches(metric, outputs, y, shape[1])
-    np.testing.assert_allclose(got, quiet(reference, y, z), atol=1e-6, rtol=1e-6)
+    assert_all_equal(BINARY, in_batches(metrics_of(BINARY), outputs, y, shape[1]), y, z)
 
 
 REGRESSION = {
-    "mse": (M.mse, sk.mean_squared_error),
-    "rmse": (M.rmse, sk.root_mean_squared_error),
-    "mae": (M.mae, sk.mean_absolute_error),
-    "r2": (M.r2, sk.r2_score),
+    "mse": (M.mse, lambda y, z, w: sk.mean_squared_error(y, z, sample_weight=w)),
+    "rmse": (M.rmse, lambda y, z, w: sk.root_mean_squared_error(y, z, sample_weight=w)),
+    "mae": (M.mae, lambda y, z, w: sk.mean_absolute_error(y, z, sample_weight=w)),
+    "r2": (M.r2, lambda y, z, w: sk.r2_score(y, z, sample_weight=w)),
 }
 
 
 @pytest.mark.parametrize("wide", [False, True])
-@pytest.mark.parametrize("name", REGRESSION)
 @settings(max_examples=15)
 @given(seed=seeds, shape=rows_of)
-def test_regression_equals_sklearn(double, name, wide, seed, shape):
-    metric, reference = REGRESSION[name]
+def test_regression_equals_sklearn(double, wide, seed, shape):
     rng = np.random.default_rng(seed)
     size = (shape[0], 2) if wide else shape[0]
     # A mean far from 0, or targets that are all the same.
     y = rng.normal(size=size) + 100
     y = np.full_like(y, 3.0) if seed % 7 == 0 else y
     outputs = y if seed % 14 == 0 else y + rng.normal(size=size)
-    got = in_batches(metric, outputs, y, shape[1])
-    np.testing.assert_allclose(got, quiet(reference, y, outputs), rtol=1e-6, atol=1e-6)
+    metrics = metrics_of(REGRESSION)
+    assert_all_equal(REGRESSION, in_batches(metrics, outputs, y, shape[1]), y, outputs, None)
     if np.ptp(y) == 0:  # its weighted mean is off by rounding, and so is scikit-learn's answer
         return
     weight = rng.uniform(0.1, 2.0, shape[0])
-    got = in_batches(metric, outputs, y, shape[1], weight)
-    expected = quiet(reference, y, outputs, sample_weight=weight)
-    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+    got = in_batches(metrics, outputs, y, shape[1], weight)
+    assert_all_equal(REGRESSION, got, y, outputs, weight)
 
 
 def test_single_precision_is_close():
@@ -258,9 +263,9 @@ def test_single_precision_is_close():
     rng = np.random.default_rng(0)
     y = (rng.normal(size=500) + 1000).astype(np.float32)
     outputs = y + rng.normal(size=500).astype(np.float32) / 2
-    for name, (metric, reference) in REGRESSION.items():
-        got = in_batches(metric, outputs, y, 64)
-        assert got == pytest.approx(reference(y, outputs), rel=1e-4), name
+    got = in_batches(metrics_of(REGRESSION), outputs, y, 64)
+    for name, (_, reference) in REGRESSION.items():
+        assert got[name] == pytest.approx(reference(y, outputs, None), rel=1e-4), name
 
 
 def test_recorded_metrics_are_those_of_a_plain_loop(x64):
@@ -296,25 +301,28 @@ def test_recorded_metrics_are_those_of_a_plain_loop(x64):
 
 def test_broken_outputs_are_never_right():
     broken, y = np.full((6, 3), np.nan, np.float32), np.array([0, 1, 2] * 2)
-    assert in_batches(M.top_k_accuracy, broken, y, 4) == 0
-    assert np.isnan(in_batches(M.log_loss, broken, y, 4))
-    assert np.isnan(in_batches(M.r2, broken[:, 0], np.ones(6, np.float32), 4))
+    got = in_batches({"top": M.top_k_accuracy, "log_loss": M.log_loss}, broken, y, 4)
+    assert got["top"] == 0
+    assert np.isnan(got["log_loss"])
+    assert np.isnan(in_batches({"r2": M.r2}, broken[:, 0], np.ones(6, np.float32), 4)["r2"])
 
 
 def test_labels_may_be_bools():
     logits, y = np.array([[0.0, 1.0], [2.0, 1.0]], np.float32), np.array([True, True])
     expected = sk.log_loss(y, softmax(logits), labels=[0, 1])
-    assert in_batches(M.log_loss, logits, y, 2) == pytest.approx(expected, abs=1e-6)
-    assert in_batches(M.top_k_accuracy(1), logits, y, 2) == 0.5
+    got = in_batches({"log_loss": M.log_loss, "top": M.top_k_accuracy(1)}, logits, y, 2)
+    assert got["log_loss"] == pytest.approx(expected, abs=1e-6)
+    assert got["top"] == 0.5
 
 
 def test_tokens_are_rows():
     rng = np.random.default_rng(0)
     logits, y = rng.normal(size=(6, 5, 3)).astype(np.float32), rng.integers(0, 3, (6, 5))
+    got = in_batches({"f1": M.f1("macro"), "area": M.roc_auc("ovr")}, logits, y, 4)
     flat = sk.f1_score(y.ravel(), logits.reshape(-1, 3).argmax(1), average="macro")
-    assert in_batches(M.f1("macro"), logits, y, 4) == pytest.approx(flat, abs=1e-6)
+    assert got["f1"] == pytest.approx(flat, abs=1e-6)
     area = sk.roc_auc_score(y.ravel(), softmax(logits).reshape(-1, 3), multi_class="ovr")
-    assert in_batches(M.roc_auc("ovr"), logits, y, 4) == pytest.approx(area, abs=1e-6)
+    assert got["area"] == pytest.approx(area, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -1,40 +1,27 @@
 """Narrow matrices in a loop: carried and computed flat, with the numbers they have anyway."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from jax import lax
+from loops import OPTIMIZERS
 
 import vtune as vt
 from vtune.xla.loops import flat
 
-OPTIMIZERS = {
-    "adam": lambda: optax.adam(0.01),
-    "adamw, matrices only": lambda: optax.adamw(
-        0.01, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
-    ),
-    "momentum, clipped": lambda: optax.chain(
-        optax.clip_by_global_norm(0.5), optax.sgd(0.1, momentum=0.9, nesterov=True)
-    ),
-    "adafactor": lambda: optax.adafactor(0.01, min_dim_size_to_factor=8),
-    "lamb": lambda: optax.lamb(0.01),
-    "muon": lambda: optax.contrib.muon(0.01),
-    "every second step": lambda: optax.MultiSteps(optax.rmsprop(0.01), 2).gradient_transformation(),
-    "where it is finite": lambda: optax.apply_if_finite(optax.lion(0.01), 3),
-}
-
 
 def training(make):
     """(body of a loop, its start): a network 96-16-10 on 8 rows."""
-    x = jax.random.normal(jax.random.key(0), (8, 96), float)
-    y = jnp.arange(8) % 10
-    keys = jax.random.split(jax.random.key(1), 2)
+    rng = np.random.default_rng(0)
+    x, y = jnp.asarray(rng.normal(size=(8, 96)), float), np.arange(8) % 10
     params = {
-        "in": jax.random.normal(keys[0], (96, 16), float) / 10,
+        "in": jnp.asarray(rng.normal(size=(96, 16)) / 10, float),
         "bias": jnp.zeros(16),
-        "out": jax.random.normal(keys[1], (16, 10), float) / 4,
+        "out": jnp.asarray(rng.normal(size=(16, 10)) / 4, float),
     }
 
     def loss(params, keep):
@@ -71,27 +58,33 @@ def computed(closed, shape):
             yield equation.primitive.name
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("side_by_side", [False, True])
-def test_a_loop_ends_where_the_plain_one_does(x64, name, side_by_side):
-    body, start = training(OPTIMIZERS[name])
-    ran = {}
-    for loop in (lax, narrow):
-        run = lambda scale, loop=loop: loop.fori_loop(
-            0, 7, body, (jax.tree.map(lambda p: p * scale, start[0]), *start[1:])
+def test_a_loop_ends_where_the_plain_one_does(x64, side_by_side):
+    """With any optimizer; all of them in one program."""
+
+    def run(loop, scale):
+        ends = {}
+        for name, make in OPTIMIZERS.items():
+            body, (params, *rest) = training(make)
+            params = jax.tree.map(lambda p: p * scale, params)
+            params, state, key, total = loop.fori_loop(0, 7, body, (params, *rest))
+            ends[name] = {"learned": (params, state, total), "key": jax.random.key_data(key)}
+        return ends
+
+    scales = jnp.array([1.0, 0.5]) if side_by_side else 1.0
+    lift = jax.vmap if side_by_side else lambda f: f
+    plain, ours = (jax.jit(lift(partial(run, loop)))(scales) for loop in (lax, flat))
+    assert jax.tree.structure(plain) == jax.tree.structure(ours)
+    for name in OPTIMIZERS:
+        np.testing.assert_array_equal(plain[name]["key"], ours[name]["key"])
+        pairs = zip(
+            *(jax.tree.leaves(ends[name]["learned"]) for ends in (plain, ours)), strict=True
         )
-        if side_by_side:
-            ran[loop] = jax.jit(jax.vmap(run))(jnp.array([1.0, 0.5]))
-        else:
-            ran[loop] = jax.jit(run)(1.0)
-    (plain, flat), key = ran.values(), 2
-    assert jax.tree.structure(plain) == jax.tree.structure(flat)
-    np.testing.assert_array_equal(*(jax.random.key_data(end[key]) for end in (plain, flat)))
-    pairs = zip(*(jax.tree.leaves((*end[:key], end[3])) for end in (plain, flat)), strict=True)
-    for ours, theirs in pairs:
-        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
-        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
-    assert np.ptp(np.asarray(flat[0]["in"])) > 0.1
+        for theirs, own in pairs:
+            assert (own.dtype, own.shape) == (theirs.dtype, theirs.shape)
+            np.testing.assert_allclose(own, theirs, rtol=1e-9, atol=1e-11, err_msg=name)
+        weights = ours[name]["learned"][0]["in"]
+        assert np.ptp(np.asarray(weights)) > 0.1
 
 
 def test_what_is_narrow_is_carried_and_computed_flat():
@@ -126,7 +119,7 @@ def test_the_rest_is_left_as_it_is(leaf):
     }[leaf]
     traced = [
         str(jax.make_jaxpr(lambda s, loop=loop: loop.fori_loop(0, 3, lambda i, s: s * 2, s))(start))
-        for loop in (lax, narrow)
+        for loop in (lax, flat)
     ]
     assert traced[0] == traced[1]
 
@@ -138,41 +131,47 @@ def test_other_platforms_keep_their_matrices(monkeypatch):
     assert (64, 16) in [v.aval.shape for v in inside.jaxpr.invars]
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        lambda i, s: s * 2 + 1,
-        lambda i, s: jnp.where(i == 1, s, -s),
-        lambda i, s: jnp.where(s > 1, s, 0.5),
-        lambda i, s: jnp.clip(s, -0.5, 0.5),
-        lambda i, s: s + i,
-        lambda i, s: s - s.mean(0)[None],
-        lambda i, s: s + jnp.arange(16.0)[None],
-        lambda i, s: s.at[3].set(0.0),
-        lambda i, s: lax.cond(i > 1, lambda s: s * 2, lambda s: s, s),
-        lambda i, s: lax.fori_loop(0, 3, lambda j, s: s + j, s),
-        lambda i, s: jnp.ones((64, 16)),
-        lambda i, s: s,
-        lambda i, s: jax.jit(lambda s: jax.nn.relu(s) + jnp.ones((64, 16)))(s),
-        lambda i, s: s[::-1] + lax.full((64, 16), 2.0),
-        lambda i, s: (s.astype(jnp.bfloat16) * 3).astype(s.dtype),
-        lambda i, s: jnp.sort(s, axis=1) + jnp.cumsum(s, axis=0),
-        lambda i, s: s.reshape(16, 64).T,
-        lambda i, s: s + jax.nn.one_hot(i + jnp.arange(64), 16),
-    ],
-)
+BODIES = [
+    lambda i, s: s * 2 + 1,
+    lambda i, s: jnp.where(i == 1, s, -s),
+    lambda i, s: jnp.where(s > 1, s, 0.5),
+    lambda i, s: jnp.clip(s, -0.5, 0.5),
+    lambda i, s: s + i,
+    lambda i, s: s - s.mean(0)[None],
+    lambda i, s: s + jnp.arange(16.0)[None],
+    lambda i, s: s.at[3].set(0.0),
+    lambda i, s: lax.cond(i > 1, lambda s: s * 2, lambda s: s, s),
+    lambda i, s: lax.fori_loop(0, 3, lambda j, s: s + j, s),
+    lambda i, s: jnp.ones((64, 16)),
+    lambda i, s: s,
+    lambda i, s: jax.jit(lambda s: jax.nn.relu(s) + jnp.ones((64, 16)))(s),
+    lambda i, s: s[::-1] + lax.full((64, 16), 2.0),
+    lambda i, s: (s.astype(jnp.bfloat16) * 3).astype(s.dtype),
+    lambda i, s: jnp.sort(s, axis=1) + jnp.cumsum(s, axis=0),
+    lambda i, s: s.reshape(16, 64).T,
+    lambda i, s: s + jax.nn.one_hot(i + jnp.arange(64), 16),
+]
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_forms_of_arithmetic(body, dtype):
-    start = jax.random.normal(jax.random.key(0), (64, 16), dtype)
-    own = lambda i, s: body(i, s).astype(dtype)
-    plain, flat = (
-        jax.jit(lambda s, loop=loop: loop.fori_loop(0, 3, own, s))(start) for loop in (lax, narrow)
-    )
-    assert plain.dtype == flat.dtype
+def test_forms_of_arithmetic(dtype):
+    start = jnp.asarray(np.random.default_rng(0).normal(size=(64, 16)), dtype)
+
+    def run(loop, s):
+        same_type = lambda body: lambda i, s: body(i, s).astype(dtype)
+        return [loop.fori_loop(0, 3, same_type(body), s) for body in BODIES]
+
+    plain, ours = (jax.jit(partial(run, loop))(start) for loop in (lax, flat))
     tolerance = 1e-6 if dtype == jnp.float32 else 0.02
-    np.testing.assert_allclose(
-        *(np.asarray(end, np.float32) for end in (flat, plain)), rtol=tolerance, atol=tolerance
-    )
+    for number, (theirs, own) in enumerate(zip(plain, ours, strict=True)):
+        assert theirs.dtype == own.dtype
+        np.testing.assert_allclose(
+            np.asarray(own, np.float32),
+            np.asarray(theirs, np.float32),
+            rtol=tolerance,
+            atol=tolerance,
+            err_msg=f"body {number}",
+        )
 
 
 def test_what_is_set_around_a_step_holds_within_the_loop():
@@ -182,15 +181,15 @@ def test_what_is_set_around_a_step_holds_within_the_loop():
             return w, drawn + jax.random.uniform(jax.random.fold_in(jax.random.key(0), i), (7,))
 
     start = jnp.ones((64, 16)), jnp.zeros(7)
-    flat, plain = (loop.fori_loop(0, 3, body, start)[1] for loop in (narrow, lax))
-    np.testing.assert_allclose(flat, plain, rtol=1e-6)
+    ours, plain = (loop.fori_loop(0, 3, body, start)[1] for loop in (flat, lax))
+    np.testing.assert_allclose(ours, plain, rtol=1e-6)
 
 
 def test_a_sweep_trains_narrow_matrices_flat(monkeypatch):
     seen = []
     loop = lax.fori_loop
     monkeypatch.setattr(
-        narrow.lax,
+        flat.lax,
         "fori_loop",
         lambda *args: seen.extend(jnp.shape(s) for s in jax.tree.leaves(args[3])) or loop(*args),
     )

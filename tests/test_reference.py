@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from decisions import SPACE, hparams_of, scores
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import greedy
-from test_refiners import SPACE, hparams_of, scores
 
 import vtune as vt
 from vtune.engine.plan import as_arrays
@@ -20,26 +20,39 @@ from vtune.rng.keys import refine_key
 from vtune.space.traced import program_space
 
 SEEDS = st.integers(0, 2**31 - 1)
+KEY = jax.random.key(0)
 
 
-@functools.lru_cache
-def jitted(refiner):
+@functools.partial(jax.jit, static_argnames="factors")
+def draws_by_rank(key, space, ranks, factors=2):
+    return explore.draw(key, space, ranks, factors)
+
+
+@jax.jit
+def refined(refiner, key, round, hparams, score, by_rank):
     """refine, with the exploration's draws as an argument: an exp in another program may round
     otherwise."""
-    space, traced = program_space(SPACE), as_arrays(refiner)
-
-    def refine(key, round, hparams, score, by_rank):
-        given = lambda key, space, place, factors: jax.tree.map(lambda a: a[place], by_rank)
-        with pytest.MonkeyPatch.context() as patch:
-            for module in (pbt, mfpbt):
-                patch.setattr(module, "draw", given)
-            return traced.refine(key, round, space, hparams, score, ())[0]
-
-    return jax.jit(refine)
+    given = lambda key, space, place, factors: jax.tree.map(lambda a: a[place], by_rank)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (pbt, mfpbt):
+            patch.setattr(module, "draw", given)
+        return refiner.refine(key, round, program_space(SPACE), hparams, score, ())[0]
 
 
-def draws_by_rank(key, space, size, factors=2):
-    return jax.device_get(explore.draw(key, space, jnp.arange(size, dtype=jnp.int32), factors))
+@functools.partial(jax.jit, static_argnames="size")
+def drawn_for_pbt(key, space, size):
+    """What PBT draws with its key: numbers to exploit with, and those to explore with by rank."""
+    k_exploit, k_explore, _ = jax.random.split(key, 3)
+    return jax.random.uniform(k_exploit, (size,)), draws_by_rank(k_explore, space, slots(size))
+
+
+def slots(size):
+    return np.arange(size, dtype=np.int32)
+
+
+@jax.jit
+def refine(refiner, key, round, space, hparams, score, memory=()):
+    return refiner.refine(key, round, space, hparams, score, memory)
 
 
 def same(decision, expected):
@@ -59,14 +72,12 @@ def same(decision, expected):
 @given(data=st.data(), seed=SEEDS)
 def test_pbt(kind, quantile, data, seed):
     size, factors = 11, (1.7, 0.6)
-    refiner = vt.PBT(1, 0, quantile, 0.3, factors, kind)
+    refiner = as_arrays(vt.PBT(1, 0, quantile, 0.3, factors, kind))
     score, hparams = data.draw(scores(size)), hparams_of(size, seed)
     key = jax.random.key(seed)
-    k_exploit, k_explore, _ = jax.random.split(key, 3)
-    u = np.asarray(jax.random.uniform(k_exploit, (size,)))
     space = program_space(SPACE)
-    draws = draws_by_rank(k_explore, space, size)
-    decision = jitted(refiner)(key, 3, hparams, score, draws)
+    u, draws = jax.device_get(drawn_for_pbt(key, space, size))
+    decision = refined(refiner, key, 3, hparams, score, draws)
     expected = reference.pbt(
         space,
         hparams,
@@ -84,11 +95,11 @@ def test_pbt(kind, quantile, data, seed):
 @given(data=st.data(), seed=SEEDS, round=st.integers(1, 12))
 def test_mfpbt(data, seed, round):
     size, frequencies, factors = 24, (1, 3, 4), (2.0, 0.5)
-    refiner = vt.MFPBT(frequencies, 0.3, factors)
+    refiner = as_arrays(vt.MFPBT(frequencies, 0.3, factors))
     score, hparams = data.draw(scores(size)), hparams_of(size, seed)
     key, space = jax.random.key(seed), program_space(SPACE)
-    draws = draws_by_rank(key, space, size)
-    decision = jitted(refiner)(key, round, hparams, score, draws)
+    draws = jax.device_get(draws_by_rank(key, space, slots(size)))
+    decision = refined(refiner, key, round, hparams, score, draws)
     expected = reference.mfpbt(
         space,
         hparams,
@@ -106,7 +117,7 @@ def test_mfpbt_of_equal_frequency_keeps_its_own_hyperparameters():
     score = np.array([5, 6, 7, 8, 1, 2, 3, 4], np.float32)
     hparams = hparams_of(8)
     space, key = program_space(SPACE), jax.random.key(0)
-    new, _ = vt.MFPBT((1, 1)).refine(key, 1, space, hparams, jnp.asarray(score), ())
+    new, _ = refine(vt.MFPBT((1, 1)), key, 1, space, hparams, score)
     migrant = 5  # second of the second group's ranks from below: its third quarter
     assert new.parents[migrant] == 3
     assert new.hparams["lr"][migrant] == hparams["lr"][migrant]
@@ -114,14 +125,14 @@ def test_mfpbt_of_equal_frequency_keeps_its_own_hyperparameters():
 
 def test_a_sub_population_without_a_finite_score_explores_nothing():
     score = jnp.array([np.nan, -np.inf, -np.inf, np.nan, 1, 2, 3, 4], jnp.float32)
-    parents, _, exploring = mfpbt.decide(1, jnp.array([1, 1]), score)
+    parents, _, exploring = jax.jit(mfpbt.decide)(1, jnp.array([1, 1]), score)
     assert parents[:4].tolist() == [0, 1, 7, 3]  # its third quarter takes a migrant, no more
     assert not exploring[:4].any()
 
 
 def test_the_draws_of_an_exploration_are_independent_and_uniform():
     space = program_space({"a": vt.Float(0.0, 1.0), "b": vt.Float(0.0, 1.0)})
-    draws = explore.draw(jax.random.key(0), space, jnp.arange(2000, dtype=jnp.int32), 2)
+    draws = draws_by_rank(jax.random.key(0), space, slots(2000))
     columns = np.array([part[name] for part in draws for name in ("a", "b")], float)
     assert np.abs(columns.mean(axis=1) - 0.5).max() < 0.05
     assert np.abs(np.corrcoef(columns) - np.eye(6)).max() < 0.1
@@ -132,13 +143,12 @@ def test_when_they_act(kind):
     """As in Ray Tune: first when burn-in and one interval are over, then every interval."""
     space = program_space({"lr": vt.Float(0.0, 1.0)})
     for interval, burn_in in ((1, 0), (3, 0), (2, 5), (4, 2), (1, 6)):
-        refiner = kind(interval, burn_in)
-        refine = jax.jit(lambda *args, refiner=refiner: refiner.refine(*args))
+        refiner = as_arrays(kind(interval, burn_in))
         score, hparams = jnp.arange(8.0), {"lr": jnp.linspace(0.1, 0.9, 8)}
         memory, last = refiner.init(space, 8), 0
         for number in range(1, 14):
             due = number >= burn_in and number - last >= interval
-            decision, memory = refine(jax.random.key(0), number, space, hparams, score, memory)
+            decision, memory = refine(refiner, KEY, number, space, hparams, score, memory)
             assert (decision.parents.tolist() != list(range(8))) == due, (interval, burn_in, number)
             last = number if due else last
 
@@ -161,21 +171,32 @@ def test_what_a_batch_chose_counts_as_observed_and_nothing_else_does():
 def test_mfpbt_counts_quarters_from_the_worst():
     """Of seven the last explores and the last but one migrates."""
     space, key = program_space({"lr": vt.Float(0.0, 1.0)}), jax.random.key(0)
-    score = jnp.concatenate([jnp.arange(7.0, 0.0, -1.0), jnp.arange(100.0, 107.0)])
-    hparams = {"lr": jnp.linspace(0.0, 1.0, 14)}
-    new, _ = vt.MFPBT((1, 5)).refine(key, 1, space, hparams, score, ())
+    score = np.concatenate([np.arange(7.0, 0.0, -1.0), np.arange(100.0, 107.0)])
+    hparams = {"lr": np.linspace(0.0, 1.0, 14, dtype=np.float32)}
+    new, _ = refine(vt.MFPBT((1, 5)), key, 1, space, hparams, score.astype(np.float32))
     assert new.parents.tolist() == [0, 1, 2, 3, 4, 13, 0, *range(7, 14)]
 
 
-@pytest.mark.parametrize("factor", [2, 3, 4])
-@given(data=st.data(), size=st.integers(4, 30))
-def test_halving(factor, data, size):
-    score = data.draw(scores(size))
-    decision, _ = vt.Halving(factor).refine(
-        jax.random.key(0), 1, {}, {"lr": jnp.arange(size)}, jnp.asarray(score), ()
-    )
-    assert decision.parents.tolist() == reference.halving(score, factor)
-    assert decision.hparams["lr"].tolist() == decision.parents.tolist()
+SIZES = (4, 5, 6, 7, 9, 16, 27, 30)
+
+
+@jax.jit
+def halved(score):
+    """By size and factor the decision on the first so many scores."""
+    return {
+        (size, factor): vt.Halving(factor).refine(
+            KEY, 1, {}, {"lr": jnp.arange(size)}, score[:size], ()
+        )[0]
+        for size in SIZES
+        for factor in (2, 3, 4)
+    }
+
+
+@given(score=scores(max(SIZES)))
+def test_halving(score):
+    for (size, factor), decision in halved(score).items():
+        assert decision.parents.tolist() == reference.halving(score[:size], factor)
+        assert decision.hparams["lr"].tolist() == decision.parents.tolist()
 
 
 @given(data=st.data(), rung=st.integers(0, 2))
@@ -183,8 +204,13 @@ def test_hyperband(data, rung):
     refiner = vt.Hyperband(max_rounds=27)
     size = refiner.rungs(refiner.size, 27)[rung].size
     score = data.draw(scores(size))
-    decision, _ = refiner.refine(jax.random.key(0), 1, {}, {}, jnp.asarray(score), ())
+    decision, _ = hyperband(score)
     assert decision.parents.tolist() == reference.hyperband(score, refiner.brackets, rung)
+
+
+@jax.jit
+def hyperband(score):
+    return vt.Hyperband(max_rounds=27).refine(KEY, 1, {}, {}, score, ())
 
 
 def test_a_whole_run_equals_a_numpy_loop(x64):
@@ -210,7 +236,7 @@ def test_a_whole_run_equals_a_numpy_loop(x64):
         if number:
             k_exploit, k_explore, _ = jax.random.split(refine_key(7, number, 0), 3)
             u = np.asarray(jax.random.uniform(k_exploit, (size,), np.float64))
-            draws = draws_by_rank(k_explore, inside, size)
+            draws = jax.device_get(draws_by_rank(k_explore, inside, slots(size)))
             parents, new = reference.pbt(
                 inside, {"h": h}, score, u, draws, quantile=0.25, factors=factors, probability=0.0
             )
@@ -270,9 +296,15 @@ def test_a_chosen_point_counts_as_observed(x64):
     kernel = gp.Kernel(1.0, 0.3, 0.1, 0.1)
     seen = observed(12, 2, 12, 0)
     points = np.random.default_rng(1).random((9, 2))
-    _, covariance = gp.posterior(kernel, *on_device(seen, points, np.full(9, 4.0)))
-    for chosen in (3, 7, 3):
-        covariance = gp.condition(kernel, covariance, jnp.int32(chosen))
+
+    @jax.jit
+    def conditioned(kernel, seen, points, times):
+        _, covariance = gp.posterior(kernel, seen, points, times)
+        for chosen in (3, 7, 3):
+            covariance = gp.condition(kernel, covariance, jnp.int32(chosen))
+        return covariance
+
+    covariance = conditioned(kernel, *on_device(seen, points, np.full(9, 4.0)))
     more = points[[3, 7, 3]]
     x, t = np.concatenate([seen.x, more]), np.concatenate([seen.t, np.full(3, 4.0)])
     expected = reference.gaussian_process(kernel, x, t, np.zeros(15), points, 4.0)[1]
@@ -283,11 +315,12 @@ def test_the_kernel_is_the_likeliest_of_the_grid(x64):
     """Smooth observations without drift ask for a long lengthscale, no decay and little noise."""
     x = np.random.default_rng(0).random((60, 1))
     smooth = gp.Observations(x, np.arange(60.0), np.sin(3 * x[:, 0]), np.ones(60))
-    kernel = pb2.fit(*on_device(smooth))
+    fit, likelihood = jax.jit(pb2.fit), jax.jit(gp.log_likelihood)
+    kernel = fit(*on_device(smooth))
     assert (kernel.lengthscale, kernel.epsilon, kernel.noise) == (1.0, 0.0, 0.03)
     noise = smooth._replace(y=np.random.default_rng(1).normal(size=60))
-    assert pb2.fit(*on_device(noise)).noise == 0.3
-    dense = gp.log_likelihood(kernel, *on_device(smooth))
+    assert fit(*on_device(noise)).noise == 0.3
+    dense = likelihood(kernel, *on_device(smooth))
     covariance = np.exp(-((x - x.T) ** 2)) + 0.03 * np.eye(60)
     y = smooth.y
     expected = -0.5 * y @ np.linalg.solve(covariance, y) - 0.5 * np.linalg.slogdet(covariance)[1]

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from decisions import SPACE, hparams_of, scores
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import quadratic
@@ -14,15 +15,6 @@ from problems import quadratic
 import vtune as vt
 from vtune.engine.plan import as_arrays
 from vtune.space.traced import program_space
-
-SPACE = {
-    "lr": vt.Float(1e-4, 0.3, log=True),
-    "decay": vt.Float(-0.5, 0.7),
-    "rate": vt.Float(0.1, 0.75, step=0.2),
-    "k": vt.Int(1, 9, step=2),
-    "wide": vt.Int(1, 10**6, log=True),
-    "c": vt.Ordinal([0.001, 0.1, 10.0, 7.0]),
-}
 
 RANKS = "ranks only"
 EQUIVARIANT = "equivariant"
@@ -102,11 +94,6 @@ def decider(name):
     return decide, start
 
 
-def hparams_of(size, seed=0):
-    rng = np.random.default_rng(seed)
-    return {name: d.from_unit(rng.random(size)) for name, d in SPACE.items()}
-
-
 def experienced(name, memory, hparams, seed=0):
     """A memory after some rounds."""
     decide, _ = decider(name)
@@ -116,14 +103,6 @@ def experienced(name, memory, hparams, seed=0):
             score = jnp.asarray(rng.normal(size=ROWS[name].size), jnp.float32)
             (_, hparams), memory = decide(seed, round, score, hparams, memory)
     return memory
-
-
-def scores(size):
-    """Scores of `size` slots, ties, infinities and NaN among them."""
-    element = st.one_of(st.integers(-5, 5).map(float), st.sampled_from([np.nan, -np.inf, np.inf]))
-    return st.lists(element, min_size=size, max_size=size).map(
-        lambda values: np.array(values, np.float32)
-    )
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -295,21 +274,6 @@ def test_nothing_leaves_its_range_in_10000_refinements(name):
             assert len(values) > (3 if distribution.step is not None else 40)
 
 
-@pytest.mark.parametrize("name", having(TRACED))
-def test_other_numbers_compile_nothing(name, compilations):
-    row = ROWS[name]
-    learner = quadratic()
-    space = {"lr": vt.Float(1e-3, 1.5, log=True)}
-    options = {"search": vt.Halton(row.size), "steps": row.rounds, "rounds": row.rounds}
-    with compilations() as first:
-        a = vt.tune(learner, space, refiner=row.refiner, **options)
-    assert first.count == 1
-    with compilations() as second:
-        b = vt.tune(learner, space, refiner=row.other, **options)
-    assert second.count == 0
-    assert not np.array_equal(a.settings["lr"], b.settings["lr"])
-
-
 def test_whole_numbers_compile_nothing_either(compilations):
     learner, space = quadratic(), {"lr": vt.Float(1e-3, 1.5, log=True)}
     run = lambda n, refiner: vt.tune(
@@ -325,7 +289,8 @@ def test_whole_numbers_compile_nothing_either(compilations):
 
 @pytest.mark.parametrize("name", ROWS)
 def test_every_refiner_runs_in_one_program(name, compilations, monkeypatch):
-    """In one segment or many, on one device or two, the same sweep."""
+    """In one segment or many, on one device or two, the same sweep; with other numbers the same
+    program."""
     from vtune.runtime import execute
 
     row = ROWS[name]
@@ -343,7 +308,9 @@ def test_every_refiner_runs_in_one_program(name, compilations, monkeypatch):
     monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
     with compilations() as again:
         many = vt.tune(learner, space, **options)
+        other = vt.tune(learner, space, **{**options, "refiner": row.other or row.refiner})
     assert again.count == 0
+    assert TRACED not in row.holds or not np.array_equal(few.settings["lr"], other.settings["lr"])
     np.testing.assert_array_equal(few.history["loss"], many.history["loss"])
     np.testing.assert_array_equal(few.parents, many.parents)
     np.testing.assert_array_equal(few.settings["lr"], many.settings["lr"])
@@ -352,17 +319,30 @@ def test_every_refiner_runs_in_one_program(name, compilations, monkeypatch):
     np.testing.assert_allclose(few.history["loss"], one.history["loss"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_every_refiner_decides_in_float64(name, x64):
-    row = ROWS[name]
+def test_every_refiner_decides_in_float64(x64):
+    """All of them in one program."""
     space = program_space(SPACE)
-    hparams = {k: jnp.asarray(v) for k, v in hparams_of(row.size).items()}
-    score = jnp.arange(row.size, dtype=float)
-    memory = row.refiner.init(space, row.size)
-    decision, after = jax.jit(as_arrays(row.refiner).refine)(
-        jax.random.key(0), 6, space, hparams, score, memory
-    )
-    assert decision.parents.dtype == jnp.int32
-    for key, values in hparams.items():
-        assert decision.hparams[key].dtype == values.dtype
-    jax.tree.map(lambda a, b: np.testing.assert_equal(a.dtype, jnp.asarray(b).dtype), after, memory)
+    hparams = {name: hparams_of(row.size) for name, row in ROWS.items()}
+    memory = {name: row.refiner.init(space, row.size) for name, row in ROWS.items()}
+
+    @jax.jit
+    def decide(refiners, hparams, memory):
+        return {
+            name: refiner.refine(
+                jax.random.key(0),
+                6,
+                space,
+                hparams[name],
+                jnp.arange(ROWS[name].size, dtype=float),
+                memory[name],
+            )
+            for name, refiner in refiners.items()
+        }
+
+    refiners = {name: as_arrays(row.refiner) for name, row in ROWS.items()}
+    for name, (decision, after) in decide(refiners, hparams, memory).items():
+        assert decision.parents.dtype == jnp.int32
+        for key, values in hparams[name].items():
+            assert decision.hparams[key].dtype == values.dtype, (name, key)
+        same_type = lambda a, b: np.testing.assert_equal(a.dtype, jnp.asarray(b).dtype)
+        jax.tree.map(same_type, after, memory[name])

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -128,7 +129,12 @@ def test_log_grid_of_whole_numbers_has_all_its_points(high, points):
     assert len(set(values.tolist())) == min(points, high + 1)
 
 
-@given(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=9))
+@jax.jit
+def snapped(program, values):
+    return {name: snap(program[name], values[name]) for name in values}
+
+
+@given(st.lists(st.floats(-10, 10, width=32), min_size=9, max_size=9))
 def test_snap_brings_anything_onto_the_grid(values):
     """Whatever a refiner does (read in float64)."""
     space = {
@@ -137,17 +143,17 @@ def test_snap_brings_anything_onto_the_grid(values):
         "int": vt.Int(-3, 6, step=2),
         "ordinal": vt.Ordinal([0.001, 1.0, 5]),
     }
-    program = program_space(space)
+    kinds = {n: d.grid(2 if n == "float" else None).dtype for n, d in space.items()}
+    every = snapped(program_space(space), {n: np.asarray(values).astype(kinds[n]) for n in space})
     for name, distribution in space.items():
-        kind = distribution.grid(2 if name == "float" else None).dtype
-        snapped = np.asarray(snap(program[name], jnp.asarray(values, kind)))
-        assert snapped.dtype == kind
-        for value in snapped:
+        found = np.asarray(every[name])
+        assert found.dtype == kinds[name]
+        for value in found:
             exact = distribution.report(value)
             assert distribution.contains(exact)
             assert abs(float(value) - exact) < 1e-6
         if name == "float":
-            assert np.all((np.float64(snapped) >= 0.1) & (np.float64(snapped) <= 0.3))
+            assert np.all((np.float64(found) >= 0.1) & (np.float64(found) <= 0.3))
 
 
 @pytest.mark.parametrize(
@@ -167,23 +173,23 @@ def test_both_ends_of_a_grid_are_reached(distribution, top):
     program = program_space({"a": distribution})["a"]
     dtype = jnp.asarray(program.low).dtype
     ends = np.asarray([distribution.low, top], dtype)
-    step = lambda values, up: np.asarray(neighbour(program, jnp.asarray(values), up))
+    moved = jax.jit(neighbour)
+    step = lambda values, up: np.asarray(moved(program, values, up))
     up, down = np.array([True, True]), np.array([False, False])
-    np.testing.assert_array_equal(np.asarray(snap(program, jnp.asarray(ends))), ends)
+    np.testing.assert_array_equal(snapped({"a": program}, {"a": ends})["a"], ends)
     assert distribution.report(step(ends, up)[1]) == top
     assert distribution.report(step(ends, down)[0]) == distribution.low
     inner = step(step(ends, up), down)
     assert distribution.report(inner[0]) == distribution.low
     assert distribution.low < step(ends, down)[1] < ends[1]
-    drawn = np.asarray(from_unit(program, jnp.array([0.0, 0.25, 0.5, 0.75, 1 - 2**-24])))
+    units = np.array([0.0, 0.25, 0.5, 0.75, 1 - 2**-24], np.float32)
+    drawn = np.asarray(jax.jit(from_unit)(program, units))
     assert len(set(drawn.tolist())) >= 4
     assert list(drawn) == sorted(drawn)
 
 
 def test_program_space_holds_numbers_as_leaves():
     """Other bounds are other arguments of the same program."""
-    import jax
-
     a = program_space({"lr": vt.Float(1e-3, 0.1, log=True), "k": vt.Int(1, 4)})
     b = program_space({"lr": vt.Float(1e-2, 0.3, log=True), "k": vt.Int(2, 9)})
     assert jax.tree.structure(a) == jax.tree.structure(b)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -15,7 +15,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def key(seed, impl="threefry2x32"):
-    return jax.random.key(np.uint32(seed), impl=impl)
+    return jax.random.key(jnp.uint32(seed), impl=impl)
 
 
 def words(keys):
@@ -27,12 +27,27 @@ def draws(f, *args):
     return str(jax.make_jaxpr(f)(*args)).count("random_bits")
 
 
-@given(SEEDS, arrays.array_shapes(min_dims=0, min_side=0, max_side=9), st.sampled_from([8, 16, 32]))
-def test_bits_are_those_of_jax(seed, shape, width):
-    ours = threefry.bits(key(seed), shape, width)
-    theirs = jax.random.bits(key(seed), shape, f"uint{width}")
-    assert ours.dtype == theirs.dtype
-    np.testing.assert_array_equal(ours, theirs)
+CASES = st.tuples(
+    SEEDS, arrays.array_shapes(min_dims=0, min_side=0, max_side=9), st.sampled_from([8, 16, 32])
+)
+
+
+@settings(max_examples=8)
+@given(st.lists(CASES, min_size=5, max_size=5))
+def test_bits_are_those_of_jax(cases):
+    """Five shapes in one program."""
+
+    @jax.jit
+    def both(seeds):
+        pairs = []
+        for seed, (_, shape, width) in zip(seeds, cases, strict=True):
+            theirs = jax.random.bits(key(seed), shape, f"uint{width}")
+            pairs.append((threefry.bits(key(seed), shape, width), theirs))
+        return pairs
+
+    for ours, theirs in both([np.uint32(seed) for seed, _, _ in cases]):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_wide_bits_are_those_of_jax():
@@ -42,12 +57,21 @@ def test_wide_bits_are_those_of_jax():
     np.testing.assert_array_equal(ours, theirs)
 
 
-@given(SEEDS, st.lists(SEEDS, min_size=1, max_size=4))
+@jax.jit
+def foldings(seed, numbers):
+    """By how many of the numbers are folded in: by straight code, by JAX."""
+    plain, pairs = key(seed), []
+    for count in range(1, len(numbers) + 1):
+        plain = jax.random.fold_in(plain, numbers[count - 1])
+        ours = threefry.folded(key(seed), *numbers[:count])
+        pairs.append((jax.random.key_data(ours), jax.random.key_data(plain)))
+    return pairs
+
+
+@given(SEEDS, st.lists(SEEDS, min_size=4, max_size=4))
 def test_folding_is_that_of_jax(seed, numbers):
-    plain = key(seed)
-    for number in numbers:
-        plain = jax.random.fold_in(plain, number)
-    np.testing.assert_array_equal(words(threefry.folded(key(seed), *numbers)), words(plain))
+    for ours, theirs in foldings(np.uint32(seed), [np.uint32(n) for n in numbers]):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def drawn(key, x):
@@ -72,20 +96,20 @@ def drawn(key, x):
     }
 
 
-@pytest.mark.parametrize("lift", [lambda f: f, jax.jit], ids=["plain", "jit"])
-def test_lowered_functions_draw_the_same(lift):
-    x = jnp.arange(20)
-    ours, theirs = lift(vt.rewrite(drawn))(key(5), x), lift(drawn)(key(5), x)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=3e-6), ours, theirs)
-    for name in ("keys", "permutation", "choice", "randint", "bernoulli", "poisson"):
-        np.testing.assert_array_equal(ours[name], theirs[name])
+def test_lowered_functions_draw_the_same():
+    """Of one key, and of three under vmap."""
+    lowered = vt.rewrite(drawn)
 
+    @jax.jit
+    def run(keys, x):
+        over_keys = lambda f: jax.vmap(f, in_axes=(0, None))(keys, x)
+        alone = lowered(keys[0], x), drawn(keys[0], x)
+        return {"alone": alone, "vmap": (over_keys(lowered), over_keys(drawn))}
 
-def test_the_same_under_vmap():
-    keys, x = jax.random.split(key(5), 3), jnp.arange(20)
-    ours = jax.vmap(vt.rewrite(drawn), in_axes=(0, None))(keys, x)
-    theirs = jax.vmap(drawn, in_axes=(0, None))(keys, x)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=3e-6), ours, theirs)
+    for ours, theirs in run(jax.random.split(key(5), 3), np.arange(20)).values():
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=3e-6), ours, theirs)
+        for name in ("keys", "permutation", "choice", "randint", "bernoulli", "poisson"):
+            np.testing.assert_array_equal(ours[name], theirs[name])
 
 
 def test_the_draws_of_single_keys_are_replaced():
@@ -93,6 +117,8 @@ def test_the_draws_of_single_keys_are_replaced():
     assert draws(sample, key(0)) > 0
     assert draws(vt.rewrite(sample), key(0)) == 0
     assert draws(vt.rewrite(sample, "none"), key(0)) > 0
+    # without jit too
+    np.testing.assert_allclose(vt.rewrite(sample)(key(0)), sample(key(0)), rtol=3e-6)
 
 
 @pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
