@@ -75,15 +75,14 @@ SPACE = {
 }
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--members", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--epsilon", type=float, default=0.1)
     parser.add_argument("--out", type=Path, default=Path("runs/adversarial"))
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
 
-    vt.use_all_cores()
     x, y = load_digits(return_X_y=True)
     images = (x / 16).reshape(-1, 8, 8).astype(np.float32)
     data = vt.holdout({"x": images, "y": y}, fraction=0.2, seed=0, stratify="y")
@@ -115,4 +114,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    vt.use_all_cores()
     main()

@@ -50,14 +50,13 @@ SPACE = {
 }
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--members", type=int, default=256)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--out", type=Path, default=Path("runs/digits"))
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
 
-    vt.use_all_cores()
     x, y = load_digits(return_X_y=True)
     data = vt.holdout({"x": x.astype(np.uint8), "y": y}, fraction=0.2, seed=0, stratify="y")
     learner = vt.flax_learner(
@@ -81,4 +80,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    vt.use_all_cores()
     main()

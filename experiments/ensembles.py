@@ -51,15 +51,14 @@ SPACE = {
 }
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--members", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/ensembles"))
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
 
-    vt.use_all_cores()
     digits = load_digits(return_X_y=True)
     found: dict[str, list[float]] = {}
     for seed in range(options.seeds):
@@ -90,4 +89,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    vt.use_all_cores()
     main()

@@ -71,15 +71,15 @@ SPACE = {
 }
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--members", type=int, default=48)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--rows", type=int, default=50)
+    parser.add_argument("--pretraining", type=int, default=10, help="epochs on the digits 0 to 4")
     parser.add_argument("--out", type=Path, default=Path("runs/finetune"))
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
 
-    vt.use_all_cores()
     x, y = load_digits(return_X_y=True)
     x = x.reshape(-1, 8, 8).astype(np.uint8)
     low = {"x": x[y < 5], "y": y[y < 5]}
@@ -89,7 +89,7 @@ def main() -> None:
         {"lr": vt.Float(1e-3, 1e-2, log=True), "part": 1.0, "frozen": 0},
         vt.holdout(low, fraction=0.2, seed=0, stratify="y"),
         search=vt.Halton(8),
-        epochs=10,
+        epochs=options.pretraining,
         metric="accuracy",
     )
     print(f"pretrained on 0 to 4: {pretrained.best.score:.4f}")
@@ -116,4 +116,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    vt.use_all_cores()
     main()

@@ -29,14 +29,13 @@ def member_rounds(sweep: vt.Sweep) -> int:
     return int(np.sum(sweep.parents >= 0))
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = arguments(__doc__.splitlines()[0], "halving_mnist")
     parser.add_argument("--members", type=int, default=243)
     parser.add_argument("--epochs", type=int, default=27)
     parser.add_argument("--repeats", type=int, default=3, help="warm runs that are timed, of each")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
 
-    vt.use_all_cores()
     data = vt.holdout(read_folder(options.data), fraction=0.2, seed=0, stratify="y")
     xent = optax.softmax_cross_entropy_with_integer_labels
     learner = vt.flax_learner(
@@ -75,4 +74,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    vt.use_all_cores()
     main()

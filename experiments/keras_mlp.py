@@ -60,13 +60,12 @@ def hundred_inputs(images: np.ndarray) -> np.ndarray:
     return inner.reshape(-1, 10, 2, 10, 2).mean(axis=(2, 4)).reshape(-1, 100)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = arguments(__doc__.splitlines()[0], "keras_mlp")
     parser.add_argument("--members", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=10)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
 
-    vt.use_all_cores()
     arrays = read_folder(options.data)
     arrays["x"] = hundred_inputs(arrays["x"])
     data = vt.holdout(arrays, fraction=0.2, seed=0, stratify="y")
@@ -90,4 +89,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    vt.use_all_cores()
     main()

@@ -57,13 +57,12 @@ SPACE = {
 }
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = arguments(__doc__.splitlines()[0], "mnist_cnn")
     parser.add_argument("--members", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=5)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
 
-    vt.use_all_cores()
     data = vt.holdout(read_folder(options.data), fraction=0.2, seed=0, stratify="y")
     learner = vt.flax_learner(
         lambda h: CNN(h["activation"], h["dropout"]),
@@ -86,4 +85,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    vt.use_all_cores()
     main()

@@ -60,13 +60,12 @@ SPACE = {
 }
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = arguments(__doc__.splitlines()[0], "mnist_mlp")
     parser.add_argument("--members", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=10)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
 
-    vt.use_all_cores()
     data = vt.holdout(read_folder(options.data), fraction=0.2, seed=0, stratify="y")
     learner = vt.flax_learner(
         lambda h: MLP(h["dropout"]),
@@ -89,4 +88,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    vt.use_all_cores()
     main()

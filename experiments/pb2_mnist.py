@@ -24,15 +24,14 @@ SPACE = {"lr": vt.Float(1e-4, 1e-1, log=True), "weight_decay": vt.Float(1e-6, 1.
 REFINERS = {"plain": vt.refine.Keep(), "pbt": vt.PBT(), "pb2": vt.PB2()}
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = arguments(__doc__.splitlines()[0], "pb2_mnist")
     parser.add_argument("--members", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=100)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
 
-    vt.use_all_cores()
     data = vt.holdout(read_folder(options.data), fraction=0.2, seed=0, stratify="y")
     xent = optax.softmax_cross_entropy_with_integer_labels
     learner = vt.flax_learner(
@@ -68,4 +67,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    vt.use_all_cores()
     main()

@@ -32,15 +32,14 @@ def first_rates(members: int, seed: int) -> vt.Given:
     return vt.Given([{"lr": float(rate)} for rate in rates])
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = arguments(__doc__.splitlines()[0], "pbt_mnist")
     parser.add_argument("--members", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=100)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
 
-    vt.use_all_cores()
     data = vt.holdout(read_folder(options.data), fraction=0.2, seed=0, stratify="y")
     xent = optax.softmax_cross_entropy_with_integer_labels
     learner = vt.flax_learner(
@@ -93,4 +92,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    vt.use_all_cores()
     main()

@@ -70,16 +70,15 @@ def read(folder: Path) -> tuple[list[str], np.ndarray]:
     return texts, np.array([label == "spam" for label, _ in lines], np.int32)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = Path(os.environ.get("VTUNE_DATA", "../shared/data")) / "sms_spam"
     parser.add_argument("--data", type=Path, default=default)
     parser.add_argument("--members", type=int, default=32)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--out", type=Path, default=Path("runs/sms_spam"))
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
 
-    vt.use_all_cores()
     texts, spam = read(options.data)
     ids = vt.text.hash_ids(texts, LENGTH, BUCKETS, ngrams=2)
     x, x_test, y, y_test = train_test_split(ids, spam, test_size=0.2, random_state=0, stratify=spam)
@@ -123,4 +122,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    vt.use_all_cores()
     main()

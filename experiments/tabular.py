@@ -111,15 +111,14 @@ def by_sklearn(model, grid, x, y, x_test):
     return GridSearchCV(pipeline, grid, cv=5).fit(x, y).predict(x_test)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--members", type=int, default=72)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/tabular"))
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
 
-    vt.use_all_cores()
     cancer, diabetes = load_breast_cancer(return_X_y=True), load_diabetes(return_X_y=True)
     powers = np.logspace(-3, 3, 13)
     found: dict[str, list[float]] = {}
@@ -148,4 +147,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    vt.use_all_cores()
     main()

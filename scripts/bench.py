@@ -1,7 +1,7 @@
 """Times vtune against its peers, side by side in one process.
 
     python scripts/bench.py               everything, about forty minutes on two cores
-    python scripts/bench.py --quick       a smoke check, under three minutes
+    python scripts/bench.py --quick       a smoke check, about a minute
     python scripts/bench.py --only CNN    one workload
     python scripts/bench.py --device gpu
 
@@ -50,16 +50,16 @@ def in_turn(
     return times
 
 
-def compared(work: Any, turns: int, torch: bool) -> dict[str, Any]:
+def compared(work: Any, turns: int, torch: bool, quick: bool) -> dict[str, Any]:
     """A workload: vtune, its peers, and how near vtune is to the machine's limit."""
     import jax
     import jax_peers
     import kernels
     import machine
     import ours
-    import report
+    import summary
 
-    limits = machine.limits()
+    limits = machine.limits(side=64, size=1 << 12) if quick else machine.limits()
     runners: dict[Any, Any] = {"vtune": ours.tuned(work), **limits}
     for name in work.peers:
         if name == "by_hand" and jax.default_backend() != "cpu":
@@ -73,7 +73,9 @@ def compared(work: Any, turns: int, torch: bool) -> dict[str, Any]:
             runners[name] = make(work)
     made = {
         (part, form): run
-        for part, forms in (kernels.kernels(work) if "by_hand" in runners else {}).items()
+        for part, forms in (
+            kernels.kernels(work, 0.001 if quick else 1.0) if "by_hand" in runners else {}
+        ).items()
         for form, run in forms.items()
     }
     times = in_turn(runners | made, turns)
@@ -92,21 +94,21 @@ def compared(work: Any, turns: int, torch: bool) -> dict[str, Any]:
             name: {
                 "us": statistics.median(own),
                 "all": own,
-                "ratio": report.ratio(own, times["vtune"]),
+                "ratio": summary.ratio(own, times["vtune"]),
             }
             for name, own in times.items()
         },
         "limits": {"matmul": spent, "copy": copy},
         "roofline_us": statistics.median(least),
         "bound": "products" if statistics.median(a - b for a, b in pairs) > 0 else "memory",
-        "roofline": report.ratio(least, times["vtune"]),
+        "roofline": summary.ratio(least, times["vtune"]),
     }
     if parts:
         total = kernels.least(parts)
         row["kernels"] = {
             "us": statistics.median(total),
-            "ratio": report.ratio(total, times["vtune"]),
-            "peers": {name: report.ratio(own, total) for name, own in times.items()},
+            "ratio": summary.ratio(total, times["vtune"]),
+            "peers": {name: summary.ratio(own, total) for name, own in times.items()},
             "alone": {f"{a}: {b}": statistics.median(own) for (a, b), own in parts.items()},
         }
     return row
@@ -144,7 +146,7 @@ def alone(turns: int, quick: bool) -> dict[str, Any]:
     """A population of one against a plain jitted scan of one member."""
     import jax_peers
     import ours
-    import report
+    import summary
     import workloads
 
     result = {}
@@ -153,7 +155,7 @@ def alone(turns: int, quick: bool) -> dict[str, Any]:
         work = workloads.WORKLOADS[name]
         work = dataclasses.replace(work, members=1, steps=4 if quick else steps, plain_steps=None)
         times = in_turn({"vtune": ours.tuned(work), "one": jax_peers.plain(work)}, turns)
-        result[name] = report.ratio(times["one"], times["vtune"])
+        result[name] = summary.ratio(times["one"], times["vtune"])
     return result
 
 
@@ -184,7 +186,7 @@ def half(turns: int, quick: bool) -> dict[str, dict[str, float]]:
     """How many times quicker bfloat16 arithmetic is than float32."""
     import jax.numpy as jnp
     import ours
-    import report
+    import summary
     import workloads
 
     result = {}
@@ -193,7 +195,7 @@ def half(turns: int, quick: bool) -> dict[str, dict[str, float]]:
         work = work.little() if quick else work
         other = dataclasses.replace(work, model=work.model.clone(dtype=jnp.bfloat16))
         times = in_turn({"float32": ours.tuned(work), "bfloat16": ours.tuned(other)}, turns)
-        result[name] = report.ratio(times["float32"], times["bfloat16"])
+        result[name] = summary.ratio(times["float32"], times["bfloat16"])
     return result
 
 
@@ -208,7 +210,8 @@ def cold(turns: int, names: list[str], quick: bool) -> dict[str, dict[str, float
     return result
 
 
-def main() -> None:
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line's options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--quick", action="store_true", help="two workloads, few members, small batches, one turn"
@@ -217,18 +220,15 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "gpu"), help="JAX's choice when left out")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
-    options = parser.parse_args()
-    if options.device:
-        os.environ["JAX_PLATFORMS"] = {"cpu": "cpu", "gpu": "cuda"}[options.device]
+    return parser.parse_args(argv)
 
+
+def bench(options: argparse.Namespace) -> None:
+    """Times what the options ask for; prints and writes the results."""
     import jax
-
-    import vtune as vt
-
-    vt.use_all_cores()
     import machine
     import ours
-    import report
+    import summary
     import workloads
 
     try:
@@ -254,11 +254,11 @@ def main() -> None:
             "versions": {name: importlib.metadata.version(name) for name in versions},
         },
         "workloads": {},
-        "pbt": statistics.median(seconds(pbt) for _ in range(11)),
+        "pbt": statistics.median(seconds(pbt) for _ in range(1 if options.quick else 11)),
     }
     for work in chosen:
         print(f"{work.name} ...", flush=True)
-        result["workloads"][work.name] = compared(work, turns, has_torch)
+        result["workloads"][work.name] = compared(work, turns, has_torch, options.quick)
     result["machine"] |= machines(list(result["workloads"].values()))
     if not options.only:
         result["alone"] = alone(turns, options.quick)
@@ -268,9 +268,20 @@ def main() -> None:
         names = ["MLP-128"] if options.quick else ["MLP-128", "CNN", "ResNet"]
         result["cold"] = cold(turns, names, options.quick)
         result["sizes"] = sizes(turns, [1] if options.quick else [4**i for i in range(7)])
-    report.write(result, options.out)
-    print(report.table(result))
+    summary.write(result, options.out)
+    print(summary.table(result))
     print(f"results: {options.out}")
+
+
+def main() -> None:
+    options = arguments()
+    if options.device:
+        os.environ["JAX_PLATFORMS"] = {"cpu": "cpu", "gpu": "cuda"}[options.device]
+
+    import vtune as vt
+
+    vt.use_all_cores()
+    bench(options)
 
 
 if __name__ == "__main__":

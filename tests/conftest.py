@@ -73,7 +73,7 @@ class Compilations:
         self.count = len(_COMPILED) - self._start
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def compilations():
     return Compilations
 

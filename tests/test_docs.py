@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 MODULES = [m.name for m in pkgutil.walk_packages(vtune.__path__, "vtune.")]
 
 
+@pytest.mark.slow
 def test_readme_runs_as_printed(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len(blocks) >= 2
@@ -28,6 +29,7 @@ def test_readme_runs_as_printed(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "runs" / "readme" / "manifest.json").exists()
 
 
+@pytest.mark.slow
 def test_the_page_on_refiners_runs_as_printed(capsys):
     """Its own refiner, too."""
     text = (ROOT / "docs" / "refiners.md").read_text()
@@ -48,6 +50,7 @@ def test_the_page_on_refiners_runs_as_printed(capsys):
     assert (drifted.parents[1:] != np.arange(16)).sum() == 7  # one copy a round
 
 
+@pytest.mark.slow
 def test_the_page_on_hyperparameters_runs_as_printed(capsys):
     text = (ROOT / "docs" / "hyperparameters.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

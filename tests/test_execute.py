@@ -5,12 +5,14 @@ import subprocess
 import sys
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 import vtune as vt
+from vtune.runtime.compilation_cache import use_cache
 
 SCRIPT = """
 import os, sys
@@ -31,63 +33,84 @@ learner = vt.Learner(
     measure=lambda key, h, x, batch, weight: x**2 / 2,
     score=lambda total: {"loss": total},
 )
-size = 1 if "one" in sys.argv else 4
-sweep = vt.tune(learner, {"lr": vt.Float(0.1, 0.5)}, search=vt.Halton(size), steps=10)
-vt.tune(learner, {"lr": vt.Float(0.1, 0.4)}, search=vt.Halton(size), steps=10)
+vt.tune(learner, {"lr": vt.Float(0.1, 0.5)}, search=vt.Halton(1), steps=10)
+print("one member was tuned", file=sys.stderr)
+sweep = vt.tune(learner, {"lr": vt.Float(0.1, 0.5)}, search=vt.Halton(4), steps=10)
+vt.tune(learner, {"lr": vt.Float(0.1, 0.4)}, search=vt.Halton(4), steps=10)
 print(len(hits), sweep.best.score, jax.config.jax_compilation_cache_dir)
 """
+HINT = "call vt.use_all_cores() first of all"
 
 
 def run(*arguments, **variables):
-    """Hits, score and folder, as printed, and what was said on the error stream."""
+    """Hits, score and folder, as printed, and what was said on the error stream before and after
+    the sweep of one member."""
     env = {**os.environ, "PYTHONPATH": os.getcwd(), **variables}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *arguments], env=env, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.split(), done.stderr
+    return done.stdout.split(), done.stderr.split("one member was tuned")
 
 
+@pytest.mark.slow
 def test_a_second_process_loads_what_the_first_compiled(tmp_path):
+    """Idle cores are hinted at once, where there are several members."""
     folder = tmp_path / "made" / "here"
-    first, _ = run(VTUNE_CACHE_DIR=str(folder))
+    first, (one, several) = run(VTUNE_CACHE_DIR=str(folder))
     assert first[0] == "0"
     assert first[2] == str(folder)
     assert list(folder.iterdir())
     second, _ = run(VTUNE_CACHE_DIR=str(folder))
-    assert second == ["1", first[1], str(folder)]
+    assert second == ["2", first[1], str(folder)]
+    assert HINT not in one
+    assert several.count(HINT) == ((os.cpu_count() or 1) > 1)
 
 
-def test_the_cache_lies_in_the_users_cache_folder(tmp_path):
-    env = {"XDG_CACHE_HOME": str(tmp_path), "VTUNE_CACHE_DIR": ""}
-    assert run(**env)[0][2] == "None"
-    script = "import os; del os.environ['VTUNE_CACHE_DIR']\n" + SCRIPT
-    done = subprocess.run(
-        [sys.executable, "-c", script], env={**os.environ, **env}, capture_output=True, text=True
-    )
-    assert done.stdout.split()[2] == str(tmp_path / "vtune")
-    assert list((tmp_path / "vtune").iterdir())
+@pytest.mark.slow
+def test_cores_that_are_used_are_not_hinted_at():
+    _, said = run("cores", VTUNE_CACHE_DIR="off")
+    assert HINT not in "".join(said)
 
 
-@pytest.mark.parametrize("how", ["off", "own", "no place"])
-def test_the_cache_can_be_left_off_and_never_stops_a_sweep(how, tmp_path):
+@pytest.fixture
+def no_cache():
+    """JAX without a folder for compiled programs; afterwards with the one that it had."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.mark.parametrize(
+    ("variable", "wanted"),
+    [
+        (None, "caches/vtune"),  # in the user's cache folder
+        ("chosen/below", "chosen/below"),
+        ("off", None),
+        ("", None),
+        ("file/below", None),  # cannot be made, which stops no sweep
+    ],
+)
+@pytest.mark.usefixtures("no_cache")
+def test_where_the_cache_lies(variable, wanted, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    env = {
-        "off": {"VTUNE_CACHE_DIR": "off"},
-        "own": {"VTUNE_CACHE_DIR": str(tmp_path), "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "o")},
-        "no place": {"VTUNE_CACHE_DIR": str(tmp_path / "file" / "below")},
-    }[how]
-    wanted = str(tmp_path / "o") if how == "own" else "None"
-    assert run(**env)[0][2] == wanted
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", "caches")
+    monkeypatch.delenv("VTUNE_CACHE_DIR")
+    if variable is not None:
+        monkeypatch.setenv("VTUNE_CACHE_DIR", variable)
+    use_cache()
+    assert jax.config.jax_compilation_cache_dir == wanted
+    assert wanted is None or (tmp_path / wanted).is_dir()
 
 
-def test_idle_cores_are_hinted_at_once():
-    says = "call vt.use_all_cores() first of all"
-    count = lambda *arguments: run(*arguments)[1].count(says)
-    several = (os.cpu_count() or 1) > 1
-    assert count() == several
-    assert count("cores") == 0
-    assert count("one") == 0
+@pytest.mark.usefixtures("no_cache")
+def test_a_cache_that_jax_has_already_is_kept(tmp_path, monkeypatch):
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
+    monkeypatch.setenv("VTUNE_CACHE_DIR", str(tmp_path / "other"))
+    use_cache()
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "own")
 
 
 @pytest.mark.parametrize(

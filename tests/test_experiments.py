@@ -1,146 +1,129 @@
-"""The experiments run, small; the bench script runs."""
+"""The experiments run in this process, on few rows, with few members."""
 
-import json
+import gzip
+import importlib
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import vtune as vt
+
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("VTUNE_DATA", ROOT.parent / "shared" / "data"))
-ENV = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+
+# Warnings are not errors: a few members cannot try every combination.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
-def run(script, *arguments):
-    return subprocess.run(
-        [sys.executable, str(ROOT / script), *map(str, arguments)],
-        cwd=ROOT,
-        env=ENV,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def full_folder(name):
+    folder = DATA / name
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}; set VTUNE_DATA to a folder with {name}")
+    return folder
 
 
-def check_results(done, out):
-    assert done.returncode == 0, done.stderr
-    assert f"results: {out}" in done.stdout
-    assert "the 5 best of" in done.stdout
-    assert "compiled in" in done.stderr
+@pytest.fixture(scope="module")
+def mnist(tmp_path_factory):
+    """The first 400 digits of MNIST, in IDX format as the whole."""
+    folder = tmp_path_factory.mktemp("mnist")
+    for file in full_folder("mnist10k").iterdir():
+        rows = vt.read_idx(file)[:400]
+        header = struct.pack(f">HBB{rows.ndim}I", 0, 8, rows.ndim, *rows.shape)
+        (folder / file.name).write_bytes(gzip.compress(header + rows.tobytes()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def messages(tmp_path_factory):
+    """The first 600 messages of the SMS Spam Collection."""
+    folder, name = tmp_path_factory.mktemp("sms"), "SMSSpamCollection"
+    lines = (full_folder("sms_spam") / name).read_text(encoding="utf-8").splitlines()
+    (folder / name).write_text("\n".join(lines[:600]), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs an experiment's `main`; returns what it prints, and the folder that it writes."""
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+
+    def run(name, **options):
+        out = tmp_path / "run"
+        given = {"out": out, **options}
+        importlib.import_module(name).main([f"--{key}={value}" for key, value in given.items()])
+        printed = capsys.readouterr()
+        assert "best of" in printed.out
+        if name not in ("tabular", "ensembles"):  # these show no progress
+            assert "compiled in" in printed.err
+        return printed.out, out
+
+    return run
+
+
+def check_files(out):
     for name in ("manifest.json", "table.csv", "figure.png"):
         assert (out / name).stat().st_size > 0
 
 
-def test_digits(tmp_path):
-    done = run("experiments/digits.py", "--members", 8, "--epochs", 2, "--out", tmp_path / "run")
-    check_results(done, tmp_path / "run")
-
-
-def test_mnist_mlp(tmp_path):
-    folder = DATA / "mnist10k"
-    if not folder.is_dir():
-        pytest.skip(f"no {folder}; set VTUNE_DATA to a folder with mnist10k")
-    out = tmp_path / "run"
-    done = run(
-        "experiments/mnist_mlp.py", "--data", folder, "--members", 6, "--epochs", 1, "--out", out
-    )
-    check_results(done, out)
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("digits", {"members": 2, "epochs": 1}, "the 5 best of 2 settings"),
+        ("tabular", {"members": 2, "epochs": 1, "splits": 1}, "MSE, Ridge: mean "),
+        ("ensembles", {"members": 2, "epochs": 1, "seeds": 1}, "greedy, 8,"),
+        ("finetune", {"members": 3, "epochs": 1, "pretraining": 1}, "5 to 9 from"),
+        ("adversarial", {"members": 2, "epochs": 1}, "best by robust accuracy: "),
+    ],
+)
+def test_experiments_on_bundled_data(name, options, says, run):
+    printed, out = run(name, **options)
+    assert says in printed
+    check_files(out / "diabetes" if name == "tabular" else out)
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("name", "options", "says"),
     [
-        ("pbt_mnist", {"members": 4, "epochs": 2, "seeds": 1}),
-        ("pb2_mnist", {"members": 4, "epochs": 3, "seeds": 1}),
-        ("halving_mnist", {"members": 6, "epochs": 3, "repeats": 1}),
+        ("mnist_mlp", {"members": 2, "epochs": 1}, "results: "),
+        ("keras_mlp", {"members": 2, "epochs": 1}, "the tutorial's setting: 0."),
+        ("mnist_cnn", {"members": 1, "epochs": 1}, "results: "),
+        ("pbt_mnist", {"members": 4, "epochs": 2, "seeds": 1}, "mean {'plain': "),
+        ("pb2_mnist", {"members": 4, "epochs": 3, "seeds": 1}, "mean {'plain': "),
+        ("halving_mnist", {"members": 6, "epochs": 3, "repeats": 1}, "member-epochs: 10 of 18"),
     ],
 )
-def test_refiners_on_mnist(name, options, tmp_path):
-    folder = DATA / "mnist10k"
-    if not folder.is_dir():
-        pytest.skip(f"no {folder}; set VTUNE_DATA to a folder with mnist10k")
-    out = tmp_path / "run"
-    given = [str(part) for key, value in options.items() for part in (f"--{key}", value)]
-    done = run(f"experiments/{name}.py", "--data", folder, "--out", out, *given)
-    check_results(done, out)
+def test_experiments_on_mnist(name, options, says, mnist, run):
+    printed, out = run(name, data=mnist, **options)
+    assert says in printed
+    check_files(out)
     if name == "pbt_mnist":
-        assert "mean {'plain': " in done.stdout
         assert len((out / "schedule.csv").read_text().splitlines()) == 3
     if name == "halving_mnist":
-        assert "rungs: [6, 2] members, to the end of [1, 3] epochs" in done.stdout
-        assert "member-epochs: 10 of 18" in done.stdout
+        assert "rungs: [6, 2] members, to the end of [1, 3] epochs" in printed
 
 
-@pytest.mark.parametrize(
-    ("name", "folder", "options", "says"),
-    [
-        ("keras_mlp", "mnist10k", {"members": 4, "epochs": 1}, "the tutorial's setting: 0."),
-        ("mnist_cnn", "mnist10k", {"members": 1, "epochs": 1}, None),
-        ("sms_spam", "sms_spam", {"members": 4, "epochs": 2}, "F1 of spam on the held-out fifth"),
-        ("tabular", None, {"members": 5, "epochs": 2, "splits": 1}, "MSE, Ridge: mean "),
-        ("ensembles", None, {"members": 4, "epochs": 2, "seeds": 1}, "greedy, 8,"),
-        ("finetune", None, {"members": 3, "epochs": 1}, "5 to 9 from"),
-        ("adversarial", None, {"members": 2, "epochs": 2}, "best by robust accuracy: "),
-    ],
-)
-def test_every_hyperparameter(name, folder, options, says, tmp_path):
-    given = [str(part) for key, value in options.items() for part in (f"--{key}", value)]
-    if folder is not None:
-        if not (DATA / folder).is_dir():
-            pytest.skip(f"no {DATA / folder}; set VTUNE_DATA to a folder with {folder}")
-        given += ["--data", str(DATA / folder)]
-    out = tmp_path / "run"
-    done = run(f"experiments/{name}.py", "--out", out, *given)
-    assert done.returncode == 0, done.stderr
-    assert "best of" in done.stdout
-    assert (out / "diabetes" if name == "tabular" else out).joinpath("figure.png").is_file()
-    assert says is None or says in done.stdout
+def test_sms_spam(messages, run):
+    printed, out = run("sms_spam", data=messages, members=2, epochs=2)
+    assert "F1 of spam on the held-out fifth" in printed
+    check_files(out)
 
 
-def test_mnist_mlp_says_what_data_it_wants(tmp_path):
-    done = run("experiments/mnist_mlp.py", "--data", tmp_path / "nowhere")
+def test_an_experiment_is_a_command_and_says_what_data_it_wants(tmp_path):
+    command = [sys.executable, ROOT / "experiments" / "mnist_mlp.py", "--data", tmp_path / "none"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert "give --data DIR or set VTUNE_DATA" in done.stderr
 
 
-def test_bench_quick(tmp_path):
-    done = run("scripts/bench.py", "--quick", "--out", tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "1,000 rounds of PBT" in done.stdout
-    measured = json.loads((tmp_path / "bench.json").read_text())
-    assert set(measured["workloads"]["CNN"]["runners"]) >= {"vtune", "plain", "loop"}
-    kernels = measured["workloads"]["MLP-32"]["kernels"]
-    quickest = {}  # one turn, so that medians are what was seen
-    for name, us in kernels["alone"].items():
-        part = name.split(":")[0]
-        quickest[part] = min(us, quickest.get(part, us))
-    assert len(quickest) == 5
-    assert kernels["us"] == pytest.approx(sum(quickest.values()))
-    assert "| MLP-32, batch 8 × 2 | vtune |" in (tmp_path / "bench.md").read_text()
-    assert (tmp_path / "bench.png").stat().st_size > 0
-
-
-def test_structure_quick():
-    done = run("scripts/benchmarks/structure.py", "--quick")
-    assert done.returncode == 0, done.stderr
-    rows = [line.split("|") for line in done.stdout.splitlines()[2:]]
-    assert [row[1].strip() for row in rows] == ["sweep", "loop", "shared"]
-    accuracy = [float(row[4]) for row in rows]  # the same work, from other draws
-    assert max(accuracy) - min(accuracy) < 0.03
-
-
-def test_iris_logistic():
-    done = run("experiments/iris_logistic.py", "--sets", "iris", "--cv", 3)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("test accuracy") == 2
-    gap = float(done.stdout.split("largest gap ")[1])
-    assert gap < 0.03
-
-
-def test_the_search_benchmark_runs():
-    done = run("scripts/benchmarks/search.py", "--quick")
-    assert done.returncode == 0, done.stderr
-    assert "| 32 | cold |" in done.stdout
-    assert "| 32 | best accuracy |" in done.stdout
+def test_iris_logistic(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    found = importlib.import_module("iris_logistic").main(["--sets", "iris", "--cv", "3"])
+    ours, theirs = found["iris"]
+    assert abs(ours - theirs).max() < 0.03
+    printed = capsys.readouterr().out
+    assert printed.count("test accuracy") == 2
+    assert float(printed.split("largest gap ")[1]) < 0.03

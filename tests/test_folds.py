@@ -41,7 +41,7 @@ def arrays(rows=67, seed=0):
 def net_learner(**options):
     return vt.flax_learner(
         lambda h: Net(h["rate"]),
-        optimizer=lambda h: optax.sgd(h["lr"], momentum=0.9),
+        optimizer=momentum,
         loss=xent,
         metrics={"accuracy": vt.metrics.accuracy},
         **options,
@@ -53,6 +53,20 @@ def tune(learner, space, data, n=3, **options):
     return vt.tune(learner, space, data, search=vt.Halton(n), **options)
 
 
+def momentum(h):
+    return optax.sgd(h["lr"], momentum=0.9)
+
+
+NET = net_learner()
+NET_LOOP = plain_loop(lambda h: Net(h["rate"]), momentum, "train")
+PLAIN = mlp_learner()
+
+
+def scaled_folds(own=None):
+    """Four unequal folds (17, 17, 17, 16 rows held out) of scaled rows."""
+    return vt.standardize(vt.kfold(own or arrays(), 4, seed=1), "x")
+
+
 def same(a, b):
     pairs = zip(*(jax.tree.leaves([m.variables for m in s.members]) for s in (a, b)), strict=True)
     return all(np.array_equal(x, y) for x, y in pairs)
@@ -62,17 +76,14 @@ def same(a, b):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("layout", [None, "vmap", 2, vt.Layout(1, devices=1)], ids=str)
-def test_each_training_equals_a_plain_loop_on_its_fold(layout):
-    """Four unequal folds (17, 17, 17, 16 rows held out) of scaled rows, two seeds."""
-    data = vt.standardize(vt.kfold(arrays(), 4, seed=1), "x")
+def test_each_training_equals_a_plain_loop_on_its_fold():
+    data = scaled_folds()
     assert sorted(data.valid_sizes) == [16, 17, 17, 17]
-    sweep = tune(net_learner(), SETTINGS, data, seeds=2, seed=5, layout=layout, eval_batch_size=6)
-    loop = plain_loop(lambda h: Net(h["rate"]), lambda h: optax.sgd(h["lr"], momentum=0.9), "train")
+    sweep = tune(NET, SETTINGS, data, seeds=2, seed=5, eval_batch_size=6)
     for member in (sweep[0], sweep[2]):
         scores = member.history["accuracy/splits"][-1]
         for fold, repeat in [(0, 0), (3, 1), (2, 0)]:
-            variables, losses, metrics = loop(
+            variables, losses, metrics = NET_LOOP(
                 member.hparams, data, seed=5, id=member.index, steps=3 * (50 // 8),
                 batch_size=8, fold=fold, repeat=repeat,
             )  # fmt: skip
@@ -85,9 +96,23 @@ def test_each_training_equals_a_plain_loop_on_its_fold(layout):
 
 
 @pytest.mark.usefixtures("x64")
+def test_whatever_the_layout():
+    """Which never looks at the model, so that a small one will do."""
+    data = scaled_folds()
+    options = {"seeds": 2, "epochs": 2, "eval_batch_size": 6}
+    expected = tune(PLAIN, LR, data, **options)
+    for layout in ("vmap", 2, vt.Layout(1, devices=1)):
+        sweep = tune(PLAIN, LR, data, layout=layout, **options)
+        for name, values in expected.history.items():
+            np.testing.assert_allclose(sweep.history[name], values, rtol=1e-9)
+        for one, other in zip(sweep, expected, strict=True):
+            assert largest_difference(one.variables, other.variables) < 1e-9
+
+
+@pytest.mark.usefixtures("x64")
 def test_seeds_without_folds_share_the_rows_of_the_plain_rule():
     data = vt.holdout(arrays(), seed=3)
-    sweep = tune(mlp_learner(), LR, data, seeds=3)
+    sweep = tune(PLAIN, LR, data, seeds=3)
     loop = plain_loop(lambda h: MLP(), lambda h: optax.sgd(h["lr"]))
     for repeat in range(3):
         variables, _, _ = loop(
@@ -96,7 +121,7 @@ def test_seeds_without_folds_share_the_rows_of_the_plain_rule():
         own = jax.tree.map(lambda a, r=repeat: a[0, r], sweep[1].variables)
         assert largest_difference(own, variables) < 1e-9
     assert sweep.history["accuracy/splits"].shape == (3, 3, 1, 3)
-    one = tune(mlp_learner(), LR, data, seeds=1)
+    one = tune(PLAIN, LR, data, seeds=1)
     assert "accuracy/splits" not in one.history  # a single training, as without seeds=
 
 
@@ -131,15 +156,22 @@ def test_metrics_that_need_all_rows_see_those_of_their_fold_only():
 # No leak, one program, the same bits ----------------------------------------------------------
 
 
-def test_a_held_out_row_never_reaches_its_fold():
+@pytest.fixture(scope="module")
+def net_sweep(compilations):
+    """A sweep over four scaled folds and two seeds, and how many programs it took."""
+    with compilations() as first:
+        sweep = tune(NET, SETTINGS, scaled_folds(), seeds=2)
+    return sweep, first.count
+
+
+def test_a_held_out_row_never_reaches_its_fold(net_sweep):
     own, n = arrays(), 20
-    data = vt.kfold(own, 4)
+    data = scaled_folds()
     fold = next(f for f in range(4) if n in data.fold(f)[1])
     changed = {"x": own["x"].copy(), "y": own["y"].copy()}
     changed["x"][n] *= -7.0
     changed["y"][n] = (own["y"][n] + 1) % 3
-    scaled = lambda a: vt.standardize(vt.kfold(a, 4), "x")
-    before, after = (tune(net_learner(), SETTINGS, scaled(a)) for a in (own, changed))
+    before, after = net_sweep[0], tune(NET, SETTINGS, scaled_folds(changed), seeds=2)
     for a, b in zip(before.members, after.members, strict=True):
         pick = lambda tree, f: jax.tree.map(lambda leaf: np.asarray(leaf[f]), tree)
         for x, y in zip(*(jax.tree.leaves(pick(m.variables, fold)) for m in (a, b)), strict=True):
@@ -148,16 +180,15 @@ def test_a_held_out_row_never_reaches_its_fold():
         assert all(largest_difference(pick(a.variables, f), pick(b.variables, f)) for f in other)
 
 
-def test_all_folds_and_seeds_are_one_program(compilations):
-    learner = net_learner()
-    with compilations() as first:
-        a = tune(learner, SETTINGS, vt.kfold(arrays(), 4), seeds=2)
-    assert first.count == 1
+def test_all_folds_and_seeds_are_one_program(net_sweep, compilations):
+    sweep, count = net_sweep
+    assert count == 1
+    other = vt.standardize(vt.kfold(arrays(seed=1), 4, seed=7), "x")
     with compilations() as second:
-        tune(learner, SETTINGS, vt.kfold(arrays(seed=1), 4, seed=7), seeds=2, seed=3)
-        b = tune(learner, SETTINGS, vt.kfold(arrays(), 4), seeds=2)
+        tune(NET, SETTINGS, other, seeds=2, seed=3)
+        again = tune(NET, SETTINGS, scaled_folds(), seeds=2)
     assert second.count == 0
-    assert same(a, b)
+    assert same(sweep, again)
 
 
 def test_rows_are_gathered_once_for_all_settings_and_seeds():
@@ -172,7 +203,7 @@ def test_rows_are_gathered_once_for_all_settings_and_seeds():
 
 def test_refiners_decide_on_the_mean_and_move_all_folds():
     data = vt.kfold(arrays(), 3)
-    sweep = tune(mlp_learner(), LR, data, n=6, refiner=vt.Halving(2), epochs=6)
+    sweep = tune(PLAIN, LR, data, n=6, refiner=vt.Halving(2), epochs=6)
     first = next(r for r in range(6) if (sweep.parents[r] < 0).any())
     means = sweep.history["accuracy/splits"][first - 1].mean(axis=(1, 2))
     np.testing.assert_allclose(means, sweep.history["accuracy"][first - 1], atol=1e-6)
@@ -184,7 +215,7 @@ def test_refiners_decide_on_the_mean_and_move_all_folds():
 @pytest.mark.usefixtures("x64")
 def test_pbt_moves_the_weights_of_every_fold():
     data = vt.kfold(arrays(), 3)
-    sweep = tune(mlp_learner(), LR, data, n=6, refiner=vt.PBT(), epochs=6)
+    sweep = tune(PLAIN, LR, data, n=6, refiner=vt.PBT(), epochs=6)
     moved = [i for i in range(6) if len(set(sweep.lineage(i).tolist())) > 1]
     assert moved
     again = sweep.rerun(moved[0])
@@ -193,7 +224,7 @@ def test_pbt_moves_the_weights_of_every_fold():
 
 def test_patience_looks_at_the_mean():
     data = vt.kfold(arrays(), 3)
-    sweep = tune(mlp_learner(), LR, data, n=5, patience=2, epochs=12)
+    sweep = tune(PLAIN, LR, data, n=5, patience=2, epochs=12)
     for member in sweep.members:
         score = member.history["accuracy"]
         known = score[~np.isnan(score)]
@@ -229,7 +260,7 @@ def test_a_fold_that_diverges_takes_its_setting_out():
 
 
 def test_the_table_has_mean_spread_and_each_value():
-    sweep = tune(mlp_learner(), LR, vt.kfold(arrays(), 3), seeds=2)
+    sweep = tune(PLAIN, LR, vt.kfold(arrays(), 3), seeds=2)
     table, each = sweep.table(), sweep.history["accuracy/splits"][-1].reshape(3, 6)
     np.testing.assert_allclose(table["accuracy"], each.mean(1), rtol=1e-6)
     np.testing.assert_allclose(table["accuracy/std"], each.std(1), rtol=1e-5)
@@ -238,21 +269,19 @@ def test_the_table_has_mean_spread_and_each_value():
     assert "loss/fold0/seed0" not in table
 
 
-def test_saved_and_loaded(tmp_path):
-    learner, own = net_learner(), arrays()
-    data = vt.standardize(vt.kfold(own, 3), "x")
-    sweep = tune(learner, SETTINGS, data, seeds=2)
+def test_saved_and_loaded(net_sweep, tmp_path):
+    (sweep, _), own = net_sweep, arrays()
     sweep.save(tmp_path / "run")
-    loaded = vt.load(tmp_path / "run", learner)
+    loaded = vt.load(tmp_path / "run", NET)
     assert same(sweep, loaded)
     np.testing.assert_array_equal(sweep.predict(own["x"]), loaded.predict(own["x"]))
-    assert loaded.predict(own["x"]).shape == (3, 2, 67, 3)
-    again = loaded.rerun(1, data=data)
+    assert loaded.predict(own["x"]).shape == (4, 2, 67, 3)
+    again = loaded.rerun(1, data=scaled_folds())
     assert largest_difference(again.variables, sweep[1].variables) < 1e-4
     with pytest.raises(
-        ValueError, match="the data have 4 folds, the sweep was trained on data with 3"
+        ValueError, match="the data have 3 folds, the sweep was trained on data with 4"
     ):
-        loaded.rerun(1, data=vt.kfold(own, 4))
+        loaded.rerun(1, data=vt.kfold(own, 3))
 
 
 def test_predict_scales_by_each_fold():
@@ -265,14 +294,14 @@ def test_predict_scales_by_each_fold():
         np.testing.assert_allclose(scaled.min(0), 0, atol=1e-5)
         np.testing.assert_allclose(scaled.max(0), 1, atol=1e-5)
         np.testing.assert_allclose(data.scale({"x": train}, fold)["x"], scaled, atol=1e-5)
-    sweep = tune(mlp_learner(), LR, data)
+    sweep = tune(PLAIN, LR, data)
     own_model = jax.tree.map(lambda leaf: leaf[2, 0], sweep[0].variables)
     expected = MLP().apply(own_model, data.scale(own, 2)["x"])
     np.testing.assert_allclose(sweep[0].predict(own["x"])[2, 0], expected, atol=1e-5)
 
 
 def test_an_ensemble_of_folds_is_refused():
-    sweep = tune(mlp_learner(), LR, vt.kfold(arrays(), 3))
+    sweep = tune(PLAIN, LR, vt.min_max_scale(vt.kfold(arrays(), 3), "x"))
     with pytest.raises(ValueError, match="every member of this sweep is several trainings"):
         sweep.ensemble(2)
 
@@ -327,7 +356,7 @@ def test_pairs_of_any_size_train_in_steps_of_the_smallest():
     )
     assert len(set(rows[0].ravel().tolist())) == 8  # no row twice
     assert len(set(rows[1].ravel().tolist())) == 8
-    assert tune(mlp_learner(), LR, data, batch_size=4).history["accuracy"].shape == (3, 3)
+    assert tune(PLAIN, LR, data, batch_size=4).history["accuracy"].shape == (3, 3)
 
 
 def test_an_epoch_sees_each_row_of_a_fold_once_and_every_epoch_another_order():
@@ -369,10 +398,10 @@ def test_what_cannot_be_trained_is_named_before_compiling(compilations):
     data = vt.kfold(arrays(), 4)
     with compilations() as none:
         with pytest.raises(ValueError, match="above the 50 training rows of the smallest fold"):
-            tune(mlp_learner(), LR, data, batch_size=51)
+            tune(PLAIN, LR, data, batch_size=51)
         for seeds in (0, 1.5, "2"):
             with pytest.raises(ValueError, match=re.escape(f"seeds={seeds!r} must be")):
-                tune(mlp_learner(), LR, data, seeds=seeds)
+                tune(PLAIN, LR, data, seeds=seeds)
         with pytest.raises(TypeError, match="the data are in folds"):
             vt.class_weights(data)
     assert none.count == 0

@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import optax
 import pytest
+from problems import MLP, blobs, mlp_learner
+from solo import xent
 
 import vtune as vt
-from tests.problems import MLP, blobs, mlp_learner, xent
 from vtune.engine.cohort_groups import groups
 from vtune.runtime.compile import build
 
@@ -32,10 +33,19 @@ def products(sweep):
     return len(re.findall(r" dot\(", build(sweep.trained.plan).call.as_text()))
 
 
+LEARNER = mlp_learner()
+UNION = [{"lr": LOW}, {"lr": HIGH}, {"lr": LOW}]
+
+
+@pytest.fixture(scope="module")
+def union():
+    return tune(UNION, learner=LEARNER)
+
+
 @pytest.mark.parametrize("layout", [None, "vmap", 3], ids=str)
-def test_parts_of_a_union_are_one_program_and_keep_to_themselves(layout):
-    one = tune({"lr": LOW}, layout=layout)
-    three = tune([{"lr": LOW}, {"lr": HIGH}, {"lr": LOW}], layout=layout)
+def test_parts_of_a_union_are_one_program_and_keep_to_themselves(union, layout):
+    one = tune({"lr": LOW}, layout=layout, learner=LEARNER)
+    three = union if layout is None else tune(UNION, layout=layout, learner=LEARNER)
     assert [group.indices for group in groups(three.trained.plan)] == [(0, 1, 2)]
     assert products(three) == products(one)
     other = np.arange(7) % 3 == 1
@@ -45,9 +55,14 @@ def test_parts_of_a_union_are_one_program_and_keep_to_themselves(layout):
     parents = three.parents
     assert (parents % 3 == np.arange(7) % 3).all()
     assert (parents != np.arange(7)).any()
-    for member in (1, 5, 6):  # each is what it is alone, along its lineage
-        alone = three.rerun(member)
-        np.testing.assert_allclose(alone.score, three.members[member].score, rtol=1e-4)
+    np.testing.assert_array_equal(parents, union.parents)
+    np.testing.assert_allclose(three.scores, union.scores, rtol=1e-4)
+
+
+def test_members_of_a_union_are_what_they_are_alone_along_their_lineage(union):
+    for member in (1, 5, 6):
+        alone = union.rerun(member)
+        np.testing.assert_allclose(alone.score, union.members[member].score, rtol=1e-4)
 
 
 def test_unlike_structure_and_shrinking_cohorts_stay_apart():

@@ -87,6 +87,7 @@ def measured(devices, limit=0):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_sweep_of_four_times_the_limit_runs_in_chunks_and_gives_the_same_table(devices):

@@ -14,10 +14,11 @@ import pytest
 from scipy import sparse
 from sklearn import linear_model, metrics, model_selection
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
+from sklearn.datasets import load_diabetes, load_digits, load_iris, load_wine
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
+from sklearn_data import CS, SETS
 
 import vtune.sklearn as vs
 
@@ -34,9 +35,9 @@ WEIGHTED = {
     "check_sample_weight_equivalence_on_dense_data": "rows are drawn in batches, not weights"
 }
 EXPECTED = {"FlaxClassifier": WEIGHTED, "FlaxRegressor": WEIGHTED}
-CS = [0.001, 0.01, 0.1, 1, 10, 100]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_the_checks_of_scikit_learn(kind):
@@ -59,18 +60,7 @@ def objective(x, y, coef, intercept, l1, l2):
     return losses.sum() + l1 * np.abs(coef).sum() + l2 / 2 * (coef**2).sum()
 
 
-def standardised(load):
-    x, y = load(return_X_y=True)
-    return StandardScaler().fit_transform(x), y
-
-
-SETS = {
-    "iris": lambda: load_iris(return_X_y=True),
-    "wine": lambda: standardised(load_wine),
-    "breast_cancer": lambda: standardised(load_breast_cancer),
-}
-
-
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("ratio", [0.0, 1.0, 0.4])
 @pytest.mark.parametrize("name", SETS)
@@ -163,10 +153,10 @@ def test_warm_start_begins_at_the_last_weights():
     model = vs.LogisticRegression(warm_start=True).fit(x, y)
     first = int(model.n_iter_[0])
     assert model.fit(x, y).n_iter_[0] <= 2 < first
-    net = vs.FlaxClassifier(warm_start=True, max_epochs=5, random_state=0).fit(x, y)
+    net = vs.FlaxClassifier(warm_start=True, max_epochs=3, random_state=0).fit(x, y)
     before = net.loss_curve_[-1]
     assert net.fit(x, y).loss_curve_[0] < before * 1.05
-    cold = vs.FlaxClassifier(max_epochs=5, random_state=0).fit(x, y).fit(x, y)
+    cold = vs.FlaxClassifier(max_epochs=3, random_state=0).fit(x, y).fit(x, y)
     assert cold.loss_curve_[0] > before
 
 
@@ -252,7 +242,7 @@ def test_regressor_and_several_targets():
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_clone_pickle_and_joblib(kind):
     x, y = load_iris(return_X_y=True)
-    model = clone(kind().set_params(**({"max_epochs": 2} if "Flax" in kind.__name__ else {})))
+    model = clone(kind().set_params(**({"max_epochs": 3} if "Flax" in kind.__name__ else {})))
     model.fit(x, y)
     file = io.BytesIO()
     joblib.dump(model, file)

@@ -9,6 +9,8 @@ import vtune as vt
 SEEDS = range(20)
 GREEDY = {"resample_probability": 0.0, "perturbation_factors": (2.0, 0.5)}
 
+pytestmark = pytest.mark.slow
+
 
 def best(learner, refiner, seed, search, space, steps, rounds):
     sweep = vt.tune(

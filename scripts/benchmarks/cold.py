@@ -60,20 +60,39 @@ def sweep(work: Any) -> None:
 
 def measured(name: str, quick: bool) -> dict[str, float]:
     """Seconds to the first result: of one member by a plain loop and by vtune, of a sweep, and of
-    the sweep in a second process."""
-    own: dict[str, Any] = {"VTUNE_CACHE_DIR": "off"}
+    the sweep in a second process.
+
+    Args:
+      quick: little work, all of it in this process, which only shows that the code runs.
+    """
+    if quick:
+        runs = {"alone": "alone", "one": "one", "first": "sweep", "second": "sweep"}
+        return {key: timed(what, name, quick) for key, what in runs.items()}
+    own = {"VTUNE_CACHE_DIR": "off"}
     with tempfile.TemporaryDirectory() as folder:
         kept = {"VTUNE_CACHE_DIR": folder}
-        runs: dict[str, tuple[str, dict[str, Any]]] = {
-            "alone": ("alone", own),
-            "one": ("one", own),
-            "first": ("sweep", kept),
-            "second": ("sweep", kept),
+        return {
+            "alone": in_process("alone", name, own),
+            "one": in_process("one", name, own),
+            "first": in_process("sweep", name, kept),
+            "second": in_process("sweep", name, kept),
         }
-        return {key: _seconds(what, name, env, quick) for key, (what, env) in runs.items()}
 
 
-def _seconds(what: str, name: str, env: dict[str, str], quick: bool) -> float:
+def timed(what: str, name: str, quick: bool = False) -> float:
+    """Seconds that one of the runs takes in this process."""
+    import workloads
+
+    runs: dict[str, Callable[[Any], None]] = {"alone": alone, "one": one, "sweep": sweep}
+    work = workloads.WORKLOADS[name]
+    work = work.little() if quick else work
+    start = time.perf_counter()
+    runs[what](work)
+    return time.perf_counter() - start
+
+
+def in_process(what: str, name: str, env: dict[str, str], quick: bool = False) -> float:
+    """Seconds that one of the runs takes in a process of its own."""
     command = [sys.executable, __file__, what, name, *(["--quick"] if quick else [])]
     done = subprocess.run(
         command, env={**os.environ, **env}, check=True, capture_output=True, text=True
@@ -87,17 +106,9 @@ def main() -> None:
     import vtune as vt
 
     vt.use_all_cores()
-    import workloads
-
     jax.devices()
-    runs: dict[str, Callable[[Any], None]] = {"alone": alone, "one": one, "sweep": sweep}
     what, name, *quick = sys.argv[1:]
-    work = workloads.WORKLOADS[name]
-    if quick:
-        work = work.little()
-    start = time.perf_counter()
-    runs[what](work)
-    print(json.dumps(time.perf_counter() - start))
+    print(json.dumps(timed(what, name, bool(quick))))
 
 
 if __name__ == "__main__":

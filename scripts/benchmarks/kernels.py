@@ -27,17 +27,21 @@ NUMBERS = 1e8  # what another loop goes through at least
 Forms = dict[str, tuple[Callable[[], Any], float]]
 
 
-def kernels(work: Workload) -> dict[str, Forms]:
-    """By part of a step its forms: what to time, and member-steps."""
+def kernels(work: Workload, share: float = 1.0) -> dict[str, Forms]:
+    """By part of a step its forms: what to time, and member-steps.
+
+    Args:
+      share: of the usual work, less of which shows only that the code runs.
+    """
     widths = [int(np.prod(work.shape)), *work.model.widths, 10]
     found: dict[str, Forms] = {}
     for layer, (a, b) in enumerate(itertools.pairwise(widths)):
         forms: Forms = {}
         for members in (1, ABREAST) if layer == 0 else (1,):
-            forms |= _products(work.batch, a, b, members, first=layer == 0)
+            forms |= _products(work.batch, a, b, members, layer == 0, share)
         found[f"products of layer {layer}"] = forms
     weights = sum((a + 1) * b for a, b in itertools.pairwise(widths))
-    return found | {"Adam": {"flat": _adam(weights)}, "batch": {"copy": _copy(work)}}
+    return found | {"Adam": {"flat": _adam(weights, share)}, "batch": {"copy": _copy(work, share)}}
 
 
 def least(times: dict[tuple[str, str], Sequence[float]]) -> list[float]:
@@ -49,7 +53,7 @@ def least(times: dict[tuple[str, str], Sequence[float]]) -> list[float]:
     return [sum(turn) for turn in zip(*quickest.values(), strict=True)]
 
 
-def _products(batch: int, a: int, b: int, members: int, first: bool) -> Forms:
+def _products(batch: int, a: int, b: int, members: int, first: bool, share: float) -> Forms:
     """A dense layer's products, forward and of both gradients (of the weights alone in the first
     layer), with the rows as they are or transposed for either.
 
@@ -59,7 +63,7 @@ def _products(batch: int, a: int, b: int, members: int, first: bool) -> Forms:
     rng = np.random.default_rng(0)
     shapes = (batch, a), (a, batch), (a, b * members), (batch, b * members)
     operands = [rng.random(shape, np.float32) for shape in shapes]
-    steps = int(FLOPS / (2 * batch * a * b * members)) + 1
+    steps = int(share * FLOPS / (2 * batch * a * b * members)) + 1
 
     def form(forward: str, gradient: str) -> Callable[..., Any]:
         def run(*operands: Any) -> Any:
@@ -87,9 +91,9 @@ def _products(batch: int, a: int, b: int, members: int, first: bool) -> Forms:
     }
 
 
-def _adam(weights: int) -> tuple[Callable[[], Any], float]:
+def _adam(weights: int, share: float) -> tuple[Callable[[], Any], float]:
     """One vector of all weights, divided as vtune does."""
-    steps = int(NUMBERS / weights) + 1
+    steps = int(share * NUMBERS / weights) + 1
     optimizer = optax.adam(1e-3)
     update = rewrite_update(optimizer.update)
 
@@ -106,10 +110,10 @@ def _adam(weights: int) -> tuple[Callable[[], Any], float]:
     return _timed(run, [rng.random(weights, np.float32), rng.random(weights, np.float32)], steps)
 
 
-def _copy(work: Workload) -> tuple[Callable[[], Any], float]:
+def _copy(work: Workload, share: float) -> tuple[Callable[[], Any], float]:
     """A batch out of the rows of all steps, into an array of its own."""
     x = work.data()[0][work.batch :].reshape(work.steps, work.batch, -1)
-    rounds = int(NUMBERS / x.size) + 1
+    rounds = int(share * NUMBERS / x.size) + 1
 
     def run(x: Any, batch: Any) -> Any:
         step = lambda i, _: jax.lax.dynamic_index_in_dim(x, i % work.steps, keepdims=False)

@@ -30,17 +30,19 @@ def name() -> str:
     return f"{model or platform.processor() or platform.machine()}, {cores} cores"
 
 
-def limits(repeats: int = 5) -> dict[str, tuple[Callable[[], Any], float]]:
+def limits(
+    side: int = SIDE, size: int = BYTES, repeats: int = 5
+) -> dict[str, tuple[Callable[[], Any], float]]:
     """What to time for the machine's limits, and how many FLOPs or bytes, read and written, that
     is: a large float32 product by either library, and a copy."""
-    a = np.random.default_rng(0).random((SIDE, SIDE), np.float32)
-    on_device, long = jnp.asarray(a), [jnp.zeros(BYTES // 4, jnp.float32)]
+    a = np.random.default_rng(0).random((side, side), np.float32)
+    on_device, long = jnp.asarray(a), [jnp.zeros(size // 4, jnp.float32)]
     product = jax.jit(jnp.matmul)
     moved = jax.jit(lambda a: a + 1, donate_argnums=0)  # new memory would cost more than the copy
     runs = {
-        "JAX": (lambda: product(on_device, on_device), 2.0 * SIDE**3),
-        "NumPy": (lambda: a @ a, 2.0 * SIDE**3),
-        "copy": (lambda: long.append(moved(long.pop())) or long, 2.0 * BYTES),
+        "JAX": (lambda: product(on_device, on_device), 2.0 * side**3),
+        "NumPy": (lambda: a @ a, 2.0 * side**3),
+        "copy": (lambda: long.append(moved(long.pop())) or long, 2.0 * size),
     }
 
     def again(once: Callable[[], Any]) -> Callable[[], Any]:

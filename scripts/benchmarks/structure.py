@@ -6,7 +6,7 @@
 Batch size {32, 64, 128} x width {32, 64, 128} x activation {relu, tanh, gelu} x optimizer {sgd,
 adam}, 8 learning rates each: 432 MLPs on scikit-learn's digits, 10 epochs, scored after each. Every
 way runs in a process of its own, with no compilation cache, from the end of the imports to the last
-score:
+score (with --quick all in this process):
 
     sweep     vtune, one program
     loop      a loop over the combinations, each `jit(vmap(train))`: initialise, scan, score
@@ -147,7 +147,19 @@ def loop(choices: dict[str, list[Any]], shared: bool = False) -> float:
     return best
 
 
-def seconds(way: str, quick: bool) -> tuple[float, float]:
+def timed(way: str, quick: bool) -> tuple[float, float]:
+    """(seconds, best accuracy) of a way, in this process."""
+    runs: dict[str, Callable[..., float]] = {
+        "sweep": sweep,
+        "loop": loop,
+        "shared": functools.partial(loop, shared=True),
+    }
+    began = time.perf_counter()
+    best = runs[way](QUICK if quick else CHOICES)
+    return time.perf_counter() - began, best
+
+
+def in_process(way: str, quick: bool = False) -> tuple[float, float]:
     """(seconds, best accuracy) of a way, in a process of its own."""
     command = [sys.executable, __file__, way, *(["--quick"] if quick else [])]
     env = {**os.environ, "VTUNE_CACHE_DIR": "off"}
@@ -156,13 +168,13 @@ def seconds(way: str, quick: bool) -> tuple[float, float]:
     return took, best
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("way", nargs="?", choices=WAYS, help="one way, in this process")
     parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     if options.way is None:
-        found = {way: seconds(way, options.quick) for way in WAYS}
+        found = {way: (timed if options.quick else in_process)(way, options.quick) for way in WAYS}
         print("| way | seconds | times the sweep | best accuracy |\n|---|---|---|---|")
         for way, (took, best) in found.items():
             print(f"| {way} | {took:.1f} | {took / found['sweep'][0]:.2f} | {best:.4f} |")
@@ -175,14 +187,7 @@ def main() -> None:
     import jax
 
     jax.devices()
-    runs: dict[str, Callable[..., float]] = {
-        "sweep": sweep,
-        "loop": loop,
-        "shared": functools.partial(loop, shared=True),
-    }
-    began = time.perf_counter()
-    best = runs[options.way](QUICK if options.quick else CHOICES)
-    print(json.dumps([time.perf_counter() - began, best]))
+    print(json.dumps(timed(options.way, options.quick)))
 
 
 if __name__ == "__main__":

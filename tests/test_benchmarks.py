@@ -1,0 +1,61 @@
+"""The bench scripts run, in this process and with little work: times are not looked at."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(autouse=True)
+def path(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    monkeypatch.syspath_prepend(SCRIPTS / "benchmarks")
+
+
+def test_bench_quick(tmp_path, capsys):
+    bench = importlib.import_module("bench")
+    bench.bench(bench.arguments(["--quick", "--out", str(tmp_path)]))
+    assert "1,000 rounds of PBT" in capsys.readouterr().out
+    measured = json.loads((tmp_path / "bench.json").read_text())
+    assert set(measured["workloads"]["CNN"]["runners"]) >= {"vtune", "plain", "loop"}
+    kernels = measured["workloads"]["MLP-32"]["kernels"]
+    quickest = {}  # one turn, so that medians are what was seen
+    for name, us in kernels["alone"].items():
+        part = name.split(":")[0]
+        quickest[part] = min(us, quickest.get(part, us))
+    assert len(quickest) == 5
+    assert kernels["us"] == pytest.approx(sum(quickest.values()))
+    assert "| MLP-32, batch 8 × 2 | vtune |" in (tmp_path / "bench.md").read_text()
+    assert (tmp_path / "bench.png").stat().st_size > 0
+
+
+def test_structure_quick(capsys):
+    importlib.import_module("structure").main(["--quick"])
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[1].strip() for row in rows] == ["sweep", "loop", "shared"]
+    accuracy = [float(row[4]) for row in rows]  # the same work, from other draws
+    assert max(accuracy) - min(accuracy) < 0.03
+
+
+def test_search_quick(capsys):
+    importlib.import_module("search").main(["--quick"])
+    printed = capsys.readouterr().out
+    assert "| 32 | cold |" in printed
+    assert "| 32 | best accuracy |" in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [
+        ("cold", ("alone", "MLP-32", {})),
+        ("structure", ("shared",)),
+        ("search", ("scikit-learn", 32)),
+    ],
+)
+def test_benchmarks_start_processes_of_their_own(name, run):
+    assert importlib.import_module(name).in_process(*run, quick=True)
