@@ -25,8 +25,8 @@ class Hyperband:
 
     All brackets are one population. They start together, and a bracket decides only at rounds at
     which the greedier ones decide too, so the population shrinks only a few times. Hyperband sets
-    the number of settings: write `search=vt.Halton()` or `vt.Random()` without a number. Each cohort
-    runs all brackets. A round is `epochs / max_rounds` epochs long.
+    the number of settings: write `search=vt.Halton()` or `vt.Random()` without a number. Each
+    cohort runs all brackets. A round is `epochs / max_rounds` epochs long.
 
     Args:
       reduction_factor: the paper's eta, 2 or more. Static, since it sets the population's sizes.
