@@ -3,13 +3,15 @@
 Classification (logits against whole-number labels `y`): `accuracy`, `balanced_accuracy`,
 `top_k_accuracy`, `precision`, `recall`, `f1`, `log_loss`, `roc_auc`, `confusion_matrix`.
 Regression (outputs against targets `y`): `mse`, `rmse`, `mae`, `r2`. Those with options are called
-with them: `vt.metrics.f1(average="macro")`. Your own, a mean over the rows, is a line:
+with them: `vt.metrics.f1(average="macro")`. Your own metric, if it is a mean over the rows, is one
+line:
 
     cosine = vt.metrics.mean(lambda outputs, batch: similarity(outputs, batch["target"]))
 
-A metric is a pair: `measure(outputs, batch, weight)` gives totals of one evaluation batch, which
-are summed over the batches; `score(totals)` makes the value of them, once. `weight` [batch] is 0 on
-padding.
+A metric is a pair of functions: `measure(outputs, batch, weight)` returns totals of one evaluation
+batch, which are summed over the batches; `score(totals)` computes the value from them, once.
+`weight` [batch] is 0 on padding. May import: `types`, `validation`. Knows nothing of learners or
+populations.
 """
 
 from vtune.metrics.totals import PerRow

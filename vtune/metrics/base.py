@@ -1,4 +1,4 @@
-"""What a metric is: a pair of functions, `measure` one batch and `score` the totals."""
+"""What a metric is: a pair of functions, `measure` of one batch and `score` of the totals."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Check = Callable[[Any, Mapping[str, np.ndarray]], None]
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A metric of ONE member.
+    """A metric of ONE member's outputs on the evaluation rows.
 
     Args:
       measure: (outputs, batch, weight [batch]) -> totals of one batch, a pytree. Totals are
         summed over the batches; a part wrapped in `vt.metrics.PerRow` is concatenated instead.
       score: totals -> the value, a scalar (arrays are allowed and kept in the history).
-      check: (outputs as shapes, arrays of the data set on the host) -> None; raises ValueError
-        or TypeError where the metric cannot be taken. Called once, before compiling.
-      mode: "max" where higher is better, else "min"; says which value of a history is its best.
-      options: makes the metric with other options; `vt.metrics.f1(average="macro")` calls it.
+      check: (outputs as shapes, arrays of the data set on the host) -> None. Called once before
+        compiling; raises ValueError or TypeError if the metric cannot be computed of them.
+      mode: "max" if higher is better, else "min". It decides which value of a history is the best.
+      options: (*options) -> the metric with these options; calling the metric calls it.
     """
 
     measure: Callable[[Outputs, Batch, Weight], Totals]
@@ -48,19 +48,30 @@ class Metric:
 
 
 def configurable(make: Callable[..., Metric]) -> Metric:
-    """The metric with its defaults, which called with options gives another."""
+    """Returns the metric with default options; calling it with options returns another one."""
     return dataclasses.replace(make(), options=make)
 
 
+def documented(metric: Metric, text: str) -> Metric:
+    """Gives a metric a docstring of its own, which `help` then shows, and returns it."""
+    object.__setattr__(metric, "__doc__", text)
+    return metric
+
+
 def expand(weight: FloatArray[Array, " batch"], like: Array) -> Array:
-    """Weights `[batch]` broadcast to `like` `[batch, ...]`."""
+    """Broadcasts weights `[batch]` to the shape of `like` `[batch, ...]`."""
     return jnp.broadcast_to(weight.reshape(weight.shape + (1,) * (like.ndim - 1)), like.shape)
 
 
 def mean(
     value: Callable[[Outputs, Batch], Array], *, mode: str = "max", check: Check | None = None
 ) -> Metric:
-    """The weighted mean of `value(outputs, batch)`, `[batch, ...]`."""
+    """Makes a metric of the weighted mean over the rows.
+
+    Args:
+      value: (outputs, batch) -> [batch, ...], the values to average.
+      mode, check: as in `Metric`.
+    """
 
     def measure(outputs: Outputs, batch: Batch, weight: Weight) -> Totals:
         values = jnp.asarray(value(outputs, batch))
@@ -70,19 +81,19 @@ def mean(
                 f"{weight.shape[0]} rows; return a value a row, without .mean()"
             )
         weights = expand(weight, values).astype(values.dtype)
-        # where, not a product alone: padding may be NaN and must not count
+        # `where`, since padding may be NaN and 0 * NaN is NaN
         return jnp.sum(jnp.where(weights > 0, values * weights, 0.0)), jnp.sum(weights)
 
     return Metric(measure, lambda totals: totals[0] / totals[1], check, mode)
 
 
 def ratio(above: Array, below: Array, zero_division: Any = 0.0) -> Array:
-    """above / below, and `zero_division` where below is 0."""
+    """Returns above / below, or `zero_division` where below is 0."""
     return jnp.where(below > 0, above / jnp.where(below > 0, below, 1.0), zero_division)
 
 
 def targets(who: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The entry `y` of the data."""
+    """Returns the entry `y` of the data; raises ValueError if there is none."""
     if "y" not in arrays:
         raise ValueError(f"{who} reads batch['y']; the data has {sorted(arrays)}")
     return arrays["y"]

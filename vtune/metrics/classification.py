@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vtune.metrics.base import Metric, configurable, mean
+from vtune.metrics.base import Metric, configurable, documented, mean
 from vtune.metrics.labels import checked, one_logit
 from vtune.types import Array, Batch, Outputs, float_dtype
 from vtune.validation import check_count
@@ -39,22 +39,33 @@ def _top_k_accuracy(k: Any = 2) -> Metric:
         if one_logit(outputs, labels):
             z = outputs.reshape(labels.shape)
             outputs = jnp.stack([jnp.zeros_like(z), z], axis=-1)
-        own = jnp.take_along_axis(outputs, labels[..., None], axis=-1)
+        logit = jnp.take_along_axis(outputs, labels[..., None], axis=-1)  # of the label
         classes = jax.lax.broadcasted_iota(jnp.int32, outputs.shape, outputs.ndim - 1)
-        # Of equal logits the later class comes first, as in scikit-learn.
+        # Among equal logits the later class ranks first, as in scikit-learn.
         later = classes > labels[..., None].astype(classes.dtype)
-        before = (outputs > own) | ((outputs == own) & later)
-        hits = (jnp.sum(before, axis=-1) < k) & ~jnp.isnan(own[..., 0])
+        before = (outputs > logit) | ((outputs == logit) & later)
+        hits = (jnp.sum(before, axis=-1) < k) & ~jnp.isnan(logit[..., 0])
         return hits.astype(float_dtype())
 
     return mean(hit, check=checked)
 
 
-accuracy = mean(_correct, check=checked)
-"""Part of the rows whose largest logit is the label's (one logit: its sign). Labels: `y`."""
+accuracy = documented(
+    mean(_correct, check=checked),
+    """Share of the rows whose largest logit is that of the label `y`.
 
-log_loss = mean(_log_loss, mode="min", check=checked)
-"""Mean negative log-likelihood of the label (natural logarithm) under softmax or sigmoid."""
+    A single logit is above 0 for class 1.
+    """,
+)
+log_loss = documented(
+    mean(_log_loss, mode="min", check=checked),
+    "Mean negative log-likelihood of the label under softmax or sigmoid, in nats.",
+)
+top_k_accuracy = documented(
+    configurable(_top_k_accuracy),
+    """Share of the rows whose label is among the `k` largest logits.
 
-top_k_accuracy = configurable(_top_k_accuracy)
-"""Part of the rows whose label is among the `k` largest logits; `top_k_accuracy(k=5)`, else 2."""
+    Options:
+      k: 1 or more, by default 2.
+    """,
+)

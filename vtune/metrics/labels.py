@@ -1,4 +1,4 @@
-"""What classification metrics read: logits of a model, whole-number labels `y` of the data."""
+"""What classification metrics read: the model's logits, and integer labels `y` of the data."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from vtune.types import Array, Batch, Outputs, Weight, float_dtype
 
 
 def one_logit(outputs: Any, labels: Any) -> bool:
-    """Binary classification with a single logit: outputs like the labels, or one wide."""
+    """Whether this is binary classification with a single logit: outputs [...] or [..., 1]."""
     return outputs.shape == labels.shape or (
         outputs.shape[-1] == 1 and outputs.shape[:-1] == labels.shape
     )
 
 
 def flat(outputs: Outputs, batch: Batch, weight: Weight) -> tuple[Array, Array, Array]:
-    """(logits [rows, classes], labels [rows], weights [rows]) of a batch; a single logit z is
-    the logits 0 and z. Tokens of a sequence are rows."""
+    """Returns (logits [rows, classes], labels [rows], weights [rows]) of a batch.
+
+    A single logit z becomes the logits 0 and z. The tokens of a sequence become rows.
+    """
     labels = batch["y"]
     if one_logit(outputs, labels):
         z = outputs.reshape(-1)
@@ -34,10 +36,10 @@ def flat(outputs: Outputs, batch: Batch, weight: Weight) -> tuple[Array, Array, 
 
 
 def check_labels(outputs: Any, arrays: Mapping[str, np.ndarray]) -> int:
-    """Raises ValueError or TypeError where labels and logits do not go together.
+    """Returns the number of classes.
 
-    Returns:
-      The number of classes.
+    Raises:
+      ValueError, TypeError: labels and logits do not go together.
     """
     labels = targets("a classification metric", arrays)
     leaves = jax.tree.leaves(outputs)
@@ -74,5 +76,5 @@ def check_labels(outputs: Any, arrays: Mapping[str, np.ndarray]) -> int:
 
 
 def checked(outputs: Any, arrays: Mapping[str, np.ndarray]) -> None:
-    """`check_labels` as a metric's check."""
+    """The `check` of a metric that needs no more than `check_labels`."""
     check_labels(outputs, arrays)

@@ -1,4 +1,4 @@
-"""ROC-AUC: how well rows are ranked. It needs every row at once."""
+"""ROC-AUC, which measures how well rows are ranked and needs all of them at once."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vtune.metrics.base import Metric, configurable
+from vtune.metrics.base import Metric, configurable, documented
 from vtune.metrics.labels import check_labels, flat
 from vtune.metrics.totals import PerRow
 from vtune.types import Array, Batch, Outputs, Totals, Weight
 
 
 def area(score: Array, positive: Array, negative: Array) -> Array:
-    """Area under the ROC curve: how often a positive row is above a negative one, ties half.
+    """Returns the area under the ROC curve (Hanley and McNeil 1982).
+
+    It is the share of pairs in which the positive row has the higher score; ties count half.
 
     Args:
-      score: [rows]. positive, negative: [rows] the weight of a row in each class.
+      score: [rows]. positive, negative: [rows], the weight of every row in each class.
 
     Returns:
-      A scalar; NaN where a class has no weight. Hanley and McNeil 1982.
+      A scalar; NaN if a class has no weight.
     """
     order = jnp.argsort(score)
     score, positive, negative = score[order], positive[order], negative[order]
@@ -42,29 +44,29 @@ def _roc_auc(multi_class: Any = None, *, average: Any = "macro") -> Metric:
 
     def measure(outputs: Outputs, batch: Batch, weight: Weight) -> Totals:
         logits, labels, weights = flat(outputs, batch, weight)
-        rows, each = batch["y"].shape[0], -1
-        keep = lambda a: a.reshape(rows, each, *a.shape[1:])
+        rows = batch["y"].shape[0]
+        by_row = lambda a: a.reshape(rows, -1, *a.shape[1:])
         logits = jnp.where(weights[:, None] > 0, logits, 0.0)  # padding may be NaN
-        return PerRow((keep(logits), keep(labels), keep(weights)))
+        return PerRow((by_row(logits), by_row(labels), by_row(weights)))
 
     def score(totals: Totals) -> Array:
         logits, labels, weights = totals.value
         logits = logits.reshape(-1, logits.shape[-1])
         labels, weights = labels.reshape(-1), weights.reshape(-1)
         classes = logits.shape[-1]
-        own = jax.nn.one_hot(labels, classes, dtype=weights.dtype) * weights[:, None]
-        if classes == 2:  # the difference ranks as the probability does
-            return area(logits[:, 1] - logits[:, 0], own[:, 1], own[:, 0])
+        by_class = jax.nn.one_hot(labels, classes, dtype=weights.dtype) * weights[:, None]
+        if classes == 2:  # the difference ranks rows as the probability does
+            return area(logits[:, 1] - logits[:, 0], by_class[:, 1], by_class[:, 0])
         p = jax.nn.softmax(logits, axis=-1)
-        share = jnp.sum(own, axis=0)
+        share = jnp.sum(by_class, axis=0)
         if multi_class == "ovr":
-            rest = weights[:, None] - own
-            areas = jax.vmap(area, in_axes=1)(p, own, rest)
+            rest = weights[:, None] - by_class
+            areas = jax.vmap(area, in_axes=1)(p, by_class, rest)
             weight = share if average == "weighted" else jnp.ones_like(share)
         else:
             a, b = np.triu_indices(classes, 1)
-            one = jax.vmap(lambda i, j: area(p[:, i], own[:, i], own[:, j]))
-            areas = (one(a, b) + one(b, a)) / 2
+            pair = jax.vmap(lambda i, j: area(p[:, i], by_class[:, i], by_class[:, j]))
+            areas = (pair(a, b) + pair(b, a)) / 2
             weight = share[a] + share[b] if average == "weighted" else jnp.ones_like(areas)
         return jnp.sum(areas * weight) / jnp.sum(weight)
 
@@ -79,7 +81,13 @@ def _roc_auc(multi_class: Any = None, *, average: Any = "macro") -> Metric:
     return Metric(measure, score, check)
 
 
-roc_auc = configurable(_roc_auc)
-"""Area under the ROC curve; NaN where a class has no row. Of more than two classes
-multi_class="ovr" (each against the rest) or "ovo" (Hand and Till 2001), average= "macro" or
-"weighted"."""
+roc_auc = documented(
+    configurable(_roc_auc),
+    """Area under the ROC curve (Hanley and McNeil 1982); NaN where a class has no row.
+
+    Options:
+      multi_class: for more than two classes "ovr" (each against the rest) or "ovo" (each against
+        each; Hand and Till 2001).
+      average: over the classes or pairs, "macro" or "weighted".
+    """,
+)

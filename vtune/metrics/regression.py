@@ -1,6 +1,6 @@
 """Regression metrics: outputs against targets `y` of the same shape.
 
-Of several targets a row each is judged on its own, and the plain mean taken, as scikit-learn does.
+Where rows have several targets, the score is the plain mean over the targets, as in scikit-learn.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vtune.metrics.base import Metric, mean, targets
+from vtune.metrics.base import Metric, documented, mean, targets
 from vtune.metrics.totals import PerRow
 from vtune.types import Array, Batch, Outputs, Totals, Weight, float_dtype
 
 
 def check_targets(outputs: Any, arrays: Mapping[str, np.ndarray]) -> None:
-    """Raises ValueError where outputs and targets would broadcast."""
+    """Raises ValueError if outputs and targets have different shapes, which would broadcast."""
     target = targets("a regression metric", arrays)
     for leaf in jax.tree.leaves(outputs):
         if leaf.shape[1:] != target.shape[1:]:
@@ -30,7 +30,7 @@ def check_targets(outputs: Any, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _columns(values: Array, weight: Weight) -> tuple[Array, Array]:
-    """Values [rows, targets], 0 where padded, and weights [rows, 1]."""
+    """Returns values [rows, targets], 0 on padding, and weights [rows, 1]."""
     values = values.reshape(values.shape[0], -1)
     weights = weight.astype(float_dtype())[:, None]
     return jnp.where(weights > 0, values, 0.0), weights
@@ -50,19 +50,19 @@ def _rmse() -> Metric:
 
 def _r2() -> Metric:
     def measure(outputs: Outputs, batch: Batch, weight: Weight) -> Totals:
-        # Rows and not sums of y and y^2, whose difference loses all its digits.
-        own, weights = _columns(jnp.asarray(batch["y"], float_dtype()), weight)
-        return _squares(outputs, batch, weight)[0], PerRow((own, weights))
+        # Keeps the rows: the difference of the sums of y^2 and y loses all its digits.
+        y, weights = _columns(jnp.asarray(batch["y"], float_dtype()), weight)
+        return _squares(outputs, batch, weight)[0], PerRow((y, weights))
 
     def score(totals: Totals) -> Array:
-        left, (y, weights) = totals[0], totals[1].value
+        residual, (y, weights) = totals[0], totals[1].value
         centre = jnp.sum(y * weights, axis=0, keepdims=True) / jnp.sum(weights)
         spread = jnp.sum(jnp.square(y - centre) * weights, axis=0)
         low = jnp.min(jnp.where(weights > 0, y, jnp.inf), axis=0)
         varies = jnp.max(jnp.where(weights > 0, y, -jnp.inf), axis=0) > low
-        # Of targets that are all the same.
-        constant = jnp.where(left > 0, 0.0, jnp.where(left == 0, 1.0, jnp.nan))
-        value = jnp.where(varies, 1 - left / jnp.where(varies, spread, 1.0), constant)
+        # The value for a target that is the same in all rows.
+        constant = jnp.where(residual > 0, 0.0, jnp.where(residual == 0, 1.0, jnp.nan))
+        value = jnp.where(varies, 1 - residual / jnp.where(varies, spread, 1.0), constant)
         return jnp.where(jnp.sum(weights > 0) > 1, jnp.mean(value), jnp.nan)
 
     return Metric(measure, score, check_targets)
@@ -72,14 +72,10 @@ def _mean_of(value: Callable[[Array], Array]) -> Metric:
     return mean(lambda outputs, batch: value(outputs - batch["y"]), mode="min", check=check_targets)
 
 
-mse = _mean_of(jnp.square)
-"""Mean squared error of `outputs` against `y`."""
-
-rmse = _rmse()
-"""Root of the mean squared error, the mean over the targets."""
-
-mae = _mean_of(jnp.abs)
-"""Mean absolute error."""
-
-r2 = _r2()
-"""Coefficient of determination, the mean over the targets; NaN for fewer than two rows."""
+mse = documented(_mean_of(jnp.square), "Mean squared error of `outputs` against `y`.")
+rmse = documented(_rmse(), "Root of the mean squared error; the mean over the targets.")
+mae = documented(_mean_of(jnp.abs), "Mean absolute error of `outputs` against `y`.")
+r2 = documented(
+    _r2(),
+    "Coefficient of determination R^2; the mean over the targets, NaN for fewer than two rows.",
+)

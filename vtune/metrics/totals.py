@@ -1,4 +1,4 @@
-"""Totals of evaluation batches: what is summed, and what is kept row by row."""
+"""Totals of evaluation batches: parts that are summed, and parts that are kept per row."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ from vtune.types import Array, PyTree
 
 
 def is_rows(leaf: Any) -> bool:
+    """Whether a leaf is a `PerRow`."""
     return isinstance(leaf, PerRow)
 
 
 def split_rows(totals: PyTree) -> tuple[PyTree, PyTree]:
-    """Totals as (what is summed, what is kept row by row), each with None for the other."""
+    """Splits totals into (summed part, part kept per row), each with None for the other."""
     summed = jax.tree.map(lambda t: None if is_rows(t) else widened(t), totals, is_leaf=is_rows)
     rows = jax.tree.map(lambda t: t if is_rows(t) else None, totals, is_leaf=is_rows)
     return summed, rows
 
 
 def join_rows(summed: PyTree, rows: PyTree, leading: int = 1) -> PyTree:
-    """Puts the two parts together again; rows come as leaves [batches, pop, batch, ...], with more
-    axes than pop where there are `leading` of them."""
+    """Joins the two parts of `split_rows` after all batches.
+
+    Args:
+      rows: leaves [batches, pop, batch, ...], concatenated to [pop, batches * batch, ...].
+      leading: number of axes in the place of pop.
+    """
 
     def join(leaf: Array) -> Array:
         shape = (*leaf.shape[1 : leading + 1], -1, *leaf.shape[leading + 2 :])
@@ -37,7 +42,7 @@ def join_rows(summed: PyTree, rows: PyTree, leading: int = 1) -> PyTree:
 
 
 def widened(tree: PyTree) -> PyTree:
-    """Small types widened, so that sums over many batches or steps neither drift nor wrap."""
+    """Casts small dtypes to 32 bits, so that sums over many batches neither drift nor overflow."""
 
     def widen(leaf: Any) -> Array:
         leaf = jnp.asarray(leaf)
@@ -52,11 +57,14 @@ def widened(tree: PyTree) -> PyTree:
 
 @jax.tree_util.register_pytree_node_class
 class PerRow:
-    """Marks a part of `Totals` whose leaves `[batch, ...]` are kept row by row, not summed.
+    """Marks a part of a metric's totals that is kept per row instead of summed.
 
-    `score` then finds a `PerRow` whose leaves have all evaluation rows as leading axis, padding
-    included (put the weights into it as well). For metrics that need every row, such as
-    ROC-AUC.
+    For metrics that need every row, such as ROC-AUC. `measure` returns `PerRow(value)` with leaves
+    `[batch, ...]`; `score` gets a `PerRow` whose leaves have all evaluation rows on the first axis,
+    padding included. Put the weights into it as well, which are 0 on padding.
+
+    Attributes:
+      value: a pytree.
     """
 
     def __init__(self, value: PyTree):
