@@ -93,7 +93,11 @@ def test_class_weights_equal_sklearns():
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
-        (lambda d: vt.standardize({"x": 1}, "x"), TypeError, r"dict is no Data; split first"),
+        (
+            lambda d: vt.standardize({"x": 1}, "x"),
+            TypeError,
+            r"must be a vt.Data, got dict; split the rows first",
+        ),
         (
             lambda d: vt.standardize(d),
             ValueError,

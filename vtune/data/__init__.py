@@ -1,6 +1,6 @@
-"""Arrays held once on the device, and the row indices that say who trains on them and who judges.
+"""Arrays held once on the device, with row indices for training and validation.
 
-Also folds, scaling, text and file readers. May import: `types`, `validation`, `rng`, `xla`. Never
+Also folds, scaling, text and a file reader. May import: `types`, `validation`, `rng`, `xla`. Never
 knows what is trained on the rows.
 """
 

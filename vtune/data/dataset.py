@@ -1,8 +1,8 @@
-"""Arrays held once on the device, and the row indices that say who trains and who judges."""
+"""Arrays held once on the device, with the indices of training and validation rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -18,20 +18,26 @@ from vtune.xla.ops.rewrite import rewrite
 _permuted = jax.jit(rewrite(jax.random.permutation))
 
 
+Scaling = tuple[np.ndarray, np.ndarray]  # (shift, factor): scaled = (values - shift) / factor
+
+
 @jax.tree_util.register_pytree_node_class
 class Data:
     """Arrays by name, each `[rows, ...]`, with the indices of training and validation rows.
 
-    Make one with `vt.holdout` or `vt.from_splits`. It is handed to the program as an argument;
-    batches are gathered by index, so nothing is copied per member.
+    Make one with `vt.holdout` or `vt.from_splits`. The program takes it as an argument and gathers
+    batches by index, so nothing is copied for each member.
 
     Attributes:
       arrays: dict of device arrays, all with the same leading axis.
       train: [train rows] int32, indices into the arrays.
       valid: [validation rows] int32, none of them in `train`.
-      scaling: by name (shift, factor) of entries that were scaled, see `vt.standardize`; on the
-        host, and no part of the program.
+      scaling: by name (shift, factor) of entries that were scaled, see `vt.standardize`. They are
+        on the host and not part of the program.
+      folded: whether batches have an axis of folds.
     """
+
+    folded = False
 
     def __init__(
         self, arrays: dict[str, Any], train: Any, valid: Any, scaling: Mapping | None = None
@@ -49,75 +55,95 @@ class Data:
         return cls(*children)
 
     def rows(self, seed: Any, epoch: Any, batch_size: int) -> IntArray[Array, "steps batch"]:
-        """The training rows of one epoch, batch by batch: the one rule of all training.
+        """Returns the training rows of one epoch, batch by batch.
 
-        A fresh shuffle of the training rows; the tail that does not fill a batch is left out.
+        All training follows this rule: the rows are shuffled anew in every epoch, and the tail that
+        does not fill a batch is left out.
 
         Args:
-          seed: the sweep's seed. epoch: counted from 0. batch_size: rows a step.
+          seed: of the sweep.
+          epoch: counted from 0.
+          batch_size: number of rows a step.
 
         Returns:
-          Indices into the arrays. They depend on seed, epoch and batch size alone.
+          Indices into the arrays, which depend on seed, epoch and batch size only.
         """
         steps = self.train.shape[0] // batch_size
         order = _permuted(row_key(seed, 0, epoch), self.train)
         return order[: steps * batch_size].reshape(steps, batch_size)
 
     def replace(self, arrays: dict[str, Any], scaling: Mapping) -> Data:
-        """The same rows of other arrays."""
+        """Returns the same rows of other arrays."""
         return Data(arrays, self.train, self.valid, scaling)
-
-    folded = False  # whether what is gathered has an axis of folds
 
     @property
     def traced_sizes(self) -> Array | None:
-        """[folds] training rows of every fold where they are arguments of the program, so that
-        the number of steps is traced too; None where the program is compiled for them."""
+        """The number of training rows of every fold [folds], if these are program arguments.
+
+        Then the number of steps is traced too. None if the program is compiled for fixed sizes.
+        """
         return None
 
     def steps_per_epoch(self, batch_size: int) -> Any:
-        """Full batches in an epoch: a number, or a traced one where the sizes are."""
+        """Returns the number of full batches in an epoch; traced where `traced_sizes` are."""
         return self.train_rows // batch_size
 
     def traced_lengths(self, batch_size: int, epochs: int) -> dict[str, np.int32]:
-        """`steps_per_epoch` and `total_steps` where they are traced; nothing where they are not."""
+        """Returns `steps_per_epoch` and `total_steps` by name where they are traced, else {}."""
         del batch_size, epochs
         return {}
 
     @property
     def train_rows(self) -> int:
-        """How many rows are trained on."""
+        """The number of training rows."""
         return self.train.shape[0]
 
     @property
     def valid_rows(self) -> int:
-        """How many rows are scored."""
+        """The number of validation rows."""
         return self.valid.shape[0]
 
     def first_rows(self, batch_size: int) -> Array:
-        """[batch] the first training rows in stored order."""
+        """Returns the first training rows [batch] in stored order."""
         return self.train[:batch_size]
 
     def evaluation(self, size: int) -> tuple[Array, Array]:
-        """[batches, size] validation rows, and their weights, 0 on the last batch's padding."""
+        """Returns validation rows and their weights, both [batches, size].
+
+        Weights are 0 on the padding of the last batch.
+        """
         batches = -(-self.valid_rows // size)
-        place = np.arange(batches * size)
-        index = jnp.take(self.valid, np.minimum(place, self.valid_rows - 1))
-        weight = jnp.asarray((place < self.valid_rows).reshape(batches, size), float_dtype())
+        position = np.arange(batches * size)
+        index = jnp.take(self.valid, np.minimum(position, self.valid_rows - 1))
+        weight = jnp.asarray((position < self.valid_rows).reshape(batches, size), float_dtype())
         return index.reshape(batches, size), weight
 
     def take(self, rows: Array) -> dict[str, Array]:
-        """Gathers rows of every array; the result has the leading axes of `rows`."""
+        """Gathers rows of every array; the results have the leading axes of `rows`."""
         return {k: jnp.take(v, rows, axis=0, mode="clip") for k, v in self.arrays.items()}
 
     def scale(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        """New rows, scaled as these were."""
-
+        """Scales new rows as these were scaled."""
         return apply_scaling(self.scaling, arrays)
+
+    def fit_scaling(
+        self, name: str, fit: Callable[[np.ndarray], Scaling]
+    ) -> tuple[np.ndarray, Scaling]:
+        """Fits a scaling to the training rows of an entry.
+
+        Args:
+          fit: (training rows [rows, ...]) -> (shift, factor).
+
+        Returns:
+          The entry scaled, and (shift, factor).
+        """
+        values = np.asarray(self.arrays[name], np.float64)
+        scaling = fit(values[np.asarray(self.train)])
+        return _apply(values, scaling), scaling
 
     @property
     def row_bytes(self) -> int:
-        """Bytes that one row takes in all arrays together."""
+        """The bytes of one row in all arrays together."""
         return sum(
             int(np.prod(v.shape[1:], dtype=np.int64)) * v.dtype.itemsize
             for v in self.arrays.values()
@@ -131,18 +157,18 @@ class Data:
 def holdout(
     arrays: Mapping[str, Any], fraction: float = 0.2, seed: int = 0, stratify: str | None = None
 ) -> Data:
-    """Sets a random part of the rows aside for validation.
+    """Holds a random part of the rows out for validation.
 
     Args:
-      arrays: name -> array `[rows, ...]`; all of the same length.
-      fraction: the part of the rows to hold out, above 0 and below 1; at least one row is
-        held out and one kept.
+      arrays: name -> array `[rows, ...]`, all of the same length.
+      fraction: share of the rows to hold out, above 0 and below 1; at least one row is held out
+        and one kept.
       seed: of the draw.
-      stratify: the name of an entry of labels `[rows]` whose proportions both parts keep.
+      stratify: name of an entry of labels `[rows]` whose proportions both parts keep.
 
     Raises:
-      TypeError, ValueError: on arrays that are empty, of unlike length, not numeric or not
-        finite, and on a fraction or a name that cannot be.
+      TypeError, ValueError: the arrays are empty, of different lengths, not numeric or not finite,
+        or another argument is not allowed.
 
     Example:
       >>> import numpy as np
@@ -174,13 +200,13 @@ def holdout(
 
 
 def from_splits(train: Mapping[str, Any], valid: Mapping[str, Any]) -> Data:
-    """Takes training and validation sets as they are given.
+    """Joins a training set and a validation set that you already have.
 
     Args:
-      train, valid: name -> array `[rows, ...]`; the same names, types and row shapes.
+      train, valid: name -> array `[rows, ...]`, with the same names, dtypes and row shapes.
 
     Raises:
-      TypeError, ValueError: as `holdout`, and where the two do not go together.
+      TypeError, ValueError: as `holdout`, and if the two sets do not match.
     """
     a, b = check_arrays("from_splits: train", train), check_arrays("from_splits: valid", valid)
     if a.keys() != b.keys():
@@ -200,7 +226,7 @@ def from_splits(train: Mapping[str, Any], valid: Mapping[str, Any]) -> Data:
 
 
 def _stratified(rng: np.random.Generator, labels: np.ndarray, held: int) -> np.ndarray:
-    """Rows held out so that every label keeps its share, by largest remainder."""
+    """Draws rows to hold out so that every label keeps its share, by largest remainder."""
     if labels.ndim != 1:
         raise ValueError(f"holdout: stratify= needs labels [rows], got shape {labels.shape}")
     classes, counts = np.unique(labels, return_counts=True)
@@ -227,13 +253,13 @@ def _on_device(arrays: dict[str, np.ndarray], train: np.ndarray, valid: np.ndarr
 
 
 def apply_scaling(scaling: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """New rows, scaled as the data were; entries that were not are left as they are."""
+    """Scales new rows by `Data.scaling`; entries that are not in it stay unchanged."""
     return {
         name: _apply(np.asarray(array), scaling[name]) if name in scaling else array
         for name, array in arrays.items()
     }
 
 
-def _apply(array: np.ndarray, how: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    shift, factor = how
+def _apply(array: np.ndarray, scaling: Scaling) -> np.ndarray:
+    shift, factor = scaling
     return ((array.astype(np.float64) - shift) / factor).astype(float_dtype())

@@ -1,18 +1,18 @@
-"""Data in folds, for cross-validation: each fold has its own training and validation rows.
+"""Data in folds for cross-validation: each fold has its own training and validation rows.
 
-The arrays are held once; folds are indices, so nothing of a held-out row reaches its fold.
+The arrays are held once. Folds are row indices, so a fold never sees the rows it holds out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vtune.data.dataset import Data, apply_scaling
+from vtune.data.dataset import Data, Scaling, apply_scaling
 from vtune.data.validate import check_arrays
 from vtune.rng.keys import row_key
 from vtune.rng.threefry import bits
@@ -22,19 +22,21 @@ from vtune.validation import check_count, is_whole
 
 @jax.tree_util.register_pytree_node_class
 class Folds(Data):
-    """Arrays by name, each `[rows, ...]`, with the rows that every fold trains and validates on.
+    """Arrays by name, each `[rows, ...]`, with training and validation rows of every fold.
 
-    Make one with `vt.kfold`. Folds may differ in size: every fold takes as many steps an epoch as
-    the smallest one has batches.
+    Make one with `vt.kfold`. Folds may differ in size: in an epoch, every fold takes as many steps
+    as the smallest fold has full batches.
 
     Attributes:
       arrays: dict of device arrays, all with the same leading axis.
-      train: [folds, most training rows] int32, each fold's indices, then filled up.
-      valid: [folds, most validation rows] int32, likewise.
-      train_sizes, valid_sizes: by fold how many indices are its own, on the host.
-      scaling: by name (shift, factor), each [folds, ...], of entries that were scaled with
-        `vt.standardize`: every fold by its own training rows.
+      train: [folds, most training rows] int32, each fold's indices, padded with its first one.
+      valid: [folds, most validation rows] int32, padded in the same way.
+      train_sizes, valid_sizes: number of rows of every fold without the padding, on the host.
+      scaling: by name (shift, factor), each [folds, ...], of entries that were scaled, see
+        `vt.standardize`: each fold by its own training rows.
     """
+
+    folded = True
 
     def __init__(
         self,
@@ -60,84 +62,104 @@ class Folds(Data):
         arrays, train, valid, scaling = children
         return cls(arrays, train, valid, aux[0], aux[1], scaling)
 
-    folded = True
-
     def replace(self, arrays: dict[str, Any], scaling: Mapping) -> Folds:
-        """The same folds of other arrays."""
+        """Returns the same folds of other arrays."""
         return Folds(arrays, self.train, self.valid, self.train_sizes, self.valid_sizes, scaling)
 
     def scale(self, arrays: Mapping[str, Any], fold: int = 0) -> dict[str, Any]:
-        """New rows, scaled as those of one fold are."""
-        how = {name: (shift[fold], factor[fold]) for name, (shift, factor) in self.scaling.items()}
-        return apply_scaling(how, arrays)
+        """Scales new rows as those of one fold are scaled."""
+        of_fold = {
+            name: (shift[fold], factor[fold]) for name, (shift, factor) in self.scaling.items()
+        }
+        return apply_scaling(of_fold, arrays)
+
+    def fit_scaling(
+        self, name: str, fit: Callable[[np.ndarray], Scaling]
+    ) -> tuple[np.ndarray, Scaling]:
+        """Fits a scaling of an entry to the training rows of every fold.
+
+        Returns:
+          The entry unscaled, since `take` scales the gathered rows, and (shift, factor), each
+          [folds, ...].
+        """
+        values = np.asarray(self.arrays[name], np.float64)
+        by_fold = [fit(values[self.fold(number)[0]]) for number in range(self.folds)]
+        shift, factor = (
+            np.stack(part).astype(float_dtype()) for part in zip(*by_fold, strict=True)
+        )
+        return values.astype(float_dtype()), (shift, factor)
 
     @property
     def folds(self) -> int:
-        """How many."""
+        """The number of folds."""
         return len(self.train_sizes)
 
     @property
     def train_rows(self) -> int:
-        """Training rows of the smallest fold."""
+        """The number of training rows of the smallest fold."""
         return min(self.train_sizes)
 
     @property
     def valid_rows(self) -> int:
-        """Validation rows of the largest fold."""
+        """The number of validation rows of the largest fold."""
         return max(self.valid_sizes)
 
     @property
     def row_bytes(self) -> int:
-        """Bytes that one row of every fold takes in all arrays together."""
+        """The bytes of one row of every fold in all arrays together."""
         return self.folds * super().row_bytes
 
     def rows(self, seed: Any, epoch: Any, batch_size: int) -> IntArray[Array, "folds steps batch"]:
-        """The training rows of one epoch, batch by batch, of every fold.
+        """Returns the training rows of one epoch of every fold, batch by batch.
 
-        Each fold has a shuffle of its own, which all settings and seeds share; what does not fill
-        a batch, or is more than the smallest fold has, is left out of the epoch.
+        Each fold is shuffled differently, and all members share the shuffle. Rows that do not fill
+        a batch, or are more than the smallest fold has, are left out of the epoch. Arguments are
+        those of `Data.rows`.
         """
         steps = self.train_rows // batch_size
         most = self.train.shape[1]
 
-        def one(fold: Array, own: Array, size: Array) -> Array:
+        def of_fold(fold: Array, train: Array, size: Array) -> Array:
             drawn = bits(row_key(seed, fold, epoch), (most,)) >> 1
-            last = jnp.where(jnp.arange(most) < size, drawn, jnp.uint32(2**32 - 1))
-            order = own[jnp.argsort(last)]
+            padding_last = jnp.where(jnp.arange(most) < size, drawn, jnp.uint32(2**32 - 1))
+            order = train[jnp.argsort(padding_last)]
             return order[: steps * batch_size].reshape(steps, batch_size)
 
         sizes = jnp.asarray(self.train_sizes, jnp.int32)
-        return jax.vmap(one)(jnp.arange(self.folds), self.train, sizes)
+        return jax.vmap(of_fold)(jnp.arange(self.folds), self.train, sizes)
 
     def first_rows(self, batch_size: int) -> Array:
-        """[folds, batch] the first training rows in stored order."""
+        """Returns the first training rows [folds, batch] in stored order."""
         return self.train[:, :batch_size]
 
     def evaluation(self, size: int) -> tuple[Array, Array]:
-        """[batches, folds, size] validation rows, and their weights, 0 on what fills up."""
+        """Returns validation rows and their weights, both [batches, folds, size].
+
+        Weights are 0 on padding.
+        """
         batches = -(-self.valid_rows // size)
-        place = np.arange(batches * size)
-        index = jnp.take(self.valid, np.minimum(place, self.valid.shape[1] - 1), axis=1)
-        own = jnp.asarray(place)[None] < jnp.asarray(self.valid_sizes)[:, None]
+        position = np.arange(batches * size)
+        index = jnp.take(self.valid, np.minimum(position, self.valid.shape[1] - 1), axis=1)
+        is_row = jnp.asarray(position)[None] < jnp.asarray(self.valid_sizes)[:, None]
         shape = (self.folds, batches, size)
-        weight = jnp.asarray(own.reshape(shape), float_dtype())
+        weight = jnp.asarray(is_row.reshape(shape), float_dtype())
         return jnp.moveaxis(index.reshape(shape), 1, 0), jnp.moveaxis(weight, 1, 0)
 
     def take(self, rows: Array) -> dict[str, Array]:
-        """Gathers rows [folds, ...] of every array, each fold's scaled as its own are."""
+        """Gathers rows [folds, ...] of every array; each fold's rows are scaled by its scaling."""
         taken = super().take(rows)
-        for name, how in self.scaling.items():
+        for name, scaling in self.scaling.items():
             shift, factor = (
                 jnp.asarray(a, float_dtype()).reshape(
                     (self.folds, *[1] * (rows.ndim - 1), *a.shape[1:])
                 )
-                for a in how
+                for a in scaling
             )
             taken[name] = (taken[name].astype(shift.dtype) - shift) / factor
         return taken
 
     def fold(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """(training rows, validation rows) of one fold, on the host."""
+        """Returns (training rows, validation rows) of one fold, on the host."""
         train, valid = np.asarray(self.train[number]), np.asarray(self.valid[number])
         return train[: self.train_sizes[number]], valid[: self.valid_sizes[number]]
 
@@ -158,26 +180,26 @@ def kfold(
     groups: Any = None,
     seed: int = 0,
 ) -> Folds:
-    """Data in folds: each row is held out once, and trained on in the other folds.
+    """Splits rows into folds for cross-validation: each row is held out by one fold.
 
         data = vt.kfold({"x": X, "y": y}, k=5, stratify="y")
 
-    A member of a sweep is then one training a fold; members are compared by the mean of their
-    folds' scores, and refiners move all folds of a setting together.
+    A member of a sweep is then trained once in every fold. Members are compared by the mean of
+    their folds' scores, and refiners move all folds of a member together.
 
     Args:
-      arrays: name -> array `[rows, ...]`; all of the same length.
-      k: how many folds, made by scikit-learn's KFold, StratifiedKFold, GroupKFold or
-        StratifiedGroupKFold, shuffled; or a splitter of scikit-learn's; or a list of pairs
-        (training rows, validation rows).
-      stratify: the name of an entry of labels `[rows]` whose proportions all folds keep.
-      groups: [rows], or the name of an entry: rows of one group stay in one part.
+      arrays: name -> array `[rows, ...]`, all of the same length.
+      k: number of folds, which scikit-learn's KFold, StratifiedKFold, GroupKFold or
+        StratifiedGroupKFold make with a shuffle; or one of scikit-learn's splitters; or a list of
+        pairs (training rows, validation rows).
+      stratify: name of an entry of labels `[rows]` whose proportions all folds keep.
+      groups: [rows], or the name of an entry; all rows of a group are held out by the same fold.
       seed: of the shuffle.
 
     Raises:
-      TypeError, ValueError: as `vt.holdout`; fewer than 2 folds; a fold without rows, with rows
-        that are not there, or that trains on rows it validates on.
-      ImportError: scikit-learn is not there (the extra `sklearn`).
+      TypeError, ValueError: as `vt.holdout`; there are fewer than 2 folds; or a fold has no rows,
+        has rows that do not exist, or trains on rows it validates on.
+      ImportError: scikit-learn is not installed (the extra `sklearn`).
 
     Example:
       >>> import numpy as np
@@ -199,30 +221,37 @@ def kfold(
 
 
 def folds_of(arrays: Mapping[str, np.ndarray], pairs: Iterable[Any]) -> Folds:
-    """Folds of arrays that were checked, from (training rows, validation rows) of each."""
+    """Returns the folds given by pairs of (training rows, validation rows).
+
+    Args:
+      arrays: as `check_arrays` returns them.
+
+    Raises:
+      TypeError, ValueError: as `kfold`, for the pairs.
+    """
     rows = len(next(iter(arrays.values())))
     checked = [_checked_pair(number, pair, rows) for number, pair in enumerate(pairs)]
     if not checked:
         raise ValueError("kfold: no folds; give pairs such as [(train rows, valid rows), ...]")
     train, valid = zip(*checked, strict=True)
-    return unchecked(arrays, train, valid)
+    return folds_from_rows(arrays, train, valid)
 
 
-def unchecked(
+def folds_from_rows(
     arrays: Mapping[str, np.ndarray], train: Sequence[np.ndarray], valid: Sequence[np.ndarray]
 ) -> Folds:
-    """Folds of rows that are known to be right."""
+    """Returns the folds of these rows, by fold, without checking them."""
     return Folds(
         {name: jax.device_put(array) for name, array in arrays.items()},
-        jax.device_put(_filled(train)),
-        jax.device_put(_filled(valid)),
+        jax.device_put(_padded(train)),
+        jax.device_put(_padded(valid)),
         tuple(map(len, train)),
         tuple(map(len, valid)),
     )
 
 
-def _filled(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """[folds, most] the indices of each, filled up with its own first one."""
+def _padded(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the indices of every fold [folds, most], padded with the fold's first one."""
     most = max(map(len, parts))
     return np.stack([np.append(p, np.full(most - len(p), p[0])) for p in parts]).astype(np.int32)
 

@@ -14,7 +14,9 @@ _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: "
 
 
 def read_idx(path: str | os.PathLike) -> np.ndarray:
-    """Reads one IDX file: big-endian, two zero bytes, type, number of axes, sizes, values.
+    """Reads one IDX file and returns its array.
+
+    The format is big-endian: two zero bytes, type, number of axes, sizes, values.
 
     Args:
       path: the file; gzip is recognised by its content, not its name.
@@ -23,7 +25,8 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
       The array, of the shape and (native-endian) type that the file states.
 
     Raises:
-      FileNotFoundError: no such file. ValueError: not an IDX file, or cut short.
+      FileNotFoundError: there is no such file.
+      ValueError: it is not an IDX file, or is cut short.
     """
     raw = Path(path).read_bytes()
     if raw[:2] == b"\x1f\x8b":

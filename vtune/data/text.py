@@ -1,10 +1,10 @@
-"""Texts as arrays of ids, for classification: bytes, words of a vocabulary, or hashed words.
+"""Encodes texts as arrays of ids: bytes, words of a vocabulary, or hashed words.
 
     words = vt.text.vocabulary(texts[train], size=5000)
     data = vt.holdout({"x": vt.text.word_ids(texts, 32, words), "y": labels})
 
-Id 0 is padding, so `vt.text.mask(ids)` says where a text is. Longer texts are cut at `length`. The
-vocabulary is of training texts; bytes and hashes need none.
+Id 0 is padding, and `vt.text.mask(ids)` is True elsewhere. Texts are cut after `length` ids. Make
+the vocabulary of the training texts only; bytes and hashes need none.
 """
 
 from __future__ import annotations
@@ -24,23 +24,26 @@ _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[^\w\s]")
 
 
 def words_of(text: str) -> list[str]:
-    """Words in lower case, and signs on their own."""
+    """Splits a text into words in lower case and single punctuation marks."""
     return _WORD.findall(text.lower())
 
 
 def byte_ids(texts: Iterable[str], length: int) -> np.ndarray:
-    """[rows, length] int32: UTF-8 bytes as 1 to 256.
+    """Encodes texts as ids [rows, length] int32: UTF-8 bytes as 1 to 256.
 
     Raises:
-      TypeError, ValueError: what is not a list of strings, or a length below 1.
+      TypeError, ValueError: `texts` is not a list of strings, or `length` is below 1.
     """
-    return _filled("byte_ids", texts, length, lambda text: [b + 1 for b in text.encode()])
+    return _padded("byte_ids", texts, length, lambda text: [b + 1 for b in text.encode()])
 
 
 def vocabulary(texts: Iterable[str], size: int) -> dict[str, int]:
-    """The `size - 2` most frequent words of the texts, by id from 2 on, ties by alphabet.
+    """Returns the ids, from 2 on, of the `size - 2` most frequent words; ties by alphabet.
 
-    Ids are below `size`: 0 is padding, 1 every other word.
+    Ids are below `size`: 0 is padding, and 1 stands for every other word.
+
+    Raises:
+      TypeError, ValueError: `texts` is not a list of strings, or `size` is below 3.
     """
     check_count("text.vocabulary: size", size, 3)
     counts = collections.Counter(
@@ -51,19 +54,21 @@ def vocabulary(texts: Iterable[str], size: int) -> dict[str, int]:
 
 
 def word_ids(texts: Iterable[str], length: int, words: Mapping[str, int]) -> np.ndarray:
-    """[rows, length] int32: words by a vocabulary, 1 for others.
+    """Encodes texts as ids [rows, length] int32 of a vocabulary; 1 for words that are not in it.
 
     Raises:
       TypeError, ValueError: as `byte_ids`.
     """
-    return _filled(
+    return _padded(
         "word_ids", texts, length, lambda text: [words.get(word, 1) for word in words_of(text)]
     )
 
 
 def hash_ids(texts: Iterable[str], length: int, buckets: int, *, ngrams: int = 1) -> np.ndarray:
-    """[rows, length] int32: words, and runs of up to `ngrams` of them, hashed to 1 to `buckets`
-    (Weinberger et al. 2009). The hash is the same everywhere.
+    """Encodes texts as ids [rows, length] int32: hashes of words, from 1 to `buckets`.
+
+    Runs of up to `ngrams` words are hashed as well (Weinberger et al. 2009). The hash is the same
+    on every machine.
 
     Raises:
       TypeError, ValueError: as `byte_ids`.
@@ -76,23 +81,23 @@ def hash_ids(texts: Iterable[str], length: int, buckets: int, *, ngrams: int = 1
         runs = [words[i : i + n] for n in range(1, ngrams + 1) for i in range(len(words) - n + 1)]
         return [zlib.crc32(" ".join(run).encode()) % buckets + 1 for run in runs]
 
-    return _filled("hash_ids", texts, length, ids)
+    return _padded("hash_ids", texts, length, ids)
 
 
 def mask(ids: Any) -> Any:
-    """Where a text is: True up to its end, False on padding."""
+    """Returns True where `ids` belong to a text, False on padding."""
     return ids > 0
 
 
-def _filled(
+def _padded(
     who: str, texts: Iterable[str], length: int, ids: Callable[[str], list[int]]
 ) -> np.ndarray:
     check_count(f"text.{who}: length", length)
     rows = [ids(text)[:length] for text in _strings(who, texts)]
-    filled = np.zeros((len(rows), length), np.int32)
-    for row, own in zip(filled, rows, strict=True):
-        row[: len(own)] = own
-    return filled
+    padded = np.zeros((len(rows), length), np.int32)
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = row
+    return padded
 
 
 def _strings(who: str, texts: Any) -> list[str]:

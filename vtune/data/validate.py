@@ -1,4 +1,4 @@
-"""Checks of the arrays that a user hands over."""
+"""Checks of the arrays that a user passes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 
 
 def check_finite(who: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Raises ValueError where an array holds NaN or an infinity."""
+    """Raises ValueError if an array holds NaN or an infinity."""
     for name, array in arrays.items():
         if jnp.issubdtype(array.dtype, jnp.floating):
-            # Through float32 where NumPy cannot judge the type itself (bfloat16).
+            # NumPy does not know bfloat16: cast to float32.
             plain = array if array.dtype.kind == "f" else array.astype(np.float32)
             bad = int(array.size - np.isfinite(plain).sum())
             if bad:
@@ -25,7 +25,11 @@ def check_finite(who: str, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def check_arrays(who: str, arrays: Any) -> dict[str, np.ndarray]:
-    """The arrays as they can be held; raises TypeError or ValueError where they cannot."""
+    """Returns the arrays in the dtypes in which JAX holds them.
+
+    Raises:
+      TypeError, ValueError: they are empty, of different lengths, not numeric or not finite.
+    """
     if not isinstance(arrays, Mapping):
         raise TypeError(f'{who}: {type(arrays).__name__} is not a dict such as {{"x": X, "y": y}}')
     if not arrays:

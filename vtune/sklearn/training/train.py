@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 import vtune as vt
-from vtune.data.folds import unchecked
+from vtune.data.folds import folds_from_rows
 from vtune.engine.layout import resolve_layout
 from vtune.learner.protocol import Learner
 from vtune.results.sweep import Sweep
@@ -208,7 +208,7 @@ def _prepared(
     data: Any = (
         padded_folds(_canonical(arrays), training, predicted, capacity)
         if capacity is not None
-        else unchecked(_canonical(arrays), training, predicted)
+        else folds_from_rows(_canonical(arrays), training, predicted)
     )
     parts, given = _space(settings, min(map(len, training)), search)
     return prepare(
