@@ -126,7 +126,7 @@ class Data:
         """Scales new rows as these were scaled."""
         return apply_scaling(self.scaling, arrays)
 
-    def fit_scaling(
+    def _fit_scaling(
         self, name: str, fit: Callable[[np.ndarray], Scaling]
     ) -> tuple[np.ndarray, Scaling]:
         """Fits a scaling to the training rows of an entry.

@@ -73,7 +73,7 @@ class Folds(Data):
         }
         return apply_scaling(of_fold, arrays)
 
-    def fit_scaling(
+    def _fit_scaling(
         self, name: str, fit: Callable[[np.ndarray], Scaling]
     ) -> tuple[np.ndarray, Scaling]:
         """Fits a scaling of an entry to the training rows of every fold.

@@ -108,7 +108,7 @@ def _scaled(
     for name in names:
         if name in scaling:
             raise ValueError(f"{who}: {name!r} is scaled already")
-        array, scaling[name] = data.fit_scaling(name, fit)
+        array, scaling[name] = data._fit_scaling(name, fit)
         arrays[name] = jax.device_put(array)
     return data.replace(arrays, scaling)
 
