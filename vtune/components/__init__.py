@@ -1,4 +1,4 @@
-"""What people put into their own models and optimizers, with hyperparameters that may be traced.
+"""Parts for users' own models and optimizers, with hyperparameters that may be traced.
 
 Dropout, learning-rate schedules, penalties, augmentation, averaged weights. May import: `types`,
 `hparams`, `validation`. Knows nothing of vtune's learners, populations or programs.

@@ -1,4 +1,4 @@
-"""Changes to training batches inside the step, whose strengths may be hyperparameters.
+"""Augmentation of training batches inside the step; its strengths may be hyperparameters.
 
     def augment(key, batch, h):
         k_crop, k_noise = jax.random.split(key)
@@ -7,8 +7,8 @@
 
     vt.flax_learner(..., augment=augment)
 
-Every row of a batch is changed on its own. Images are [batch, height, width] or [batch, height,
-width, channels]; they keep their type where numbers are only moved, else become floats.
+Every row of a batch is changed independently. Images are [batch, height, width] or [batch, height,
+width, channels]. They keep their dtype where pixels are only moved, and become floats elsewhere.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ from vtune.types import Array, Batch, Key, Outputs, float_dtype
 
 
 def random_crop(key: Key, x: Array, padding: Any) -> Array:
-    """Pads images with `padding` zeros on every side and cuts the old size out at random, so that
-    they are shifted by up to `padding` pixels each way (a number, may be traced and broken: it is
-    rounded down)."""
+    """Pads images with zeros on every side and crops them at random to their size.
+
+    They are shifted by up to `padding` pixels each way.
+
+    Args:
+      padding: number of pixels, may be traced; rounded down.
+    """
     _check_images("random_crop", x)
     rows, height, width = x.shape[:3]
     most = jnp.floor(jnp.asarray(padding, float_dtype()))
@@ -46,14 +50,17 @@ def random_crop(key: Key, x: Array, padding: Any) -> Array:
 
 
 def random_flip(key: Key, x: Array, probability: Any = 0.5, *, axis: int = 2) -> Array:
-    """Mirrors each row along `axis` (2: left and right) with the given probability."""
+    """Mirrors each row along `axis` (2 swaps left and right) with the given probability."""
     chosen = jax.random.bernoulli(key, jnp.asarray(probability, float_dtype()), x.shape[:1])
     return jnp.where(_along(chosen, x), jnp.flip(x, axis), x)
 
 
 def cutout(key: Key, x: Array, size: Any) -> Array:
-    """Sets a square of `size` pixels (may be traced) around a random pixel of each image to 0; what
-    lies outside the image is lost (DeVries and Taylor 2017)."""
+    """Sets a square around a random pixel of each image to 0 (DeVries and Taylor 2017).
+
+    Args:
+      size: side of the square in pixels, may be traced. Parts outside the image are cut off.
+    """
     _check_images("cutout", x)
     rows, height, width = x.shape[:3]
     centre = jax.random.uniform(key, (2, rows, 1), float_dtype())
@@ -75,12 +82,15 @@ def noise(key: Key, x: Array, scale: Any) -> Array:
 
 
 def mixup(key: Key, batch: Batch, alpha: Any, *, inputs: str = "x", labels: str = "y") -> Batch:
-    """Mixes each row with another, by a share drawn from Beta(alpha, alpha) (Zhang et al. 2018);
-    an `alpha` of 0 mixes nothing.
+    """Mixes each row with another, by a share drawn from Beta(alpha, alpha) (Zhang et al. 2018).
+
+    Args:
+      alpha: 0 or more, may be traced; 0 mixes nothing.
+      inputs, labels: names of the entries to mix.
 
     Returns:
-      The batch with mixed inputs and two entries more: `mix` [batch], the share of the row's own
-      label, and `mix/<labels>`, the other row's labels. `mixed(loss)` weighs both.
+      The batch with mixed inputs and two more entries: `mix` [batch], the weight of the row's
+      label, and `mix/<labels>`, the label of the row mixed in. `mixed(loss)` reads them.
     """
     k_share, k_order = jax.random.split(key)
     x = jnp.asarray(batch[inputs], jnp.promote_types(batch[inputs].dtype, jnp.float32))
@@ -99,24 +109,26 @@ def mixup(key: Key, batch: Batch, alpha: Any, *, inputs: str = "x", labels: str 
 
 
 def mixed(loss: Callable[..., Any], *, labels: str = "y") -> Callable[..., Any]:
-    """The loss of rows that `mixup` mixed, and of unmixed ones as it was.
+    """Returns a loss that weighs both labels of rows mixed by `mixup`.
+
+    Rows that are not mixed, such as validation rows, keep their loss.
 
     Args:
       loss: (outputs, batch, h) -> values [batch].
     """
 
     def weighed(outputs: Outputs, batch: Batch, h: Hparams) -> Any:
-        own = loss(outputs, batch, h)
+        values = loss(outputs, batch, h)
         if "mix" not in batch:  # validation rows
-            return own
-        if isinstance(own, tuple):
+            return values
+        if isinstance(values, tuple):
             raise TypeError(
                 "augment.mixed: the loss returns (values, weights); multiply the weights into the "
                 "values, since the two labels of a row weigh differently"
             )
         other = loss(outputs, {**batch, labels: batch[f"mix/{labels}"]}, h)
-        share = batch["mix"].astype(own.dtype)
-        return share * own + (1 - share) * other
+        share = batch["mix"].astype(values.dtype)
+        return share * values + (1 - share) * other
 
     return weighed
 

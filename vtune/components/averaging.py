@@ -1,7 +1,9 @@
-"""An exponential moving average of the weights, kept beside them by the optimizer.
+"""An exponential moving average of the weights, kept in the optimizer's state.
 
-optimizer=lambda h: optax.chain(optax.adam(h["lr"]), vt.weight_average(h["decay"])),
-eval_params=vt.averaged,
+    optimizer=lambda h: optax.chain(optax.adam(h["lr"]), vt.weight_average(h["decay"])),
+    eval_params=vt.averaged,
+
+Optax's `incremental_update` sums in another order and gives other bits.
 """
 
 from __future__ import annotations
@@ -16,7 +18,13 @@ from vtune.types import Array, PyTree
 
 
 class WeightAverage(NamedTuple):
-    """Steps taken, and the average so far, not yet corrected for its start at 0."""
+    """The state of `weight_average`.
+
+    Attributes:
+      steps: number of steps taken, a scalar.
+      decay: of the average, a scalar.
+      average: of the weights, in float32 or wider, not corrected for its start at 0.
+    """
 
     steps: Array
     decay: Array
@@ -24,14 +32,16 @@ class WeightAverage(NamedTuple):
 
 
 def weight_average(decay: Any) -> optax.GradientTransformation:
-    """Keeps average <- decay * average + (1 - decay) * weights after each step (Polyak and Juditsky
-    1992). The last link of an Optax chain; training is not changed by it.
+    """Returns an Optax transformation that averages the weights over the steps.
+
+    After each step, average <- decay * average + (1 - decay) * weights (Polyak and Juditsky 1992).
+    It goes last in an `optax.chain` and does not change the training.
 
     Args:
-      decay: 0 to 1, may be traced.
+      decay: in [0, 1), may be traced.
 
     Raises:
-      ValueError: a plain `decay` outside [0, 1).
+      ValueError: a plain number `decay` is outside [0, 1).
     """
     if isinstance(decay, int | float) and not 0 <= decay < 1:
         raise ValueError(f"weight_average: decay={decay!r} must be 0 or more and below 1")
@@ -54,26 +64,32 @@ def weight_average(decay: Any) -> optax.GradientTransformation:
 
 
 def averaged(opt_state: PyTree, params: PyTree) -> PyTree:
-    """The averaged weights, corrected for their start at 0; before the first step the weights
-    themselves. Goes into `vt.flax_learner(eval_params=vt.averaged)`.
+    """Returns the averaged weights, corrected for their start at 0.
+
+    Before the first step it returns the weights themselves. Use it as
+    `vt.flax_learner(eval_params=vt.averaged)`.
+
+    Args:
+      opt_state: the state of an optimizer with a `vt.weight_average`; the first one is taken.
+      params: the weights.
 
     Raises:
-      ValueError: no `vt.weight_average` is in the optimizer.
+      ValueError: there is no `vt.weight_average` in the optimizer.
     """
     is_average = lambda node: isinstance(node, WeightAverage)
-    found = [n for n in jax.tree.leaves(opt_state, is_leaf=is_average) if is_average(n)]
-    if not found:
+    states = [n for n in jax.tree.leaves(opt_state, is_leaf=is_average) if is_average(n)]
+    if not states:
         raise ValueError(
             "averaged: the optimizer keeps no average; write "
             "optax.chain(optax.adam(...), vt.weight_average(0.99))"
         )
-    own = found[0]
-    share = 1 - own.decay ** own.steps.astype(own.decay.dtype)
-    started = own.steps > 0
+    state = states[0]
+    share = 1 - state.decay ** state.steps.astype(state.decay.dtype)
+    started = state.steps > 0
     return jax.tree.map(
         lambda average, now: jnp.where(
             started, average / jnp.where(started, share, 1.0).astype(average.dtype), now
         ),
-        own.average,
+        state.average,
         params,
     )

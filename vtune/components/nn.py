@@ -13,17 +13,15 @@ from vtune.types import Array, Key
 
 
 def Dropout(rate: Any, *, rngs: nnx.Rngs | None = None, **options: Any) -> Any:
-    """Dropout whose rate may be a traced hyperparameter, for linen and nnx.
+    """Returns a dropout layer whose rate may be a traced hyperparameter (Srivastava et al. 2014).
 
-    Flax's own layers test `rate == 0.0` in Python and cannot take a traced rate. For a rate
-    that both can take, the bits are the same as Flax's.
+    Flax's layers test `rate == 0.0` in Python and cannot take a traced rate. For a rate that both
+    can take, the bits are those of Flax.
 
     Args:
-      rate: the probability of dropping an entry, a number or a traced scalar, 0 to 1.
-      rngs: given for nnx, the layer then is an nnx module; without it a linen module.
-      deterministic: as in Flax; `broadcast_dims`, `rng_collection` as well.
-
-    Source: Srivastava et al. 2014.
+      rate: probability of dropping an entry, a number or a traced scalar, 0 to 1.
+      rngs: makes the layer an nnx module; without it the layer is a linen module.
+      options: `deterministic`, `broadcast_dims` and `rng_collection`, as in Flax.
     """
     return (
         NnxDropout(rate, rngs=rngs, **options)
@@ -33,7 +31,7 @@ def Dropout(rate: Any, *, rngs: nnx.Rngs | None = None, **options: Any) -> Any:
 
 
 def drop(key: Key, rate: Any, x: Array, broadcast_dims: tuple[int, ...] = ()) -> Array:
-    """Zeroes entries of `x` with probability `rate` and scales the others by 1 / (1 - rate)."""
+    """Sets entries of `x` to 0 with probability `rate`; scales the others by 1 / (1 - rate)."""
     keep = 1.0 - jnp.asarray(rate, x.dtype)
     shape = tuple(1 if d in broadcast_dims else n for d, n in enumerate(x.shape))
     mask = jnp.broadcast_to(jax.random.bernoulli(key, keep, shape), x.shape)

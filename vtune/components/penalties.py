@@ -1,9 +1,9 @@
-"""Terms added to the training loss: L1 and L2, with a weight that may be traced.
+"""Penalties added to the training loss: L1 and L2, with a weight that may be traced.
 
     penalty=lambda params, h: vt.penalties.l2(params, h["l2"], only="kernel")
 
-The sums run over all parameters, or over those whose path holds the name `only`, such as "kernel",
-which leaves biases out as scikit-learn and Keras do.
+The sums run over all parameters, or over those with the name `only` in their path. "kernel" leaves
+biases out, as scikit-learn and Keras do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vtune.types import Array, PyTree
 
 
 def l1(params: PyTree, weight: Any, *, only: str | None = None) -> Array:
-    """weight * sum |w| (Tibshirani 1996). The derivative at 0 is 0.
+    """Returns weight * sum |w| (Tibshirani 1996). The derivative at 0 is 0.
 
     Raises:
       ValueError: no parameter has `only` in its path.
@@ -27,7 +27,7 @@ def l1(params: PyTree, weight: Any, *, only: str | None = None) -> Array:
 
 
 def l2(params: PyTree, weight: Any, *, only: str | None = None) -> Array:
-    """weight * sum w^2, without a half, as in Keras.
+    """Returns weight * sum w^2, without a half, as in Keras.
 
     Raises:
       ValueError: no parameter has `only` in its path.
@@ -38,7 +38,7 @@ def l2(params: PyTree, weight: Any, *, only: str | None = None) -> Array:
 def elastic_net(
     params: PyTree, weight: Any, l1_ratio: Any = 0.5, *, only: str | None = None
 ) -> Array:
-    """weight * (l1_ratio * sum |w| + (1 - l1_ratio) / 2 * sum w^2) (Zou and Hastie 2005).
+    """Returns weight * (l1_ratio * sum |w| + (1 - l1_ratio) / 2 * sum w^2) (Zou and Hastie 2005).
 
     Raises:
       ValueError: no parameter has `only` in its path.

@@ -1,18 +1,20 @@
 """Learning-rate schedules whose numbers may all be traced hyperparameters.
 
-Optax's own schedules compare their arguments in Python and refuse traced ones. These never branch
-on a value; with plain numbers they are Optax's, step for step. Each returns step -> value, which
-goes into any Optax optimizer:
+Optax's schedules compare their arguments in Python and reject traced ones. These never branch on a
+value; with plain numbers they give Optax's values at every step. Each returns a function step ->
+value for any Optax optimizer:
 
     optax.adamw(vt.schedules.cosine(h["lr"], h["total_steps"], warmup=h["warmup"]))
 
 Arguments they share:
-  peak: the value after the warm-up. steps: of the whole schedule, `h["total_steps"]`; the last
-    value stays afterwards.
-  warmup: the part of the steps, 0 to 1, in which the value rises in a straight line from `start`.
-    It need not be a whole number of steps.
+  peak: the value after the warm-up.
+  steps: number of steps of the schedule, such as `h["total_steps"]`; the last value stays
+    afterwards.
+  warmup: share of the steps, 0 to 1, in which the value rises linearly from `start`. It need not be
+    a whole number of steps.
   start, end: the first and the last value, in the unit of `peak`.
-Plain numbers outside their range are a ValueError; traced ones are bounded by their space.
+All raise ValueError or TypeError for plain numbers outside their range; traced ones are bounded by
+their space.
 """
 
 from __future__ import annotations
@@ -28,13 +30,13 @@ Curve = Callable[[Any], Array]  # step -> value
 
 
 def cosine(peak: Any, steps: Any, *, warmup: Any = 0.0, start: Any = 0.0, end: Any = 0.0) -> Curve:
-    """Half a cosine from `peak` to `end` (Loshchilov and Hutter 2017), after a warm-up."""
+    """Returns a cosine decay from `peak` to `end` after a warm-up (Loshchilov and Hutter 2017)."""
     falling = lambda t: end + (peak - end) * 0.5 * (1 + jnp.cos(jnp.pi * t))
     return _warmed("cosine", falling, peak, steps, warmup, start, end)
 
 
 def linear(peak: Any, steps: Any, *, warmup: Any = 0.0, start: Any = 0.0, end: Any = 0.0) -> Curve:
-    """A straight line from `peak` to `end`, after a warm-up."""
+    """Returns a linear decay from `peak` to `end` after a warm-up."""
     falling = lambda t: end + (peak - end) * (1 - t)
     return _warmed("linear", falling, peak, steps, warmup, start, end)
 
@@ -48,9 +50,9 @@ def polynomial(
     start: Any = 0.0,
     end: Any = 0.0,
 ) -> Curve:
-    """(1 - t)^power from `peak` to `end`, t from 0 to 1, after a warm-up."""
+    """Returns a decay by (1 - t)^power from `peak` to `end`, t from 0 to 1, after a warm-up."""
     _check("polynomial", power=(power, 0, None))
-    # The gradient of 0^power is never asked for; 0 stays 0.
+    # Avoids the infinite gradient of 0^power; the value 0 stays 0.
     shape = lambda t: jnp.where(t < 1, jnp.maximum(1 - t, 1e-30) ** power, 0.0)
     falling = lambda t: end + (peak - end) * shape(t)
     return _warmed("polynomial", falling, peak, steps, warmup, start, end)
@@ -65,14 +67,14 @@ def exponential(
     start: Any = 0.0,
     end: Any = 0.0,
 ) -> Curve:
-    """peak * decay^t, t from 0 to 1 over the steps after the warm-up, never below `end`."""
+    """Returns the decay peak * decay^t, t from 0 to 1, after a warm-up; never below `end`."""
     _check("exponential", decay=(decay, 0, None))
     falling = lambda t: jnp.maximum(peak * jnp.asarray(decay, float) ** t, end)
     return _warmed("exponential", falling, peak, steps, warmup, start, end)
 
 
 def constant(peak: Any, steps: Any, *, warmup: Any = 0.0, start: Any = 0.0) -> Curve:
-    """`peak`, after a warm-up."""
+    """Returns the constant `peak` after a warm-up."""
     return _warmed("constant", lambda t: peak, peak, steps, warmup, start, 0.0)
 
 
@@ -85,7 +87,7 @@ def _warmed(
     start: Any,
     end: Any,
 ) -> Curve:
-    """Rises to `peak`, then follows `falling`, a function of t from 0 to 1."""
+    """Returns a schedule that rises to `peak` and then follows `falling`, a function of t."""
     _check(
         who,
         peak=(peak, None, None),
@@ -103,7 +105,7 @@ def _warmed(
 
 
 def _phase(step: Any, steps: Any, warmup: Any) -> tuple[Array, Array]:
-    """(part of the warm-up that is over, part of the rest that is over), each 0 to 1."""
+    """Returns (share of the warm-up that is over, share of the rest that is over), 0 to 1."""
     step = jnp.asarray(step, float)
     warm = jnp.asarray(warmup * steps, float)
     rest = steps - warm
@@ -113,7 +115,7 @@ def _phase(step: Any, steps: Any, warmup: Any) -> tuple[Array, Array]:
 
 
 def _check(who: str, **ranges: tuple[Any, Any, Any]) -> None:
-    """Raises where a plain number is outside its range; traced ones have no value yet."""
+    """Raises if a plain number is outside its range; traced ones have no value yet."""
     for name, (value, low, high) in ranges.items():
         if callable(value) or isinstance(value, str | bool) or value is None:
             raise TypeError(f"schedules.{who}: {name}={value!r} is not a number")
