@@ -29,9 +29,9 @@ def rerun(trained: Trained, column: int, data: Data | None) -> Member:
     if data is None and cohort.batch_size is not None:
         raise ValueError("rerun: a loaded sweep holds no data; give rerun(i, data=...)")
     check_data("rerun", trained, cohort, data)
-    path = _lived_path(trained, column)
-    start = starting(trained.cohorts[number], path)
-    plan, arguments = _solo(trained, number, data, path)
+    trajectory = _lived_trajectory(trained, column)
+    start = cohort_at_start(trained.cohorts[number], trajectory)
+    plan, arguments = _solo(trained, number, data, trajectory)
     _check_total_steps(plan)
     lived = len(trained.records.lineage(column))
     outcome = execute(plan, (start,), arguments, stop_after=lived)
@@ -79,8 +79,8 @@ def _check_total_steps(plan: Plan) -> None:
         )
 
 
-def path_of(ids: np.ndarray, hparams: Mapping[str, np.ndarray], rounds: int) -> Trajectory:
-    """Returns a path of `rounds` rounds for a population of one; the last known round repeats.
+def trajectory_of(ids: np.ndarray, hparams: Mapping[str, np.ndarray], rounds: int) -> Trajectory:
+    """Returns the trajectory of a population of one; the last known round repeats up to `rounds`.
 
     Args:
       ids: [known rounds] the member whose keys are used. hparams: by name, [known rounds].
@@ -90,12 +90,14 @@ def path_of(ids: np.ndarray, hparams: Mapping[str, np.ndarray], rounds: int) -> 
     return Trajectory(np.asarray(ids, np.int32)[number][:, None], columns)
 
 
-def starting(cohort: Cohort, path: Trajectory) -> Cohort:
-    """Returns the cohort of one that follows this path, before its first round."""
-    return cohort._replace(id=path.id[0], hparams={k: v[0] for k, v in path.hparams.items()})
+def cohort_at_start(cohort: Cohort, trajectory: Trajectory) -> Cohort:
+    """Returns the cohort of one that follows this trajectory, before its first round."""
+    return cohort._replace(
+        id=trajectory.id[0], hparams={k: v[0] for k, v in trajectory.hparams.items()}
+    )
 
 
-def _lived_path(trained: Trained, column: int) -> Trajectory:
+def _lived_trajectory(trained: Trained, column: int) -> Trajectory:
     """The ids and hyperparameters that the weights of a member were trained with."""
     lineage = trained.records.lineage(column)
     rounds, cohort = np.arange(len(lineage)), trained.plan.cohorts[trained.places[column][0]]
@@ -103,11 +105,11 @@ def _lived_path(trained: Trained, column: int) -> Trajectory:
         name: trained.records.settings[name][rounds, lineage].astype(dtype)
         for name, dtype in cohort.traced
     }
-    return path_of(lineage, hparams, trained.plan.rounds)
+    return trajectory_of(lineage, hparams, trained.plan.rounds)
 
 
 def _solo(
-    trained: Trained, number: int, data: Data | None, path: Trajectory
+    trained: Trained, number: int, data: Data | None, trajectory: Trajectory
 ) -> tuple[Plan, Arguments]:
     """The plan and the arguments of a population of one.
 
@@ -117,7 +119,9 @@ def _solo(
     plan, refiner = trained.plan, Keep()
     cohort = dataclasses.replace(plan.cohorts[number], size=1, rungs=refiner.rungs(1, plan.rounds))
     space = (program_space(trained.cohorts[number].combination.traced),)
-    arguments = Arguments(np.uint32(trained.seed), space, refiner, data, path, trained.weights)
+    arguments = Arguments(
+        np.uint32(trained.seed), space, refiner, data, trajectory, trained.weights
+    )
     solo = dataclasses.replace(
         plan,
         cohorts=(cohort,),

@@ -41,7 +41,7 @@ class TuneArguments:
     as well. `vt.tune` says what each argument means.
 
     Attributes:
-      path: the hyperparameters of a population of one, round by round; for `vt.replay`.
+      trajectory: the hyperparameters of a population of one, round by round; for `vt.replay`.
       known_schedule: whether the hyperparameters come from a sweep, so that nobody is warned of
         those that are never read.
     """
@@ -64,7 +64,7 @@ class TuneArguments:
     init_from: Any = None
     seeds: Any = None
     layout: Any = None
-    path: Trajectory | None = None
+    trajectory: Trajectory | None = None
     known_schedule: bool = False
 
 

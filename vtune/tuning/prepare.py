@@ -13,7 +13,7 @@ from vtune.engine.layout import resolve_layout
 from vtune.engine.plan import CohortPlan, Plan, as_arrays, describe, jax_config
 from vtune.hparams import Static
 from vtune.refine.base import Refiner, Rung
-from vtune.results.rerun import starting
+from vtune.results.rerun import cohort_at_start
 from vtune.runtime.check_learner import Inspection, check_labels, check_metrics
 from vtune.runtime.compile import inspect, outputs
 from vtune.search.base import Cohort
@@ -59,9 +59,9 @@ def prepare(given: TuneArguments) -> Prepared:
 
 
 def _drawn(given: TuneArguments, checked: CheckedArguments) -> tuple[Cohort, ...]:
-    """Returns the members of every cohort; on a known path, the one member where it starts."""
+    """Returns every cohort as drawn, or, for a known trajectory, the one member at its start."""
     cohorts = checked.search.draw(checked.space, checked.seed)
-    return cohorts if given.path is None else (starting(cohorts[0], given.path),)
+    return cohorts if given.trajectory is None else (cohort_at_start(cohorts[0], given.trajectory),)
 
 
 def _program_arguments(
@@ -73,7 +73,7 @@ def _program_arguments(
         tuple(program_space(cohort.combination.traced) for cohort in cohorts),
         as_arrays(checked.refiner),
         given.data,
-        given.path,
+        given.trajectory,
         checked.weights,
     )
 

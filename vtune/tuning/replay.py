@@ -11,7 +11,7 @@ import numpy as np
 from vtune.data.dataset import Data
 from vtune.learner.protocol import Learner
 from vtune.results.member import Member
-from vtune.results.rerun import path_of
+from vtune.results.rerun import trajectory_of
 from vtune.results.schedule import Fixed, Schedule
 from vtune.search.given import Given
 from vtune.space.distributions import Categorical, Float, Int
@@ -22,7 +22,7 @@ from vtune.types import float_dtype
 
 
 class _Parts(NamedTuple):
-    """A user's schedule, taken split_replicates.
+    """A user's schedule, taken apart.
 
     Attributes:
       traced: name -> [rounds] numbers, in the program's type.
@@ -95,14 +95,14 @@ def replay(
         metric=metric if metric is not None else options.get("metric", "loss"),
         mode=mode,
         seed=seed,
-        path=path_of(np.zeros(rounds or 1, np.int32), traced, planned or 1),
+        trajectory=trajectory_of(np.zeros(rounds or 1, np.int32), traced, planned or 1),
         known_schedule=isinstance(schedule, Schedule),
     )
     return run_prepared(prepare(arguments), progress, rounds if same_length else None)[0]
 
 
 def _parts(schedule: Any) -> _Parts:
-    """Takes a schedule split_replicates and checks it."""
+    """Takes a schedule apart and checks it."""
     if not isinstance(schedule, Mapping):
         raise TypeError(
             f"schedule must be a sweep.schedule(i) or a dict, got {schedule!r}; write "
