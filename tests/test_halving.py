@@ -98,7 +98,7 @@ def test_sizes_and_resources_are_scikit_learns():
     ours = vt.tune(
         quadratic(), RATES, search=vt.Halton(7), refiner=vt.Halving(2), steps=4, rounds=4
     )
-    assert (ours.n_candidates_, ours.n_resources_) == ([7, 3, 1], [1, 2, 4])
+    assert (ours.n_candidates_, ours.n_resources_) == ([7, 4, 2], [1, 2, 4])
 
 
 def test_the_last_ones_train_to_the_end():
