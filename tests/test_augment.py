@@ -122,7 +122,7 @@ def test_an_augmented_member_equals_a_plain_loop(x64):
     learner = vt.flax_learner(Images(), optimizer=optimizer, loss=loss, augment=augment)
     train = plain_loop(lambda h: Images(), optimizer, None, loss, None, augment)
     sweep = vt.tune(learner, SPACE, data, search=vt.Halton(8), epochs=2, batch_size=16)
-    assert build(sweep._plan).fused > 1
+    assert build(sweep.trained.plan).fused > 1
     h = sweep[1].hparams
     variables, _, metrics = train(h, data, seed=0, id=1, steps=8, batch_size=16)
     assert largest_difference(variables, sweep[1].variables) < 1e-9
