@@ -147,7 +147,7 @@ def plain_loop(model, optimizer, mode=None, loss=xent, penalty=None, augment=Non
             losses.append(value)
         params = params if show is None else show(opt_state, params)
         value, hits = judge(params, other, valid_batch(data, fold), h)
-        metrics = {"loss": float(value), "accuracy": float(np.mean(hits))}
+        metrics = {"loss": float(value), "accuracy": float(np.asarray(hits).mean())}
         return {"params": params, **other}, [float(value) for value in losses], metrics
 
     return train

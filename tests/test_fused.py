@@ -382,7 +382,7 @@ def wide_learner(**options):
     return vt.flax_learner(Wide(), metrics={"accuracy": vt.metrics.accuracy}, **parts)
 
 
-@pytest.mark.parametrize(("options", "sizes"), [({}, [3, 7, 30]), ({"seeds": 2}, [3, 30])], ids=str)
+@pytest.mark.parametrize(("options", "sizes"), [({}, [3, 30]), ({"seeds": 2}, [7])], ids=str)
 def test_a_sweep_is_the_one_that_takes_one_member_after_the_other(x64, options, sizes):
     """The settings of a smaller sweep are the first of a larger one."""
     learner, data = wide_learner(), blobs(features=40)

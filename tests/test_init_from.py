@@ -13,6 +13,7 @@ from solo import largest_difference, plain_loop, xent
 import vtune as vt
 
 DATA = blobs()
+LEARNER = mlp_learner()  # one for all, so that equal plans are one program
 
 
 def frozen_first(h):
@@ -34,7 +35,7 @@ def tune(learner, space=LR, **options):
 
 
 def test_a_part_of_the_weights_frozen_equals_a_plain_loop(x64):
-    elsewhere = MLP().init(jax.random.key(7), DATA.arrays["x"])["params"]
+    elsewhere = jax.jit(MLP().init)(jax.random.key(7), DATA.arrays["x"])["params"]
     part = {"Dense_0": elsewhere["Dense_0"]}
     learner = vt.flax_learner(MLP(), optimizer=frozen_first, loss=xent)
     sweep = tune(learner, init_from={"params": part})
@@ -54,14 +55,14 @@ def test_a_part_of_the_weights_frozen_equals_a_plain_loop(x64):
 @pytest.mark.parametrize("devices", [(2, 1), (1, 2)])
 def test_weights_of_other_devices_are_taken(devices):
     first, then = (vt.Layout(devices=n) for n in devices)
-    learner = mlp_learner()
+    learner = LEARNER
     best = tune(learner, layout=first).best
     second = tune(learner, {"lr": vt.Float(1e-8, 1e-7)}, init_from=best, layout=then)
     assert second[0].score == pytest.approx(best.score, rel=1e-3)
 
 
 def test_a_loaded_sweep_knows_where_it_started(tmp_path):
-    learner = mlp_learner()
+    learner = LEARNER
     part = {"Dense_1": {"bias": np.array([1.0, -1.0, 2.0], np.float32)}}
     sweep = tune(learner, init_from=part)
     sweep.save(tmp_path / "run")
@@ -70,9 +71,9 @@ def test_a_loaded_sweep_knows_where_it_started(tmp_path):
 
 
 def test_all_members_go_on_from_a_member(compilations):
-    first = tune(mlp_learner(), epochs=8)
-    learner = mlp_learner()
-    options = {"space": {"lr": vt.Float(1e-7, 1e-6)}, "epochs": 1}
+    first = tune(LEARNER)
+    learner = LEARNER
+    options = {"space": {"lr": vt.Float(1e-7, 1e-6)}}
     second = tune(learner, init_from=first.best, **options)
     for member in second:
         assert member.score == pytest.approx(first.best.score, abs=1e-3)
@@ -169,12 +170,12 @@ def test_nnx_takes_its_own_state():
 )
 def test_weights_that_do_not_fit_are_named(weights, error, says, compilations):
     with compilations() as seen, pytest.raises(error, match=says):
-        tune(mlp_learner(), init_from=weights)
+        tune(LEARNER, init_from=weights)
     assert seen.count == 0
 
 
 def test_of_several_trainings_one_gives_the_weights():
-    learner = mlp_learner()
+    learner = LEARNER
     first = tune(learner, seeds=2)
     with pytest.raises(ValueError, match=r"a member of 1 folds and 2 seeds; .* a\[fold, seed\]"):
         tune(learner, init_from=first.best)

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 from problems import MLP, blobs, mlp_learner
 from sklearn.metrics import f1_score
-from solo import batches, largest_difference, xent
+from solo import batches, largest_difference, own_rows, xent
 
 import vtune as vt
 from vtune.learner.contracts import call_arguments
@@ -25,10 +25,15 @@ def weights_after(learner, steps=6, **options):
 
 def reference(objective, steps=6):
     """SGD on objective(params, batch), in a plain loop."""
-    params = MLP().init(vt.member_key(0, 0), DATA.arrays["x"][:1])["params"]
-    for batch in batches(DATA, 0, steps, 16):
+    params = jax.jit(MLP().init)(vt.member_key(0, 0), DATA.arrays["x"][:1])["params"]
+
+    @jax.jit
+    def step(params, batch):
         grads = jax.grad(objective)(params, batch)
-        params = jax.tree.map(lambda p, g: p - 0.05 * g, params, grads)
+        return jax.tree.map(lambda p, g: p - 0.05 * g, params, grads)
+
+    for batch in batches(DATA, 0, steps, 16):
+        params = step(params, batch)
     return {"params": params}
 
 
@@ -58,7 +63,7 @@ def test_weights_make_a_weighted_mean(shape):
     got, sweep = weights_after(mlp_learner(loss=loss))
     assert largest_difference(got, reference(plain)) < 1e-6
     valid = {k: v[np.asarray(DATA.valid)] for k, v in DATA.arrays.items()}
-    expected = float(plain(got["params"], valid))
+    expected = float(jax.jit(plain)(got["params"], valid))
     assert sweep.history["loss"][-1, 0] == pytest.approx(expected, rel=1e-5)
 
 
@@ -69,7 +74,8 @@ def test_batch_loss_takes_the_place_of_loss():
     plain = lambda p, b: whole(logits(p, b), b, None)
     assert largest_difference(got, reference(plain)) < 1e-6
     rows = np.asarray(DATA.valid)[:20].reshape(2, 10)  # 24 rows: two full batches count
-    parts = [plain(got["params"], {k: v[r] for k, v in DATA.arrays.items()}) for r in rows]
+    judge = jax.jit(plain)
+    parts = [judge(got["params"], own_rows(DATA, r)) for r in rows]
     assert sweep.history["loss"][-1, 0] == pytest.approx(float(np.mean(parts)), rel=1e-5)
 
 
@@ -91,7 +97,8 @@ def test_apply_calls_the_module_another_way():
         TwoWays(), optimizer=lambda h: optax.sgd(h["lr"]), loss=xent, apply=apply
     )
     got, sweep = weights_after(learner)
-    start = TwoWays().init(vt.member_key(0, 0), DATA.arrays["x"][:1], False, method="logits")
+    init = jax.jit(lambda key, x: TwoWays().init(key, x, False, method="logits"))
+    start = init(vt.member_key(0, 0), DATA.arrays["x"][:1])
     assert jax.tree.structure(got) == jax.tree.structure(start)
     moved = largest_difference(got["batch_stats"], start["batch_stats"])
     assert moved > 0.1

@@ -162,8 +162,9 @@ def test_rounding_errors_of_the_quantile_do_not_count():
 
 def test_what_a_batch_chose_counts_as_observed_and_nothing_else_does():
     memory = vt.PB2(observations=4).init(program_space({"lr": vt.Float(0.0, 1.0)}), 2)
-    points, time = jnp.array([[0.5], [0.5], [0.9]]), jnp.float32(1)
-    batch = lambda *choosing: pb2._batch(memory, points, time, jnp.array(choosing)).tolist()
+    points, time = np.array([[0.5], [0.5], [0.9]], np.float32), np.float32(1)
+    chosen = jax.jit(pb2._batch)
+    batch = lambda *choosing: chosen(memory, points, time, np.array(choosing)).tolist()
     assert batch(True, True) == [0, 2]
     assert batch(False, True)[1] == 0
 

@@ -1,5 +1,8 @@
 """Member = solo run (design, 6.1): a member equals the same setting in a plain loop."""
 
+import functools
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -26,9 +29,20 @@ def adamw(h):
     )
 
 
+class Flat(nn.Module):
+    """An MLP of all numbers of a row."""
+
+    rate: object = None
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return MLP(rate=self.rate)(x.reshape(x.shape[0], -1), train)
+
+
 class CNN(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool):
+        x = x[..., None]
         x = nn.Conv(4, (3, 3), use_bias=False, dtype=x.dtype, param_dtype=x.dtype)(x)
         x = nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=x.dtype)(x)
         x = nn.max_pool(nn.relu(x), (2, 2), (2, 2)).reshape(x.shape[0], -1)
@@ -55,37 +69,43 @@ class Attention(nn.Module):
 
 
 CASES = {
-    # name: (model of h, optimizer, shape of a row, mode argument)
-    "mlp_dropout_adamw_cosine": (lambda h: MLP(rate=h["rate"]), adamw, None, "train"),
+    # name: (model of h, optimizer, mode argument, hyperparameters that it reads)
+    "mlp_dropout_adamw_cosine": (
+        lambda h: Flat(rate=h["rate"]),
+        adamw,
+        "train",
+        ("lr", "decay", "rate"),
+    ),
     "cnn_batchnorm": (
         lambda h: CNN(),
         lambda h: optax.sgd(h["lr"], momentum=0.9, nesterov=True),
-        (4, 4, 1),
         "train",
+        ("lr",),
     ),
-    "gru": (lambda h: Recurrent(), lambda h: optax.adam(h["lr"]), (4, 4), None),
+    "gru": (lambda h: Recurrent(), lambda h: optax.adam(h["lr"]), None, ("lr",)),
     "attention": (
         lambda h: Attention(),
         lambda h: optax.chain(optax.clip_by_global_norm(h["clip"]), optax.adam(0.1 * h["lr"])),
-        (4, 4),
         "deterministic",
+        ("lr", "clip"),
     ),
-    "lbfgs": (lambda h: MLP(), lambda h: optax.lbfgs(memory_size=4), None, None),
+    "lbfgs": (lambda h: Flat(), lambda h: optax.lbfgs(memory_size=4), None, ()),
     "reduce_on_plateau": (
-        lambda h: MLP(),
+        lambda h: Flat(),
         lambda h: optax.chain(
             optax.adam(h["lr"]),
             optax.contrib.reduce_on_plateau(factor=0.5, patience=5, accumulation_size=5),
         ),
         None,
-        None,
+        ("lr",),
     ),
 }
+DROPOUT = "mlp_dropout_adamw_cosine"  # whose steps draw numbers
 
 # Deliberately different members: tiny and large rates, no and heavy dropout.
 SETTINGS = [
-    {"lr": 1e-4, "decay": 0.0, "rate": 0.0, "clip": 1e-2},
     {"lr": 3e-2, "decay": 1e-1, "rate": 0.7, "clip": 10.0},
+    {"lr": 1e-4, "decay": 0.0, "rate": 0.0, "clip": 1e-2},
     {"lr": 1e-3, "decay": 1e-3, "rate": 0.3, "clip": 0.5},
     {"lr": 1e-2, "decay": 1e-2, "rate": 0.5, "clip": 1.0},
     {"lr": 5e-3, "decay": 0.0, "rate": 0.9, "clip": 0.1},
@@ -100,115 +120,151 @@ RANGES = {
 }
 
 
-def settings_for(case, count):
-    """The first hyperparameters that the case reads, `count` members."""
-    reads = {
-        "mlp_dropout_adamw_cosine": ("lr", "decay", "rate"),
-        "attention": ("lr", "clip"),
-        "lbfgs": ("seed",),
-    }.get(case, ("lr",))
-    space = {k: RANGES[k] for k in reads if k in RANGES}
-    picked = [{k: SETTINGS[i % 7][k] for k in space} for i in range(count)]
-    return space or {"unused": 0}, picked
+# Case by case one structure of one learner.
+LEARNER = vt.flax_learner(
+    lambda h: CASES[h["case"]][0](h),
+    optimizer=lambda h: CASES[h["case"]][1](h),
+    loss=xent,
+    metrics={"accuracy": vt.metrics.accuracy},
+)
 
 
-def run_case(case, count, layout=None, steps=STEPS, rounds=None):
-    model, optimizer, shape, _ = CASES[case]
-    features = int(np.prod(shape)) if shape else 6
-    data = blobs(rows=80, features=features, shape=shape)
-    space, picked = settings_for(case, count)
-    learner = vt.flax_learner(
-        model, optimizer=optimizer, loss=xent, metrics={"accuracy": vt.metrics.accuracy}
+@functools.cache
+def data_of(dtype):
+    return blobs(rows=80, features=16, shape=(4, 4))
+
+
+def run_cases(cases, count, *, steps, layout=None, rounds=None):
+    """A sweep of `count` members of every case, case after case."""
+    names = {name for case in cases for name in CASES[case][3]}
+    own = [
+        {k: setting[k] for k in names}
+        for setting in itertools.islice(itertools.cycle(SETTINGS), count)
+    ]
+    sweep = vt.tune(
+        LEARNER,
+        {**{k: RANGES[k] for k in names}, "case": vt.Categorical(list(cases))},
+        data_of(jnp.zeros(()).dtype),
+        search=vt.Given([{**h, "case": case} for case in cases for h in own]),
+        steps=steps,
+        rounds=rounds,
+        batch_size=BATCH,
+        seed=3,
+        layout=layout,
     )
-    options = {
-        "steps": steps,
-        "rounds": rounds,
-        "batch_size": BATCH,
-        "seed": 3,
-        "layout": layout,
-    }
-    if space == {"unused": 0}:
-        with pytest.warns(UserWarning, match="never read"):
-            sweep = vt.tune(learner, space, data, search=vt.Random(count), **options)
-    else:
-        sweep = vt.tune(learner, space, data, search=vt.Given(picked), **options)
-    return sweep, data
+    assert len(sweep) == count * len(cases)
+    return sweep
 
 
-def solo_case(case, sweep, data, i, steps=STEPS):
-    model, optimizer, _, mode = CASES[case]
-    solo = plain_loop(model, optimizer, mode)
-    return solo(sweep[i].hparams, data, seed=3, id=i, steps=steps, batch_size=BATCH)
+def solo(member, steps):
+    """(variables, losses, metrics) of a member's setting in a plain loop."""
+    h = dict(member.hparams)
+    model, optimizer, mode, _ = CASES[h.pop("case")]
+    train = plain_loop(model, optimizer, mode)
+    data = data_of(jnp.zeros(()).dtype)
+    return train(h, data, seed=3, id=member.index, steps=steps, batch_size=BATCH)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_member_equals_solo_in_float64(case, x64):
-    sweep, data = run_case(case, 7)
-    for i in (0, 1, 4):
-        variables, losses, metrics = solo_case(case, sweep, data, i)
-        assert largest_difference(sweep[i].variables, variables) < 1e-9
-        rounds = len(sweep.history["loss"])
-        last = np.mean(losses[(rounds - 1) * STEPS // rounds :])
-        assert sweep.history["train/loss"][-1, i] == pytest.approx(last, abs=1e-9)
-        assert sweep.history["loss"][-1, i] == pytest.approx(metrics["loss"], abs=1e-9)
-        assert sweep.history["accuracy"][-1, i] == pytest.approx(metrics["accuracy"], abs=1e-9)
+def test_members_equal_solo_in_float64(x64):
+    """Every case, all of them in one sweep."""
+    steps, count = 100, 5
+    sweep = run_cases(CASES, count, steps=steps)
+    rounds = len(sweep.history["loss"])
+    for number, case in enumerate(CASES):
+        for setting in (0, 1, 4):
+            i = count * number + setting
+            variables, losses, metrics = solo(sweep[i], steps)
+            assert sweep[i].hparams["case"] == case
+            assert largest_difference(sweep[i].variables, variables) < 1e-9, case
+            last = np.mean(losses[(rounds - 1) * steps // rounds :])
+            assert sweep.history["train/loss"][-1, i] == pytest.approx(last, abs=1e-9), case
+            for name in ("loss", "accuracy"):
+                got = sweep.history[name][-1, i]
+                assert got == pytest.approx(metrics[name], abs=1e-9), case
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_member_equals_solo_in_float32(case):
+def test_members_equal_solo_in_float32():
     """Metrics to 1e-4 over 200 steps."""
-    sweep, data = run_case(case, 7)
-    for i in (1, 2):
-        _, _, metrics = solo_case(case, sweep, data, i)
+    sweep = run_cases([DROPOUT, "cnn_batchnorm"], 7, steps=STEPS)
+    for i in (0, 2, 7, 9):
+        _, _, metrics = solo(sweep[i], STEPS)
         assert sweep.history["loss"][-1, i] == pytest.approx(metrics["loss"], abs=1e-4)
 
 
-@pytest.mark.parametrize("count", [1, 64])
+@pytest.mark.parametrize("count", [1, 16])
 def test_population_size_changes_no_member(count, x64):
-    case = "mlp_dropout_adamw_cosine"
-    sweep, data = run_case(case, count)
+    sweep = run_cases([DROPOUT], count, steps=60)
     for i in {0, count // 2, count - 1}:
-        variables, _, _ = solo_case(case, sweep, data, i)
-        assert largest_difference(sweep[i].variables, variables) < 1e-9
+        assert largest_difference(sweep[i].variables, solo(sweep[i], 60)[0]) < 1e-9, i
 
 
-@pytest.mark.parametrize(
-    "layout",
-    ["vmap", "map", 3, vt.Layout(None, 1), vt.Layout(1, 1), vt.Layout(2, 1), vt.Layout(2, 2)],
-    ids=str,
-)
+def noisy_step(key, h, x, batch):
+    """Towards the mean of the rows, with noise: other rows or another key, and it is elsewhere."""
+    noise = jax.random.normal(key, x.shape, x.dtype)
+    return x + h["lr"] * (batch["x"].mean(0) - x + noise), {"loss": jnp.sum(x**2)}
+
+
+def noisy_learner():
+    """Cheap to compile, for what does not depend on the model: layouts, rounds, gathers."""
+    return vt.Learner(
+        init=lambda key, h, batch: jax.random.normal(key, (6,), float),
+        step=noisy_step,
+        measure=lambda key, h, x, batch, weight: jnp.sum(x**2),
+        score=lambda total: {"loss": total},
+        variables=lambda x: x,
+    )
+
+
+def run_noisy(count, *, steps, layout=None, rounds=None):
+    return vt.tune(
+        noisy_learner(),  # a new one, whose program is built anew
+        {"lr": RANGES["lr"]},
+        blobs(rows=80),
+        search=vt.Given([{"lr": setting["lr"]} for setting in SETTINGS[:count]]),
+        steps=steps,
+        rounds=rounds,
+        batch_size=BATCH,
+        seed=3,
+        layout=layout,
+    )
+
+
+def assert_solo(sweep, members, steps):
+    """Members are what the plain loop makes of their settings."""
+    step = jax.jit(noisy_step)
+    for i in members:
+        key = vt.member_key(3, i)
+        h, x = {"lr": np.float64(sweep[i].hparams["lr"])}, jax.random.normal(key, (6,), float)
+        for number, batch in enumerate(batches(blobs(rows=80), 3, steps, BATCH)):
+            x, _ = step(jax.random.fold_in(key, number), h, x, batch)
+        assert largest_difference(sweep[i].variables, x) < 1e-12, i
+
+
+@pytest.mark.parametrize("layout", ["vmap", "map", 3, vt.Layout(2, 1)], ids=str)
 def test_layout_and_devices_change_no_member(layout, x64):
-    case = "cnn_batchnorm"
-    sweep, data = run_case(case, 7, layout, steps=60, rounds=3)
-    assert len(sweep) == 7
-    for i in (0, 6):
-        variables, _, _ = solo_case(case, sweep, data, i, steps=60)
-        assert largest_difference(sweep[i].variables, variables) < 1e-9
+    """All at once, one after the other, and seven in chunks that have to be filled up: of three
+    on two devices, of two on one."""
+    assert_solo(run_noisy(7, steps=60, layout=layout, rounds=3), (0, 6), 60)
 
 
 @pytest.mark.parametrize("rounds", [1, 5, 7])
 def test_rounds_that_do_not_match_epochs_change_no_member(rounds, x64):
     """13 steps of 3 an epoch in 1, 5 or 7 rounds: every step once, in order."""
-    case = "mlp_dropout_adamw_cosine"
-    sweep, data = run_case(case, 2, steps=13, rounds=rounds)
-    variables, _, _ = solo_case(case, sweep, data, 1, steps=13)
-    assert largest_difference(sweep[1].variables, variables) < 1e-9
+    assert_solo(run_noisy(2, steps=13, rounds=rounds), (1,), 13)
 
 
 def test_rows_gathered_in_pieces_change_no_member(x64, monkeypatch):
     """Memory for the rows of one, two or five steps at a time."""
     from vtune.engine import stepping
 
-    case = "mlp_dropout_adamw_cosine"
     row_bytes = 8 * 6 + 8
     for steps_at_once in (1, 2):
         monkeypatch.setattr(stepping, "GATHER_BYTES", steps_at_once * BATCH * row_bytes)
-        sweep, data = run_case(case, 3, steps=9)
+        sweep = run_noisy(3, steps=9)
         cohort = sweep.trained.plan.cohorts[0]
         rounds = sweep.trained.plan.rounds
         assert stepping.step_chunks(cohort, rounds, row_bytes).chunk <= steps_at_once
-        variables, _, _ = solo_case(case, sweep, data, 1, steps=9)
-        assert largest_difference(sweep[1].variables, variables) < 1e-9
+        assert_solo(sweep, (1,), 9)
 
 
 class NnxMLP(nnx.Module):
@@ -223,8 +279,8 @@ class NnxMLP(nnx.Module):
         return self.last(self.dropout(nnx.relu(self.norm(self.first(x)))))
 
 
-@pytest.mark.parametrize("layout", [None, vt.Layout(None, 1)], ids=str)
-def test_nnx_member_equals_solo(layout, x64):
+def test_nnx_member_equals_solo(x64):
+    steps = 60
     data = blobs(rows=80)
     make = lambda h, rngs: NnxMLP(h["rate"], 6, jnp.float64, rngs)
     learner = vt.nnx_learner(
@@ -239,13 +295,12 @@ def test_nnx_member_equals_solo(layout, x64):
         {k: RANGES[k] for k in ("lr", "rate")},
         data,
         search=vt.Given(picked),
-        steps=STEPS,
+        steps=steps,
         batch_size=BATCH,
         seed=3,
-        layout=layout,
     )
     for i, h in enumerate(picked):
-        variables, loss = solo_nnx(make, h, data, i)
+        variables, loss = solo_nnx(make, h, data, i, steps)
         got = sweep[i].variables
         assert largest_difference(got, variables) < 1e-9
         assert sweep.history["loss"][-1, i] == pytest.approx(loss, abs=1e-9)
@@ -257,7 +312,7 @@ def test_nnx_member_equals_solo(layout, x64):
         np.testing.assert_allclose(module(x), sweep.predict(x, member=i), atol=1e-12)
 
 
-def solo_nnx(make, h, data, i):
+def solo_nnx(make, h, data, i, steps):
     """A plain nnx loop: reseed, differentiate, update."""
     key = vt.member_key(3, i)
     model = make(h, nnx.Rngs(key))
@@ -277,7 +332,7 @@ def solo_nnx(make, h, data, i):
         return opt_state
 
     model.train()
-    for number, batch in enumerate(batches(data, 3, STEPS, BATCH)):
+    for number, batch in enumerate(batches(data, 3, steps, BATCH)):
         opt_state = step(model, opt_state, batch, jax.random.fold_in(key, number))
     model.eval()
     valid = valid_batch(data)
@@ -287,7 +342,7 @@ def solo_nnx(make, h, data, i):
 
 
 def test_rerun_gives_the_same_weights(x64):
-    sweep, _ = run_case("cnn_batchnorm", 5, steps=20)
+    sweep = run_cases([DROPOUT], 5, steps=20)
     alone = sweep.rerun(3)
     assert alone.index == 3
     assert largest_difference(alone.variables, sweep[3].variables) < 1e-9

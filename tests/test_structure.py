@@ -85,13 +85,13 @@ def tune(space, data, n, **options):
 
 
 def test_members_of_any_structure_equal_solo_runs(x64):
-    """Six structural choices in one program; those of another batch size see the same epochs."""
+    """Several structural choices in one program; those of another batch size see the same
+    epochs."""
     data = blobs(rows=100)
-    space = {**SPACE, "width": 4, "batch_size": vt.Categorical([8, 12])}
-    space["optimizer"] = vt.Categorical(["sgd", "adam"])
-    sweep = tune(space, data, 32)
-    assert len(sweep.trained.plan.cohorts) == 16
-    for index in (0, 7, 13, 22, 29, 30):
+    space = {**SPACE, "width": 4, "optimizer": "sgd"}
+    sweep = tune(space, data, 16)
+    assert len(sweep.trained.plan.cohorts) == 8
+    for index in (0, 3, 5, 6, 9, 10):
         member = sweep[index]
         h = member.hparams
         static = {k: h[k] for k in ("width", "depth", "activation", "optimizer")}
@@ -112,15 +112,20 @@ def test_members_of_any_structure_equal_solo_runs(x64):
         assert metrics["loss"] == pytest.approx(member.score, abs=1e-9)
 
 
-@pytest.mark.parametrize("layout", [None, "vmap", vt.Layout(chunk=1, devices=1)], ids=str)
-def test_a_cohort_is_the_same_beside_others_and_alone(layout):
+def test_a_cohort_is_the_same_beside_others_and_alone():
+    """In any layout."""
     space = {**SPACE, "depth": 1, "activation": "relu", "width": 5}
-    mixed = tune(space, blobs(), 12, layout=layout)
-    for index in (0, 5, 8):
+    space["optimizer"] = vt.Categorical(["adam", "schedule_free"])
+    mixed, *others = (
+        tune(space, blobs(), 12, layout=layout)
+        for layout in (None, "vmap", vt.Layout(chunk=1, devices=1))
+    )
+    for index in (0, 7):  # of another optimizer and batch size
         again = mixed.rerun(index)  # a program of its own
-        np.testing.assert_allclose(again.score, mixed[index].score, rtol=1e-4)
-        close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
-        jax.tree.map(close, again.variables, mixed[index].variables)
+        for member in (mixed[index], *(sweep[index] for sweep in others)):
+            np.testing.assert_allclose(again.score, member.score, rtol=1e-4)
+            close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+            jax.tree.map(close, again.variables, member.variables)
 
 
 def test_the_loss_is_structural_too():
@@ -141,10 +146,12 @@ def test_cohorts_share_shuffles_gathers_and_draws():
     count = lambda text, what: len(re.findall(rf"\b{what}\(", text))
     text = lambda sweep: build(sweep.trained.plan).call.as_text()
     single = text(tune({**FEW, "optimizer": "sgd"}, blobs(), 4))
-    mixed = tune({**SPACE, "depth": 1, "activation": "relu"}, blobs(), 12)
+    space = {**SPACE, "depth": 1, "activation": "relu"}
+    space["optimizer"] = vt.Categorical(["sgd", "schedule_free"])
+    mixed = tune(space, blobs(), 8)
     found = groups(mixed.trained.plan)
-    assert len(found) == 12
-    assert sorted(map(len, batch_groups(found))) == [6, 6]
+    assert len(found) == 8
+    assert sorted(map(len, batch_groups(found))) == [4, 4]
     assert count(text(mixed), "sort") == 2 * count(single, "sort")
     drawn = lambda text: len(re.findall(r"erf_inv", text))
     assert drawn(single) > 0
