@@ -24,9 +24,9 @@ def schedule_factor(step, total):
 
 
 def adamw(h):
-    return optax.adamw(
-        lambda step: h["lr"] * schedule_factor(step, STEPS), b1=0.9, weight_decay=h["decay"]
-    )
+    # An epsilon at which the rounding of gradients near 0 is not made large.
+    rate = lambda step: h["lr"] * schedule_factor(step, STEPS)
+    return optax.adamw(rate, b1=0.9, eps=1e-5, weight_decay=h["decay"])
 
 
 class Flat(nn.Module):
@@ -104,8 +104,8 @@ DROPOUT = "mlp_dropout_adamw_cosine"  # whose steps draw numbers
 
 # Deliberately different members: tiny and large rates, no and heavy dropout.
 SETTINGS = [
-    {"lr": 3e-2, "decay": 1e-1, "rate": 0.7, "clip": 10.0},
     {"lr": 1e-4, "decay": 0.0, "rate": 0.0, "clip": 1e-2},
+    {"lr": 3e-2, "decay": 1e-1, "rate": 0.7, "clip": 10.0},
     {"lr": 1e-3, "decay": 1e-3, "rate": 0.3, "clip": 0.5},
     {"lr": 1e-2, "decay": 1e-2, "rate": 0.5, "clip": 1.0},
     {"lr": 5e-3, "decay": 0.0, "rate": 0.9, "clip": 0.1},
@@ -134,12 +134,12 @@ def data_of(dtype):
     return blobs(rows=80, features=16, shape=(4, 4))
 
 
-def run_cases(cases, count, *, steps, layout=None, rounds=None):
+def run_cases(cases, count, *, steps, settings=SETTINGS):
     """A sweep of `count` members of every case, case after case."""
     names = {name for case in cases for name in CASES[case][3]}
     own = [
         {k: setting[k] for k in names}
-        for setting in itertools.islice(itertools.cycle(SETTINGS), count)
+        for setting in itertools.islice(itertools.cycle(settings), count)
     ]
     sweep = vt.tune(
         LEARNER,
@@ -147,10 +147,8 @@ def run_cases(cases, count, *, steps, layout=None, rounds=None):
         data_of(jnp.zeros(()).dtype),
         search=vt.Given([{**h, "case": case} for case in cases for h in own]),
         steps=steps,
-        rounds=rounds,
         batch_size=BATCH,
         seed=3,
-        layout=layout,
     )
     assert len(sweep) == count * len(cases)
     return sweep
@@ -186,14 +184,14 @@ def test_members_equal_solo_in_float64(x64):
 def test_members_equal_solo_in_float32():
     """Metrics to 1e-4 over 200 steps."""
     sweep = run_cases([DROPOUT, "cnn_batchnorm"], 7, steps=STEPS)
-    for i in (0, 2, 7, 9):
+    for i in (1, 2, 8, 9):
         _, _, metrics = solo(sweep[i], STEPS)
         assert sweep.history["loss"][-1, i] == pytest.approx(metrics["loss"], abs=1e-4)
 
 
 @pytest.mark.parametrize("count", [1, 16])
 def test_population_size_changes_no_member(count, x64):
-    sweep = run_cases([DROPOUT], count, steps=60)
+    sweep = run_cases([DROPOUT], count, steps=60, settings=SETTINGS[2:])  # all drop units
     for i in {0, count // 2, count - 1}:
         assert largest_difference(sweep[i].variables, solo(sweep[i], 60)[0]) < 1e-9, i
 
@@ -342,7 +340,7 @@ def solo_nnx(make, h, data, i, steps):
 
 
 def test_rerun_gives_the_same_weights(x64):
-    sweep = run_cases([DROPOUT], 5, steps=20)
+    sweep = run_noisy(5, steps=20)
     alone = sweep.rerun(3)
     assert alone.index == 3
     assert largest_difference(alone.variables, sweep[3].variables) < 1e-9
