@@ -163,19 +163,22 @@ def solo(member, steps):
     return train(h, data, seed=3, id=member.index, steps=steps, batch_size=BATCH)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_members_equal_solo_in_float64(case, x64):
-    """A sweep a case: in one sweep of all of them the tests' quick compiler is off by 1e-8."""
-    steps = 20 if case == "lbfgs" else 100  # its line search makes any rounding large, soon
-    sweep = run_cases([case], 5, steps=steps)
+def test_members_equal_solo_in_float64(x64):
+    """Every case, all of them in one sweep."""
+    steps, count = 100, 5
+    sweep = run_cases(CASES, count, steps=steps)
     rounds = len(sweep.history["loss"])
-    for i in (0, 1, 4):
-        variables, losses, metrics = solo(sweep[i], steps)
-        assert largest_difference(sweep[i].variables, variables) < 1e-9
-        last = np.mean(losses[(rounds - 1) * steps // rounds :])
-        assert sweep.history["train/loss"][-1, i] == pytest.approx(last, abs=1e-9)
-        for name in ("loss", "accuracy"):
-            assert sweep.history[name][-1, i] == pytest.approx(metrics[name], abs=1e-9)
+    for number, case in enumerate(CASES):
+        for setting in (0, 1, 4):
+            i = count * number + setting
+            variables, losses, metrics = solo(sweep[i], steps)
+            assert sweep[i].hparams["case"] == case
+            assert largest_difference(sweep[i].variables, variables) < 1e-9, case
+            last = np.mean(losses[(rounds - 1) * steps // rounds :])
+            assert sweep.history["train/loss"][-1, i] == pytest.approx(last, abs=1e-9), case
+            for name in ("loss", "accuracy"):
+                got = sweep.history[name][-1, i]
+                assert got == pytest.approx(metrics[name], abs=1e-9), case
 
 
 def test_members_equal_solo_in_float32():
