@@ -1,15 +1,11 @@
 """Strict everywhere: warnings are errors, ranks do not promote, shapes are checked, two devices."""
 
 import os
-from importlib.metadata import version
+
+from compiler import EXACT, QUICK
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Results are tested here, not speed: with these flags compiling takes a third of its time. XLA ends
-# the process where it does not know a flag, so the version that was tried is asked for.
-_quick = "--xla_backend_optimization_level=0"
-if version("jaxlib").startswith("0.10."):
-    _quick += " --xla_cpu_use_fusion_emitters=false"
-os.environ.setdefault("XLA_FLAGS", _quick)
+os.environ.setdefault("XLA_FLAGS", QUICK)  # results are tested here, not speed
 
 os.environ.setdefault("VTUNE_CACHE_DIR", "off")  # the user's cache is not the tests'
 
@@ -52,6 +48,7 @@ import pytest
 from hypothesis import settings
 
 import vtune as vt
+from vtune.runtime.compile import build
 
 settings.register_profile("vtune", deadline=None, max_examples=40, derandomize=True)
 settings.load_profile("vtune")
@@ -76,6 +73,20 @@ class Compilations:
 @pytest.fixture(scope="session")
 def compilations():
     return Compilations
+
+
+@pytest.fixture
+def exact(monkeypatch):
+    """Whole programs are compiled with the options of `EXACT`; the plain loops always are."""
+    compile = jax.stages.Lowered.compile
+
+    def compile_exactly(lowered, compiler_options=None):
+        return compile(lowered, {**EXACT, **(compiler_options or {})})
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", compile_exactly)
+    build.cache_clear()  # of programs compiled quickly
+    yield
+    build.cache_clear()
 
 
 @pytest.fixture

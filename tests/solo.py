@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from compiler import EXACT
 
 import vtune as vt
 
@@ -17,7 +18,10 @@ def xent(logits, batch, h):
     return optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"])
 
 
-@functools.partial(jax.jit, static_argnames="batch_size")
+exactly = functools.partial(jax.jit, compiler_options=EXACT)
+
+
+@functools.partial(exactly, static_argnames="batch_size")
 def rows_of_an_epoch(data, seed, epoch, batch_size):
     return data.rows(seed, epoch, batch_size)
 
@@ -81,13 +85,13 @@ def plain_loop(model, optimizer, mode=None, loss=xent, penalty=None, augment=Non
         )
         return value.mean() + (penalty(params, h) if penalty else 0.0), new
 
-    @jax.jit
+    @exactly
     def begin(key, x, h, start):
         variables = model(h).init(key, x, **off)
         params = {**variables["params"], **(start or {})}
         return {**variables, "params": params}, optimizer(h).init(params)
 
-    @jax.jit
+    @exactly
     def step(params, other, opt_state, batch, member_key, number, h):
         key = jax.random.fold_in(member_key, number)
         if augment:
@@ -105,7 +109,7 @@ def plain_loop(model, optimizer, mode=None, loss=xent, penalty=None, augment=Non
         )
         return optax.apply_updates(params, updates), {**other, **new}, opt_state, value
 
-    @jax.jit
+    @exactly
     def judge(params, other, batch, h):
         logits = model(h).apply({"params": params, **other}, batch["x"], **off)
         return mean(loss(logits, batch, h)), jnp.argmax(logits, -1) == batch["y"]

@@ -163,9 +163,9 @@ def solo(member, steps):
     return train(h, data, seed=3, id=member.index, steps=steps, batch_size=BATCH)
 
 
-def test_members_equal_solo_in_float64(x64):
+def test_members_equal_solo_in_float64(x64, exact):
     """Every case, all of them in one sweep."""
-    steps, count = 100, 5
+    steps, count = STEPS, 5
     sweep = run_cases(CASES, count, steps=steps)
     rounds = len(sweep.history["loss"])
     for number, case in enumerate(CASES):
@@ -190,7 +190,7 @@ def test_members_equal_solo_in_float32():
 
 
 @pytest.mark.parametrize("count", [1, 16])
-def test_population_size_changes_no_member(count, x64):
+def test_population_size_changes_no_member(count, x64, exact):
     sweep = run_cases([DROPOUT], count, steps=60, settings=SETTINGS[2:])  # all drop units
     for i in {0, count // 2, count - 1}:
         assert largest_difference(sweep[i].variables, solo(sweep[i], 60)[0]) < 1e-9, i
