@@ -1,4 +1,4 @@
-"""The one program: everything that runs inside `jit`, from the first weights to the last score.
+"""Everything that runs inside `jit`: one program a sweep, from the first weights to the last score.
 
 `plan` is what a program is compiled for, `carry` what it carries, `run` its loops over rounds and
 steps, `train_steps` the unit of their work. May import: `learner`, `data`, `refine`, `search`,

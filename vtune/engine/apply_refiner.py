@@ -1,4 +1,4 @@
-"""Between rounds: the refiner is asked, and the population moved as it decides."""
+"""Calls the refiner between rounds, and moves the population as it decides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the program is called with, and what it carries from round to round."""
+"""The program's arguments, and what it carries from round to round."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cohorts that share work: a group runs the same program, a batch group takes the same batches."""
+"""Cohorts that share work: those of a group a program, those of a batch group their batches."""
 
 from __future__ import annotations
 

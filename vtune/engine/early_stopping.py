@@ -1,4 +1,4 @@
-"""Early stopping: members with their own number of epochs or with patience, and their best weights.
+"""Early stopping of single members (own epochs, patience), inside the program; best weights kept.
 
 A member that has stopped is frozen: it is trained no more, its score stays, and its history is NaN
 from the next round on. `update` runs inside the program, `training_ends` and `final_population` on

@@ -1,4 +1,4 @@
-"""Decides how many members a core trains fused, in one loop over their steps."""
+"""Decides how many members a CPU core trains together, in one fused loop over their steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is recorded of a round: means of the step's metrics, and metrics of the validation rows."""
+"""What each round records: means of the training steps' metrics, and metrics of validation rows."""
 
 from __future__ import annotations
 

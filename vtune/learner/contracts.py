@@ -1,4 +1,4 @@
-"""Calls a user's model, loss and optimizer with what they take, and checks what they return."""
+"""Calls a user's functions with the arguments that they accept, and checks what they return."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one batch gives: its loss, penalty and metrics, and the batch after augmentation.
+"""The loss, penalty and metrics of one batch, and its augmentation.
 
 Pure functions of one member's outputs or weights and of one batch; every call of a user's function
 is noted on the error if it fails, and what it returns is checked.

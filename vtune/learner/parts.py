@@ -1,4 +1,4 @@
-"""What the user gives besides the model, such as the optimizer and the loss, and its checks."""
+"""The optimizer, loss and other functions that a user gives besides the model, and their checks."""
 
 from __future__ import annotations
 

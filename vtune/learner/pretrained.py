@@ -1,4 +1,4 @@
-"""Lays given weights, such as pretrained ones, over those of a member."""
+"""Replaces a member's first weights, or some of them, by given ones such as pretrained weights."""
 
 from __future__ import annotations
 

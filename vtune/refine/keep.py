@@ -1,4 +1,4 @@
-"""Plain search: every member trains to the end."""
+"""No refinement: every member trains to the end with the hyperparameters it began with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep leaves, on the host: members, history, table, files, ensembles, reruns.
+"""The results of a sweep, on the host: members, history, table, files, ensembles, reruns.
 
 `trained` is the plain record that every other file reads; `Sweep` is a thin face over it. May
 import: `runtime` and what is below it. Knows nothing of how a user's arguments are checked

@@ -1,4 +1,4 @@
-"""Training one member's weights again, alone, along their lineage."""
+"""`Sweep.rerun`: trains one member of a finished sweep again, alone, along its lineage."""
 
 from __future__ import annotations
 

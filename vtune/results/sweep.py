@@ -1,4 +1,4 @@
-"""Sweeps: the result of a run, as a user sees it. A thin face over the record `Trained`."""
+"""`Sweep`, the result of a run as a user sees it: a thin wrapper around the record `Trained`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run leaves, as one plain record; everything else in this folder reads it."""
+"""The results of a run as one plain record, which everything else in this folder reads."""
 
 from __future__ import annotations
 

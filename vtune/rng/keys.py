@@ -1,4 +1,4 @@
-"""The key rules, public so that anyone can write the solo loop that a member must equal.
+"""The key rules, public so that anyone can write the plain loop that reproduces a member.
 
 member key = fold_in(key(seed), member's id); with several folds or seeds then also folded with
              fold + 65536 * repeat

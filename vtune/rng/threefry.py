@@ -1,8 +1,8 @@
 """JAX's threefry draws with their rounds unrolled: the same bits in less time.
 
-On a CPU JAX draws in a loop of twenty rounds, which XLA compiles to eight kernels a draw. Unrolled
-they are one kernel, which XLA often fuses with what reads the numbers. Keys of other kinds and
-other platforms are left to JAX. (Salmon, Moraes, Dror and Shaw 2011.)
+On a CPU JAX draws in a loop of twenty rounds, which XLA compiles to eight kernels for each draw.
+Unrolled they are one kernel, which XLA often fuses with what reads the numbers. Keys of other kinds
+and other platforms are left to JAX. (Salmon, Moraes, Dror and Shaw 2011.)
 """
 
 from __future__ import annotations

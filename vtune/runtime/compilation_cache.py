@@ -1,5 +1,5 @@
-"""JAX's persistent compilation cache, in vtune's own folder: what one process compiled the next
-one loads."""
+"""JAX's persistent compilation cache, in a folder of vtune's: a later process loads what an earlier
+one compiled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a plan's program segment by segment, and answers Ctrl-C in between."""
+"""Runs a plan's program segment by segment. What ends a whole run early, Ctrl-C, is here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the first population is drawn: one file a search.
+"""How the first population is drawn: one file for each search.
 
 Your own search is a class with one method, see `Search` for an example. May import: `space` and
 what is below it. Never knows what is trained, nor what happens after the first population is drawn

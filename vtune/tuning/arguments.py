@@ -1,4 +1,4 @@
-"""The arguments of `vt.tune` as one value, and their checks; those of durations are elsewhere."""
+"""Collects and checks the arguments of `vt.tune`; `duration.py` checks how long members train."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user would want to know: log lines that are said once, and warnings."""
+"""Log lines and warnings that tell a user what is worth knowing, once."""
 
 from __future__ import annotations
 

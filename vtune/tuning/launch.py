@@ -1,4 +1,4 @@
-"""Running a prepared sweep, with progress shown."""
+"""Runs a prepared sweep, shows its progress and makes its result."""
 
 from __future__ import annotations
 

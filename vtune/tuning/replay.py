@@ -1,4 +1,4 @@
-"""`vt.replay`: a fresh member trained on a schedule of hyperparameters."""
+"""`vt.replay`: trains a new member on a given schedule of hyperparameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linear models as specs: their learner solves one to the optimum in one step."""
+"""Specs of linear models; one training step of their learner solves a model to its optimum."""
 
 from __future__ import annotations
 
