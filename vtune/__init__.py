@@ -1,8 +1,8 @@
 """vtune: whole hyperparameter sweeps of Flax models as one jitted program.
 
-The words that all folders use: a *member* is one training of one setting, and stands in a *slot*
-of the *population*, the leading array axis. Members that share all structural choices are a *cohort*. A
-*round* refines, trains and scores; a *rung* is a run of rounds with one population size. A member
+The words that all folders use: a *member* is one training of one setting. It stands in a *slot* of
+the *population*, the leading array axis. Members that share all structural choices are a *cohort*.
+A *round* refines, trains and scores. A *rung* is a run of rounds with one population size. A member
 that is trained once for each fold and seed has *replicates*. Imports go one way:
 
     types, hparams, validation <- space, metrics, components, rng <- search, refine, xla

@@ -2,8 +2,8 @@
 
 Members stepped one after the other stay in a core's cache, but their matrix products are narrow,
 and every small kernel is launched once for each member. When members share their batches, the
-products of shared rows with the members' weights are horizontally fused into one wide product (as in
-HFTA, Wang et al. 2021):
+products of shared rows with the members' weights are horizontally fused into one wide product (as
+in HFTA, Wang et al. 2021):
 
     rows [batch, in] x weights [in, members * out]
 
