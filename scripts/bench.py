@@ -170,14 +170,14 @@ def forms(turns: int, quick: bool) -> dict[str, float]:
     work = dataclasses.replace(workloads.WORKLOADS["CNN"], steps=2 if cpu else 40)
     work = work.little() if quick else work
     made = {
-        f"{name}, {side}": ours.tuned(work, layout, lowering)
-        for lowering, name in (
+        f"{name}, {side}": ours.tuned(work, layout, form)
+        for form, name in (
             ("none", "as written"),
             ("patches", "patches"),
             ("winograd", "Winograd"),
         )
         for layout, side in (("vmap", "all at once"), (4, "chunks of 4"), ("map", "one by one"))
-        if not quick or (lowering, layout) == ("winograd", "vmap")
+        if not quick or (form, layout) == ("winograd", "vmap")
     }
     return {name: statistics.median(own) for name, own in in_turn(made, turns).items()}
 

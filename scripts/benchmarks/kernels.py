@@ -84,7 +84,7 @@ def _products(batch: int, a: int, b: int, members: int, first: bool, share: floa
         return run
 
     return {
-        f"{members} abreast, forward {forward}, gradient {gradient}": _timed(
+        f"{members} fused, forward {forward}, gradient {gradient}": _timed(
             form(forward, gradient), operands, members * steps
         )
         for forward, gradient in itertools.product(("rows", "columns"), repeat=2)

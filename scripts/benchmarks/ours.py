@@ -21,11 +21,11 @@ def adam(h: Any) -> Any:
 
 
 def tuned(
-    work: Workload, layout: Any = None, lowering: str = "auto"
+    work: Workload, layout: Any = None, form: str = "auto"
 ) -> tuple[Callable[[], Any], int]:
     """One epoch of the whole population, then scores on one batch. Returns what to time, and
     member-steps."""
-    learner = vt.flax_learner(work.model, optimizer=adam, loss=xent, rewrite=lowering)
+    learner = vt.flax_learner(work.model, optimizer=adam, loss=xent, rewrite=form)
     x, y = work.data()
     rows = lambda part: {"x": x[part], "y": y[part]}
     data = vt.from_splits(rows(slice(work.batch, None)), rows(slice(0, work.batch)))
