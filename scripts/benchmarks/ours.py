@@ -20,9 +20,7 @@ def adam(h: Any) -> Any:
     return optax.adam(h["lr"])
 
 
-def tuned(
-    work: Workload, layout: Any = None, form: str = "auto"
-) -> tuple[Callable[[], Any], int]:
+def tuned(work: Workload, layout: Any = None, form: str = "auto") -> tuple[Callable[[], Any], int]:
     """One epoch of the whole population, then scores on one batch. Returns what to time, and
     member-steps."""
     learner = vt.flax_learner(work.model, optimizer=adam, loss=xent, rewrite=form)
