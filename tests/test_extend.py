@@ -12,6 +12,8 @@ from solo import largest_difference, xent
 import vtune as vt
 from vtune.engine.stepping import round_boundaries
 
+pytestmark = pytest.mark.slow
+
 DATA = blobs()
 SPACE = {**LR, "width": 4, "rate": vt.Float(0.1, 0.5)}
 

@@ -16,6 +16,8 @@ from solo import xent
 import vtune as vt
 from vtune.xla.loops import fused
 
+pytestmark = pytest.mark.slow
+
 K, STEPS, BATCH, COLUMNS = 4, 7, 8, 96
 
 

@@ -19,6 +19,8 @@ from vtune.xla.ops import convolution, shift_add
 from vtune.xla.ops.algorithm import Limits
 from vtune.xla.ops.rewrite import rewrite_once
 
+pytestmark = pytest.mark.slow
+
 LAYOUTS = {
     1: [("NWC", "WIO", "NWC"), ("NCW", "OIW", "WNC")],
     2: [("NHWC", "HWIO", "NHWC"), ("NCHW", "OIHW", "NCHW"), ("CHWN", "IHWO", "HNWC")],

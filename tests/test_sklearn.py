@@ -22,6 +22,8 @@ from sklearn_data import CS, SETS
 
 import vtune.sklearn as vs
 
+pytestmark = pytest.mark.slow
+
 ALL = [
     vs.LogisticRegression,
     vs.Ridge,

@@ -16,6 +16,8 @@ import vtune as vt
 from vtune.engine.cohort_groups import batch_groups, groups
 from vtune.runtime.compile import build
 
+pytestmark = pytest.mark.slow
+
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
 OPTIMIZERS = {
     "sgd": lambda h: optax.sgd(h["lr"], momentum=0.9),
