@@ -6,7 +6,7 @@ _FUSION = "xla_cpu_use_fusion_emitters"
 # XLA ends the process where it does not know a flag, so the version that was tried is asked for.
 _KNOWN = version("jaxlib").startswith("0.10.")
 
-# With these flags compiling takes a third of its time, and float64 is right to 1e-8 only.
+# With these flags compiling takes about half as long, and float64 is right to 1e-8 only.
 QUICK = "--xla_backend_optimization_level=0" + (f" --{_FUSION}=false" if _KNOWN else "")
 
 EXACT = {_FUSION: True} if _KNOWN else {}
