@@ -1,8 +1,11 @@
 """Public forms of linen models, each as its own `model.init` and `model.apply` in a plain loop."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from flax.errors import InvalidRngError
@@ -181,3 +184,120 @@ def test_a_stream_that_apply_does_not_hand_on_is_named_by_flax():
         variables, batch["x"], train, rngs={"dropout": rngs["params"], **rngs}, mutable=mutable
     )
     assert (outputs(Apart(), True, apply=own) == outputs(Apart(), True)).all()
+
+
+class Flagged(nn.Module):
+    """Dropout and batch statistics, told by a flag."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.5)(x)
+        return nn.Dropout(0.5, deterministic=not train)(x)
+
+
+def told_by(name, sign, *default):
+    """A module whose `__call__` is told its mode by an argument of this name."""
+    source = f"def __call__(self, x, {name}{f'={default[0]}' if default else ''}):\n"
+    source += f"    return Flagged()(x, {name if sign else f'not {name}'})"
+    made = {}
+    exec(source, globals(), made)
+    return type("Told", (nn.Module,), {"__call__": nn.compact(made["__call__"])})()
+
+
+class Field(nn.Module):
+    """The mode as a field; what `setup` makes of it follows."""
+
+    training: bool = True
+
+    def setup(self):
+        self.inner = Inner(use_running_average=not self.training)
+
+    def __call__(self, x):
+        return self.inner(x)
+
+
+class Inner(nn.Module):
+    use_running_average: bool
+
+    @nn.compact
+    def __call__(self, x):
+        return Flagged()(x, not self.use_running_average)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    rate: float = 0.5
+    deterministic: bool = False
+    evaluate: bool = True  # may be another thing in an object of settings
+
+
+class Configured(nn.Module):
+    config: Settings = Settings()
+
+    @nn.compact
+    def __call__(self, x):
+        assert self.config.evaluate
+        return Flagged()(x, not self.config.deterministic)
+
+
+MODES = {
+    "is_training": told_by("is_training", True, False),
+    "train_mode": told_by("train_mode", True),
+    "eval": told_by("eval", False, True),
+    "use_running_average": told_by("use_running_average", False, True),
+    "inference": told_by("inference", False, None),
+    "field": Field(),
+    "field_off": Field(training=False),
+    "settings": Configured(),
+    "in_layers": nn.Sequential(
+        [nn.BatchNorm(False, momentum=0.5), nn.Dropout(0.5, deterministic=False)]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_the_mode_is_switched_under_its_usual_names(name):
+    net, x = LinenNet(MODES[name], None), jnp.ones((4, 6)) * jnp.arange(4)[:, None]
+    params, other = net.init(KEY, H, {"x": x})
+    out, changed = net.apply(KEY, H, params, other, {"x": x}, True)
+    assert (out == 0).any()
+    (mean,) = (v["mean"] for v in modules_with(changed["batch_stats"], "mean"))
+    np.testing.assert_allclose(mean, 0.75)  # half way from 0 to the rows' mean of 1.5
+    out, changed = net.apply(KEY, H, params, other, {"x": x}, False)
+    np.testing.assert_allclose(out, x, rtol=1e-4)  # neither dropout nor the rows' mean
+    assert largest_difference(changed, other) == 0
+
+
+def modules_with(tree, name):
+    """The modules of a collection that hold a variable of this name."""
+    if name in tree:
+        return [tree]
+    return [found for part in tree.values() for found in modules_with(part, name)]
+
+
+def test_what_a_model_freezes_in_its_own_fields_stays_so():
+    frozen = nn.Sequential([nn.BatchNorm(True), nn.Dropout(0.5, deterministic=True)])
+    net, x = LinenNet(frozen, None), jnp.ones((4, 6))
+    params, other = net.init(KEY, H, {"x": x})
+    with pytest.warns(UserWarning, match="batch_stats/layers_0/mean and 1 more change in no"):
+        out, changed = net.apply(KEY, H, params, other, {"x": x}, True)
+    np.testing.assert_allclose(out, x, rtol=1e-4)
+    assert largest_difference(changed, other) == 0
+
+
+def test_a_mode_that_is_not_switched_is_told_before_compiling(compilations):
+    def run(model):
+        learner = vt.flax_learner(model, optimizer=lambda h: optax.sgd(h["lr"]), loss=xent)
+        vt.tune(learner, {"lr": 0.1}, DATA, search=vt.Grid(), epochs=1, batch_size=8)
+
+    class Normal(nn.Module):
+        @nn.compact
+        def __call__(self, x, moving=False):
+            return nn.BatchNorm(use_running_average=not moving)(x)
+
+    said = r"statistics batch_stats/BatchNorm_0/mean and 1 more change in no training.*apply="
+    with compilations() as seen, pytest.raises(UserWarning, match=said):
+        run(Normal())
+    with compilations() as again, pytest.raises(UserWarning, match=r"learning=True alone.*=train"):
+        run(told_by("learning", True, False))
+    assert seen.count == again.count == 0

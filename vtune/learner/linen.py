@@ -8,13 +8,16 @@ from typing import Any
 
 import flax.linen as nn
 from flax.errors import InvalidRngError
+from flax.traverse_util import flatten_dict
 
 from vtune.hparams import Hparams
 from vtune.learner.assemble import assemble
 from vtune.learner.contracts import call_arguments, check_call
+from vtune.learner.mode import in_mode
 from vtune.learner.parts import Parts
 from vtune.learner.protocol import Learner
 from vtune.learner.streams import Asked, asked
+from vtune.learner.unswitched import flags, warn_argument, warn_constant
 from vtune.metrics import Metric
 from vtune.types import Batch, Key, Outputs, PyTree
 
@@ -37,9 +40,13 @@ def flax_learner(
 
     Args:
       model: the module, or a function of the hyperparameters that makes it. Entries of the data
-        go to its `__call__` by argument name (`x` when none matches); `train`, `training` or
-        `deterministic` is passed if `__call__` takes it. Other collections than `params`, such as
-        BatchNorm statistics, are carried per member.
+        go to its `__call__` by argument name (`x` when none matches). The mode is passed to
+        `__call__` as `train`, `training`, `is_training`, `deterministic`, `inference`, `eval` or
+        `use_running_average`, and set in fields of these names that hold True or False, in the
+        module or in a dataclass in one of its fields. In modules given as fields, what was made
+        for training is switched off for evaluation, and what was made for evaluation stays
+        frozen. Other collections than `params`, such as BatchNorm statistics, are carried per
+        member; a warning says which batch statistics change in no training step.
       optimizer: a function of the hyperparameters that returns an Optax transformation. For
         schedules, `h` also holds the whole numbers `h["total_steps"]` (traced where epochs differ
         between members) and `h["steps_per_epoch"]`. `vt.schedules` take traced numbers; make a
@@ -128,20 +135,43 @@ class LinenNet:
     def apply(
         self, key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool
     ) -> tuple[Outputs, PyTree]:
-        module = self._module(h)
+        module = in_mode(self._module(h), train)
         variables = self.variables(params, other)
         mutable = list(other) if train and other else False
-        call = lambda rngs: self._applied(module, variables, rngs, batch, train, mutable)
-        form = (h.form, train, tuple(batch))
-        if form not in self.asked:
-            self.asked[form] = asked(call, key)
-        found = self.asked[form]
+        call = lambda rngs, **more: self._applied(
+            module, variables, rngs, batch, train, mutable, **more
+        )
+        found = self._asked(call, key, h, module, batch, train)
         rngs = found.rngs(key)
         if train:  # some models ask has_rng("dropout") for the mode
             rngs = {"dropout": key, **rngs}
         made = found.bound(lambda: call(rngs))()
         outputs, changed = made if mutable else (made, {})
+        if mutable and "batch_stats" in changed:
+            warn_constant(
+                *(flatten_dict({"batch_stats": t["batch_stats"]}) for t in (other, changed))
+            )
         return outputs, {**other, **changed}
+
+    def _asked(
+        self,
+        call: Callable[..., Any],
+        key: Key,
+        h: Hparams,
+        module: nn.Module,
+        batch: Batch,
+        train: bool,
+    ) -> Asked:
+        """Returns what the module asks for by name; looked for once."""
+        form = (h.form, train, tuple(batch))
+        if form not in self.asked:
+            found = self.asked[form] = asked(call, key)
+            if train and not found.streams and self.user_apply is None:
+                for name, default in flags(type(module).__call__, batch).items():
+                    flipped = lambda rngs, more={name: not default}: call(rngs, **more)
+                    if asked(flipped, key).streams:
+                        warn_argument(name, default)
+        return self.asked[form]
 
     def _applied(
         self,
@@ -151,6 +181,7 @@ class LinenNet:
         batch: Batch,
         train: bool,
         mutable: list[str] | bool,
+        **more: bool,
     ) -> Any:
         """Returns what the module's `apply` returns, or the user's function in its place."""
         if self.user_apply is not None:
@@ -158,6 +189,7 @@ class LinenNet:
                 module, variables, batch, train=train, rngs=rngs, mutable=mutable
             )
         positional, keywords = call_arguments(type(module).__call__, batch, train)
+        keywords |= more
         return module.apply(variables, *positional, rngs=rngs, mutable=mutable, **keywords)
 
     def variables(self, params: PyTree, other: PyTree) -> PyTree:
