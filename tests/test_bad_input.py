@@ -298,7 +298,12 @@ CASES = {
     "output_axis": (
         lambda: tune(learner(Transposed())),
         ValueError,
-        r"model returned shape \[3, 16\] for a batch of 16 rows; the first axis",
+        r"model returned shape \[3, 16\] for a batch of 16 rows; the first axis .* batch_loss= in",
+    ),
+    "output_axis_metric": (
+        lambda: tune(learner(Transposed(), loss=None, batch_loss=lambda o, b, h: o.mean())),
+        TypeError,
+        r"metrics: (.|\n)*With batch_loss= outputs need not begin with the rows",
     ),
     "optimizer_result": (
         lambda: tune(learner(optimizer=lambda h: h["lr"])),

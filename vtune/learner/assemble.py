@@ -170,17 +170,31 @@ class NetLearner:
     ) -> tuple[Array, tuple[PyTree, dict[str, Totals]]]:
         """Returns what training minimises, and (other variables, totals of `train_metrics`)."""
         outputs, other = self._apply(key, h, params, other, batch, True)
-        check_outputs(outputs, weight.shape[0])
+        self._check_rows(outputs, weight.shape[0])
         total, count = loss_totals(self.parts, outputs, batch, h, weight)
         value = penalised(self.parts, total / count, params, h)
-        metrics = self.parts.train_metrics
-        return value, (other, metric_totals("train_metrics", metrics, outputs, batch, weight))
+        return value, (other, self._metric_totals("train_metrics", outputs, batch, weight))
 
     def _apply(
         self, key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool
     ) -> tuple[Outputs, PyTree]:
         with calling("the model", batch=batch):
             return self.net.apply(key, h, params, other, batch, train)
+
+    def _check_rows(self, outputs: Outputs, rows: int) -> None:
+        if self.parts.batch_loss is None:  # which takes whatever comes out
+            check_outputs(outputs, rows)
+
+    def _metric_totals(
+        self, argument: str, outputs: Outputs, batch: Batch, weight: Weight
+    ) -> dict[str, Totals]:
+        metrics = getattr(self.parts, argument)
+        try:
+            return metric_totals(argument, metrics, outputs, batch, weight)
+        except (TypeError, ValueError) as error:
+            if self.parts.batch_loss is None or type(error) not in (TypeError, ValueError):
+                raise
+            raise type(error)(f"{argument}: {error}{_ROWS}") from error
 
     def summarise(self, sums: PyTree, steps: Array) -> Metrics:
         loss = sums["loss"] / steps.astype(sums["loss"].dtype)
@@ -194,8 +208,8 @@ class NetLearner:
         return self._apply(key, h, self._eval_params(state), state.other, batch, False)[0]
 
     def judge(self, h: Hparams, outputs: Outputs, batch: Batch, weight: Weight) -> Totals:
-        check_outputs(outputs, weight.shape[0])
-        totals = metric_totals("metrics", self.parts.metrics, outputs, batch, weight)
+        self._check_rows(outputs, weight.shape[0])
+        totals = self._metric_totals("metrics", outputs, batch, weight)
         return {"loss": loss_totals(self.parts, outputs, batch, h, weight), **totals}
 
     def measure(
@@ -220,7 +234,14 @@ class NetLearner:
                     try:
                         metric.check(outputs, arrays)
                     except (TypeError, ValueError) as error:
-                        raise type(error)(f"{argument}[{name!r}]: {error}") from None
+                        hint = "" if self.parts.batch_loss is None else _ROWS
+                        raise type(error)(f"{argument}[{name!r}]: {error}{hint}") from None
+
+
+_ROWS = (
+    "\n(With batch_loss= outputs need not begin with the rows, but metrics compare row by row: "
+    "measure a part that does, by vt.metrics.mean(lambda outputs, batch: values))"
+)
 
 
 def _cast_like(tree: PyTree, like: PyTree) -> PyTree:

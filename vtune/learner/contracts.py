@@ -196,5 +196,6 @@ def check_outputs(outputs: Outputs, rows: int) -> None:
         shown = list(wrong[0].shape) if wrong else [list(leaf.shape) for leaf in leaves]
         raise ValueError(
             f"the model returned shape {shown} for a batch of {rows} rows; the first axis of its "
-            "outputs must be the rows of the batch"
+            "outputs must be the rows of the batch: bring the rows to the front in apply=, or give "
+            "batch_loss= in the place of loss=, which takes whatever comes out"
         )

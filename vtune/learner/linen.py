@@ -62,7 +62,9 @@ def flax_learner(
         round, augmented as the model saw them.
       penalty: (params, h) -> a scalar added to the training loss, such as `vt.penalties.l2`.
       batch_loss: (outputs, batch, h) -> scalar, instead of `loss`, for a loss that is not per
-        example. On the validation rows it is averaged over full evaluation batches.
+        example. The model's outputs may then be anything, such as its own loss, or begin with
+        another axis than the rows. On the validation rows it is averaged over full evaluation
+        batches.
       augment: (key, batch, h) -> batch, called in every training step of every member; see
         `vt.augment`. Its key is the step key folded with 0.
       eval_params: (opt_state, params) -> the weights that are scored, shown and used to predict,

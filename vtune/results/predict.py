@@ -37,6 +37,8 @@ def predict(
 ) -> PyTree:
     """Returns the outputs [rows, ...] of one training, computed batch by batch.
 
+    Outputs that do not begin with the rows are [batches, ...].
+
     Args:
       traced: its traced hyperparameters. batch: arrays [rows, ...] by name, scaled as in training.
       size: rows at a time; None for all at once.
@@ -55,8 +57,9 @@ def predict(
         index = np.minimum(np.arange(start, start + size), rows - 1)
         parts.append(call(traced, state, {k: v[index] for k, v in batch.items()}))
 
-    def join(*leaves: Any) -> Any:  # a scalar output comes once per batch
-        return jnp.concatenate(leaves)[:rows] if jnp.ndim(leaves[0]) else jnp.stack(leaves)
+    def join(*leaves: Any) -> Any:  # what does not begin with the rows comes once per batch
+        by_row = jnp.shape(leaves[0])[:1] == (size,)
+        return jnp.concatenate(leaves)[:rows] if by_row else jnp.stack(leaves)
 
     return jax.tree.map(join, *parts)
 
