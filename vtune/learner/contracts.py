@@ -130,7 +130,9 @@ def check_collections(before: PyTree, after: PyTree) -> None:
         if a != b:
             raise TypeError(
                 f"the model's collection {name!r} changes its structure in a step, as sown values "
-                "do; sow into 'intermediates', or return the value and use it in loss="
+                f"do. For a part of the loss, write sown=[{name!r}], and the outputs that loss= "
+                f"and metrics see are (outputs, {{{name!r}: ...}}); or return the value with the "
+                "outputs. What nothing reads may be sown into 'intermediates', which is dropped"
             )
 
 
