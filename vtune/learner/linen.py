@@ -48,9 +48,10 @@ def flax_learner(
         `use_running_average`, and set in fields of these names that hold True or False, in the
         module or in a dataclass in one of its fields. In modules given as fields, what was made
         for training is switched off for evaluation, and what was made for evaluation stays
-        frozen; dicts and partials are left alone. Other collections than `params`, such as BatchNorm statistics, are carried per
-        member; a warning says which batch statistics change in no training step. A batch is not
-        cut up, so an axis as in `nn.BatchNorm(axis_name="batch")` has length 1.
+        frozen; dicts and partials are left alone. Other collections than `params`, such as
+        BatchNorm statistics, are carried per member; a warning says which batch statistics change
+        in no training step. A batch is not cut up, so an axis as in
+        `nn.BatchNorm(axis_name="batch")` has length 1.
       optimizer: a function of the hyperparameters that returns an Optax transformation. For
         schedules, `h` also holds the whole numbers `h["total_steps"]` (traced where epochs differ
         between members) and `h["steps_per_epoch"]`. `vt.schedules` take traced numbers; make a
