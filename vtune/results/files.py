@@ -1,4 +1,4 @@
-"""Saving and loading a sweep: one folder, written as a whole or not at all.
+"""Saving and loading a sweep; `commit` says how the folder is laid out.
 
 manifest.json   settings, space, names of the arrays, checksums
 arrays.npz      histories and drawn values
@@ -7,11 +7,8 @@ weights/        every member's state, by Orbax
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,63 +19,85 @@ from vtune.engine.plan import Plan, jax_config
 from vtune.engine.replicates import Replicates
 from vtune.learner.pretrained import nested, paths
 from vtune.learner.protocol import Learner
+from vtune.results import commit
 from vtune.results.encoding import decode
 from vtune.results.history import Records
 from vtune.results.manifest import (
     cohort_plan_of,
-    is_saved_sweep,
     manifest_checksum,
     manifest_of,
     read_manifest,
 )
+from vtune.results.migrate import migrated, migrated_arrays
+from vtune.results.paths import check_target, folder_of, make_folder
 from vtune.results.states import (
     StateMismatchError,
     members_left,
     named_leaves,
     restore_population,
 )
+from vtune.results.storage import (
+    Arrays,
+    DamagedError,
+    checksum,
+    read_arrays,
+    read_weights,
+    write_arrays,
+    write_weights,
+)
 from vtune.results.trained import Timing, Trained
 from vtune.search.base import Cohort
 from vtune.space.space import Space, parse
 
-PARTS = ("manifest.json", "arrays.npz", "weights")
-Arrays = dict[str, np.ndarray]
-
-
-class RunExistsError(FileExistsError, ValueError):
-    """Saving would write over something."""
-
 
 def write(trained: Trained, path: str | os.PathLike, overwrite: bool = False) -> None:
     """Writes a sweep to a folder; see `Sweep.save`."""
-    target = Path(path)
+    folder = folder_of("save", path)
     manifest = manifest_of(trained)  # raises before anything is written
-    _check_target(target, overwrite)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    check_target(folder, overwrite)
+    arrays, leaves = _named_arrays(trained), named_leaves(trained)
+    new = make_folder(folder)
     try:
-        fresh = workshop / "fresh"
-        fresh.mkdir()
-        arrays, leaves = _named_arrays(trained), named_leaves(trained)
-        np.savez_compressed(fresh / "arrays.npz", **arrays)  # type: ignore[arg-type]
-        _orbax_save((fresh / "weights").resolve(), list(leaves.values()))
-        manifest["leaves"] = list(leaves)
-        manifest["checksums"] = {"arrays": _checksum(arrays), "weights": _checksum(leaves)}
-        manifest["checksums"]["manifest"] = manifest_checksum(manifest)
-        (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-        target.mkdir(exist_ok=True)
-        _replace(target, fresh, workshop / "old")
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+        with commit.lock(folder) as alone:
+            check_target(folder, overwrite)  # again: it may have been another's turn
+            before = commit.current_parts(folder)
+            commit.clean(folder, alone, before)
+            with commit.new_parts(folder) as parts:
+                _write_parts(parts, manifest, arrays, leaves)
+                commit.commit(folder, parts, manifest)
+            commit.clean(folder, alone, before)
+    except BaseException:
+        for made in new:  # those that are empty
+            with contextlib.suppress(OSError):
+                made.rmdir()
+        raise
+
+
+def _write_parts(parts: Path, manifest: dict[str, Any], arrays: Arrays, leaves: Arrays) -> None:
+    """Writes arrays and weights, adds to the manifest what is needed to read them, and reads them.
+
+    Raises:
+      ValueError: what was written is not what can be read.
+    """
+    manifest["parts"] = parts.name
+    manifest["arrays"] = write_arrays(parts / commit.ARRAYS, arrays)
+    manifest["leaves"] = list(leaves)
+    write_weights(parts / commit.WEIGHTS, leaves)
+    manifest["checksums"] = {"arrays": checksum(arrays), "weights": checksum(leaves)}
+    manifest["checksums"]["manifest"] = manifest_checksum(manifest)
+    try:
+        _read_parts(parts, manifest)
+    except DamagedError as error:
+        raise ValueError(
+            f"save: what was written cannot be read ({error}), so it was removed, and what the "
+            "folder held is still there; see whether the disk is full"
+        ) from error
 
 
 def read(path: str | os.PathLike, learner: Learner) -> Trained:
     """Reads a saved sweep, without its data; see `vtune.load`."""
-    folder = Path(path)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder")
-    manifest = read_manifest(folder)
-    arrays, leaves = _read_parts(folder, manifest)
+    folder = folder_of("load", path)
+    manifest, arrays, leaves = _read_whole(folder)
     space = parse([{k: decode(v) for k, v in part.items()} for part in manifest["space"]])
     cohorts = _cohorts(manifest, space, arrays)
     plan = _plan(manifest, learner, cohorts)
@@ -119,38 +138,16 @@ def read(path: str | os.PathLike, learner: Learner) -> Trained:
     )
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
-    """Raises RunExistsError where saving would write over something."""
-    if not target.exists():
-        return
-    empty = target.is_dir() and not any(target.iterdir())
-    if not empty and not (target.is_dir() and is_saved_sweep(target)):
-        raise RunExistsError(f"{target} exists and is not a saved sweep; choose another folder")
-    if not empty and not overwrite:
-        raise RunExistsError(
-            f"{target} holds a saved sweep already; give overwrite=True or another folder"
-        )
-
-
-def _replace(target: Path, fresh: Path, aside: Path) -> None:
-    """Moves the new parts into the folder and the old ones aside; back again if that fails.
-
-    Other files in the folder, such as figures, stay.
-    """
-    aside.mkdir()
+def _read_whole(folder: Path) -> tuple[dict[str, Any], Arrays, Arrays]:
+    """The manifest, the arrays and the leaves of the populations, in the form of today."""
+    manifest = read_manifest(folder)
     try:
-        for part in PARTS:
-            if (target / part).exists():
-                (target / part).rename(aside / part)
-        for part in PARTS:
-            (fresh / part).rename(target / part)
-    except BaseException:
-        for part in PARTS:
-            if (aside / part).exists():
-                if (target / part).exists():
-                    (target / part).rename(fresh / f"failed {part}")
-                (aside / part).rename(target / part)
-        raise
+        arrays, leaves = _read_parts(commit.parts_folder(folder, manifest), manifest)
+    except DamagedError as error:
+        if "parts" in manifest and commit.current_parts(folder) != manifest["parts"]:
+            return _read_whole(folder)  # saved over while it was read
+        raise ValueError(f"{folder}: damaged, {error}") from error
+    return migrated(manifest), migrated_arrays(arrays, manifest["rounds"]), leaves
 
 
 def _named_arrays(trained: Trained) -> Arrays:
@@ -170,22 +167,17 @@ def _named_arrays(trained: Trained) -> Arrays:
     return arrays
 
 
-def _read_parts(folder: Path, manifest: dict[str, Any]) -> tuple[Arrays, Arrays]:
+def _read_parts(parts: Path, manifest: dict[str, Any]) -> tuple[Arrays, Arrays]:
     """The arrays and the leaves of the populations, by name.
 
     Raises:
-      ValueError: the files are damaged.
+      DamagedError: the files are not what was saved.
     """
-    try:
-        with (folder / "arrays.npz").open("rb") as raw, np.load(raw) as file:
-            arrays = {name: file[name] for name in file.files}
-        values = _orbax_load((folder / "weights").resolve())
-        leaves = dict(zip(manifest["leaves"], values, strict=True))
-    except Exception as error:
-        raise ValueError(f"{folder}: damaged ({type(error).__name__}: {error})") from error
+    arrays = read_arrays(parts / commit.ARRAYS, manifest.get("arrays"))
+    leaves = read_weights(parts / commit.WEIGHTS, manifest["leaves"])
     for name, part in (("arrays", arrays), ("weights", leaves)):
-        if _checksum(part) != manifest["checksums"][name]:
-            raise ValueError(f"{folder}: damaged, the {name} are not what was saved")
+        if checksum(part) != manifest["checksums"][name]:
+            raise DamagedError(f"the {name} are not what was saved")
     return arrays, leaves
 
 
@@ -193,8 +185,9 @@ def _cohorts(manifest: dict[str, Any], space: Space, arrays: Arrays) -> tuple[Co
     """The cohorts as they were drawn."""
     cohorts = []
     for number, entry in enumerate(manifest["cohorts"]):
-        hparams = {name: arrays[f"cohort{number}/hparams/{name}"] for name in entry["traced"]}
         combination = space.combinations[entry["combination"]]
+        traced = entry["traced"] if entry["traced"] is not None else list(combination.traced)
+        hparams = {name: arrays[f"cohort{number}/hparams/{name}"] for name in traced}
         cohorts.append(Cohort(combination, arrays[f"cohort{number}/id"], hparams))
     return tuple(cohorts)
 
@@ -225,29 +218,3 @@ def _lost_metric(metrics: Any) -> Any:
         "the sweep's metric= was a function, which its file does not hold, so its members cannot "
         "be trained; run the sweep again with the function among the learner's metrics"
     )
-
-
-def _checksum(arrays: Arrays) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype} {array.shape};".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def _orbax_save(path: Path, leaves: list[np.ndarray]) -> None:
-    import orbax.checkpoint as ocp  # slow to import, only for files
-
-    with ocp.StandardCheckpointer() as writer:
-        # Numbered, since the names of the leaves hold characters that folders cannot.
-        writer.save(path, {f"{i:05d}": leaf for i, leaf in enumerate(leaves)})
-        writer.wait_until_finished()
-
-
-def _orbax_load(path: Path) -> list[np.ndarray]:
-    import orbax.checkpoint as ocp
-
-    with ocp.StandardCheckpointer() as reader:
-        tree = reader.restore(path)
-    return [np.asarray(tree[name]) for name in sorted(tree)]

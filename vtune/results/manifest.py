@@ -14,10 +14,11 @@ from vtune.hparams import Static
 from vtune.learner.pretrained import paths
 from vtune.refine.base import Rung
 from vtune.results.encoding import encode
+from vtune.results.migrate import OLDEST
 from vtune.results.trained import Trained
 
 FORMAT = "vtune sweep"
-VERSION = 3
+VERSION = 4
 
 
 def manifest_of(trained: Trained) -> dict[str, Any]:
@@ -101,6 +102,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
       ValueError: not a saved sweep, damaged, or of another version.
     """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
     file = folder / "manifest.json"
     if not file.is_file():
         raise ValueError(
@@ -115,7 +118,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is not a saved sweep: its manifest.json is of something else")
     if manifest.get("version", 0) > VERSION:
         raise ValueError(f"{folder} was saved by a newer vtune; upgrade vtune to read it")
-    if manifest.get("version", 0) < VERSION:
+    if manifest.get("version", 0) < OLDEST:
         raise ValueError(f"{folder} was saved by an older vtune; run the sweep again")
     sums = manifest.get("checksums")
     if not isinstance(sums, dict) or sums.get("manifest") != manifest_checksum(manifest):
