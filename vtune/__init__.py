@@ -5,8 +5,9 @@ the *population*, the leading array axis. Members that share all structural choi
 A *round* refines, trains and scores. A *rung* is a run of rounds with one population size. A member
 that is trained once for each fold and seed has *replicates*. Imports go one way:
 
-    types, hparams, validation <- space, metrics, components, rng <- search, refine, xla
-        <- data, learner <- engine <- runtime <- results <- tuning <- vtune <- sklearn
+    identity <- types, hparams, validation <- space, metrics, components, rng
+        <- search, refine, xla <- data, learner <- engine <- runtime <- results
+        <- tuning <- vtune <- sklearn
 """
 
 from vtune import metrics, refine

@@ -10,6 +10,7 @@ import numpy as np
 
 from vtune.data.dataset import apply_scaling
 from vtune.engine.replicates import Replicates, split_replicates
+from vtune.identity import handed_out
 from vtune.results.predict import checked_rows, predict
 from vtune.results.trained import Trained
 from vtune.types import PyTree
@@ -47,7 +48,8 @@ class Member:
             for name, distribution in combination.traced.items()
         }
         values = {**combination.static, **traced}
-        return {name: values[name] for name in self.trained.space.names if name in values}
+        names = [name for name in self.trained.space.names if name in values]
+        return {name: handed_out(values[name]) for name in names}
 
     @property
     def score(self) -> float:
