@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from vtune.hparams import UnknownHyperparameterError
+from vtune.learner.mode import is_mode, mode_value
 from vtune.metrics import expand
 from vtune.types import Array, Batch, Outputs, PyTree
 
@@ -47,16 +48,16 @@ def call_arguments(call: Callable[..., Any], batch: Batch, train: bool) -> tuple
     """Returns (positional, keyword) arguments for a module's `__call__`.
 
     Entries of the data are passed by name; if no name matches, `x` is passed first. The mode is
-    passed as `train`, `training` or `deterministic`, whichever the module takes.
+    passed under whichever of the names in `mode.py` the module takes.
 
     Raises:
       ValueError: an argument without default is neither an entry of the data nor a mode.
     """
     kinds = inspect.Parameter
     parameters = [p for p in inspect.signature(call).parameters.values() if p.name != "self"]
-    modes = {"train": train, "training": train, "deterministic": not train}
     named = [p for p in parameters if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)]
-    keywords = {p.name: modes[p.name] for p in named if p.name in modes and p.name not in batch}
+    modes = [p.name for p in named if is_mode(p) and p.name not in batch]
+    keywords = {name: mode_value(name, train) for name in modes}
     entries = {p.name: batch[p.name] for p in named if p.name in batch}
     positional = []
     if not entries and "x" in batch:  # the module has another name for its inputs
