@@ -84,9 +84,17 @@ class Data:
         """
         return None
 
-    def steps_per_epoch(self, batch_size: int) -> Any:
-        """Returns the number of full batches in an epoch; traced where `traced_sizes` are."""
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Returns the number of full batches in an epoch, of data in folds in the largest fold."""
         return self.train_rows // batch_size
+
+    def steps_by_fold(self, batch_size: int) -> Any:
+        """Returns the full batches in an epoch of every fold; None where all have as many.
+
+        A tuple of numbers, or an array [folds] where `traced_sizes` are.
+        """
+        del batch_size
+        return None
 
     def traced_lengths(self, batch_size: int, epochs: int) -> dict[str, np.int32]:
         """Returns `steps_per_epoch` and `total_steps` by name where they are traced, else {}."""
@@ -110,11 +118,11 @@ class Data:
     def evaluation(self, size: int) -> tuple[Array, Array]:
         """Returns validation rows and their weights, both [batches, size].
 
-        Weights are 0 on the padding of the last batch.
+        The last batch is filled up with the first rows, whose weight is 0 there.
         """
         batches = -(-self.valid_rows // size)
         position = np.arange(batches * size)
-        index = jnp.take(self.valid, np.minimum(position, self.valid_rows - 1))
+        index = jnp.take(self.valid, position % self.valid_rows)
         weight = jnp.asarray((position < self.valid_rows).reshape(batches, size), float_dtype())
         return index.reshape(batches, size), weight
 

@@ -24,8 +24,8 @@ from vtune.validation import check_count, is_whole
 class Folds(Data):
     """Arrays by name, each `[rows, ...]`, with training and validation rows of every fold.
 
-    Make one with `vt.kfold`. Folds may differ in size: in an epoch, every fold takes as many steps
-    as the smallest fold has full batches.
+    Make one with `vt.kfold`. Folds may differ in size: an epoch of a fold is as many steps as that
+    fold has full batches.
 
     Attributes:
       arrays: dict of device arrays, all with the same leading axis.
@@ -109,24 +109,38 @@ class Folds(Data):
         """The bytes of one row of every fold in all arrays together."""
         return self.folds * super().row_bytes
 
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Returns the full batches in an epoch of the largest fold."""
+        return max(self.train_sizes) // batch_size
+
+    def steps_by_fold(self, batch_size: int) -> Any:
+        """Returns the full batches in an epoch of every fold; None where all have as many."""
+        steps = tuple(size // batch_size for size in self.train_sizes)
+        return None if len(set(steps)) == 1 else steps
+
     def rows(self, seed: Any, epoch: Any, batch_size: int) -> IntArray[Array, "folds steps batch"]:
         """Returns the training rows of one epoch of every fold, batch by batch.
 
         Each fold is shuffled differently, and all members share the shuffle. Rows that do not fill
-        a batch, or are more than the smallest fold has, are left out of the epoch. Arguments are
-        those of `Data.rows`.
+        a batch are left out of the epoch. The steps are those of the largest fold; of a smaller
+        one only the first `train_sizes[fold] // batch_size` are trained.
+
+        Args:
+          seed, batch_size: as for `Data.rows`.
+          epoch: counted from 0; or [folds], one of every fold.
         """
-        steps = self.train_rows // batch_size
+        steps = self.steps_per_epoch(batch_size)
         most = self.train.shape[1]
 
-        def of_fold(fold: Array, train: Array, size: Array) -> Array:
+        def of_fold(fold: Array, train: Array, size: Array, epoch: Any) -> Array:
             drawn = bits(row_key(seed, fold, epoch), (most,)) >> 1
             padding_last = jnp.where(jnp.arange(most) < size, drawn, jnp.uint32(2**32 - 1))
             order = train[jnp.argsort(padding_last)]
             return order[: steps * batch_size].reshape(steps, batch_size)
 
         sizes = jnp.asarray(self.train_sizes, jnp.int32)
-        return jax.vmap(of_fold)(jnp.arange(self.folds), self.train, sizes)
+        lifted = jax.vmap(of_fold, in_axes=(0, 0, 0, 0 if jnp.ndim(epoch) else None))
+        return lifted(jnp.arange(self.folds), self.train, sizes, epoch)
 
     def first_rows(self, batch_size: int) -> Array:
         """Returns the first training rows [folds, batch] in stored order."""
@@ -135,12 +149,14 @@ class Folds(Data):
     def evaluation(self, size: int) -> tuple[Array, Array]:
         """Returns validation rows and their weights, both [batches, folds, size].
 
-        Weights are 0 on padding.
+        What a fold's rows do not fill is filled up with its first rows, whose weight is 0 there.
         """
         batches = -(-self.valid_rows // size)
-        position = np.arange(batches * size)
-        index = jnp.take(self.valid, np.minimum(position, self.valid.shape[1] - 1), axis=1)
-        is_row = jnp.asarray(position)[None] < jnp.asarray(self.valid_sizes)[:, None]
+        position = jnp.arange(batches * size, dtype=jnp.int32)[None]
+        sizes = jnp.asarray(self.valid_sizes, jnp.int32)[:, None]
+        places = position % jnp.maximum(sizes, 1)
+        index = jnp.take_along_axis(jnp.asarray(self.valid), places, axis=1)
+        is_row = position < sizes
         shape = (self.folds, batches, size)
         weight = jnp.asarray(is_row.reshape(shape), float_dtype())
         return jnp.moveaxis(index.reshape(shape), 1, 0), jnp.moveaxis(weight, 1, 0)
@@ -184,8 +200,12 @@ def kfold(
 
         data = vt.kfold({"x": X, "y": y}, k=5, stratify="y")
 
-    A member of a sweep is then trained once in every fold. Members are compared by the mean of
-    their folds' scores, and refiners move all folds of a member together.
+    A member of a sweep is then trained once in every fold, each as it would be alone. So where
+    folds differ in size, as those of TimeSeriesSplit, `epochs=3` gives every fold three epochs of
+    its own rows, in which a larger fold takes more steps, and `steps=100` gives every fold 100
+    steps. `h["total_steps"]` and `h["steps_per_epoch"]` are the fold's own; they are traced where
+    folds differ. Members are compared by the mean of their folds' scores, and refiners move all
+    folds of a member together.
 
     Args:
       arrays: name -> array `[rows, ...]`, all of the same length.

@@ -59,7 +59,9 @@ def flax_learner(
         round, augmented as the model saw them.
       penalty: (params, h) -> a scalar added to the training loss, such as `vt.penalties.l2`.
       batch_loss: (outputs, batch, h) -> scalar, instead of `loss`, for a loss that is not per
-        example. On the validation rows it is averaged over full evaluation batches.
+        example. On the validation rows it is averaged over batches of as many rows as a training
+        batch, or `eval_batch_size=`; the last is filled up with rows of the first, and counts by
+        the rows that are its own.
       augment: (key, batch, h) -> batch, called in every training step of every member; see
         `vt.augment`. Its key is the step key folded with 0.
       eval_params: (opt_state, params) -> the weights that are scored, shown and used to predict,

@@ -43,6 +43,9 @@ class Learner(NamedTuple):
       load: (h, state, variables) -> the state with the given weights, whole or in part, for
         `vt.tune(init_from=)`.
       judge: (h, outputs, batch, weight) -> totals, as `measure` returns for these outputs.
+      whole_batches: whether the loss is one of whole batches, so that an evaluation batch may not
+        hold a row twice. It then has as many rows as a training batch if `eval_batch_size=` is
+        left out, and never more than the smallest fold.
     """
 
     init: Callable[[Key, Any, Batch], State]
@@ -56,6 +59,7 @@ class Learner(NamedTuple):
     summarise: Callable[[PyTree, Array], Metrics] | None = None
     load: Callable[[Any, State, PyTree], State] | None = None
     judge: Callable[[Any, Outputs, Batch, Weight], Totals] | None = None
+    whole_batches: bool = False
 
 
 @functools.lru_cache(maxsize=32)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vtune.engine.plan import CohortPlan
+from vtune.engine.plan import CohortPlan, FoldSteps
 from vtune.hparams import Static
 from vtune.learner.pretrained import paths
 from vtune.refine.base import Rung
@@ -61,6 +61,8 @@ def _cohort_entry(trained: Trained, number: int) -> dict[str, Any]:
         "rungs": [list(rung) for rung in plan.rungs],
         "past": list(plan.past),
         "stretched": plan.stretched,
+        "by_fold": plan.by_fold,
+        "own_epochs": plan.own_epochs,
     }
 
 
@@ -75,6 +77,8 @@ def cohort_plan_of(
     lengths = {name: entry[name] for name in ("total_steps", "steps_per_epoch")}
     known = {name: steps for name, steps in lengths.items() if steps is not None}
     rungs = tuple(Rung(*rung) for rung in entry["rungs"])
+    by_fold = entry.get("by_fold")
+    past = entry.get("past", ())
     return CohortPlan(
         static=Static({**static, **known}),
         traced=tuple((name, str(values.dtype)) for name, values in hparams.items()),
@@ -83,8 +87,10 @@ def cohort_plan_of(
         steps=entry["steps"],
         steps_per_epoch=entry["steps_per_epoch"],
         rungs=rungs,
-        past=tuple(entry.get("past", ())),
+        past=tuple(past) if by_fold is None else tuple(map(tuple, past)),
         stretched=entry.get("stretched", False),
+        by_fold=None if by_fold is None else tuple(FoldSteps(*fold) for fold in by_fold),
+        own_epochs=entry.get("own_epochs", "total_steps" in entry["traced"]),
     )
 
 
