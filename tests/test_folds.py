@@ -480,6 +480,7 @@ WRONG = [
     ({"k": 1}, "k=1 must be a whole number from 2 to the 67 rows"),
     ({"k": 68}, "k=68 must be a whole number from 2 to the 67 rows"),
     ({"k": 2.5}, "k=2.5 must be"),
+    ({"k": "5"}, "k='5' must be a whole number"),
     ({"seed": -1}, "seed=-1 must be a whole number"),
     ({"stratify": "z"}, "stratify='z' is not one of ['x', 'y']"),
     ({"stratify": np.arange(67)}, "stratify=ndarray is not the name of an entry"),

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vtune.data.dataset import Data, Scaling, apply_scaling
+from vtune.data.own import CheckedArrays, on_device
+from vtune.data.precision import is_far, remainder
 from vtune.data.validate import check_arrays
 from vtune.rng.keys import row_key
 from vtune.rng.threefry import bits
@@ -33,7 +35,9 @@ class Folds(Data):
       valid: [folds, most validation rows] int32, padded in the same way.
       train_sizes, valid_sizes: number of rows of every fold without the padding, on the host.
       scaling: by name (shift, factor), each [folds, ...], of entries that were scaled, see
-        `vt.standardize`: each fold by its own training rows.
+        `vt.standardize`: each fold by its own training rows. On the host, in float64.
+      centers: by name what was subtracted from a scaled entry before it was cast, the same for all
+        rows, where its values lie far from 0 for how little they differ.
     """
 
     folded = True
@@ -46,13 +50,16 @@ class Folds(Data):
         train_sizes: tuple[int, ...],
         valid_sizes: tuple[int, ...],
         scaling: Mapping | None = None,
+        remainders: Mapping[str, np.ndarray] | None = None,
+        centers: Mapping[str, np.ndarray] | None = None,
     ):
-        super().__init__(arrays, train, valid, scaling)
+        super().__init__(arrays, train, valid, scaling, remainders)
+        self.centers = dict(centers or {})
         self.train_sizes = train_sizes
         self.valid_sizes = valid_sizes
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
-        return (self.arrays, self.train, self.valid, self.scaling), (
+        return (self.arrays, self.train, self.valid, self._scaling_held()), (
             self.train_sizes,
             self.valid_sizes,
         )
@@ -62,9 +69,21 @@ class Folds(Data):
         arrays, train, valid, scaling = children
         return cls(arrays, train, valid, aux[0], aux[1], scaling)
 
-    def replace(self, arrays: dict[str, Any], scaling: Mapping) -> Folds:
+    def _scaling_held(self) -> dict[str, Any]:
+        """The scaling of the entries as they are held, in the program's dtype."""
+        cast = lambda a: a.astype(float_dtype()) if isinstance(a, np.ndarray) else a
+        held = {}
+        for name, (shift, factor) in self.scaling.items():
+            center = self.centers.get(name)
+            held[name] = (cast(shift if center is None else shift - center), cast(factor))
+        return held
+
+    def replace(self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping) -> Folds:
         """Returns the same folds of other arrays."""
-        return Folds(arrays, self.train, self.valid, self.train_sizes, self.valid_sizes, scaling)
+        rows = (self.train, self.valid, self.train_sizes, self.valid_sizes)
+        return Folds(
+            arrays, *rows, scaling, self._remainders_but(scaling), {**self.centers, **centers}
+        )
 
     def scale(self, arrays: Mapping[str, Any], fold: int = 0) -> dict[str, Any]:
         """Scales new rows as those of one fold are scaled."""
@@ -75,19 +94,21 @@ class Folds(Data):
 
     def _fit_scaling(
         self, name: str, fit: Callable[[np.ndarray], Scaling]
-    ) -> tuple[np.ndarray, Scaling]:
-        """Fits a scaling of an entry to the training rows of every fold.
+    ) -> tuple[np.ndarray, Scaling, np.ndarray | None]:
+        """Fits a scaling of an entry to the training rows of every fold, see `Data._fit_scaling`.
 
         Returns:
-          The entry unscaled, since `take` scales the gathered rows, and (shift, factor), each
-          [folds, ...].
+          The entry unscaled, since `take` scales the gathered rows; (shift, factor), each
+          [folds, ...]; and its center, if it has one.
         """
-        values = np.asarray(self.arrays[name], np.float64)
+        values = self._as_given(name)
         by_fold = [fit(values[self.fold(number)[0]]) for number in range(self.folds)]
-        shift, factor = (
-            np.stack(part).astype(float_dtype()) for part in zip(*by_fold, strict=True)
-        )
-        return values.astype(float_dtype()), (shift, factor)
+        shift, factor = (np.stack(part) for part in zip(*by_fold, strict=True))
+        cast = values.astype(float_dtype())
+        if remainder(values, cast) is None:
+            return cast, (shift, factor), None
+        center = np.where(is_far(values), values.mean(axis=0), 0.0)
+        return (values - center).astype(float_dtype()), (shift, factor), center
 
     @property
     def folds(self) -> int:
@@ -164,7 +185,7 @@ class Folds(Data):
     def take(self, rows: Array) -> dict[str, Array]:
         """Gathers rows [folds, ...] of every array; each fold's rows are scaled by its scaling."""
         taken = super().take(rows)
-        for name, scaling in self.scaling.items():
+        for name, scaling in self._scaling_held().items():
             shift, factor = (
                 jnp.asarray(a, float_dtype()).reshape(
                     (self.folds, *[1] * (rows.ndim - 1), *a.shape[1:])
@@ -232,10 +253,11 @@ def kfold(
     groups = _entry(checked, "groups", groups) if isinstance(groups, str) else groups
     if groups is not None and np.shape(groups) != (rows,):
         raise ValueError(f"kfold: groups= has shape {list(np.shape(groups))}; give one a row")
-    if isinstance(k, Iterable) and not hasattr(k, "split"):
+    splits = hasattr(k, "split") and not isinstance(k, str)
+    if isinstance(k, Iterable) and not isinstance(k, str) and not splits:
         pairs = list(k)
     else:
-        splitter = k if hasattr(k, "split") else _splitter(k, rows, labels, groups, seed)
+        splitter = k if splits else _splitter(k, rows, labels, groups, seed)
         pairs = list(splitter.split(np.zeros(rows), labels, groups))
     return folds_of(checked, pairs)
 
@@ -262,11 +284,12 @@ def folds_from_rows(
 ) -> Folds:
     """Returns the folds of these rows, by fold, without checking them."""
     return Folds(
-        {name: jax.device_put(array) for name, array in arrays.items()},
+        on_device(arrays),
         jax.device_put(_padded(train)),
         jax.device_put(_padded(valid)),
         tuple(map(len, train)),
         tuple(map(len, valid)),
+        remainders=arrays.remainders() if isinstance(arrays, CheckedArrays) else None,
     )
 
 
