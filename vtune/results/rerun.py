@@ -24,6 +24,7 @@ from vtune.space.traced import program_space
 
 def rerun(trained: Trained, column: int, data: Data | None) -> Member:
     """Trains one member again; see `Sweep.rerun`."""
+    trained.check_whole()
     data = data if data is not None else trained.data
     number = trained.places[column][0]
     cohort = trained.plan.cohorts[number]

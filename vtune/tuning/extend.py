@@ -144,6 +144,7 @@ def _prepare(
 
 def _check_extendable(trained: Trained) -> None:
     """Raises ValueError where members stopped early or hold other weights than their last."""
+    trained.check_whole()
     records = trained.records
     if (
         trained.plan.stopping
