@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import flax.linen as nn
+from flax import nnx
 from flax.errors import InvalidRngError
 from flax.traverse_util import flatten_dict
 
 from vtune.hparams import Hparams
 from vtune.learner.assemble import assemble
-from vtune.learner.contracts import call_arguments, check_call
+from vtune.learner.contracts import call_arguments, calling, check_call
 from vtune.learner.mode import in_mode
 from vtune.learner.parts import Parts
 from vtune.learner.protocol import Learner
@@ -82,6 +83,12 @@ def flax_learner(
       TypeError, ValueError: an argument is of the wrong kind, at once; a function returns
         something wrong, when `vt.tune` starts.
     """
+    kind = model if isinstance(model, type) else type(model)
+    if issubclass(kind, nnx.Module):
+        raise TypeError(
+            f"{kind.__name__} is an nnx module; use vt.nnx_learner(lambda h, rngs: "
+            f"{kind.__name__}(..., rngs=rngs), ...)"
+        )
     if isinstance(model, type) or not (isinstance(model, nn.Module) or callable(model)):
         raise TypeError(
             "model must be a flax.linen module or a function of h that returns one, got "
@@ -89,6 +96,8 @@ def flax_learner(
         )
     if not isinstance(model, nn.Module):
         check_call("model", model, "h")
+    if apply is not None:
+        check_call("apply", apply, "model, variables, batch", "train, rngs, mutable")
     parts = Parts(
         optimizer=optimizer,
         loss=loss,
@@ -204,7 +213,10 @@ class LinenNet:
         return variables.get("params", {}), others
 
     def _module(self, h: Hparams) -> nn.Module:
-        module = self.model if isinstance(self.model, nn.Module) else self.model(h)
+        if isinstance(self.model, nn.Module):
+            return self.model
+        with calling("model", h=list(h)):
+            module = self.model(h)
         if not isinstance(module, nn.Module):
             raise TypeError(
                 f"model(h) returned {type(module).__name__}, not a flax.linen module; for nnx "
