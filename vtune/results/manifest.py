@@ -92,7 +92,7 @@ def cohort_plan_of(
         past=tuple(past) if by_fold is None else tuple(map(tuple, past)),
         stretched=entry.get("stretched", False),
         by_fold=None if by_fold is None else tuple(FoldSteps(*fold) for fold in by_fold),
-        own_epochs=entry.get("own_epochs", "total_steps" in entry["traced"]),
+        own_epochs=entry.get("own_epochs", "total_steps" in hparams),
     )
 
 

@@ -155,7 +155,7 @@ def eval_batch_size_of(
     if not learner.whole_batches:
         return min(int(size or EVAL_ROWS), data.valid_rows)
     known = isinstance(data, Folds) and data.traced_sizes is None
-    rows = min(data.valid_sizes) if known else data.valid_rows
+    rows = min(data.valid_sizes) if known else data.valid_rows  # type: ignore[attr-defined]
     smallest = min(length.batch_size or EVAL_ROWS for length in lengths)
     return min(int(size or smallest), rows)
 

@@ -121,5 +121,5 @@ def _padded(
         padding = np.zeros((rows[name] - len(array), *array.shape[1:]), array.dtype)
         longer = np.append(array, padding, axis=0) if len(padding) else array
         on_device[name] = jax.device_put(longer)
-    parts: Any = (*indices, *sizes)
-    return PaddedFolds(on_device, *parts)
+    as_arguments: Any = (*indices, *sizes)  # sizes are arrays here, and arguments of the program
+    return PaddedFolds(on_device, *as_arguments)
