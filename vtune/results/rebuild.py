@@ -94,7 +94,7 @@ def _cohorts(saved: Saved, space: Space) -> tuple[Cohort, ...]:
             raise ValueError(f"cohort {number}: combination={entry['combination']}")
         combination = space.combinations[entry["combination"]]
         names = entry["traced"] if entry["traced"] is not None else list(combination.traced)
-        own = [name for name in names if name != "total_steps"]
+        own = [name for name in names if name not in ("total_steps", "steps_per_epoch")]
         if sorted(own) != sorted(combination.traced):
             raise ValueError(f"cohort {number}: traced={names}, the space has {combination.traced}")
         hparams = {name: saved.arrays[f"cohort{number}/hparams/{name}"] for name in names}
