@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from vtune.learner.held import with_current
 from vtune.learner.trace_cache import cache_trace
 from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, State, Totals, Weight
 
@@ -64,13 +65,15 @@ class Learner(NamedTuple):
 
 @functools.lru_cache(maxsize=32)
 def traced_once(learner: Learner) -> Learner:
-    """Returns the learner with functions that are traced once per argument structure.
+    """Returns the learner with functions that are traced once per argument structure, and a step
+    in which the current hyperparameters count (see held.py).
 
     The cached trace is inlined, so the compiled program does not change.
     """
+    init, step = cache_trace(learner.init), cache_trace(learner.step)
     return learner._replace(
-        init=cache_trace(learner.init),
-        step=cache_trace(learner.step),
+        init=init,
+        step=cache_trace(with_current(init, step)),
         measure=cache_trace(learner.measure),
         predict=None if learner.predict is None else cache_trace(learner.predict),
     )

@@ -21,6 +21,7 @@ from vtune.results.trained import Trained
 from vtune.runtime.check_learner import check_metrics
 from vtune.space.traced import program_space
 from vtune.tuning.arguments import check_is_refiner
+from vtune.tuning.changes import check_changes
 from vtune.tuning.duration import TrainingLength, eval_batch_size_of, length_of, rounds_of
 from vtune.tuning.hints import warn_idle
 from vtune.tuning.launch import run_prepared
@@ -135,8 +136,10 @@ def _prepare(
         past=trained.rounds,
         anew=not remembers,
     )
-    check_metrics(inspected(plan, data))
+    inspections = inspected(plan, data)
+    check_metrics(inspections)
     if refiner is not None:
+        check_changes(inspections, trained.cohorts, refiner, None)
         warn_idle(refiner, plan.rounds)
     past = EarlierRun(trained.records, trained.populations, trained.memories if remembers else None)
     return Prepared(plan, trained.space, trained.cohorts, arguments), past

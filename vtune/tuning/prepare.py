@@ -20,6 +20,7 @@ from vtune.search.base import Cohort
 from vtune.space.space import Space
 from vtune.space.traced import program_space
 from vtune.tuning.arguments import CheckedArguments, TuneArguments, check_arguments
+from vtune.tuning.changes import check_changes
 from vtune.tuning.duration import Durations, TrainingLength, durations_of, eval_batch_size_of
 from vtune.tuning.hints import many_combinations, warn_idle, warn_unread
 
@@ -52,6 +53,9 @@ def prepare(given: TuneArguments) -> Prepared:
     plan = _plan(given, checked, durations, arguments)
     inspections = inspected(plan, given.data)
     check_metrics(inspections)
+    check_changes(
+        inspections, durations.cohorts, checked.refiner, given.trajectory, not given.known_schedule
+    )
     if not given.known_schedule:
         warn_unread(checked.space, durations.cohorts, inspections, (given.batch_size, given.epochs))
     warn_idle(checked.refiner, durations.rounds)
