@@ -14,10 +14,11 @@ from flax.traverse_util import flatten_dict
 from vtune.hparams import Hparams
 from vtune.learner.assemble import assemble
 from vtune.learner.contracts import call_arguments, calling, check_call
+from vtune.learner.first_apply import initialising
 from vtune.learner.mode import in_mode
 from vtune.learner.parts import Parts
 from vtune.learner.protocol import Learner
-from vtune.learner.streams import Asked, asked
+from vtune.learner.streams import Asked, Streams, asked
 from vtune.learner.unswitched import flags, warn_argument, warn_constant
 from vtune.metrics import Metric
 from vtune.types import Batch, Key, Outputs, PyTree
@@ -47,7 +48,8 @@ def flax_learner(
         module or in a dataclass in one of its fields. In modules given as fields, what was made
         for training is switched off for evaluation, and what was made for evaluation stays
         frozen. Other collections than `params`, such as BatchNorm statistics, are carried per
-        member; a warning says which batch statistics change in no training step.
+        member; a warning says which batch statistics change in no training step. A batch is not
+        cut up, so an axis as in `nn.BatchNorm(axis_name="batch")` has length 1.
       optimizer: a function of the hyperparameters that returns an Optax transformation. For
         schedules, `h` also holds the whole numbers `h["total_steps"]` (traced where epochs differ
         between members) and `h["steps_per_epoch"]`. `vt.schedules` take traced numbers; make a
@@ -70,7 +72,7 @@ def flax_learner(
         `optax.contrib.schedule_free_eval_params`.
       apply: (model, variables, batch, *, train, rngs, mutable) -> what `model.apply` returns, for
         modules that `__call__` does not suit. It is called once with empty variables and
-        `mutable=True`, to make the variables.
+        `mutable=True`: there, `model.apply` does what `model.init_with_output` does.
       rewrite: how convolutions and poolings are computed, see `vt.rewrite`.
 
     Returns:
@@ -130,16 +132,24 @@ class LinenNet:
         module = self._module(h)
         make = lambda rngs: self._made(module, rngs, batch)
         try:
-            made = make({"params": key})
-        except InvalidRngError:  # a lifted transform does not hand "params" on
-            made = make(asked(make, key, "params").rngs(key))
+            made = make(Streams({"params": key}, key))
+        except (InvalidRngError, NameError):  # a stream that is not handed on, or an axis
+            found = asked(make, key, "params")
+            made = found.bound(lambda: make(found.rngs(key)))()
         variables = {name: tree for name, tree in made.items() if name != "intermediates"}
         return variables.pop("params", {}), variables
 
     def _made(self, module: nn.Module, rngs: dict[str, Key], batch: Batch) -> PyTree:
         """Returns a module's first variables."""
-        if self.user_apply is not None:  # with mutable=True it creates the variables
-            return self.user_apply(module, {}, batch, train=False, rngs=rngs, mutable=True)[1]
+        if self.user_apply is not None:
+            first = initialising(module)
+            made = self.user_apply(first, {}, batch, train=False, rngs=rngs, mutable=True)
+            if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Mapping)):
+                raise TypeError(
+                    "apply must return (outputs, variables) where mutable is not False, as "
+                    f"model.apply does; got {type(made).__name__}: hand on mutable=mutable"
+                )
+            return made[1]
         positional, keywords = call_arguments(type(module).__call__, batch, False)
         return module.init(rngs, *positional, **keywords)
 
