@@ -136,7 +136,10 @@ def with_scores(
     last: Array,
 ) -> tuple[Population, dict[str, Array]]:
     """Returns the population with its scores, and what is recorded of the round by name: NaN of
-    members that diverged or stopped.
+    members that diverged, 0 of members that stopped.
+
+    A healthy program returns no NaN, so that `jax_debug_nans` finds what is broken and nothing
+    else. The history of members that stopped becomes NaN on the host.
 
     Args:
       evaluated: what `evaluate` returned. last: the last step of the round.
@@ -148,9 +151,12 @@ def with_scores(
     score = jnp.where(healthy & jnp.isfinite(value), plan.sign * value, -jnp.inf)
     shown = healthy if active is None else healthy & active
 
+    empty = jnp.nan if active is None else jnp.where(healthy, 0.0, jnp.nan)
+
     def mask(values: Array) -> Array:
         values = jnp.asarray(values, recorded_type(values))
-        return jnp.where(shown.reshape(shown.shape + (1,) * (values.ndim - 1)), values, jnp.nan)
+        by_member = lambda a: jnp.reshape(a, jnp.shape(a) + (1,) * (values.ndim - jnp.ndim(a)))
+        return jnp.where(by_member(shown), values, by_member(empty).astype(values.dtype))
 
     recorded = jax.tree.map(mask, named(plan, step_metrics, metrics))
     return population._replace(score=score.astype(float_dtype()), died=died), recorded

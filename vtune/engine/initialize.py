@@ -144,7 +144,7 @@ def _unscored(id: Array) -> tuple[Array, Array]:
 
 
 def _unrecorded(plan: Plan, group: Group, population: Population, arguments: Arguments) -> Carry:
-    """Returns a group's carry with empty records."""
+    """Returns a group's carry with empty records, whose zeros nobody reads."""
     cohort, id = group.cohort, population.id
     population = early_stopping.with_tracking(plan, population)
     sums = zero_sums(plan, cohort, population, arguments)
@@ -160,7 +160,7 @@ def _unrecorded(plan: Plan, group: Group, population: Population, arguments: Arg
             lambda leaf: jnp.zeros((plan.rounds, *leaf.shape), leaf.dtype), population.hparams
         ),
         metrics=jax.tree.map(
-            lambda leaf: jnp.full((plan.rounds, *leaf.shape), jnp.nan, recorded_type(leaf)), shapes
+            lambda leaf: jnp.zeros((plan.rounds, *leaf.shape), recorded_type(leaf)), shapes
         ),
     )
     return Carry(population, refiner_memories(group, arguments), record)

@@ -12,6 +12,7 @@ from vtune.results.files import Saved, read_saved
 from vtune.results.paths import folder_of
 from vtune.results.rebuild import rebuilt, with_states
 from vtune.results.sweep import Sweep
+from vtune.runtime.surroundings import check_one_process
 
 
 def load(
@@ -44,8 +45,9 @@ def load(
     Raises:
       FileNotFoundError: no such folder. ValueError: not a saved sweep, damaged, of a newer
         version, of another learner, or trained with other choices. TypeError: an argument is of
-        the wrong kind.
+        the wrong kind. RuntimeError: several processes run under `jax.distributed`.
     """
+    check_one_process("load")
     folder = folder_of("load", path)
     if not isinstance(learner, Learner):
         raise TypeError(

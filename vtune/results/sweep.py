@@ -17,6 +17,7 @@ from vtune.results.rerun import rerun
 from vtune.results.schedule import Schedule, schedule
 from vtune.results.table import table
 from vtune.results.trained import Timing, Trained
+from vtune.runtime.surroundings import check_one_process
 from vtune.space.space import Space
 from vtune.types import PyTree
 from vtune.validation import is_whole
@@ -218,7 +219,9 @@ class Sweep:
         Raises:
           FileExistsError (a ValueError too): the folder holds a saved sweep and overwrite is not
             given, or it holds something else.
+          RuntimeError: several processes run under `jax.distributed`.
         """
+        check_one_process("save")
         write(self.trained, path, overwrite)
 
     def __repr__(self) -> str:

@@ -55,7 +55,7 @@ def extend(
       eval_batch_size, layout: as for `vt.tune`; as before when left out. A loaded sweep is laid
         out as `vt.tune` would without `layout=`.
       data: the data that the sweep was trained on; only a loaded sweep needs them.
-      progress: a live bar; when left out, where the error stream is a terminal.
+      progress: as for `vt.tune`.
 
     Returns:
       A new `Sweep`; its history holds all rounds, the earlier ones and the new ones.

@@ -16,6 +16,7 @@ from vtune.refine.base import Refiner, Rung
 from vtune.results.rerun import cohort_at_start
 from vtune.runtime.check_learner import Inspection, check_labels, check_metrics
 from vtune.runtime.compile import inspect, outputs
+from vtune.runtime.surroundings import check_surroundings
 from vtune.search.base import Cohort
 from vtune.space.space import Space
 from vtune.space.traced import program_space
@@ -138,6 +139,7 @@ def inspected(plan: Plan, data: Data | None) -> tuple[Inspection, ...]:
 
     Many cohorts take long to compile, which the user is told beforehand.
     """
+    check_surroundings("vtune")
     began, missed = time.perf_counter(), inspect.cache_info().misses
     for shapes in outputs(plan):
         check_labels(plan.learner, shapes, data)

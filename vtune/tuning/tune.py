@@ -78,7 +78,9 @@ def tune(
         values of every training.
       layout: how members are laid over the machine, see `vt.Layout`; "vmap", "map" or a chunk
         size for short.
-      progress: whether to show a live bar; when left out, only if the error stream is a terminal.
+      progress: a live bar where the error stream is a terminal; elsewhere a line when compiling
+        takes long, one every 30 s, and one at the end. When left out, nothing is written outside a
+        terminal in the first 10 s; False is silent.
 
     Returns:
       A `Sweep`; `vt.extend` trains it further.
