@@ -65,8 +65,9 @@ def flax_learner(
       penalty: (params, h) -> a scalar added to the training loss, such as `vt.penalties.l2`.
       batch_loss: (outputs, batch, h) -> scalar, instead of `loss`, for a loss that is not per
         example. The model's outputs may then be anything, such as its own loss, or begin with
-        another axis than the rows. On the validation rows it is averaged over full evaluation
-        batches.
+        another axis than the rows. On the validation rows it is averaged over batches of as many
+        rows as a training batch, or `eval_batch_size=`; the last is filled up with rows of the
+        first, and counts by the rows that are its own.
       augment: (key, batch, h) -> batch, called in every training step of every member; see
         `vt.augment`. Its key is the step key folded with 0.
       eval_params: (opt_state, params) -> the weights that are scored, shown and used to predict,
@@ -200,7 +201,7 @@ class LinenNet:
         train: bool,
     ) -> Asked:
         """Returns what the module asks for by name; looked for once."""
-        form = (h.form, train, tuple(batch))
+        form = (getattr(h, "form", tuple(h)), train, tuple(batch))  # `h` may be a plain dict
         if form not in self.asked:
             found = self.asked[form] = asked(call, key)
             if train and not found.streams and self.user_apply is None:
