@@ -6,13 +6,14 @@ The arrays are held once. Folds are row indices, so a fold never sees the rows i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vtune.data.dataset import Data, Scaling, apply_scaling
+from vtune.data.draw import draw_test_rows
 from vtune.data.validate import check_arrays
 from vtune.rng.keys import row_key
 from vtune.rng.threefry import bits
@@ -65,6 +66,12 @@ class Folds(Data):
     def replace(self, arrays: dict[str, Any], scaling: Mapping) -> Folds:
         """Returns the same folds of other arrays."""
         return Folds(arrays, self.train, self.valid, self.train_sizes, self.valid_sizes, scaling)
+
+    def scored_on(self, rows: np.ndarray) -> Self:
+        """Returns the same data with these as the validation rows of every fold."""
+        data = super().scored_on(np.broadcast_to(rows, (self.folds, len(rows))))
+        data.valid_sizes = (len(rows),) * self.folds
+        return data
 
     def scale(self, arrays: Mapping[str, Any], fold: int = 0) -> dict[str, Any]:
         """Scales new rows as those of one fold are scaled."""
@@ -165,10 +172,11 @@ class Folds(Data):
 
     def __repr__(self) -> str:
         arrays = ", ".join(f"{k}: {v.dtype}{list(v.shape)}" for k, v in self.arrays.items())
+        test = "" if self.test is None else f", test {len(self.test)}"
         span = lambda sizes: " to ".join(str(n) for n in sorted({min(sizes), max(sizes)}))
         return (
             f"Folds({arrays}; {self.folds} folds, train {span(self.train_sizes)} rows, valid "
-            f"{span(self.valid_sizes)})"
+            f"{span(self.valid_sizes)}{test})"
         )
 
 
@@ -179,6 +187,7 @@ def kfold(
     stratify: str | None = None,
     groups: Any = None,
     seed: int = 0,
+    test: float | None = None,
 ) -> Folds:
     """Splits rows into folds for cross-validation: each row is held out by one fold.
 
@@ -195,6 +204,8 @@ def kfold(
       stratify: name of an entry of labels `[rows]` whose proportions all folds keep.
       groups: [rows], or the name of an entry; all rows of a group are held out by the same fold.
       seed: of the shuffle.
+      test: share of all rows that are in no fold, for `Sweep.evaluate`: whole groups where there
+        are groups, else drawn as `vt.holdout` draws them. Only where `k` is a number.
 
     Raises:
       TypeError, ValueError: as `vt.holdout`; there are fewer than 2 folds; or a fold has no rows,
@@ -212,12 +223,31 @@ def kfold(
     groups = _entry(checked, "groups", groups) if isinstance(groups, str) else groups
     if groups is not None and np.shape(groups) != (rows,):
         raise ValueError(f"kfold: groups= has shape {list(np.shape(groups))}; give one a row")
+    if test is not None:
+        return _folds_and_test(checked, k, labels, groups, seed, test)
     if isinstance(k, Iterable) and not hasattr(k, "split"):
         pairs = list(k)
     else:
         splitter = k if hasattr(k, "split") else _splitter(k, rows, labels, groups, seed)
         pairs = list(splitter.split(np.zeros(rows), labels, groups))
     return folds_of(checked, pairs)
+
+
+def _folds_and_test(
+    arrays: Mapping[str, np.ndarray], k: Any, labels: Any, groups: Any, seed: int, test: Any
+) -> Folds:
+    """Returns folds of a part of the rows; the others are test rows."""
+    if not is_whole(k):
+        raise ValueError(
+            "kfold: test= needs a number k; of your own folds leave rows out, and hand them to "
+            "sweep.evaluate({...}) as arrays"
+        )
+    total = len(next(iter(arrays.values())))
+    rows = draw_test_rows("kfold", seed, total, test, labels, groups)
+    rest = np.setdiff1d(np.arange(total), rows)
+    labels, groups = (None if of is None else np.asarray(of)[rest] for of in (labels, groups))
+    pairs = _splitter(k, len(rest), labels, groups, seed).split(np.zeros(len(rest)), labels, groups)
+    return folds_of(arrays, [(rest[a], rest[b]) for a, b in pairs]).with_test(rows)
 
 
 def folds_of(arrays: Mapping[str, np.ndarray], pairs: Iterable[Any]) -> Folds:

@@ -110,7 +110,7 @@ def _scaled(
             raise ValueError(f"{who}: {name!r} is scaled already")
         array, scaling[name] = data._fit_scaling(name, fit)
         arrays[name] = jax.device_put(array)
-    return data.replace(arrays, scaling)
+    return data.replace(arrays, scaling).with_test(data.test)
 
 
 def _check(who: str, data: Any, names: tuple[str, ...]) -> None:

@@ -58,6 +58,16 @@ def warn_idle(refiner: Refiner, rounds: int) -> None:
         )
 
 
+def warn_no_score(reason: str | None) -> None:
+    """Warns where no member of a sweep can be the best, with the reason."""
+    if reason is None:
+        return
+    try:
+        warnings.warn(reason, stacklevel=CALLER - 1)
+    except UserWarning:  # where warnings are errors, the sweep is worth more
+        LOG.warning("vtune: %s", reason)
+
+
 def warn_unread(
     space: Space,
     cohorts: tuple[Cohort, ...],
