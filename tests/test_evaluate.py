@@ -163,7 +163,7 @@ def test_test_rows_never_reach_training_or_validation(sweep, compilations):
         np.where(np.isin(np.arange(ROWS), data.test)[:, None], 1e4, data.arrays["x"])
     )
     with compilations() as seen:
-        other = tuned(data.replace(replaced, data.scaling).with_test(data.test))
+        other = tuned(data.replace(replaced, data.scaling, {}).with_test(data.test))
     assert seen.count == 0
     for name, values in sweep.history.items():
         np.testing.assert_array_equal(values, other.history[name])
@@ -252,7 +252,11 @@ def test_folds_and_seeds_are_scored_each(folded):
         (lambda s, f: s.evaluate({"x": X, "y": Y}), ValueError, r"\['z'\] is missing; give all"),
         (lambda s, f: s.evaluate({**ARRAYS, "x": X[:, :5]}), ValueError, r"'x' has shape \[90, 5"),
         (lambda s, f: s.evaluate({**ARRAYS, "y": Y + 7}), ValueError, r"labels .* run from 7 to 9"),
-        (lambda s, f: s.evaluate({**ARRAYS, "y": Y + 0.5}), TypeError, r"'y' is of type float"),
+        (
+            lambda s, f: s.evaluate({**ARRAYS, "y": Y + 0.5}),
+            TypeError,
+            r"evaluate: 'y' holds numbers that are not whole",
+        ),
         (lambda s, f: s.evaluate(X), TypeError, r"ndarray is neither a vt.Data nor a dict"),
         (lambda s, f: s.evaluate(vt.holdout(ARRAYS)), ValueError, r"no test rows; hold some out"),
         (lambda s, f: s.evaluate(f.data), ValueError, r"have 2 folds, .* with no folds"),

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zlib
 
 import flax.linen as nn
 import jax
@@ -12,6 +13,7 @@ import optax
 import pytest
 
 import vtune as vt
+from vtune.runtime import compilation_cache
 from vtune.runtime.compilation_cache import use_cache
 
 SCRIPT = """
@@ -89,6 +91,9 @@ def no_cache():
         ("chosen/below", "chosen/below"),
         ("off", None),
         ("", None),
+        ("OFF", None),
+        ("0", None),
+        ("~/own", "home/own"),
         ("file/below", None),  # cannot be made, which stops no sweep
     ],
 )
@@ -97,6 +102,7 @@ def test_where_the_cache_lies(variable, wanted, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", "caches")
+    monkeypatch.setenv("HOME", "home")
     monkeypatch.delenv("VTUNE_CACHE_DIR")
     if variable is not None:
         monkeypatch.setenv("VTUNE_CACHE_DIR", variable)
@@ -111,6 +117,58 @@ def test_a_cache_that_jax_has_already_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("VTUNE_CACHE_DIR", str(tmp_path / "other"))
     use_cache()
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "own")
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_a_user_without_a_home_has_no_cache(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("VTUNE_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(compilation_cache.Path, "home", no_home)
+    use_cache()
+    assert jax.config.jax_compilation_cache_dir is None
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="files have no owners")
+@pytest.mark.parametrize("mode", [0o777, 0o720])
+@pytest.mark.usefixtures("no_cache")
+def test_a_cache_that_others_may_write_to_is_not_used(mode, tmp_path, monkeypatch):
+    """Programs in it are run as they are."""
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(mode)
+    monkeypatch.setenv("VTUNE_CACHE_DIR", str(tmp_path / "open"))
+    with pytest.warns(UserWarning, match="chmod go-w"):
+        use_cache()
+    use_cache()  # said once
+    assert jax.config.jax_compilation_cache_dir is None
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_broken_and_old_entries_leave_the_cache(tmp_path, monkeypatch):
+    """JAX would warn of them in every process and never write them anew."""
+    packed = zlib.compress(b"program" * 9)
+    entries = {
+        "whole": packed,
+        "cut": packed[:-4],
+        "empty": b"",
+        "random": b"?" * 50,
+        "old": packed,
+    }
+    for age, (name, content) in enumerate(entries.items()):
+        (tmp_path / f"{name}-cache").write_bytes(content)
+        os.utime(tmp_path / f"{name}-cache", (1e9 - age, 1e9 - age))
+    (tmp_path / "written-cache").write_bytes(packed[:5])  # at this moment, by another process
+    (tmp_path / "somebody's").write_bytes(b"")
+    monkeypatch.setattr(compilation_cache, "LARGEST", len(packed) + 1)
+    monkeypatch.setenv("VTUNE_CACHE_DIR", str(tmp_path))
+    use_cache()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"whole-cache", "written-cache", "somebody's", compilation_cache.CHECKED}
+    monkeypatch.setattr(compilation_cache, "_is_whole", None)  # no entry is unpacked twice
+    compilation_cache.tidy(tmp_path)
+    assert (tmp_path / "whole-cache").exists()
 
 
 @pytest.mark.parametrize(

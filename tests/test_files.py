@@ -198,17 +198,6 @@ def test_saving_never_replaces_what_is_not_ours(sweep, tmp_path, kind):
     assert keep.read_text() == "years"
 
 
-def test_choices_without_a_name_are_refused_before_writing(tmp_path):
-    space = {**LR, "act": vt.Categorical([lambda x: x])}
-    learner = vt.flax_learner(
-        lambda h: Deep(h["act"], (4,)), optimizer=lambda h: optax.sgd(h["lr"]), loss=xent
-    )
-    sweep = vt.tune(learner, space, DATA, search=vt.Random(1), epochs=1, batch_size=16)
-    with pytest.raises(ValueError, match=r"space\['act'\] holds .*lambda.*look them up"):
-        sweep.save(tmp_path / "run")
-    assert not list(tmp_path.iterdir())
-
-
 def test_missing_and_foreign_folders_are_named(tmp_path):
     learner = mlp_learner()
     with pytest.raises(FileNotFoundError, match="no such folder"):
@@ -285,7 +274,7 @@ def test_another_learner_is_named(tmp_path):
     sweep = vt.tune(mlp_learner(), LR, DATA, search=vt.Random(2), epochs=1, batch_size=16)
     sweep.save(tmp_path / "run")
     wider = vt.flax_learner(MLP(width=9), optimizer=lambda h: optax.sgd(h["lr"]), loss=xent)
-    with pytest.raises(ValueError, match=r"does not fit this learner: .* needs shape \[2, "):
+    with pytest.raises(ValueError, match=r"does not fit this learner: .* needs float32\[2, "):
         vt.load(tmp_path / "run", wider)
     with pytest.raises(ValueError, match="give a learner made like the one that was trained"):
         vt.load(tmp_path / "run", quadratic())

@@ -301,3 +301,55 @@ def test_a_mode_that_is_not_switched_is_told_before_compiling(compilations):
     with compilations() as again, pytest.raises(UserWarning, match=r"learning=True alone.*=train"):
         run(told_by("learning", True, False))
     assert seen.count == again.count == 0
+
+
+class Normed(nn.Module):
+    kind: str
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        if self.kind == "weight":
+            return nn.WeightNorm(nn.Dense(3))(x)
+        if self.kind == "spectral":
+            return nn.SpectralNorm(nn.Dense(3))(x, update_stats=train)
+        if self.kind == "mutable":  # the mode is whether averages may be written
+            fixed = not self.is_mutable_collection("batch_stats")
+            return nn.BatchNorm(use_running_average=fixed)(x)
+        return nn.BatchNorm(use_running_average=not train, axis_name="devices")(x)
+
+
+def by_hand(model, variables, batch, *, train, rngs, mutable):
+    rngs = {"dropout": rngs["dropout"]} if variables else rngs
+    return model.apply(variables, batch["x"], train, rngs=rngs, mutable=mutable)
+
+
+@pytest.mark.parametrize("apply", [None, by_hand], ids=["call", "apply"])
+@pytest.mark.parametrize("kind", ["weight", "spectral", "mutable", "axis"])
+def test_variables_are_those_of_the_models_own_init(kind, apply):
+    model, x = Normed(kind), jnp.ones((4, 6)) * jnp.arange(4)[:, None]
+    params, other = LinenNet(model, apply).init(KEY, H, {"x": x})
+    expected = model.init(KEY, x)
+    assert largest_difference({"params": params, **other}, expected) == 0
+    net = LinenNet(model, apply)
+    got, changed = net.apply(KEY, H, params, other, {"x": x}, True)
+    if kind == "axis":  # the batch is not cut up, so the axis changes nothing
+        plain = nn.BatchNorm(use_running_average=False)
+        expected = {c: tree["BatchNorm_0"] for c, tree in expected.items()}
+        changed = {c: tree["BatchNorm_0"] for c, tree in changed.items()}
+        out, after = plain.apply(expected, x, mutable=list(other))
+    else:
+        out, after = model.apply(expected, x, True, mutable=list(other))
+    np.testing.assert_allclose(got, out, atol=1e-6)
+    assert not other or largest_difference(changed, after) < 1e-6
+
+
+def test_an_apply_that_hands_nothing_on_says_so():
+    forgetful = lambda model, variables, batch, *, train, rngs, mutable: model.apply(
+        variables, batch["x"], rngs=rngs
+    )
+    with pytest.raises(TypeError, match=r"apply must return \(outputs, variables\).*=mutable"):
+        outputs(Apart(), True, apply=forgetful)
+    with pytest.raises(TypeError, match=r"apply must take .*batch, \*, train, rngs, mutable\)"):
+        vt.flax_learner(
+            Apart(), optimizer=lambda h: optax.sgd(0.1), loss=xent, apply=lambda model, batch: 1
+        )

@@ -25,7 +25,7 @@ from vtune.refine import PBT, MFPBT, PB2, Halving, Hyperband
 from vtune.refine import Refinement, Refiner, Rung
 from vtune.engine import Layout, use_all_cores
 from vtune.tuning import extend, replay, tune
-from vtune.results import Ensemble, Evaluation, Member, Retrained, Schedule, Sweep, load
+from vtune.results import Ensemble, Evaluation, Member, Retrained, Schedule, Sweep, load, read
 
 __version__ = "0.1.0"
 
@@ -77,6 +77,7 @@ __all__ = [
     "nn",
     "nnx_learner",
     "penalties",
+    "read",
     "read_idx",
     "refine",
     "replay",

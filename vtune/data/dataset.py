@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vtune.data.draw import draw_rows, share_of_rows
+from vtune.data.own import CheckedArrays, on_device
 from vtune.data.validate import check_arrays
 from vtune.rng.keys import row_key
 from vtune.types import Array, IntArray, float_dtype
@@ -28,7 +29,8 @@ class Data:
     """Arrays by name, each `[rows, ...]`, with the indices of training and validation rows.
 
     Make one with `vt.holdout` or `vt.from_splits`. The program takes it as an argument and gathers
-    batches by index, so nothing is copied for each member.
+    batches by index, so nothing is copied for each member. Data are a value: what is written later
+    into the arrays that they were made of does not reach them.
 
     Attributes:
       arrays: dict of device arrays, all with the same leading axis.
@@ -38,6 +40,8 @@ class Data:
         on the host and not part of the program.
       test: [test rows], indices of the rows that neither train nor choose, on the host and not
         part of the program; None where none were held out. See `Sweep.evaluate`.
+      remainders: by name what the cast to the arrays' dtype took away from values that are best
+        scaled before it, on the host (see `vtune.data.precision`).
       folded: whether batches have an axis of folds.
     """
 
@@ -45,12 +49,18 @@ class Data:
     test: np.ndarray | None = None
 
     def __init__(
-        self, arrays: dict[str, Any], train: Any, valid: Any, scaling: Mapping | None = None
+        self,
+        arrays: dict[str, Any],
+        train: Any,
+        valid: Any,
+        scaling: Mapping | None = None,
+        remainders: Mapping[str, np.ndarray] | None = None,
     ):
         self.arrays = arrays
         self.train = train
         self.valid = valid
         self.scaling = dict(scaling or {})
+        self.remainders = dict(remainders or {})
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
         return (self.arrays, self.train, self.valid), None
@@ -77,9 +87,9 @@ class Data:
         order = _permuted(row_key(seed, 0, epoch), self.train)
         return order[: steps * batch_size].reshape(steps, batch_size)
 
-    def replace(self, arrays: dict[str, Any], scaling: Mapping) -> Data:
-        """Returns the same rows of other arrays."""
-        return Data(arrays, self.train, self.valid, scaling)
+    def replace(self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping) -> Data:
+        """Returns the same rows of other arrays; `centers` is for data in folds."""
+        return Data(arrays, self.train, self.valid, scaling, self._remainders_but(scaling))
 
     def with_test(self, rows: np.ndarray | None) -> Self:
         """Returns the same data with these test rows."""
@@ -101,9 +111,17 @@ class Data:
         """
         return None
 
-    def steps_per_epoch(self, batch_size: int) -> Any:
-        """Returns the number of full batches in an epoch; traced where `traced_sizes` are."""
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Returns the number of full batches in an epoch, of data in folds in the largest fold."""
         return self.train_rows // batch_size
+
+    def steps_by_fold(self, batch_size: int) -> Any:
+        """Returns the full batches in an epoch of every fold; None where all have as many.
+
+        A tuple of numbers, or an array [folds] where `traced_sizes` are.
+        """
+        del batch_size
+        return None
 
     def traced_lengths(self, batch_size: int, epochs: int) -> dict[str, np.int32]:
         """Returns `steps_per_epoch` and `total_steps` by name where they are traced, else {}."""
@@ -127,11 +145,11 @@ class Data:
     def evaluation(self, size: int) -> tuple[Array, Array]:
         """Returns validation rows and their weights, both [batches, size].
 
-        Weights are 0 on the padding of the last batch.
+        The last batch is filled up with the first rows, whose weight is 0 there.
         """
         batches = -(-self.valid_rows // size)
         position = np.arange(batches * size)
-        index = jnp.take(self.valid, np.minimum(position, self.valid_rows - 1))
+        index = jnp.take(self.valid, position % self.valid_rows)
         weight = jnp.asarray((position < self.valid_rows).reshape(batches, size), float_dtype())
         return index.reshape(batches, size), weight
 
@@ -167,18 +185,27 @@ class Data:
 
     def _fit_scaling(
         self, name: str, fit: Callable[[np.ndarray], Scaling]
-    ) -> tuple[np.ndarray, Scaling]:
-        """Fits a scaling to the training rows of an entry.
+    ) -> tuple[np.ndarray, Scaling, np.ndarray | None]:
+        """Fits a scaling to the training rows of an entry, in float64, as the rows were given.
 
         Args:
           fit: (training rows [rows, ...]) -> (shift, factor).
 
         Returns:
-          The entry scaled, and (shift, factor).
+          The entry as it is now held, (shift, factor), and what was subtracted from the entry
+          before its cast, None where it is scaled itself.
         """
-        values = np.asarray(self.arrays[name], np.float64)
+        values = self._as_given(name)
         scaling = fit(values[np.asarray(self.train)])
-        return _apply(values, scaling), scaling
+        return _apply(values, scaling), scaling, None
+
+    def _as_given(self, name: str) -> np.ndarray:
+        """Returns an entry in float64, with what its cast took away."""
+        values = np.asarray(self.arrays[name], np.float64)
+        return values + self.remainders[name] if name in self.remainders else values
+
+    def _remainders_but(self, scaling: Mapping) -> dict[str, np.ndarray]:
+        return {name: lost for name, lost in self.remainders.items() if name not in scaling}
 
     @property
     def row_bytes(self) -> int:
@@ -236,9 +263,9 @@ def holdout(
     valid = np.sort(draw_rows("holdout", rng, np.arange(rows), held, labels))
     rest = np.setdiff1d(np.arange(rows), valid)
     if test is None:
-        return _on_device(checked, rest, valid)
+        return _data_of(checked, rest, valid)
     test_rows = np.sort(draw_rows("holdout", rng, rest, tested, labels))
-    return _on_device(checked, np.setdiff1d(rest, test_rows), valid).with_test(test_rows)
+    return _data_of(checked, np.setdiff1d(rest, test_rows), valid).with_test(test_rows)
 
 
 def _stratifying(arrays: Mapping[str, np.ndarray], name: Any) -> np.ndarray | None:
@@ -281,18 +308,21 @@ def from_splits(
                     f"from_splits: {name!r} is {a.dtype}{list(a.shape[1:])} a row in train and "
                     f"{b.dtype}{list(b.shape[1:])} in {part}; make them alike"
                 )
-    joined = {name: np.concatenate([s[name] for s in sets.values()]) for name in first}
+    joined = CheckedArrays({k: np.concatenate([s[k] for s in sets.values()]) for k in first})
+    for name in set().union(*(s.uncast for s in sets.values())):
+        given = [s.uncast.get(name, s[name]) for s in sets.values()]
+        joined.uncast[name] = np.concatenate(given)
     ends = np.cumsum([len(next(iter(s.values()))) for s in sets.values()])
     of = dict(zip(sets, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
-    return _on_device(joined, of["train"], of["valid"]).with_test(of.get("test"))
+    return _data_of(joined, of["train"], of["valid"]).with_test(of.get("test"))
 
 
-def _on_device(arrays: dict[str, np.ndarray], train: np.ndarray, valid: np.ndarray) -> Data:
-    index = {"train": train.astype(np.int32), "valid": valid.astype(np.int32)}
+def _data_of(arrays: CheckedArrays, train: np.ndarray, valid: np.ndarray) -> Data:
     return Data(
-        {name: jax.device_put(array) for name, array in arrays.items()},
-        jax.device_put(index["train"]),
-        jax.device_put(index["valid"]),
+        on_device(arrays),
+        jax.device_put(train.astype(np.int32)),
+        jax.device_put(valid.astype(np.int32)),
+        remainders=arrays.remainders(train),
     )
 
 

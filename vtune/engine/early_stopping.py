@@ -1,8 +1,8 @@
 """Early stopping of single members (own epochs, patience), inside the program; best weights kept.
 
 A member that has stopped is frozen: it is trained no more, its score stays, and its history is NaN
-from the next round on. `update` runs inside the program, `training_ends` and `final_population` on
-the host after it.
+from the next round on (it becomes so on the host). `update` runs inside the program,
+`training_ends` and `final_population` on the host after it.
 """
 
 from __future__ import annotations

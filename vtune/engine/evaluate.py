@@ -14,6 +14,7 @@ from vtune.data.dataset import Data
 from vtune.engine import early_stopping
 from vtune.engine.carry import Arguments
 from vtune.engine.divergence import note_broken_scores
+from vtune.engine.fold_steps import fold_lengths, of_fold, with_own_lengths
 from vtune.engine.parallel import over_members
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population
@@ -42,10 +43,11 @@ def evaluate(
     replicate on the validation rows; leaves [pop, replicates, ...].
 
     Args:
-      end: the steps that were trained, which the keys depend on.
+      end: the steps that were trained, which the keys depend on; [folds] where folds have their
+        own.
     """
     data = arguments.data
-    measure = _batch_totals(plan, cohorts, populations, arguments.seed, end)
+    measure = _batch_totals(plan, cohorts, populations, arguments, end)
     if data is None or plan.eval_batch_size is None:
         summed, rows = measure(jnp.int32(0), None, jnp.ones(1))
         rows = jax.tree.map(lambda leaf: leaf[None], rows)
@@ -64,12 +66,13 @@ def _batch_totals(
     plan: Plan,
     cohorts: Sequence[CohortPlan],
     populations: Sequence[Population],
-    seed: Any,
+    arguments: Arguments,
     end: Array,
 ) -> Callable[..., Any]:
     """Returns a function of one batch, (its number, rows, weights) -> by cohort the totals that are
     summed, and by cohort those that are kept row by row."""
-    learner = traced_once(plan.learner)
+    learner, seed = traced_once(plan.learner), arguments.seed
+    lengths = fold_lengths(cohorts[0], arguments.data)
     lifted = [
         over_population(functools.partial(_measure, learner, cohort), plan.replicates, plan.layout)
         for cohort in cohorts
@@ -77,7 +80,7 @@ def _batch_totals(
 
     def measure(number: Array, *rows: Any) -> Any:
         totals = [
-            f((p.id, p.hparams), p.state, rows, (seed, end, number))
+            f((p.id, p.hparams), p.state, rows, (seed, end, number, lengths))
             for f, p in zip(lifted, populations, strict=True)
         ]
         return tuple(zip(*totals, strict=True))
@@ -95,9 +98,10 @@ def _measure(
     shared: Any,
 ) -> Any:
     """Returns the totals of one replicate and one batch: (summed, kept row by row)."""
-    (id, traced), (seed, end, number) = member, shared
-    key = folded(replicate_key(seed, id, replicate), end, number)
-    return split_rows(learner.measure(key, cohort.h(traced), state, *rows()))
+    (id, traced), (seed, end, number, lengths) = member, shared
+    key = folded(replicate_key(seed, id, replicate), of_fold(end, replicate), number)
+    h = cohort.h(with_own_lengths(cohort, lengths, traced, replicate))
+    return split_rows(learner.measure(key, h, state, *rows()))
 
 
 def _totals_of_all_batches(measure: Callable[..., Any], data: Data, size: int) -> Any:
@@ -132,7 +136,10 @@ def with_scores(
     last: Array,
 ) -> tuple[Population, dict[str, Array]]:
     """Returns the population with its scores, and what is recorded of the round by name: NaN of
-    members that diverged or stopped.
+    members that diverged, 0 of members that stopped.
+
+    A healthy program returns no NaN, so that `jax_debug_nans` finds what is broken and nothing
+    else. The history of members that stopped becomes NaN on the host.
 
     Args:
       evaluated: what `evaluate` returned. last: the last step of the round.
@@ -144,9 +151,12 @@ def with_scores(
     score = jnp.where(healthy & jnp.isfinite(value), plan.sign * value, -jnp.inf)
     shown = healthy if active is None else healthy & active
 
+    empty = jnp.nan if active is None else jnp.where(healthy, 0.0, jnp.nan)
+
     def mask(values: Array) -> Array:
         values = jnp.asarray(values, recorded_type(values))
-        return jnp.where(shown.reshape(shown.shape + (1,) * (values.ndim - 1)), values, jnp.nan)
+        by_member = lambda a: jnp.reshape(a, jnp.shape(a) + (1,) * (values.ndim - jnp.ndim(a)))
+        return jnp.where(by_member(shown), values, by_member(empty).astype(values.dtype))
 
     recorded = jax.tree.map(mask, named(plan, step_metrics, metrics))
     return population._replace(score=score.astype(float_dtype()), died=died), recorded

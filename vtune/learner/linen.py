@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import flax.linen as nn
+from flax import nnx
 from flax.errors import InvalidRngError
 from flax.traverse_util import flatten_dict
 
 from vtune.hparams import Hparams
 from vtune.learner.assemble import assemble
-from vtune.learner.contracts import call_arguments, check_call
+from vtune.learner.contracts import call_arguments, calling, check_call
+from vtune.learner.first_apply import initialising
 from vtune.learner.mode import in_mode
 from vtune.learner.parts import Parts
 from vtune.learner.protocol import Learner
-from vtune.learner.streams import Asked, asked
+from vtune.learner.streams import Asked, Streams, asked
 from vtune.learner.unswitched import flags, warn_argument, warn_constant
 from vtune.metrics import Metric
 from vtune.types import Batch, Key, Outputs, PyTree
@@ -46,7 +48,8 @@ def flax_learner(
         module or in a dataclass in one of its fields. In modules given as fields, what was made
         for training is switched off for evaluation, and what was made for evaluation stays
         frozen. Other collections than `params`, such as BatchNorm statistics, are carried per
-        member; a warning says which batch statistics change in no training step.
+        member; a warning says which batch statistics change in no training step. A batch is not
+        cut up, so an axis as in `nn.BatchNorm(axis_name="batch")` has length 1.
       optimizer: a function of the hyperparameters that returns an Optax transformation. For
         schedules, `h` also holds the whole numbers `h["total_steps"]` (traced where epochs differ
         between members) and `h["steps_per_epoch"]`. `vt.schedules` take traced numbers; make a
@@ -59,7 +62,9 @@ def flax_learner(
         round, augmented as the model saw them.
       penalty: (params, h) -> a scalar added to the training loss, such as `vt.penalties.l2`.
       batch_loss: (outputs, batch, h) -> scalar, instead of `loss`, for a loss that is not per
-        example. On the validation rows it is averaged over full evaluation batches.
+        example. On the validation rows it is averaged over batches of as many rows as a training
+        batch, or `eval_batch_size=`; the last is filled up with rows of the first, and counts by
+        the rows that are its own.
       augment: (key, batch, h) -> batch, called in every training step of every member; see
         `vt.augment`. Its key is the step key folded with 0.
       eval_params: (opt_state, params) -> the weights that are scored, shown and used to predict,
@@ -67,7 +72,7 @@ def flax_learner(
         `optax.contrib.schedule_free_eval_params`.
       apply: (model, variables, batch, *, train, rngs, mutable) -> what `model.apply` returns, for
         modules that `__call__` does not suit. It is called once with empty variables and
-        `mutable=True`, to make the variables.
+        `mutable=True`: there, `model.apply` does what `model.init_with_output` does.
       rewrite: how convolutions and poolings are computed, see `vt.rewrite`.
 
     Returns:
@@ -80,6 +85,12 @@ def flax_learner(
       TypeError, ValueError: an argument is of the wrong kind, at once; a function returns
         something wrong, when `vt.tune` starts.
     """
+    kind = model if isinstance(model, type) else type(model)
+    if issubclass(kind, nnx.Module):
+        raise TypeError(
+            f"{kind.__name__} is an nnx module; use vt.nnx_learner(lambda h, rngs: "
+            f"{kind.__name__}(..., rngs=rngs), ...)"
+        )
     if isinstance(model, type) or not (isinstance(model, nn.Module) or callable(model)):
         raise TypeError(
             "model must be a flax.linen module or a function of h that returns one, got "
@@ -87,6 +98,8 @@ def flax_learner(
         )
     if not isinstance(model, nn.Module):
         check_call("model", model, "h")
+    if apply is not None:
+        check_call("apply", apply, "model, variables, batch", "train, rngs, mutable")
     parts = Parts(
         optimizer=optimizer,
         loss=loss,
@@ -119,16 +132,24 @@ class LinenNet:
         module = self._module(h)
         make = lambda rngs: self._made(module, rngs, batch)
         try:
-            made = make({"params": key})
-        except InvalidRngError:  # a lifted transform does not hand "params" on
-            made = make(asked(make, key, "params").rngs(key))
+            made = make(Streams({"params": key}, key))
+        except (InvalidRngError, NameError):  # a stream that is not handed on, or an axis
+            found = asked(make, key, "params")
+            made = found.bound(lambda: make(found.rngs(key)))()
         variables = {name: tree for name, tree in made.items() if name != "intermediates"}
         return variables.pop("params", {}), variables
 
     def _made(self, module: nn.Module, rngs: dict[str, Key], batch: Batch) -> PyTree:
         """Returns a module's first variables."""
-        if self.user_apply is not None:  # with mutable=True it creates the variables
-            return self.user_apply(module, {}, batch, train=False, rngs=rngs, mutable=True)[1]
+        if self.user_apply is not None:
+            first = initialising(module)
+            made = self.user_apply(first, {}, batch, train=False, rngs=rngs, mutable=True)
+            if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Mapping)):
+                raise TypeError(
+                    "apply must return (outputs, variables) where mutable is not False, as "
+                    f"model.apply does; got {type(made).__name__}: hand on mutable=mutable"
+                )
+            return made[1]
         positional, keywords = call_arguments(type(module).__call__, batch, False)
         return module.init(rngs, *positional, **keywords)
 
@@ -202,7 +223,10 @@ class LinenNet:
         return variables.get("params", {}), others
 
     def _module(self, h: Hparams) -> nn.Module:
-        module = self.model if isinstance(self.model, nn.Module) else self.model(h)
+        if isinstance(self.model, nn.Module):
+            return self.model
+        with calling("model", h=list(h)):
+            module = self.model(h)
         if not isinstance(module, nn.Module):
             raise TypeError(
                 f"model(h) returned {type(module).__name__}, not a flax.linen module; for nnx "

@@ -54,9 +54,10 @@ def asked(call: Callable[[dict[str, Key]], Any], key: Key, *given: str) -> Asked
 
     def traced() -> None:
         found = Asked(dict.fromkeys(streams, 0), tuple(axes))
-        rngs = _Rngs(dict.fromkeys(streams, key), key)
+        rngs = Streams(dict.fromkeys(streams, key), key)
         # Inside a function that returns nothing, since outputs may be any Python objects.
         jax.eval_shape(lambda: (found.bound(lambda: call(rngs))(), None)[1])
+        streams.extend(dict.fromkeys(rngs.read))
 
     while True:
         try:
@@ -78,15 +79,30 @@ def asked(call: Callable[[dict[str, Key]], Any], key: Key, *given: str) -> Asked
     return Asked(dict.fromkeys(streams, 0), tuple(axes))
 
 
-class _Rngs(dict):
-    """Random streams, where a user's function may also read one that is not there."""
+class Streams(dict):
+    """Random streams by name. A user's function may read any other, which has the key, too.
+
+    Attributes:
+      read: names that were read and are not there.
+    """
 
     def __init__(self, streams: dict[str, Key], key: Key):
         super().__init__(streams)
+        self.read: list[str] = []
         self._key = key
 
     def __missing__(self, name: str) -> Key:
+        self.read.append(name)
         return self._key
+
+
+def _as_dict(names: tuple[str, ...], keys: Any) -> Any:
+    return dict(zip(names, keys, strict=True))
+
+
+jax.tree_util.register_pytree_node(
+    Streams, lambda streams: (tuple(streams.values()), tuple(streams)), _as_dict
+)
 
 
 def _named(pattern: str, error: Exception) -> str | None:

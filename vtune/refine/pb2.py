@@ -20,6 +20,7 @@ from vtune.validation import as_floats, check_size, check_whole
 
 # Grid of the kernel's parameters; y has variance 1 and x lies in the unit cube.
 LENGTHSCALES, EPSILONS, NOISES = (0.03, 0.1, 0.3, 1.0), (0.0, 0.1, 0.3), (0.03, 0.1, 0.3)
+UNKNOWN = -(2.0**127)  # no score, finite so that neither jax_debug_nans nor jax_debug_infs minds it
 C1, C2 = 0.2, 0.4  # beta = C1 + max(0, log(C2 * observations)), as in the authors' code
 
 
@@ -31,7 +32,7 @@ class Memory(NamedTuple):
       t: [rows] the number of the perturbation.
       y: [rows] improvement of the score.
       count: how many rows were ever written.
-      start: [pop] every slot's score when it got its present hyperparameters; NaN at first.
+      start: [pop] every slot's score when it got its present hyperparameters; `UNKNOWN` at first.
     """
 
     x: Any
@@ -102,7 +103,7 @@ class PB2:
             )
         rows = max(self.observations, size)
         zeros = lambda *shape: jnp.zeros(shape, float_dtype())
-        start = jnp.full(size, jnp.nan, float_dtype())
+        start = jnp.full(size, UNKNOWN, float_dtype())
         return Memory(zeros(rows, len(space)), zeros(rows), zeros(rows), jnp.int32(0), start)
 
     def refine(
@@ -145,7 +146,7 @@ def _units(space: PyTree, hparams: PyTree) -> Array:
 def _observe(memory: Memory, x: Array, time: Array, score: Array, order: Array) -> Memory:
     """Writes the finite improvements into the ring buffer, those of the best slots first."""
     gain = (score - memory.start)[order]
-    valid = jnp.isfinite(gain)
+    valid = jnp.isfinite(gain) & (memory.start != UNKNOWN)[order]
     rows = memory.y.shape[0]
     place = (memory.count + jnp.cumsum(valid) - 1) % rows
     place = jnp.where(valid, place, rows)  # out of range: not written

@@ -10,6 +10,16 @@ from vtune.results.member import Member
 from vtune.results.ensemble import Ensemble
 from vtune.results.evaluation import Evaluation
 from vtune.results.retrain import Retrained
-from vtune.results.sweep import Sweep, load
+from vtune.results.sweep import Sweep
+from vtune.results.load import load, read
 
-__all__ = ["Ensemble", "Evaluation", "Member", "Retrained", "Schedule", "Sweep", "load"]
+__all__ = [
+    "Ensemble",
+    "Evaluation",
+    "Member",
+    "Retrained",
+    "Schedule",
+    "Sweep",
+    "load",
+    "read",
+]

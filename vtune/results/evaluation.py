@@ -86,16 +86,17 @@ class Evaluation(Mapping[str, np.ndarray]):
 
 def evaluate(trained: Trained, given: Any) -> Evaluation:
     """Scores every member on rows; see `Sweep.evaluate`."""
+    trained.check_whole()
     data, rows = rows_to_score(trained, given)
     arguments = Arguments(np.uint32(trained.seed), (), None, data)
     plan = _plan(trained, arguments, rows)
     if isinstance(given, Mapping):
         for shapes in outputs(plan):
             check_labels(plan.learner, shapes, data)
-    ends = [round_boundaries(cohort, plan.rounds)[trained.rounds] for cohort in plan.cohorts]
+    ends = tuple(round_boundaries(cohort, plan.rounds)[trained.rounds] for cohort in plan.cohorts)
     use_cache()
     score = _program(plan, _members_left(trained))
-    by_cohort = jax.device_get(score(trained.populations, np.asarray(ends, np.int32), arguments))
+    by_cohort = jax.device_get(score(trained.populations, ends, arguments))
     return Evaluation(_by_member(trained, by_cohort), rows, trained.metric_name)
 
 

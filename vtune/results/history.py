@@ -107,7 +107,7 @@ def join(
             by_member[first] = by_slot
     lived = np.sum(parents >= 0, axis=0)  # a dropped member's weights end where it was dropped
     return Records(
-        _history(plan, [record.metrics for record in records], moves, shape, past),
+        _history(plan, [record.metrics for record in records], moves, shape, past, held.stopped),
         _settings(plan, [record.hparams for record in records], moves, shape, past),
         parents,
         np.minimum(held.shown + 1, lived).astype(np.int32),
@@ -122,9 +122,17 @@ def _history(
     moves: list[list[Move]],
     shape: tuple[int, int],
     past: EarlierRun | None,
+    stopped: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Metrics by member: those of the validation rows first, each group by name."""
+    """Metrics by member: those of the validation rows first, each group by name.
+
+    Args:
+      stopped: see `Records`; a member has no metrics after that round.
+    """
     history = _by_member(metrics, moves, shape)
+    over = (stopped >= 0) & (np.arange(shape[0])[:, None] > stopped)
+    for values in history.values():
+        values[over] = np.nan
     names = sorted(history, key=lambda name: (name.startswith("train/"), name))
     history = {name: history[name] for name in names}
     if plan.replicates is not None:

@@ -88,8 +88,10 @@ class Member:
         """The learner's whole state, optimizer state included.
 
         Raises:
-          ValueError: the member was dropped, and its state with it.
+          ValueError: the member was dropped, and its state with it, or the sweep was read without
+            its weights.
         """
+        self.trained.check_whole()
         if self.trained.dropped(self._column):
             raise ValueError(
                 f"member {self.index} was {self.status}, and its weights with it; "
@@ -108,6 +110,7 @@ class Member:
 
         With several folds or seeds every leaf is `[folds, seeds, ...]`.
         """
+        self.trained.check_whole()
         variables = self.trained.plan.learner.variables
         if variables is None:
             return self.state
@@ -170,5 +173,5 @@ def pick(tree: PyTree, slot: Any, trainings: Replicates | None = None) -> PyTree
 
 
 def printable(value: Any) -> Any:
-    """Replaces a function by its name."""
+    """Replaces a function by its name, and what a file only describes by its description."""
     return getattr(value, "__name__", value) if callable(value) else value

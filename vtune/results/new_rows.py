@@ -11,7 +11,6 @@ import numpy as np
 from vtune.data.dataset import Data, apply_scaling
 from vtune.data.folds import Folds, folds_from_rows
 from vtune.data.scaling import check_scaling
-from vtune.data.validate import check_arrays
 from vtune.results.predict import checked_rows
 from vtune.results.trained import Trained
 
@@ -62,7 +61,12 @@ def _check_like(trained: Trained, data: Data) -> None:
     missing = sorted(set(trained.rows or {}) - set(data.arrays))
     if missing:
         raise ValueError(f"evaluate: the data lack {missing}, which the sweep was trained on")
-    checked_rows({name: data.arrays[name] for name in trained.rows or {}}, trained.rows or {})
+    for name, (shape, _) in (trained.rows or {}).items():
+        if list(data.arrays[name].shape[1:]) != list(shape):
+            raise ValueError(
+                f"evaluate: {name!r} is {list(data.arrays[name].shape[1:])} a row, in training it "
+                f"was {list(shape)}"
+            )
     if trained.scaling:
         check_scaling("evaluate", trained.scaling, data)
 
@@ -81,28 +85,18 @@ def _of_arrays(trained: Trained, given: Mapping[str, Any]) -> tuple[Data, int]:
             f"evaluate: {missing} {'is' if len(missing) == 1 else 'are'} missing; give all entries "
             f"that the sweep was trained on, {sorted(trained_rows)}"
         )
-    arrays = check_arrays("evaluate", {name: given[name] for name in trained_rows})
-    checked_rows(arrays, trained_rows)
+    rows = checked_rows({name: given[name] for name in trained_rows}, trained_rows, "evaluate")
+    every = np.arange(len(next(iter(rows.values()))), dtype=np.int32)
     folds, scaling = _folds(trained), trained.scaling
+    # Entries are scaled before the cast: by fold where rows are gathered, around a common center.
+    centers = {name: np.mean(scaling[name][0], axis=0) for name in scaling if folds is not None}
     if folds is None:
-        arrays = apply_scaling(scaling, arrays)
-    arrays = {name: _cast(name, a, trained_rows[name][1]) for name, a in arrays.items()}
-    every = np.arange(len(next(iter(arrays.values()))), dtype=np.int32)
+        rows = apply_scaling(scaling, rows)
+    else:
+        rows |= {name: rows[name] - center for name, center in centers.items()}
+    arrays = {name: np.array(array, trained_rows[name][1]) for name, array in rows.items()}
     if folds is not None:
         data: Data = folds_from_rows(arrays, [every] * folds, [every] * folds)
-        data = data.replace(data.arrays, scaling)
-    else:
-        held = {name: jax.device_put(array) for name, array in arrays.items()}
-        data = Data(held, jax.device_put(every), jax.device_put(every))
-    return data, len(every)
-
-
-def _cast(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
-    """Returns an entry in the type that it was trained in."""
-    cast = array.astype(dtype)
-    if np.dtype(dtype).kind in "iub" and not np.array_equal(cast, array):
-        raise TypeError(
-            f"evaluate: {name!r} is of type {array.dtype}, in training it was {dtype}, which "
-            "cannot hold all of its values"
-        )
-    return cast
+        return data.replace(data.arrays, scaling, centers), len(every)
+    held = {name: jax.device_put(array) for name, array in arrays.items()}
+    return Data(held, jax.device_put(every), jax.device_put(every)), len(every)

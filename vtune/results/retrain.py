@@ -98,6 +98,7 @@ def retrain(
     trained: Trained, top: Any, seeds: Any, seed: Any, data: Data | None
 ) -> tuple[Trained, tuple[int, ...]]:
     """Trains the best members again; see `Sweep.retrain`. Returns the record, and the winners."""
+    trained.check_whole()
     check_count("retrain: top", top)
     check_count("retrain: seeds", seeds)
     seed = (trained.seed + 1) % 2**32 if seed is None else seed

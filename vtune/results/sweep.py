@@ -12,15 +12,16 @@ from vtune.data.dataset import Data
 from vtune.learner.protocol import Learner
 from vtune.results.ensemble import Ensemble, ensemble
 from vtune.results.evaluation import Evaluation, evaluate
-from vtune.results.files import read, write
+from vtune.results.files import write
+from vtune.results.looked_for import no_such_name
 from vtune.results.member import Member
-from vtune.results.names import no_such_name
 from vtune.results.no_score import no_finite_score
 from vtune.results.rerun import rerun
 from vtune.results.retrain import Retrained, retrain
 from vtune.results.schedule import Schedule, schedule
 from vtune.results.table import html_of, table
 from vtune.results.trained import Timing, Trained
+from vtune.runtime.surroundings import check_one_process
 from vtune.space.space import Space
 from vtune.types import PyTree
 from vtune.validation import check_count, is_whole
@@ -287,7 +288,9 @@ class Sweep:
         Raises:
           FileExistsError (a ValueError too): the folder holds a saved sweep and overwrite is not
             given, or it holds something else.
+          RuntimeError: several processes run under `jax.distributed`.
         """
+        check_one_process("save")
         write(self.trained, path, overwrite)
 
     def __repr__(self) -> str:
@@ -315,21 +318,3 @@ class Sweep:
                 f"there is no member {index}: the sweep has {len(self)}, counted from 0"
             )
         return int(index) % len(self)
-
-
-def load(path: str | os.PathLike, learner: Learner) -> Sweep:
-    """Reads a sweep that `Sweep.save` wrote.
-
-    Args:
-      path: the folder.
-      learner: made like the one that was trained. The shapes of its states are compared with the
-        file's; its functions cannot be.
-
-    Returns:
-      The sweep, without its data: `rerun` then needs `data=`.
-
-    Raises:
-      FileNotFoundError: no such folder. ValueError: not a saved sweep, damaged, of a newer
-        version, or of another learner.
-    """
-    return Sweep(read(path, learner))

@@ -4,12 +4,26 @@ one compiled."""
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
+import json
 import os
+import stat
+import time
+import zlib
 from pathlib import Path
+from typing import Any
 
 import jax
 
+from vtune.runtime.notices import warn
+
 VARIABLE = "VTUNE_CACHE_DIR"
+OFF = ("", "off", "0", "no", "none", "false")
+LARGEST = 2 * 2**30  # bytes of all entries; the oldest ones go first
+SETTLED = 10.0  # seconds after which nobody still writes an entry
+ZSTANDARD = b"\x28\xb5\x2f\xfd"  # how a file of its begins
+CHECKED = "vtune-checked.json"  # the entries that are known to be whole: name -> [size, time]
 
 
 def use_cache() -> None:
@@ -18,13 +32,102 @@ def use_cache() -> None:
     The environment variable VTUNE_CACHE_DIR names the folder; without it, it is `vtune` in the
     user's cache folder. VTUNE_CACHE_DIR=off leaves the cache off. Programs that JAX takes a second
     or more to compile are kept. Where the folder cannot be made, there is no cache, and no error.
+    Programs in it are run as they are, so a folder that others may write to is not used.
     """
     chosen = os.environ.get(VARIABLE)
     configured = getattr(jax.config, "jax_compilation_cache_dir")  # noqa: B009
-    if configured is not None or chosen in ("", "off"):
+    if configured is not None or (chosen is not None and chosen.strip().lower() in OFF):
         return
-    user_caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(chosen) if chosen else Path(user_caches) / "vtune"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):  # Python does not know a home folder
+        folder = Path(chosen).expanduser() if chosen else _default()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        jax.config.update("jax_compilation_cache_dir", str(folder))
+        if _is_private(folder):
+            tidy(folder)
+            jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def _default() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vtune"
+
+
+def _is_private(folder: Path) -> bool:
+    """Returns whether only this user (and root) can write to the folder; warns where not."""
+    if not hasattr(os, "getuid"):  # Windows
+        return True
+    status = folder.stat()
+    if status.st_uid in (os.getuid(), 0) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return True
+    _warn_of(str(folder))
+    return False
+
+
+@functools.cache  # once
+def _warn_of(folder: str) -> None:
+    warn(
+        f"compiled programs are not kept: others may write to {folder}, and what lies there would "
+        f"be run; write `chmod go-w {folder}`, or set {VARIABLE} to a folder of your own",
+        stacklevel=2,
+    )
+
+
+def tidy(folder: Path) -> None:
+    """Removes entries that are broken, and the oldest ones where all together are too large.
+
+    JAX writes entries in place, never over one that is there, and warns of a broken one in every
+    process. So each entry is unpacked once in its life, by the first process that finds it.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        known = _read_checked(folder / CHECKED)
+        kept: dict[str, list[int]] = {}
+        newest_first = sorted(_entries(folder).items(), key=lambda entry: -entry[1][1])
+        total = 0
+        for name, mark in newest_first:
+            if time.time() - mark[1] / 1e9 < SETTLED:
+                continue
+            whole = known.get(name) == mark or _is_whole((folder / name).read_bytes())
+            if whole and total + mark[0] <= LARGEST:
+                kept[name] = mark
+                total += mark[0]
+            else:
+                (folder / name).unlink(missing_ok=True)
+        if kept != known:
+            fresh = folder / f"{CHECKED}.{os.getpid()}"
+            fresh.write_text(json.dumps(kept))
+            fresh.replace(folder / CHECKED)
+
+
+def _entries(folder: Path) -> dict[str, list[int]]:
+    """Returns the size and the time of every entry by its file's name."""
+    marks = {}
+    for path in folder.glob("*-cache"):
+        with contextlib.suppress(FileNotFoundError):  # another process tidies up, too
+            status = path.stat()
+            marks[path.name] = [status.st_size, status.st_mtime_ns]
+    return marks
+
+
+def _read_checked(path: Path) -> dict[str, list[int]]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_whole(packed: bytes) -> bool:
+    """Returns whether an entry can be unpacked. JAX packs with zstandard where it is installed."""
+    unpack = zlib.decompress
+    if packed.startswith(ZSTANDARD):
+        modules = filter(None, map(_imported, ("compression.zstd", "zstandard")))
+        unpack = next((module.decompress for module in modules), lambda packed: packed)
+    try:
+        return len(unpack(packed)) > 0
+    except Exception:  # each has its own
+        return False
+
+
+def _imported(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None

@@ -31,7 +31,7 @@ class Program:
 
     Attributes:
       call: (carry, first round, stop round, arguments) -> carry; the carry is donated.
-      carry: the carry's shapes.
+      carry: the carry's shapes. shardings: and its shardings; None on one device.
       bytes: the memory that it is predicted to take. limit: what it may take, if known.
       width: members side by side on a device.
       fused: the most members that one core trains together.
@@ -39,6 +39,7 @@ class Program:
 
     call: Callable[..., Any]
     carry: PyTree
+    shardings: PyTree | None
     bytes: int
     limit: int | None
     width: int
@@ -91,7 +92,8 @@ def build(plan: Plan) -> Program:
         fixed=not fitting,
     )
     fused = max(fused_members(plan, cohort.population, arguments.data) for cohort in carry)
-    return Program(fitted.compiled, carry, fitted.need.total, limit, fitted.width, fused)
+    shardings, need = _shardings(plan, carry), fitted.need.total
+    return Program(fitted.compiled, carry, shardings, need, limit, fitted.width, fused)
 
 
 def argument_shapes(plan: Plan) -> Arguments:
@@ -118,10 +120,7 @@ def _compile(plan: Plan, carry: PyTree, arguments: Arguments) -> Any:
     options: dict[str, Any] = {}
     everywhere = sharding(plan.layout, None)
     if everywhere is not None:
-        shardings = tuple(
-            _carry_shardings(plan, None if cohort.shrinks else cohort.size, shapes)
-            for cohort, shapes in zip(plan.cohorts, carry, strict=True)
-        )
+        shardings = _shardings(plan, carry)
         options = {
             "in_shardings": (shardings, everywhere, everywhere, everywhere),
             "out_shardings": shardings,
@@ -129,6 +128,16 @@ def _compile(plan: Plan, carry: PyTree, arguments: Arguments) -> Any:
     call = jax.jit(functools.partial(program.run, plan), donate_argnums=0, **options)
     number = jax.ShapeDtypeStruct((), np.int32)
     return call.lower(carry, number, number, arguments).compile()
+
+
+def _shardings(plan: Plan, carry: PyTree) -> PyTree | None:
+    """Returns the shardings of the carry; None on one device."""
+    if sharding(plan.layout, None) is None:
+        return None
+    return tuple(
+        _carry_shardings(plan, None if cohort.shrinks else cohort.size, shapes)
+        for cohort, shapes in zip(plan.cohorts, carry, strict=True)
+    )
 
 
 def _carry_shardings(plan: Plan, size: int | None, carry: Any) -> Any:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +16,11 @@ from vtune.engine.population import Population
 from vtune.rng.keys import from_words, is_key
 from vtune.runtime import memory
 from vtune.runtime.compile import Program, build
+from vtune.runtime.debug_nans import call_checked
+from vtune.runtime.interrupt import Interrupt
+from vtune.runtime.notices import warn
+from vtune.runtime.placement import placed_arguments, placed_number
+from vtune.runtime.surroundings import check_surroundings
 from vtune.search.base import Cohort
 from vtune.types import PyTree
 
@@ -61,61 +63,66 @@ def execute(
       report: is told of the progress.
       stop_after: the rounds to run where not all of them are.
       past: what the earlier run of an extended sweep left.
-    """
-    rounds = stop_after or plan.rounds
-    report = report or (lambda phase, rounds, best: None)
-    began = time.perf_counter()
-    report("compile", 0, -np.inf)
-    misses = build.cache_info().misses
-    built = build(plan)
-    compiled = build.cache_info().misses > misses
-    compile_seconds = time.perf_counter() - began if compiled else 0.0
 
+    Raises:
+      FloatingPointError: `jax_debug_nans` is on and a member's numbers became NaN.
+      KeyboardInterrupt: Ctrl-C before the first round.
+    """
+    check_surroundings("vtune")
+    report = report or (lambda phase, rounds, best: None)
+    report("compile", 0, -np.inf)
+    built, compile_seconds = _built(plan)
     devices = plan.layout.devices or 1
     memory.log_predicted(built.bytes, built.limit, built.width, devices, built.fused)
     began = time.perf_counter()
+    carry, done = _run(plan, built, cohorts, arguments, report, stop_after or plan.rounds, past)
+    memory.log_peak()
+    report("done", done, best_score(carry))
+    if done < (stop_after or plan.rounds):
+        hint = "" if plan.stopping else ", and vt.extend(sweep, ...) trains on from there"
+        warn(
+            f"interrupted: {done} of {plan.rounds} rounds were run; the sweep holds those{hint}",
+            stacklevel=3,
+        )
+    return Outcome(carry, done, compile_seconds, time.perf_counter() - began)
+
+
+def _built(plan: Plan) -> tuple[Program, float]:
+    """Returns the program of a plan and the seconds that compiling took; 0 if it was there."""
+    began, misses = time.perf_counter(), build.cache_info().misses
+    with Interrupt("when compiling is done") as interrupt:
+        built = build(plan)
+    if interrupt.asked:
+        raise KeyboardInterrupt
+    compiled = build.cache_info().misses > misses
+    return built, time.perf_counter() - began if compiled else 0.0
+
+
+def _run(
+    plan: Plan,
+    built: Program,
+    cohorts: tuple[Cohort, ...],
+    arguments: Arguments,
+    report: Report,
+    rounds: int,
+    past: EarlierRun | None,
+) -> tuple[PyTree, int]:
+    """Calls the program segment by segment; returns the carry and how many rounds were run."""
     carry = first_carry(built, cohorts) if past is None else _continued_carry(built, past)
-    done = plan.past
-    segment = 1
-    with _Interrupt() as interrupt:
+    carry = jax.device_put(carry, built.shardings)
+    arguments = placed_arguments(arguments, plan.layout)
+    done, segment = plan.past, 1
+    with Interrupt("after this round") as interrupt:
         while done < rounds and not interrupt.asked:
             report("run", done, best_score(carry) if done > plan.past else -np.inf)
             start = time.perf_counter()
             stop = min(done + segment, rounds)
-            carry = built.call(carry, np.int32(done), np.int32(stop), arguments)
-            jax.block_until_ready(carry)
+            bounds = (placed_number(number, plan.layout) for number in (done, stop))
+            carry = call_checked(built.call, carry, *bounds, arguments)
             seconds = time.perf_counter() - start
             segment = max(1, round((stop - done) * SEGMENT_SECONDS / max(seconds, 1e-6)))
             done = stop
-    memory.log_peak()
-    if done < rounds:
-        hint = "" if plan.stopping else ", and vt.extend(sweep, ...) trains on from there"
-        warnings.warn(
-            f"interrupted: {done} of {plan.rounds} rounds were run; the sweep holds those{hint}",
-            stacklevel=3,
-        )
-    report("done", done, best_score(carry))
-    return Outcome(carry, done, compile_seconds, time.perf_counter() - began)
-
-
-class _Interrupt:
-    """Notes the first Ctrl-C instead of raising: the donated carry of a segment would be lost."""
-
-    def __enter__(self) -> _Interrupt:
-        self.asked = False
-        self._before = None
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.getsignal(signal.SIGINT)
-            signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def _note(self, number: int, frame: Any) -> None:
-        self.asked = True
-        signal.signal(signal.SIGINT, self._before)
-
-    def __exit__(self, *_: Any) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+    return carry, done
 
 
 def first_carry(built: Program, cohorts: tuple[Cohort, ...]) -> PyTree:
@@ -165,4 +172,5 @@ def _copy_to_slots(shape: Any, value: Any) -> Any:
 
 def best_score(carry: PyTree) -> float:
     """Returns the best score among all members; higher is better."""
-    return float(max(np.max(np.asarray(cohort.population.score)) for cohort in carry))
+    scores = jax.device_get([cohort.population.score for cohort in carry])
+    return float(max(map(np.max, scores)))

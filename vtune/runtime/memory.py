@@ -16,9 +16,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 
+from vtune.runtime.notices import log
 from vtune.types import PyTree
 
-LOG = logging.getLogger("vtune")
 PROBES = 2  # programs that may be compiled only to see how much they need
 
 
@@ -153,7 +153,8 @@ def peak_bytes() -> int | None:
 
 def log_predicted(need: int, limit: int | None, width: int, devices: int, fused: int = 1) -> None:
     """Logs the bytes that a program is predicted to take, before it runs."""
-    LOG.info(
+    log(
+        logging.INFO,
         "vtune: memory predicted: %s%s, limit %s; %s on each of %d devices",
         format_bytes(need),
         "" if jax.default_backend() == "cpu" else " a device",
@@ -169,7 +170,8 @@ def log_peak() -> None:
     if peak is not None:
         cpu = jax.default_backend() == "cpu"
         holder = "by the whole process" if cpu else "on the fullest device"
-        LOG.info("vtune: memory used: %s at most so far, %s", format_bytes(peak), holder)
+        used = format_bytes(peak)
+        log(logging.INFO, "vtune: memory used: %s at most so far, %s", used, holder)
 
 
 def tree_bytes(tree: PyTree) -> int:

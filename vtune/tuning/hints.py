@@ -13,10 +13,10 @@ from vtune.engine.layout import cores
 from vtune.hparams import Hparams
 from vtune.refine.base import Refiner
 from vtune.runtime.check_learner import Inspection
+from vtune.runtime.notices import log, warn
 from vtune.search.base import Cohort
 from vtune.space.space import Space
 
-LOG = logging.getLogger("vtune")
 CALLER = 4  # stacklevel of the line that calls vt.tune: here, prepare, tune, that line
 
 
@@ -28,7 +28,8 @@ def idle_cores(members: int) -> None:
 
 def many_combinations(count: int, seconds: float) -> None:
     """Says how long many structural combinations will take to compile."""
-    LOG.warning(
+    log(
+        logging.WARNING,
         "vtune: %d structural combinations are compiled into one program, which takes about %d s "
         "to compile the first time; numbers that set no shape compile nothing as vt.Ordinal or "
         "vt.Float",
@@ -40,9 +41,11 @@ def many_combinations(count: int, seconds: float) -> None:
 @functools.cache
 def _say_idle_cores(available: int) -> None:
     if available > 1:
-        LOG.warning(
-            "vtune: this population runs on one of %d CPU cores; call vt.use_all_cores() first of "
-            "all, before JAX starts, to use them all",
+        log(
+            logging.WARNING,
+            "vtune: this population runs on one of %d CPU cores and may take %d times as long as "
+            "on all; call vt.use_all_cores() first of all, before JAX starts, to use them all",
+            available,
             available,
         )
 
@@ -60,12 +63,8 @@ def warn_idle(refiner: Refiner, rounds: int) -> None:
 
 def warn_no_score(reason: str | None) -> None:
     """Warns where no member of a sweep can be the best, with the reason."""
-    if reason is None:
-        return
-    try:
-        warnings.warn(reason, stacklevel=CALLER - 1)
-    except UserWarning:  # where warnings are errors, the sweep is worth more
-        LOG.warning("vtune: %s", reason)
+    if reason is not None:
+        warn(reason, stacklevel=3)  # the line that calls vt.tune: there is a sweep to lose
 
 
 def warn_unread(

@@ -20,7 +20,7 @@ def run_prepared(
     """Runs a prepared sweep and returns its result.
 
     Args:
-      progress: whether a live bar is shown; None shows it where the error stream is a terminal.
+      progress: see `reporter`.
       stop_after: so many rounds are run; None for all. past: of an extended sweep, what it was.
     """
     plan, space, cohorts, arguments = prepared

@@ -63,7 +63,8 @@ def tune(
         is the number of steps that this member takes.
       rounds: how often members are scored; once an epoch when left out.
       batch_size: training rows per step, or a function of the structural hyperparameters.
-      eval_batch_size: rows scored at once, which bounds memory; at most 1,024 when left out.
+      eval_batch_size: rows scored at once, which bounds memory; at most 1,024 when left out. A
+        learner's `batch_loss` depends on it; its rows are those of a training batch when left out.
       metric: what members are compared by: the name of a recorded metric, or a function of all of
         them. The function is part of the program's identity, so a new one compiles anew.
       mode: "max" or "min"; may be left out for metrics that say it themselves.
@@ -79,7 +80,9 @@ def tune(
         values of every training.
       layout: how members are laid over the machine, see `vt.Layout`; "vmap", "map" or a chunk
         size for short.
-      progress: whether to show a live bar; when left out, only if the error stream is a terminal.
+      progress: a live bar where the error stream is a terminal; elsewhere a line when compiling
+        takes long, one every 30 s, and one at the end. When left out, nothing is written outside a
+        terminal in the first 10 s; False is silent.
 
     Returns:
       A `Sweep`; `vt.extend` trains it further.

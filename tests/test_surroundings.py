@@ -1,0 +1,213 @@
+"""What surrounds a sweep: settings of JAX, the error stream, Ctrl-C, other processes."""
+
+import contextlib
+import io
+import os
+import signal
+import sys
+
+import jax
+import numpy as np
+import pytest
+from problems import quadratic
+
+import vtune as vt
+from vtune.runtime import execute, surroundings
+from vtune.tuning import progress
+
+QUADRATIC = quadratic()
+LR = {"lr": vt.Float(0.1, 0.5)}
+FOLDS = vt.kfold({"x": np.ones((12, 2), np.float32)}, k=3)
+OPTIONS = {"search": vt.Halton(4), "steps": 6, "rounds": 6}
+
+
+def tune(**options):
+    return vt.tune(QUADRATIC, LR, **{**OPTIONS, **options})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"refiner": vt.PB2(), "data": FOLDS, "batch_size": 4},
+        {"refiner": vt.Halving()},
+    ],
+    ids=["pb2", "halving"],
+)
+def test_a_healthy_sweep_has_no_nan_and_no_hidden_transfer(options):
+    """What is not there becomes NaN on the host."""
+    with jax.debug_nans(True), jax.transfer_guard("disallow"):
+        sweep = tune(**options)
+    assert np.isfinite(sweep.scores).all()
+    loss = sweep.history["loss"]
+    gone = np.arange(6)[:, None] >= sweep.trained.lived
+    assert (np.isnan(loss) == gone).all()
+
+
+def test_a_member_that_stopped_has_no_history():
+    """With a rate of 2, the loss is the same after every step."""
+    space = {"lr": vt.Ordinal([2.0, 0.5])}
+    with jax.debug_nans(True):
+        sweep = vt.tune(QUADRATIC, space, **{**OPTIONS, "search": vt.Grid()}, patience=2)
+    loss = sweep.history["loss"]
+    assert np.isnan(loss).sum(axis=0).tolist() == [3, 0]
+    assert np.isnan(sweep.history["train/loss"]).sum(axis=0).tolist() == [3, 0]
+    assert loss[:3, 0].tolist() == [0.5, 0.5, 0.5]
+
+
+def test_debug_nans_raises_where_a_member_diverged():
+    with jax.debug_nans(True), pytest.raises(FloatingPointError, match="became NaN"):
+        vt.tune(QUADRATIC, {"lr": vt.Float(1e20, 2e20)}, **OPTIONS)
+
+
+def test_without_jit_it_is_said_how_to_go_on(compilations):
+    with (
+        jax.disable_jit(),
+        compilations() as compiled,
+        pytest.raises(RuntimeError, match=r"with jax.disable_jit\(False\):"),
+    ):
+        tune()
+    assert compiled.count == 0
+
+
+class Broken(io.StringIO):
+    """A terminal that goes away."""
+
+    left = 3
+
+    def isatty(self):
+        return True
+
+    def write(self, text):
+        self.left -= 1
+        if self.left < 0:
+            raise OSError("Input/output error")
+        return super().write(text)
+
+
+class NoStream:
+    """Has neither isatty nor write."""
+
+
+@pytest.mark.parametrize("progress", [None, True])
+@pytest.mark.parametrize("stream", [None, "closed", NoStream(), Broken()], ids=str)
+def test_no_error_stream_costs_a_sweep(stream, progress, monkeypatch):
+    if stream == "closed":
+        stream = io.StringIO()
+        stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert len(tune(progress=progress)) == 4
+
+
+def interrupting(monkeypatch, at):
+    """Presses Ctrl-C before a round."""
+
+    def report(phase, done, best):
+        if phase == "run" and done == at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr("vtune.tuning.launch.reporter", lambda *_: contextlib.nullcontext(report))
+
+
+def test_ctrl_c_is_answered_with_a_word_and_loses_nothing(monkeypatch, capsys, caplog):
+    """Warnings are errors in these tests, as with `python -W error`."""
+    interrupting(monkeypatch, 2)
+    sweep = tune()
+    assert sweep.trained.rounds == 3
+    assert "stops after this round; Ctrl-C again" in capsys.readouterr().err
+    assert "interrupted: 3 of 6 rounds were run" in caplog.text
+
+
+def test_ctrl_c_while_compiling_is_answered_when_it_is_over(monkeypatch, capsys):
+    build, before = execute.build, signal.getsignal(signal.SIGINT)
+
+    def interrupted(plan):
+        os.kill(os.getpid(), signal.SIGINT)
+        compiled.append(plan)
+
+    interrupted.cache_info = build.cache_info
+    compiled = []
+    monkeypatch.setattr(execute, "build", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tune()
+    assert len(compiled) == 1
+    assert "stops when compiling is done" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored(monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        interrupting(monkeypatch, 2)
+        assert tune().trained.rounds == 6
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_several_processes_are_refused(monkeypatch, compilations, tmp_path):
+    sweep = tune()
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    calls = [
+        lambda: vt.tune(quadratic(), LR, **OPTIONS),
+        lambda: vt.extend(sweep, steps=6),
+        lambda: sweep.rerun(0),
+        lambda: sweep.save(tmp_path / "run"),
+        lambda: vt.load(tmp_path / "run", QUADRATIC),
+    ]
+    with compilations() as compiled:
+        for call in calls:
+            with pytest.raises(RuntimeError, match=r"2 processes run under jax\.distributed"):
+                call()
+    assert compiled.count == 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_forked_process_is_refused(monkeypatch):
+    tune()
+    monkeypatch.setattr(surroundings.os, "getpid", lambda: -1)
+    with pytest.raises(RuntimeError, match=r'get_context\("spawn"\)'):
+        tune()
+
+
+def reported(show, capsys):
+    """What is written of a sweep of 4 rounds, of which two are run."""
+    with progress.reporter(show, 4, 8, "loss", -1.0) as report:
+        report("compile", 0, -np.inf)
+        for done in (0, 1, 2):
+            report("run", done, -0.5)
+        report("done", 2, -0.5)
+    return capsys.readouterr().err.splitlines()
+
+
+def test_lines_are_written_where_there_is_no_terminal(monkeypatch, capsys):
+    assert reported(None, capsys) == []  # over in less than 10 s
+    (summary,) = reported(True, capsys)
+    assert summary.startswith("vtune: 8 members, 2 rounds: compiled in 0.0 s, ran in 0.0 s.")
+    for name in ("QUIET", "EVERY"):
+        monkeypatch.setattr(progress, name, 0.0)
+    assert reported(None, capsys)[:-1] == [
+        "vtune: round 1/4, best loss 0.5, 0:00 left",
+        "vtune: round 2/4, best loss 0.5, 0:00 left",
+    ]
+    monkeypatch.setattr(progress.threading, "Timer", AtOnce)
+    assert [line.split(" s,")[0] for line in reported(None, capsys)[:2]] == [
+        "vtune: compiling, for 8 members",
+        "vtune: compiled in 0.0",
+    ]
+    assert [progress._clock(s) for s in (5, 100, 7205)] == ["0:05", "1:40", "2:00:05"]
+
+
+class AtOnce:
+    """A timer that does not wait."""
+
+    def __init__(self, seconds, call, arguments):
+        self.start = lambda: call(*arguments)
+
+    def cancel(self):
+        pass
+
+
+def test_progress_is_a_yes_or_no(compilations):
+    with compilations() as compiled, pytest.raises(TypeError, match="progress='yes' must be True"):
+        tune(progress="yes", steps=5, rounds=5)
+    assert compiled.count == 0

@@ -1,0 +1,47 @@
+"""What is said to a user: log lines, warnings, lines on the error stream.
+
+None of it can fail. A closed error stream, a full disk or `python -W error` must not cost a sweep.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import warnings
+from typing import Any
+
+LOG = logging.getLogger("vtune")
+
+
+def log(level: int, message: str, *values: Any) -> None:
+    """Logs a line, where that is possible."""
+    with contextlib.suppress(Exception):
+        LOG.log(level, message, *values)
+
+
+def say(line: str) -> None:
+    """Writes a line to the error stream, where that is possible."""
+    if sys.stderr is not None:
+        with contextlib.suppress(Exception):
+            print(line, file=sys.stderr, flush=True)
+
+
+def warn(message: str, stacklevel: int = 1) -> None:
+    """Warns; where warnings are errors it is logged instead, since there is something to lose.
+
+    Args:
+      stacklevel: as for `warnings.warn`: 1 is the line that calls this function.
+    """
+    try:
+        warnings.warn(message, stacklevel=stacklevel + 1)
+    except Exception:
+        log(logging.WARNING, "vtune: %s", message)
+
+
+def is_terminal() -> bool:
+    """Returns whether the error stream is a terminal."""
+    try:
+        return bool(sys.stderr.isatty())
+    except Exception:  # None, closed, or a stream of somebody's own
+        return False

@@ -1,0 +1,37 @@
+"""Puts what a program is called with onto its devices, explicitly (`jax.transfer_guard`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from vtune.engine.carry import Arguments
+from vtune.engine.layout import Layout, sharding
+from vtune.rng.keys import is_key
+
+
+def placed_arguments(arguments: Arguments, layout: Layout) -> Arguments:
+    """Returns the arguments on all devices of the layout, once for all calls.
+
+    The devices of a CPU share the one copy in memory: an array made of a view of another's
+    memory is not copied.
+    """
+    place = sharding(layout, None)
+    if place is not None and jax.default_backend() == "cpu":
+        arguments = jax.tree.map(_view, arguments)
+    return jax.device_put(arguments, place)
+
+
+def placed_number(number: int, layout: Layout) -> Any:
+    """Returns a number of a round on all devices of the layout."""
+    return jax.device_put(np.int32(number), sharding(layout, None))
+
+
+def _view(leaf: Any) -> Any:
+    if is_key(leaf):
+        return leaf
+    # XLA aligns its own arrays as it wants them aligned; those of NumPy it would copy.
+    aligned = leaf if isinstance(leaf, jax.Array) else jax.device_put(leaf)
+    return np.asarray(aligned)
