@@ -184,7 +184,7 @@ class LinenNet:
         train: bool,
     ) -> Asked:
         """Returns what the module asks for by name; looked for once."""
-        form = (h.form, train, tuple(batch))
+        form = (getattr(h, "form", tuple(h)), train, tuple(batch))  # `h` may be a plain dict
         if form not in self.asked:
             found = self.asked[form] = asked(call, key)
             if train and not found.streams and self.user_apply is None:
