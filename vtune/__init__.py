@@ -25,7 +25,7 @@ from vtune.refine import PBT, MFPBT, PB2, Halving, Hyperband
 from vtune.refine import Refinement, Refiner, Rung
 from vtune.engine import Layout, use_all_cores
 from vtune.tuning import extend, replay, tune
-from vtune.results import Ensemble, Member, Schedule, Sweep, load, read
+from vtune.results import Ensemble, Evaluation, Member, Retrained, Schedule, Sweep, load, read
 
 __version__ = "0.1.0"
 
@@ -38,6 +38,7 @@ __all__ = [
     "Combination",
     "Data",
     "Ensemble",
+    "Evaluation",
     "Float",
     "Folds",
     "Given",
@@ -54,6 +55,7 @@ __all__ = [
     "Random",
     "Refinement",
     "Refiner",
+    "Retrained",
     "Rung",
     "Schedule",
     "Search",

@@ -5,7 +5,8 @@ knows what is trained on the rows.
 """
 
 from vtune.data.dataset import Data, from_splits, holdout
-from vtune.data.folds import Folds, kfold
+from vtune.data.folds import Folds
+from vtune.data.kfold import kfold
 from vtune.data.scaling import class_weights, min_max_scale, standardize
 from vtune.data import text
 from vtune.data.idx import read_idx

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.data.draw import draw_rows, share_of_rows
 from vtune.data.own import CheckedArrays, on_device
 from vtune.data.validate import check_arrays
 from vtune.rng.keys import row_key
@@ -36,12 +38,15 @@ class Data:
       valid: [validation rows] int32, none of them in `train`.
       scaling: by name (shift, factor) of entries that were scaled, see `vt.standardize`. They are
         on the host and not part of the program.
+      test: [test rows], indices of the rows that neither train nor choose, on the host and not
+        part of the program; None where none were held out. See `Sweep.evaluate`.
       remainders: by name what the cast to the arrays' dtype took away from values that are best
         scaled before it, on the host (see `vtune.data.precision`).
       folded: whether batches have an axis of folds.
     """
 
     folded = False
+    test: np.ndarray | None = None
 
     def __init__(
         self,
@@ -85,6 +90,18 @@ class Data:
     def replace(self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping) -> Data:
         """Returns the same rows of other arrays; `centers` is for data in folds."""
         return Data(arrays, self.train, self.valid, scaling, self._remainders_but(scaling))
+
+    def with_test(self, rows: np.ndarray | None) -> Self:
+        """Returns the same data with these test rows."""
+        data = copy.copy(self)
+        data.test = rows
+        return data
+
+    def scored_on(self, rows: np.ndarray) -> Self:
+        """Returns the same data with these as validation rows."""
+        data = copy.copy(self)
+        data.valid = jax.device_put(np.asarray(rows, np.int32))
+        return data
 
     @property
     def traced_sizes(self) -> Array | None:
@@ -144,6 +161,28 @@ class Data:
         """Scales new rows as these were scaled."""
         return apply_scaling(self.scaling, arrays)
 
+    def unscale(self, name: str, values: Any, fold: int = 0) -> Any:
+        """Returns values of a scaled entry in its original units, such as predictions of it.
+
+            rmse = vt.metrics.rmse(
+                output=lambda out: data.unscale("y", out),
+                target=lambda batch: data.unscale("y", batch["y"]),
+            )
+
+        Args:
+          values: an array whose last axes are those of a row of the entry.
+          fold: whose scaling, of data in folds.
+
+        Raises:
+          ValueError: the entry is not scaled.
+        """
+        if name not in self.scaling:
+            raise ValueError(f"unscale: {name!r} is not scaled; those are {list(self.scaling)}")
+        parts = [part[fold] if self.folded else part for part in self.scaling[name]]
+        axes = lambda part: (1,) * (np.ndim(values) - np.ndim(part)) + np.shape(part)
+        shift, factor = (np.asarray(part, float_dtype()).reshape(axes(part)) for part in parts)
+        return values * factor + shift
+
     def _fit_scaling(
         self, name: str, fit: Callable[[np.ndarray], Scaling]
     ) -> tuple[np.ndarray, Scaling, np.ndarray | None]:
@@ -178,20 +217,27 @@ class Data:
 
     def __repr__(self) -> str:
         arrays = ", ".join(f"{k}: {v.dtype}{list(v.shape)}" for k, v in self.arrays.items())
-        return f"Data({arrays}; train {len(self.train)} rows, valid {len(self.valid)})"
+        test = "" if self.test is None else f", test {len(self.test)}"
+        return f"Data({arrays}; train {len(self.train)} rows, valid {len(self.valid)}{test})"
 
 
 def holdout(
-    arrays: Mapping[str, Any], fraction: float = 0.2, seed: int = 0, stratify: str | None = None
+    arrays: Mapping[str, Any],
+    fraction: float = 0.2,
+    seed: int = 0,
+    stratify: str | None = None,
+    test: float | None = None,
 ) -> Data:
-    """Holds a random part of the rows out for validation.
+    """Holds a random part of the rows out for validation, and another for a test on request.
 
     Args:
       arrays: name -> array `[rows, ...]`, all of the same length.
       fraction: share of the rows to hold out, above 0 and below 1; at least one row is held out
         and one kept.
       seed: of the draw.
-      stratify: name of an entry of labels `[rows]` whose proportions both parts keep.
+      stratify: name of an entry of labels `[rows]` whose proportions all parts keep.
+      test: share of all rows that neither train nor validate, for `Sweep.evaluate`. The
+        validation rows are the same with and without it.
 
     Raises:
       TypeError, ValueError: the arrays are empty, of different lengths, not numeric or not finite,
@@ -199,77 +245,76 @@ def holdout(
 
     Example:
       >>> import numpy as np
-      >>> holdout({"x": np.zeros((10, 3), np.float32), "y": np.zeros(10, np.int32)})
-      Data(x: float32[10, 3], y: int32[10]; train 8 rows, valid 2)
+      >>> holdout({"x": np.zeros((10, 3), np.float32), "y": np.zeros(10, np.int32)}, test=0.1)
+      Data(x: float32[10, 3], y: int32[10]; train 7 rows, valid 2, test 1)
     """
     checked = check_arrays("holdout", arrays)
-    if not isinstance(fraction, int | float | np.floating) or not 0 < fraction < 1:
-        raise ValueError(f"holdout: fraction={fraction!r} must lie between 0 and 1, such as 0.2")
-    check_count("holdout: seed", seed, 0)
     rows = len(next(iter(checked.values())))
-    if rows < 2:
-        raise ValueError(f"holdout: {rows} row cannot be split; give at least 2")
-    held = min(max(round(rows * fraction), 1), rows - 1)
-    rng = np.random.default_rng(seed)
-    if stratify is not None and not isinstance(stratify, str):
+    held = share_of_rows("holdout", "fraction", fraction, rows)
+    tested = 0 if test is None else share_of_rows("holdout", "test", test, rows)
+    check_count("holdout: seed", seed, 0)
+    if rows - held - tested < 1 or not held:
+        raise ValueError(
+            f"holdout: {rows} row{'s' if rows > 1 else ''} cannot be split into {held or 1} for "
+            f"validation{f', {tested} to test' if tested else ''} and some to train on; give more "
+            "rows, or hold fewer out"
+        )
+    rng, labels = np.random.default_rng(seed), _stratifying(checked, stratify)
+    valid = np.sort(draw_rows("holdout", rng, np.arange(rows), held, labels))
+    rest = np.setdiff1d(np.arange(rows), valid)
+    if test is None:
+        return _data_of(checked, rest, valid)
+    test_rows = np.sort(draw_rows("holdout", rng, rest, tested, labels))
+    return _data_of(checked, np.setdiff1d(rest, test_rows), valid).with_test(test_rows)
+
+
+def _stratifying(arrays: Mapping[str, np.ndarray], name: Any) -> np.ndarray | None:
+    """Returns the entry whose proportions all parts keep."""
+    if name is not None and not isinstance(name, str):
         raise TypeError(
-            f"holdout: stratify={type(stratify).__name__} is not the name of an entry; write "
+            f"holdout: stratify={type(name).__name__} is not the name of an entry; write "
             'stratify="y"'
         )
-    if stratify is None:
-        valid = rng.permutation(rows)[:held]
-    elif stratify not in checked:
-        raise ValueError(f"holdout: stratify={stratify!r} is not one of {list(checked)}")
-    else:
-        valid = _stratified(rng, checked[stratify], held)
-    train = np.setdiff1d(np.arange(rows), valid)
-    return _data_of(checked, train, np.sort(valid))
+    if name is not None and name not in arrays:
+        raise ValueError(f"holdout: stratify={name!r} is not one of {list(arrays)}")
+    return None if name is None else arrays[name]
 
 
-def from_splits(train: Mapping[str, Any], valid: Mapping[str, Any]) -> Data:
+def from_splits(
+    train: Mapping[str, Any], valid: Mapping[str, Any], test: Mapping[str, Any] | None = None
+) -> Data:
     """Joins a training set and a validation set that you already have.
 
     Args:
       train, valid: name -> array `[rows, ...]`, with the same names, dtypes and row shapes.
+      test: another one, whose rows neither train nor validate, for `Sweep.evaluate`.
 
     Raises:
-      TypeError, ValueError: as `holdout`, and if the two sets do not match.
+      TypeError, ValueError: as `holdout`, and if the sets do not match.
     """
-    a, b = check_arrays("from_splits: train", train), check_arrays("from_splits: valid", valid)
-    if a.keys() != b.keys():
-        raise ValueError(
-            f"from_splits: train has {sorted(a)}, valid has {sorted(b)}; give the same"
-        )
-    for name in a:
-        if a[name].shape[1:] != b[name].shape[1:] or a[name].dtype != b[name].dtype:
+    parts = {"train": train, "valid": valid} | ({} if test is None else {"test": test})
+    sets = {part: check_arrays(f"from_splits: {part}", given) for part, given in parts.items()}
+    first = sets["train"]
+    for part, arrays in sets.items():
+        if arrays.keys() != first.keys():
             raise ValueError(
-                f"from_splits: {name!r} is {a[name].dtype}{list(a[name].shape[1:])} a row in train "
-                f"and {b[name].dtype}{list(b[name].shape[1:])} in valid; make them alike"
+                f"from_splits: train has {sorted(first)}, {part} has {sorted(arrays)}; give the "
+                "same"
             )
-    rows = len(next(iter(a.values())))
-    both = CheckedArrays({name: np.concatenate([a[name], b[name]]) for name in a})
-    for name in {*a.uncast, *b.uncast}:
-        both.uncast[name] = np.concatenate([part.uncast.get(name, part[name]) for part in (a, b)])
-    total = len(next(iter(both.values())))
-    return _data_of(both, np.arange(rows), np.arange(rows, total))
-
-
-def _stratified(rng: np.random.Generator, labels: np.ndarray, held: int) -> np.ndarray:
-    """Draws rows to hold out so that every label keeps its share, by largest remainder."""
-    if labels.ndim != 1:
-        raise ValueError(f"holdout: stratify= needs labels [rows], got shape {labels.shape}")
-    classes, counts = np.unique(labels, return_counts=True)
-    if counts.min() < 2:
-        rare = classes[counts.argmin()]
-        raise ValueError(f"holdout: label {rare!r} occurs once; stratify= needs two of each")
-    share = counts * held / counts.sum()
-    take = np.floor(share).astype(int)
-    take[np.argsort(take - share, kind="stable")[: held - take.sum()]] += 1
-    picked = [
-        rng.permutation(np.flatnonzero(labels == label))[:n]
-        for label, n in zip(classes, take, strict=True)
-    ]
-    return np.concatenate(picked)
+        for name, a in first.items():
+            b = arrays[name]
+            if a.shape[1:] != b.shape[1:] or a.dtype != b.dtype:
+                raise ValueError(
+                    f"from_splits: {name!r} is {a.dtype}{list(a.shape[1:])} a row in train and "
+                    f"{b.dtype}{list(b.shape[1:])} in {part}; make them alike"
+                )
+    joined = CheckedArrays({k: np.concatenate([s[k] for s in sets.values()]) for k in first})
+    for name in set().union(*(s.uncast for s in sets.values())):
+        given = [s.uncast.get(name, s[name]) for s in sets.values()]
+        joined.uncast[name] = np.concatenate(given)
+    ends = np.cumsum([len(next(iter(s.values()))) for s in sets.values()])
+    of = dict(zip(sets, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
+    return _data_of(joined, of["train"], of["valid"]).with_test(of.get("test"))
 
 
 def _data_of(arrays: CheckedArrays, train: np.ndarray, valid: np.ndarray) -> Data:

@@ -65,31 +65,30 @@ def predict(
     return jax.tree.map(join, *parts)
 
 
-def checked_rows(x: Any, rows: dict[str, Any]) -> dict[str, np.ndarray]:
+def checked_rows(x: Any, rows: dict[str, Any], who: str = "predict") -> dict[str, np.ndarray]:
     """Returns the arrays to predict for, by name of the data's entry.
 
     Args:
       x: an array (the entry "x") or a dict of arrays. rows: see `Trained.rows`.
+      who: the method that messages name.
 
     Raises:
       ValueError: a row of another shape than in training, no rows, or values that are not finite.
       TypeError, ValueError: they are no numbers, or none that fit the type in training.
     """
     given = x if isinstance(x, dict) else {"x": x}
-    batch = {
-        k: to_rows("predict", k, v, rows[k][1] if k in rows else None) for k, v in given.items()
-    }
+    batch = {k: to_rows(who, k, v, rows[k][1] if k in rows else None) for k, v in given.items()}
     for name, array in batch.items():
         if name in rows and array.shape[1:] != tuple(rows[name][0]):
             wanted = ", ".join(map(str, ("rows", *rows[name][0])))
             raise ValueError(
-                f"predict: {name!r} has shape {list(array.shape)}; in training a row was "
+                f"{who}: {name!r} has shape {list(array.shape)}; in training a row was "
                 f"{rows[name][0]}, so give [{wanted}] (one row: x[None])"
             )
     lengths = {name: len(array) if array.ndim else 0 for name, array in batch.items()}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise ValueError(
-            f"predict: all arrays must have the same number of rows, 1 or more; got {lengths}"
+            f"{who}: all arrays must have the same number of rows, 1 or more; got {lengths}"
         )
-    check_finite("predict", batch)
+    check_finite(who, batch)
     return batch

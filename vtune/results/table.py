@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vtune.engine.recording import SPLITS
+from vtune.metrics.modes import usual_mode
 from vtune.results.member import Member, printable
 from vtune.results.trained import Trained
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 def table(trained: Trained) -> pandas.DataFrame:
     """Returns the table; see `Sweep.table`."""
-    pandas = _import_pandas()
+    pandas = import_pandas("Sweep.table()")
     records = trained.records
     members = [Member(trained, column) for column in range(len(trained.places))]
     hparams = [member.hparams for member in members]
@@ -33,6 +35,8 @@ def table(trained: Trained) -> pandas.DataFrame:
             )
             columns |= spread(trained, name)
     columns["status"] = [member.status for member in members]
+    compared = [trained.metric_name, f"{trained.metric_name}/std"]  # first, since print elides
+    columns = {name: columns[name] for name in compared if name in columns} | columns
     return pandas.DataFrame(columns, index=pandas.RangeIndex(len(members), name="member"))
 
 
@@ -76,13 +80,21 @@ def mode_of(trained: Trained, name: str) -> str:
     if name == trained.metric_name:
         return trained.plan.mode
     short = name.removeprefix("train/")
-    guess = "min" if short.endswith(("loss", "error")) else "max"
-    return dict(trained.plan.learner.modes).get(short, guess)
+    return dict(trained.plan.learner.modes).get(short, usual_mode(short) or "max")
 
 
-def _import_pandas() -> Any:
+def import_pandas(who: str) -> Any:
+    """Returns pandas, which `who` needs."""
     try:
         import pandas  # slow to import, and an extra
     except ImportError:
-        raise ImportError("Sweep.table() needs pandas: pip install 'vtune[plot]'") from None
+        raise ImportError(f"{who} needs pandas: pip install 'vtune[plot]'") from None
     return pandas
+
+
+def html_of(table: Callable[[], pandas.DataFrame]) -> str | None:
+    """Returns a table as a notebook shows it; None without pandas, so that the text is shown."""
+    try:
+        return table().to_html()
+    except ImportError:
+        return None

@@ -18,6 +18,7 @@ from vtune.hparams import Hparams
 from vtune.learner.contracts import calling
 from vtune.learner.held import Held, held
 from vtune.learner.protocol import Learner, first_state, traced_once
+from vtune.metrics.modes import nearest
 from vtune.rng.keys import member_key
 from vtune.runtime.diagnose import trace_member
 from vtune.types import PyTree
@@ -183,9 +184,11 @@ def _check_metric(plan: Plan, metrics: dict[str, Any]) -> None:
         with calling("metric", metrics=metrics):
             value = plan.metric(metrics)
     elif plan.metric not in metrics:
+        near = nearest(plan.metric, metrics)
+        meant = f" (did you mean {near!r}?)" if near else ""
         raise ValueError(
             f"metric={plan.metric!r} is not recorded on the validation rows; choose one of "
-            f"{sorted(metrics)}"
+            f"{sorted(metrics)}{meant}"
         )
     else:
         value = metrics[plan.metric]

@@ -15,6 +15,7 @@ from vtune.engine.stepping import round_boundaries
 from vtune.hparams import Static
 from vtune.refine.base import Refiner, Rung
 from vtune.refine.keep import Keep
+from vtune.results.no_score import no_finite_score
 from vtune.results.rerun import check_data
 from vtune.results.sweep import Sweep
 from vtune.results.trained import Trained
@@ -23,7 +24,7 @@ from vtune.space.traced import program_space
 from vtune.tuning.arguments import check_is_refiner
 from vtune.tuning.changes import check_changes
 from vtune.tuning.duration import TrainingLength, eval_batch_size_of, length_of, rounds_of
-from vtune.tuning.hints import warn_idle
+from vtune.tuning.hints import warn_idle, warn_no_score
 from vtune.tuning.launch import run_prepared
 from vtune.tuning.prepare import Prepared, inspected, rungs_of
 
@@ -89,7 +90,9 @@ def extend(
     prepared, past = _prepare(
         sweep.trained, data, epochs, steps, rounds, refiner, eval_batch_size, layout
     )
-    return run_prepared(prepared, progress, past=past)
+    longer = run_prepared(prepared, progress, past=past)
+    warn_no_score(no_finite_score(longer.trained))
+    return longer
 
 
 def _prepare(
