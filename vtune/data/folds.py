@@ -34,6 +34,8 @@ class Folds(Data):
       train_sizes, valid_sizes: number of rows of every fold without the padding, on the host.
       scaling: by name (shift, factor), each [folds, ...], of entries that were scaled, see
         `vt.standardize`: each fold by its own training rows.
+      common: whether all members and folds draw from one key, that of member 0 in fold 0, for
+        their weights, row order and noise (common random numbers).
     """
 
     folded = True
@@ -46,8 +48,10 @@ class Folds(Data):
         train_sizes: tuple[int, ...],
         valid_sizes: tuple[int, ...],
         scaling: Mapping | None = None,
+        common: bool = False,
     ):
         super().__init__(arrays, train, valid, scaling)
+        self.common = common
         self.train_sizes = train_sizes
         self.valid_sizes = valid_sizes
 
@@ -55,16 +59,18 @@ class Folds(Data):
         return (self.arrays, self.train, self.valid, self.scaling), (
             self.train_sizes,
             self.valid_sizes,
+            self.common,
         )
 
     @classmethod
     def tree_unflatten(cls, aux: Any, children: Any) -> Folds:
         arrays, train, valid, scaling = children
-        return cls(arrays, train, valid, aux[0], aux[1], scaling)
+        return cls(arrays, train, valid, aux[0], aux[1], scaling, aux[2])
 
     def replace(self, arrays: dict[str, Any], scaling: Mapping) -> Folds:
         """Returns the same folds of other arrays."""
-        return Folds(arrays, self.train, self.valid, self.train_sizes, self.valid_sizes, scaling)
+        sizes = (self.train_sizes, self.valid_sizes)
+        return Folds(arrays, self.train, self.valid, *sizes, scaling, self.common)
 
     def scale(self, arrays: Mapping[str, Any], fold: int = 0) -> dict[str, Any]:
         """Scales new rows as those of one fold are scaled."""
@@ -133,7 +139,7 @@ class Folds(Data):
         most = self.train.shape[1]
 
         def of_fold(fold: Array, train: Array, size: Array, epoch: Any) -> Array:
-            drawn = bits(row_key(seed, fold, epoch), (most,)) >> 1
+            drawn = bits(row_key(seed, 0 if self.common else fold, epoch), (most,)) >> 1
             padding_last = jnp.where(jnp.arange(most) < size, drawn, jnp.uint32(2**32 - 1))
             order = train[jnp.argsort(padding_last)]
             return order[: steps * batch_size].reshape(steps, batch_size)
@@ -258,7 +264,10 @@ def folds_of(arrays: Mapping[str, np.ndarray], pairs: Iterable[Any]) -> Folds:
 
 
 def folds_from_rows(
-    arrays: Mapping[str, np.ndarray], train: Sequence[np.ndarray], valid: Sequence[np.ndarray]
+    arrays: Mapping[str, np.ndarray],
+    train: Sequence[np.ndarray],
+    valid: Sequence[np.ndarray],
+    common: bool = False,
 ) -> Folds:
     """Returns the folds of these rows, by fold, without checking them."""
     return Folds(
@@ -267,6 +276,7 @@ def folds_from_rows(
         jax.device_put(_padded(valid)),
         tuple(map(len, train)),
         tuple(map(len, valid)),
+        common=common,
     )
 
 
