@@ -238,10 +238,11 @@ def kfold(
     groups = _entry(checked, "groups", groups) if isinstance(groups, str) else groups
     if groups is not None and np.shape(groups) != (rows,):
         raise ValueError(f"kfold: groups= has shape {list(np.shape(groups))}; give one a row")
-    if isinstance(k, Iterable) and not hasattr(k, "split"):
+    is_splitter = hasattr(k, "split") and not isinstance(k, str | bytes | type)
+    if isinstance(k, Iterable) and not isinstance(k, str | bytes) and not is_splitter:
         pairs = list(k)
     else:
-        splitter = k if hasattr(k, "split") else _splitter(k, rows, labels, groups, seed)
+        splitter = k if is_splitter else _splitter(k, rows, labels, groups, seed)
         pairs = list(splitter.split(np.zeros(rows), labels, groups))
     return folds_of(checked, pairs)
 

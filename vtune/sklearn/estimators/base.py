@@ -131,6 +131,12 @@ class Classifier(ClassifierMixin, Estimator):
 
     def _encode_targets(self, y: np.ndarray) -> np.ndarray:
         check_classification_targets(y)
+        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+            raise ValueError(
+                f"{type(self).__name__} takes one label a row, got y of shape {list(np.shape(y))}; "
+                "give sklearn.multioutput.MultiOutputClassifier(FlaxClassifier(...)), or train one "
+                "network for all by vt.tune with a loss such as optax.sigmoid_binary_cross_entropy"
+            )
         y = column_or_1d(y, warn=True)
         self.classes_, encoded = np.unique(y, return_inverse=True)
         return encoded.astype(np.int32)
