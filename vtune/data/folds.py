@@ -36,6 +36,8 @@ class Folds(Data):
         `vt.standardize`: each fold by its own training rows. On the host, in float64.
       centers: by name what was subtracted from a scaled entry before it was cast, the same for all
         rows, where its values lie far from 0 for how little they differ.
+      common: whether all members and folds draw from one key, that of member 0 in fold 0, for
+        their weights, row order and noise (common random numbers).
     """
 
     folded = True
@@ -50,9 +52,11 @@ class Folds(Data):
         scaling: Mapping | None = None,
         remainders: Mapping[str, np.ndarray] | None = None,
         centers: Mapping[str, np.ndarray] | None = None,
+        common: bool = False,
     ):
         super().__init__(arrays, train, valid, scaling, remainders)
         self.centers = dict(centers or {})
+        self.common = common
         self.train_sizes = train_sizes
         self.valid_sizes = valid_sizes
 
@@ -60,12 +64,13 @@ class Folds(Data):
         return (self.arrays, self.train, self.valid, self._scaling_held()), (
             self.train_sizes,
             self.valid_sizes,
+            self.common,
         )
 
     @classmethod
     def tree_unflatten(cls, aux: Any, children: Any) -> Folds:
         arrays, train, valid, scaling = children
-        return cls(arrays, train, valid, aux[0], aux[1], scaling)
+        return cls(arrays, train, valid, aux[0], aux[1], scaling, common=aux[2])
 
     def _scaling_held(self) -> dict[str, Any]:
         """The scaling of the entries as they are held, in the program's dtype."""
@@ -80,7 +85,12 @@ class Folds(Data):
         """Returns the same folds of other arrays."""
         rows = (self.train, self.valid, self.train_sizes, self.valid_sizes)
         return Folds(
-            arrays, *rows, scaling, self._remainders_but(scaling), {**self.centers, **centers}
+            arrays,
+            *rows,
+            scaling,
+            self._remainders_but(scaling),
+            {**self.centers, **centers},
+            self.common,
         )
 
     def scored_on(self, rows: np.ndarray) -> Self:
@@ -158,7 +168,7 @@ class Folds(Data):
         most = self.train.shape[1]
 
         def of_fold(fold: Array, train: Array, size: Array, epoch: Any) -> Array:
-            drawn = bits(row_key(seed, fold, epoch), (most,)) >> 1
+            drawn = bits(row_key(seed, 0 if self.common else fold, epoch), (most,)) >> 1
             padding_last = jnp.where(jnp.arange(most) < size, drawn, jnp.uint32(2**32 - 1))
             order = train[jnp.argsort(padding_last)]
             return order[: steps * batch_size].reshape(steps, batch_size)
@@ -232,7 +242,10 @@ def folds_of(arrays: Mapping[str, np.ndarray], pairs: Iterable[Any]) -> Folds:
 
 
 def folds_from_rows(
-    arrays: Mapping[str, np.ndarray], train: Sequence[np.ndarray], valid: Sequence[np.ndarray]
+    arrays: Mapping[str, np.ndarray],
+    train: Sequence[np.ndarray],
+    valid: Sequence[np.ndarray],
+    common: bool = False,
 ) -> Folds:
     """Returns the folds of these rows, by fold, without checking them."""
     return Folds(
@@ -242,6 +255,7 @@ def folds_from_rows(
         tuple(map(len, train)),
         tuple(map(len, valid)),
         remainders=arrays.remainders() if isinstance(arrays, CheckedArrays) else None,
+        common=common,
     )
 
 

@@ -62,11 +62,11 @@ def kfold(
         raise ValueError(f"kfold: groups= has shape {list(np.shape(groups))}; give one a row")
     if test is not None:
         return _folds_and_test(checked, k, labels, groups, seed, test)
-    splits = hasattr(k, "split") and not isinstance(k, str)
-    if isinstance(k, Iterable) and not isinstance(k, str) and not splits:
+    is_splitter = hasattr(k, "split") and not isinstance(k, str | bytes | type)
+    if isinstance(k, Iterable) and not isinstance(k, str | bytes) and not is_splitter:
         pairs = list(k)
     else:
-        splitter = k if splits else _splitter(k, rows, labels, groups, seed)
+        splitter = k if is_splitter else _splitter(k, rows, labels, groups, seed)
         pairs = list(splitter.split(np.zeros(rows), labels, groups))
     return folds_of(checked, pairs)
 

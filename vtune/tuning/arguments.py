@@ -184,10 +184,9 @@ def _replicates(data: Data | None, seeds: Any) -> Replicates | None:
     """Returns the folds and seeds of a member; None where a member is one training."""
     if seeds is not None:
         check_count("seeds", seeds)
-    folds = data.folds if isinstance(data, Folds) else None
-    if folds is None and seeds in (None, 1):
-        return None
-    return Replicates(folds or 1, int(seeds or 1), folds is not None)
+    if isinstance(data, Folds):
+        return Replicates(data.folds, int(seeds or 1), True, data.common)
+    return None if seeds in (None, 1) else Replicates(1, int(seeds), False)
 
 
 def _initial_weights(learner: Learner, init_from: Any) -> PyTree:
