@@ -82,7 +82,9 @@ class Data:
         order = _permuted(row_key(seed, 0, epoch), self.train)
         return order[: steps * batch_size].reshape(steps, batch_size)
 
-    def replace(self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping) -> Data:
+    def replace(
+        self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping | None = None
+    ) -> Data:
         """Returns the same rows of other arrays; `centers` is for data in folds."""
         return Data(arrays, self.train, self.valid, scaling, self._remainders_but(scaling))
 

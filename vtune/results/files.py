@@ -79,7 +79,9 @@ def read(path: str | os.PathLike, learner: Learner) -> Trained:
         raise FileNotFoundError(f"{folder}: no such folder")
     manifest = read_manifest(folder)
     arrays, leaves = _read_parts(folder, manifest)
-    space = parse([{k: decode(v) for k, v in part.items()} for part in manifest["space"]])
+    space = parse(
+        [{k: decode(v) for k, v in part.items()} for part in manifest["space"]], saved=True
+    )
     cohorts = _cohorts(manifest, space, arrays)
     plan = _plan(manifest, learner, cohorts)
     left = [members_left(cohort.id, arrays["parents"]) for cohort in cohorts]
