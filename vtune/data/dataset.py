@@ -180,6 +180,10 @@ def holdout(
 ) -> Data:
     """Holds a random part of the rows out for validation.
 
+    The rows depend on their number, `fraction`, `seed` and the labels of `stratify` alone, so that
+    what is made of training rows only, such as a vocabulary, can be made of
+    `holdout({"y": labels}, ...).train` before the other arrays are.
+
     Args:
       arrays: name -> array `[rows, ...]`, all of the same length.
       fraction: share of the rows to hold out, above 0 and below 1; at least one row is held out
