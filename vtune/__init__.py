@@ -14,7 +14,7 @@ from vtune import metrics, refine
 from vtune.hparams import Hparams, UnknownHyperparameterError
 from vtune.space import Categorical, Combination, Float, Int, Ordinal, Space
 from vtune.search import Cohort, Given, Grid, Halton, Random, Search
-from vtune.data import Data, Folds, from_splits, holdout, kfold, read_idx, text
+from vtune.data import Columns, Data, Folds, from_splits, holdout, kfold, read_idx, text
 from vtune.data import class_weights, min_max_scale, standardize
 from vtune.components import augment, nn, penalties, schedules
 from vtune.components import averaged, weight_average
@@ -35,6 +35,7 @@ __all__ = [
     "PBT",
     "Categorical",
     "Cohort",
+    "Columns",
     "Combination",
     "Data",
     "Ensemble",

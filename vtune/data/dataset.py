@@ -87,7 +87,9 @@ class Data:
         order = _permuted(row_key(seed, 0, epoch), self.train)
         return order[: steps * batch_size].reshape(steps, batch_size)
 
-    def replace(self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping) -> Data:
+    def replace(
+        self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping | None = None
+    ) -> Data:
         """Returns the same rows of other arrays; `centers` is for data in folds."""
         return Data(arrays, self.train, self.valid, scaling, self._remainders_but(scaling))
 
@@ -229,6 +231,10 @@ def holdout(
     test: float | None = None,
 ) -> Data:
     """Holds a random part of the rows out for validation, and another for a test on request.
+
+    The rows depend on their number, `fraction`, `seed` and the labels of `stratify` alone, so that
+    what is made of training rows only, such as a vocabulary, can be made of
+    `holdout({"y": labels}, ...).train` before the other arrays are.
 
     Args:
       arrays: name -> array `[rows, ...]`, all of the same length.

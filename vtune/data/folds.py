@@ -81,7 +81,9 @@ class Folds(Data):
             held[name] = (cast(shift if center is None else shift - center), cast(factor))
         return held
 
-    def replace(self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping) -> Folds:
+    def replace(
+        self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping | None = None
+    ) -> Folds:
         """Returns the same folds of other arrays."""
         rows = (self.train, self.valid, self.train_sizes, self.valid_sizes)
         return Folds(
@@ -89,7 +91,7 @@ class Folds(Data):
             *rows,
             scaling,
             self._remainders_but(scaling),
-            {**self.centers, **centers},
+            {**self.centers, **(centers or {})},
             self.common,
         )
 
