@@ -265,5 +265,6 @@ def _no_finite_score(trained: Trained) -> str:
     first = Member(trained, int(finished[0]))
     return (
         f"no member{which} has a finite {trained.metric_name} (the first: {first.status}); see "
-        "sweep.table(), try smaller learning rates, and check that labels and inputs are in range"
+        "sweep.table(), try smaller learning rates, check that labels and inputs are in range, "
+        "and that no loss or metric divides by weights or counts that are all 0"
     )
