@@ -15,8 +15,10 @@ from vtune.hparams import Hparams
 from vtune.learner.contracts import calling, check_collections, check_outputs, taken
 from vtune.learner.objective import (
     augmented,
+    batch_mean,
     check_summable,
     loss_totals,
+    mean_loss,
     metric_totals,
     penalised,
     transformation,
@@ -172,8 +174,8 @@ class NetLearner:
         """Returns what training minimises, and (other variables, totals of `train_metrics`)."""
         outputs, other = self._apply(key, h, params, other, batch, True)
         self._check_rows(outputs, weight.shape[0])
-        total, count = loss_totals(self.parts, outputs, batch, h, weight)
-        value = penalised(self.parts, total / count, params, h)
+        mean = batch_mean(self.parts, outputs, batch, h, weight)
+        value = penalised(self.parts, mean, params, h)
         return value, (other, self._metric_totals("train_metrics", outputs, batch, weight))
 
     def _apply(
@@ -224,9 +226,11 @@ class NetLearner:
         return rewrite_once(totals, self.parts.rewrite)(params, state.other, batch, weight)
 
     def score(self, totals: Totals) -> Metrics:
-        loss, count = totals["loss"]
+        total, count = totals["loss"]
+        # Of a batch loss there may be no whole batch, which is no loss of 0.
+        loss = total / count if self.parts.loss is None else mean_loss(total, count)
         metrics = self.parts.metrics
-        return {"loss": loss / count} | {name: m.score(totals[name]) for name, m in metrics.items()}
+        return {"loss": loss} | {name: m.score(totals[name]) for name, m in metrics.items()}
 
     def check(self, outputs: Any, arrays: Mapping[str, Any]) -> None:
         for argument in ("metrics", "train_metrics"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -58,10 +59,24 @@ def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Inspec
         write instead.
     """
     reads: set[str] = set()
+    before = _numpy_draws()
     metrics = trace_member(_metrics, plan, cohort, arguments, reads)
+    if _numpy_draws() != before:
+        warnings.warn(
+            "one of the learner's functions drew from np.random while it was traced: "
+            "the number is part of the program, one for all members and steps; draw with "
+            "jax.random and the key, or draw before and pass the number in",
+            stacklevel=2,
+        )
     found: list[Held] = []
     trace_member(functools.partial(_held, found), plan, cohort, arguments)
     return Inspection(frozenset(reads), metrics, found[-1])
+
+
+def _numpy_draws() -> tuple[bytes, int]:
+    """Returns how far NumPy's global random numbers have been drawn."""
+    state: Any = np.random.get_state()  # noqa: NPY002 (as users may draw)
+    return state[1].tobytes(), state[2]
 
 
 def _zeros(shapes: PyTree) -> PyTree:
