@@ -116,7 +116,7 @@ def _read_checked(path: Path) -> dict[str, list[int]]:
 
 def _is_whole(packed: bytes) -> bool:
     """Returns whether an entry can be unpacked. JAX packs with zstandard where it is installed."""
-    unpack = zlib.decompress
+    unpack: Any = zlib.decompress
     if packed.startswith(ZSTANDARD):
         modules = filter(None, map(_imported, ("compression.zstd", "zstandard")))
         unpack = next((module.decompress for module in modules), lambda packed: packed)
