@@ -1,8 +1,13 @@
 """Strict everywhere: warnings are errors, ranks do not promote, shapes are checked, two devices."""
 
+import gc
 import os
 
 from compiler import EXACT, QUICK
+
+# Traces are millions of small objects; to look through them as often as is the default takes a
+# sixth of the suite's time.
+gc.set_threshold(100_000, 50, 100)
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", QUICK)  # results are tested here, not speed
@@ -22,6 +27,7 @@ if os.environ.get("VTUNE_TEST_CACHE") != "off":
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_traceback_in_locations_limit", 0)  # nobody reads where an operation is from
 
 from jaxtyping import install_import_hook
 
@@ -41,7 +47,7 @@ install_import_hook(
         "vtune.engine.run",
         "vtune.engine.train_steps",
     ],
-    "beartype.beartype",
+    "typecheck.checked",
 )
 
 import pytest

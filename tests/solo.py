@@ -28,7 +28,8 @@ def rows_of_an_epoch(data, seed, epoch, batch_size):
 
 def batches(data, seed, steps, batch_size, fold=None):
     """The training batches of steps 0, 1, ..."""
-    per_epoch = data.train_rows // batch_size
+    size = data.train_rows if fold is None else data.train_sizes[fold]
+    per_epoch = size // batch_size
     rows = None
     for step in range(steps):
         if step % per_epoch == 0:

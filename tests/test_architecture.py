@@ -11,6 +11,7 @@ import vtune as vt
 ROOT = Path(vt.__file__).parent
 # Bottom up. A folder may import those on earlier lines, and nothing else of vtune.
 FLOORS = (
+    ("identity",),
     ("types", "hparams", "validation"),
     ("space", "metrics", "components", "rng"),
     ("search", "refine", "xla"),

@@ -13,6 +13,8 @@ from loops import OPTIMIZERS
 import vtune as vt
 from vtune.xla.loops import flat
 
+pytestmark = pytest.mark.slow
+
 
 def training(make):
     """(body of a loop, its start): a network 96-16-10 on 8 rows."""

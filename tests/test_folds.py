@@ -31,6 +31,14 @@ class Net(nn.Module):
         return nn.Dense(3, **like)(x)
 
 
+class Times(nn.Module):
+    """x times a weight, which is 1."""
+
+    @nn.compact
+    def __call__(self, x):
+        return x * self.param("w", nn.initializers.ones, ())
+
+
 def arrays(rows=67, seed=0):
     rng = np.random.default_rng(seed)
     y = rng.integers(0, 3, rows)
@@ -151,6 +159,106 @@ def test_metrics_that_need_all_rows_see_those_of_their_fold_only():
         expected = roc_auc_score(own["y"][rows], logits[:, 1] - logits[:, 0])
         seen = sweep[0].history["auc/splits"][-1, fold, 0]
         np.testing.assert_allclose(seen, expected, atol=1e-6)
+
+
+# Folds of unlike size -------------------------------------------------------------------------
+
+UNLIKE = [(np.arange(40), [60, 61, 62]), (np.arange(9), [9, 10]), (np.arange(20, 40), [41, 50])]
+PER_EPOCH = (5, 1, 2)  # steps, in batches of 8 rows
+
+
+def cosine(h):
+    return optax.sgd(vt.schedules.cosine(h["lr"], h["total_steps"], warmup=0.2))
+
+
+COSINE = vt.flax_learner(
+    MLP(), optimizer=cosine, loss=xent, metrics={"accuracy": vt.metrics.accuracy}
+)
+
+
+def check_folds(sweep, data, steps, loop, **known):
+    """Compares every fold of every member with a plain loop that takes `steps(member, fold)`."""
+    for member in sweep:
+        for fold in range(3):
+            n = steps(member, fold)
+            h = {**member.hparams, "total_steps": n, "steps_per_epoch": PER_EPOCH[fold]}
+            variables, losses, metrics = loop(
+                h, data, id=member.index, steps=n, batch_size=8, fold=fold, **known
+            )
+            own = jax.tree.map(lambda a, f=fold: a[f, 0], member.variables)
+            assert largest_difference(own, variables) < 1e-9
+            seen = member.history["accuracy/splits"][:, fold, 0]
+            np.testing.assert_allclose(seen[~np.isnan(seen)][-1], metrics["accuracy"], atol=1e-9)
+            each = member.history["train/loss/splits"][:, fold, 0]
+            each = each[~np.isnan(each)]
+            means = [np.mean(part) for part in np.split(np.asarray(losses), len(each))]
+            np.testing.assert_allclose(each, means, atol=1e-9)
+
+
+@pytest.mark.usefixtures("x64")
+def test_folds_of_unlike_size_take_the_steps_of_their_own_epochs():
+    """With schedules over their own steps, beside members with their own epochs, and again."""
+    data = vt.standardize(vt.kfold(arrays(), UNLIKE), "x")
+    space = {"lr": vt.Ordinal([0.1, 0.3]), "epochs": vt.Ordinal([2, 4])}
+    sweep = vt.tune(
+        COSINE, space, data, search=vt.Grid(), epochs=lambda h: h["epochs"], batch_size=8,
+        metric="accuracy", seed=3,
+    )  # fmt: skip
+    assert [member.hparams["epochs"] for member in sweep] == [2, 4, 2, 4]
+    loop = plain_loop(lambda h: MLP(), cosine)
+    steps = lambda member, fold: int(member.hparams["epochs"]) * PER_EPOCH[fold]
+    check_folds(sweep, data, steps, loop, seed=3)
+    again = sweep.rerun(2)
+    assert largest_difference(again.variables, sweep[2].variables) < 1e-12
+
+
+@pytest.mark.usefixtures("x64")
+def test_steps_are_those_of_every_fold_whatever_its_size():
+    data = vt.kfold(arrays(), UNLIKE)
+    sweep = tune(PLAIN, LR, data, n=2, epochs=None, steps=12, rounds=2, layout="vmap")
+    loop = plain_loop(lambda h: MLP(), lambda h: optax.sgd(h["lr"]))
+    check_folds(sweep, data, lambda member, fold: 12, loop, seed=0)
+    with pytest.raises(ValueError, match="rounds=4 is above the 3 steps of the smallest fold"):
+        tune(PLAIN, LR, data, rounds=4)
+    schedule = lambda h: optax.sgd(optax.cosine_decay_schedule(0.1, h["total_steps"]))
+    plain = vt.flax_learner(MLP(), optimizer=schedule, loss=xent)
+    says = "'total_steps' is traced(.|\n)*folds of unlike size"
+    with pytest.raises(TypeError, match=says):
+        tune(plain, {"lr": 1.0}, data, n=1, metric="loss")
+
+
+@pytest.mark.usefixtures("x64")
+def test_folds_of_unlike_size_are_extended_and_saved(tmp_path):
+    data = vt.kfold(arrays(), UNLIKE)
+    whole = tune(PLAIN, LR, data, n=2)
+    begun = tune(PLAIN, LR, data, n=2, epochs=2)
+    begun.save(tmp_path / "run")
+    longer = vt.extend(vt.load(tmp_path / "run", PLAIN), epochs=1, data=data)
+    for name, values in whole.history.items():
+        np.testing.assert_allclose(longer.history[name], values, rtol=1e-12)
+    for a, b in zip(whole, longer, strict=True):
+        assert largest_difference(a.variables, b.variables) < 1e-12
+    assert whole.schedule(0).options["epochs"] == 3  # which a replay takes
+    like = vt.kfold(arrays(), [*UNLIKE[:2], (np.arange(20, 31), [41, 50])])
+    with pytest.raises(ValueError, match=re.escape("(5, 1, 1) steps an epoch, the sweep had")):
+        whole.rerun(1, data=like)
+
+
+@pytest.mark.parametrize(("size", "taken"), [(None, 2), (5, 2), (1, 1)])
+def test_a_loss_of_whole_batches_counts_every_row_of_every_fold(size, taken):
+    """In batches of the training batch's size, which the smallest fold can fill."""
+    own = {"x": np.arange(1, 8, dtype=np.float32)}
+    data = vt.kfold(own, [(np.arange(3, 7), [0, 1, 2]), (np.arange(4), [5, 6])])
+    learner = vt.flax_learner(
+        Times(),
+        optimizer=lambda h: optax.sgd(0.0 * h["lr"]),
+        batch_loss=lambda out, b, h: jnp.max(out),
+    )
+    sweep = vt.tune(
+        learner, LR, data, search=vt.Halton(1), epochs=1, batch_size=2, eval_batch_size=size
+    )
+    expected = {2: [(2 * 2 + 3) / 3, 7], 1: [2, 6.5]}[taken]  # of (1, 2), (3, 1); (6, 7)
+    np.testing.assert_allclose(sweep.history["loss/splits"][0, 0, :, 0], expected, rtol=1e-6)
 
 
 # No leak, one program, the same bits ----------------------------------------------------------
@@ -347,17 +455,15 @@ def test_folds_are_those_of_scikit_learn(options, splitter):
         np.testing.assert_array_equal(data.fold(fold)[1], valid)
 
 
-def test_pairs_of_any_size_train_in_steps_of_the_smallest():
+def test_an_epoch_of_a_fold_is_its_own_full_batches():
     pairs = [(np.arange(40), [50, 51]), ([1, 2, 3, 4, 5, 6, 7, 8, 9], np.arange(20, 60))]
     data = vt.kfold(arrays(), pairs)
     rows = np.asarray(data.rows(0, 0, 4))
-    assert rows.shape == (2, 2, 4)
-    assert all(
-        set(rows[f].ravel().tolist()) <= set(np.asarray(pairs[f][0]).tolist()) for f in (0, 1)
-    )
-    assert len(set(rows[0].ravel().tolist())) == 8  # no row twice
-    assert len(set(rows[1].ravel().tolist())) == 8
-    assert tune(PLAIN, LR, data, batch_size=4).history["accuracy"].shape == (3, 3)
+    assert rows.shape == (2, 10, 4)
+    assert data.steps_by_fold(4) == (10, 2)
+    own = [rows[fold, :steps].ravel().tolist() for fold, steps in enumerate((10, 2))]
+    assert all(set(own[f]) <= set(np.asarray(pairs[f][0]).tolist()) for f in (0, 1))
+    assert [len(set(rows)) for rows in own] == [40, 8]  # no row twice
 
 
 def test_an_epoch_sees_each_row_of_a_fold_once_and_every_epoch_another_order():
@@ -374,6 +480,7 @@ WRONG = [
     ({"k": 1}, "k=1 must be a whole number from 2 to the 67 rows"),
     ({"k": 68}, "k=68 must be a whole number from 2 to the 67 rows"),
     ({"k": 2.5}, "k=2.5 must be"),
+    ({"k": "5"}, "k='5' must be a whole number"),
     ({"seed": -1}, "seed=-1 must be a whole number"),
     ({"stratify": "z"}, "stratify='z' is not one of ['x', 'y']"),
     ({"stratify": np.arange(67)}, "stratify=ndarray is not the name of an entry"),

@@ -13,6 +13,8 @@ import vtune as vt
 from vtune.engine.cohort_groups import groups
 from vtune.runtime.compile import build
 
+pytestmark = pytest.mark.slow
+
 LOW, HIGH = vt.Float(0.01, 0.1, log=True), vt.Float(0.2, 1.0)
 
 

@@ -13,6 +13,8 @@ from solo import largest_difference, plain_loop, xent
 
 import vtune as vt
 
+pytestmark = pytest.mark.slow
+
 DATA = blobs()
 SPACE = {"lr": vt.Float(1e-4, 3e-1, log=True), "rate": vt.Float(0.0, 0.5)}
 STEPS = DATA.train.shape[0] // 16

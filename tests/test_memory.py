@@ -77,6 +77,11 @@ print(json.dumps({
 
 def measured(devices, limit=0):
     env = {**os.environ, "PYTHONPATH": os.getcwd()}
+    if cache := jax.config.jax_compilation_cache_dir:
+        env |= {
+            "JAX_COMPILATION_CACHE_DIR": cache,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(devices), str(limit)],
         env=env,

@@ -334,7 +334,7 @@ def test_tokens_are_rows():
         (lambda: M.precision(labels=[]), TypeError, r"labels=\[\] must be a list of classes"),
         (lambda: M.top_k_accuracy(0), ValueError, r"k=0 must be a whole number"),
         (lambda: M.roc_auc("all"), ValueError, r"multi_class='all' must be"),
-        (lambda: M.roc_auc(average="micro"), ValueError, r"average='micro' must be"),
+        (lambda: M.roc_auc(average="mean"), ValueError, r"average='mean' must be"),
         (lambda: M.confusion_matrix("rows"), ValueError, r"normalize='rows' must be"),
         (lambda: M.accuracy(), TypeError, r"has no options; give it as it is"),
     ],

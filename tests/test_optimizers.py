@@ -95,6 +95,7 @@ def plain_loops(members, data, steps):
     return {name: ({"params": params}, losses[name]) for name, (params, _) in states.items()}
 
 
+@pytest.mark.slow
 def test_every_optimizer_equals_a_plain_loop_in_one_sweep(x64):
     data = blobs()
     learner = vt.flax_learner(MLP(), optimizer=lambda h: OPTIMIZERS[h["optimizer"]](h), loss=xent)

@@ -1,4 +1,4 @@
-"""Lowered functions equal the original ones: value and gradient, to 1e-10 in float64."""
+"""Rewritten functions equal the original ones: value and gradient, to 1e-10 in float64."""
 
 import itertools
 import math
@@ -577,7 +577,7 @@ def test_under_vmap_and_in_a_loop():
         (2, 2),
     )
     x, w = random((3, 6, 6, 2)), random((4, 3, 3, 2, 5), 1)
-    lowered = vt.rewrite(f)
+    rewritten = vt.rewrite(f)
     members = vt.rewrite(jax.vmap(f, (None, 0)))  # vmap first: a grouped convolution
     assert not left_in(members, x, w)
 
@@ -585,8 +585,8 @@ def test_under_vmap_and_in_a_loop():
     def run(x, w):
         return {
             "expected": jnp.stack([f(x, own) for own in w]),
-            "vmap": jax.vmap(lowered, (None, 0))(x, w),
-            "loop": lax.map(lambda own: lowered(x, own), w),
+            "vmap": jax.vmap(rewritten, (None, 0))(x, w),
+            "loop": lax.map(lambda own: rewritten(x, own), w),
             "members": members(x, w),
         }
 
@@ -615,15 +615,15 @@ doubled.defjvp(lambda primals, tangents: (doubled(*primals), -doubled(*tangents)
 
 def test_custom_derivatives_pass_through_unchanged():
     x, w = random((1, 1, 4, 4)), random((1, 1, 3, 3), 1)
-    lowered = vt.rewrite(lambda x, w: straight_through(x, w).sum())
-    assert left_in(lowered, x, w) == ["conv_general_dilated"]
-    gradients = jax.jit(jax.grad(lowered, (0, 1)))(x, w)
+    rewritten = vt.rewrite(lambda x, w: straight_through(x, w).sum())
+    assert left_in(rewritten, x, w) == ["conv_general_dilated"]
+    gradients = jax.jit(jax.grad(rewritten, (0, 1)))(x, w)
     jax.tree.map(np.testing.assert_array_equal, gradients, (16.0 * jnp.ones((1, 1, 4, 4)), w))
     image = random((1, 4, 4, 1))
-    lowered = vt.rewrite(lambda x: doubled(x).sum())
-    assert left_in(lowered, image) == ["reduce_window"]
+    rewritten = vt.rewrite(lambda x: doubled(x).sum())
+    assert left_in(rewritten, image) == ["reduce_window"]
     expected = jax.jvp(lambda x: doubled(x).sum(), (image,), (image,))
-    assert jax.jvp(lowered, (image,), (image,)) == expected
+    assert jax.jvp(rewritten, (image,), (image,)) == expected
     assert expected[1] < 0 < expected[0] or expected[0] < 0 < expected[1]
 
 
@@ -690,7 +690,7 @@ def test_other_precision_and_types():
         np.testing.assert_array_equal(np.asarray(ours, float), np.asarray(theirs, float))
 
 
-def test_none_and_unknown_lowerings():
+def test_no_form_and_an_unknown_one():
     f = lambda x: nn.max_pool(x, (2, 2), (2, 2))
     x = random((1, 4, 4, 1))
     assert left_in(vt.rewrite(f, "none"), x)

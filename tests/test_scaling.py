@@ -1,5 +1,7 @@
 """Scaling fitted on training rows only; class weights."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -68,6 +70,41 @@ def test_a_scaled_member_equals_a_plain_loop_and_predicts_raw_rows(x64, tmp_path
             call(vt.holdout({"x": x, "y": y}, seed=1))
     plain = vt.min_max_scale(data, "y")  # several, one after the other
     assert set(plain.scaling) == {"x", "y"}
+
+
+OFFSETS = [1.7e9 + np.linspace(0, 3600, 600), np.linspace(-1, 1, 600), np.full(600, 0.1)]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_numbers_far_from_0_are_scaled_before_they_are_cast(whole):
+    """Unix seconds within an hour: 600 in float64, 29 in float32."""
+    x = np.stack(OFFSETS, axis=1)
+    x = np.round(x[:, :1]).astype(np.int64) if whole else x
+    distinct = len(np.unique(x[:, 0]))
+    kept = lambda values: len(np.unique(np.asarray(values)[:, 0]))
+    made = {
+        "holdout": vt.holdout({"x": x, "plain": x}, seed=0),
+        "from_splits": vt.from_splits(
+            {"x": x[:500], "plain": x[:500]}, {"x": x[500:], "plain": x[500:]}
+        ),
+    }
+    for name, data in made.items():
+        scaled = vt.standardize(data, "x")
+        expected = StandardScaler().fit(x[np.asarray(data.train)]).transform(x)
+        np.testing.assert_allclose(scaled.arrays["x"], expected, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(scaled.scale({"x": x})["x"], expected, atol=1e-6)
+        assert kept(scaled.arrays["x"]) == distinct
+        later = vt.min_max_scale(scaled, "plain")  # another entry, after the first
+        assert kept(later.arrays["plain"]) == distinct
+    folds = vt.standardize(vt.kfold({"x": x, "y": x[:, 0] > 0}, k=3), "x")
+    gathered = np.asarray(folds.take(jnp.asarray([np.arange(600)] * 3))["x"])
+    for number in range(3):
+        expected = StandardScaler().fit(x[folds.fold(number)[0]]).transform(x)
+        np.testing.assert_allclose(gathered[number], expected, atol=2e-6)
+        np.testing.assert_allclose(folds.scale({"x": x}, number)["x"], expected, atol=1e-6)
+    leaves, structure = jax.tree.flatten(folds)  # as inside the program
+    inside = jax.tree.unflatten(structure, jax.tree.map(jnp.asarray, leaves))
+    np.testing.assert_array_equal(inside.take(jnp.asarray([np.arange(600)] * 3))["x"], gathered)
 
 
 def test_images_may_be_scaled_and_small_types_widen():

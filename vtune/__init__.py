@@ -5,8 +5,9 @@ the *population*, the leading array axis. Members that share all structural choi
 A *round* refines, trains and scores. A *rung* is a run of rounds with one population size. A member
 that is trained once for each fold and seed has *replicates*. Imports go one way:
 
-    types, hparams, validation <- space, metrics, components, rng <- search, refine, xla
-        <- data, learner <- engine <- runtime <- results <- tuning <- vtune <- sklearn
+    identity <- types, hparams, validation <- space, metrics, components, rng
+        <- search, refine, xla <- data, learner <- engine <- runtime <- results
+        <- tuning <- vtune <- sklearn
 """
 
 from vtune import metrics, refine
@@ -24,7 +25,7 @@ from vtune.refine import PBT, MFPBT, PB2, Halving, Hyperband
 from vtune.refine import Refinement, Refiner, Rung
 from vtune.engine import Layout, use_all_cores
 from vtune.tuning import extend, replay, tune
-from vtune.results import Ensemble, Member, Schedule, Sweep, load
+from vtune.results import Ensemble, Member, Schedule, Sweep, load, read
 
 __version__ = "0.1.0"
 
@@ -74,6 +75,7 @@ __all__ = [
     "nn",
     "nnx_learner",
     "penalties",
+    "read",
     "read_idx",
     "refine",
     "replay",

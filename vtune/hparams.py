@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import numpy as np
+
+from vtune.identity import handed_out, same
 
 
 class UnknownHyperparameterError(KeyError, ValueError):
@@ -39,7 +40,7 @@ class Hparams(Mapping[str, Any]):
         if name in self._traced:
             return self._traced[name]
         if name in self._static:
-            return self._static[name]
+            return handed_out(self._static[name])  # whoever reads it may change it
         known = ", ".join(sorted(map(repr, self))) or "none"
         error = UnknownHyperparameterError(
             f"hyperparameter {name!r} is read but not in the space (known here: {known}); "
@@ -103,30 +104,23 @@ jax.tree_util.register_pytree_node(
 class Static:
     """A Python value as part of a program's identity: hashable, and compared by value.
 
-    Structural choices may be lists, dicts or NumPy arrays, which Python cannot hash.
+    Structural choices may be lists, dicts or NumPy arrays, which Python cannot hash. What comes
+    from a user is copied before (`vtune.identity.snapshot`).
     """
 
     def __init__(self, value: Any):
         self.value: Any = value
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Static) and _same(self.value, other.value)
+        if not isinstance(other, Static):
+            return False
+        a, b = self.value, other.value
+        if type(a) is dict and type(b) is dict:  # hyperparameters by name, in any order
+            return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)
+        return same(a, b)
 
     def __hash__(self) -> int:
         return hash(type(self.value))
 
     def __repr__(self) -> str:
         return repr(self.value)
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Whether two values have the same types and contents, so that 1, 1.0 and True differ."""
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(_same, a, b))
-    if isinstance(a, np.ndarray | jax.Array):
-        return a.dtype == b.dtype and np.array_equal(a, b)
-    return a is b or bool(a == b)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.data.own import CheckedArrays, on_device
 from vtune.data.validate import check_arrays
 from vtune.rng.keys import row_key
 from vtune.types import Array, IntArray, float_dtype
@@ -26,7 +27,8 @@ class Data:
     """Arrays by name, each `[rows, ...]`, with the indices of training and validation rows.
 
     Make one with `vt.holdout` or `vt.from_splits`. The program takes it as an argument and gathers
-    batches by index, so nothing is copied for each member.
+    batches by index, so nothing is copied for each member. Data are a value: what is written later
+    into the arrays that they were made of does not reach them.
 
     Attributes:
       arrays: dict of device arrays, all with the same leading axis.
@@ -34,18 +36,26 @@ class Data:
       valid: [validation rows] int32, none of them in `train`.
       scaling: by name (shift, factor) of entries that were scaled, see `vt.standardize`. They are
         on the host and not part of the program.
+      remainders: by name what the cast to the arrays' dtype took away from values that are best
+        scaled before it, on the host (see `vtune.data.precision`).
       folded: whether batches have an axis of folds.
     """
 
     folded = False
 
     def __init__(
-        self, arrays: dict[str, Any], train: Any, valid: Any, scaling: Mapping | None = None
+        self,
+        arrays: dict[str, Any],
+        train: Any,
+        valid: Any,
+        scaling: Mapping | None = None,
+        remainders: Mapping[str, np.ndarray] | None = None,
     ):
         self.arrays = arrays
         self.train = train
         self.valid = valid
         self.scaling = dict(scaling or {})
+        self.remainders = dict(remainders or {})
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
         return (self.arrays, self.train, self.valid), None
@@ -72,9 +82,9 @@ class Data:
         order = _permuted(row_key(seed, 0, epoch), self.train)
         return order[: steps * batch_size].reshape(steps, batch_size)
 
-    def replace(self, arrays: dict[str, Any], scaling: Mapping) -> Data:
-        """Returns the same rows of other arrays."""
-        return Data(arrays, self.train, self.valid, scaling)
+    def replace(self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping) -> Data:
+        """Returns the same rows of other arrays; `centers` is for data in folds."""
+        return Data(arrays, self.train, self.valid, scaling, self._remainders_but(scaling))
 
     @property
     def traced_sizes(self) -> Array | None:
@@ -84,9 +94,17 @@ class Data:
         """
         return None
 
-    def steps_per_epoch(self, batch_size: int) -> Any:
-        """Returns the number of full batches in an epoch; traced where `traced_sizes` are."""
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Returns the number of full batches in an epoch, of data in folds in the largest fold."""
         return self.train_rows // batch_size
+
+    def steps_by_fold(self, batch_size: int) -> Any:
+        """Returns the full batches in an epoch of every fold; None where all have as many.
+
+        A tuple of numbers, or an array [folds] where `traced_sizes` are.
+        """
+        del batch_size
+        return None
 
     def traced_lengths(self, batch_size: int, epochs: int) -> dict[str, np.int32]:
         """Returns `steps_per_epoch` and `total_steps` by name where they are traced, else {}."""
@@ -110,11 +128,11 @@ class Data:
     def evaluation(self, size: int) -> tuple[Array, Array]:
         """Returns validation rows and their weights, both [batches, size].
 
-        Weights are 0 on the padding of the last batch.
+        The last batch is filled up with the first rows, whose weight is 0 there.
         """
         batches = -(-self.valid_rows // size)
         position = np.arange(batches * size)
-        index = jnp.take(self.valid, np.minimum(position, self.valid_rows - 1))
+        index = jnp.take(self.valid, position % self.valid_rows)
         weight = jnp.asarray((position < self.valid_rows).reshape(batches, size), float_dtype())
         return index.reshape(batches, size), weight
 
@@ -128,18 +146,27 @@ class Data:
 
     def _fit_scaling(
         self, name: str, fit: Callable[[np.ndarray], Scaling]
-    ) -> tuple[np.ndarray, Scaling]:
-        """Fits a scaling to the training rows of an entry.
+    ) -> tuple[np.ndarray, Scaling, np.ndarray | None]:
+        """Fits a scaling to the training rows of an entry, in float64, as the rows were given.
 
         Args:
           fit: (training rows [rows, ...]) -> (shift, factor).
 
         Returns:
-          The entry scaled, and (shift, factor).
+          The entry as it is now held, (shift, factor), and what was subtracted from the entry
+          before its cast, None where it is scaled itself.
         """
-        values = np.asarray(self.arrays[name], np.float64)
+        values = self._as_given(name)
         scaling = fit(values[np.asarray(self.train)])
-        return _apply(values, scaling), scaling
+        return _apply(values, scaling), scaling, None
+
+    def _as_given(self, name: str) -> np.ndarray:
+        """Returns an entry in float64, with what its cast took away."""
+        values = np.asarray(self.arrays[name], np.float64)
+        return values + self.remainders[name] if name in self.remainders else values
+
+    def _remainders_but(self, scaling: Mapping) -> dict[str, np.ndarray]:
+        return {name: lost for name, lost in self.remainders.items() if name not in scaling}
 
     @property
     def row_bytes(self) -> int:
@@ -196,7 +223,7 @@ def holdout(
     else:
         valid = _stratified(rng, checked[stratify], held)
     train = np.setdiff1d(np.arange(rows), valid)
-    return _on_device(checked, train, np.sort(valid))
+    return _data_of(checked, train, np.sort(valid))
 
 
 def from_splits(train: Mapping[str, Any], valid: Mapping[str, Any]) -> Data:
@@ -220,9 +247,11 @@ def from_splits(train: Mapping[str, Any], valid: Mapping[str, Any]) -> Data:
                 f"and {b[name].dtype}{list(b[name].shape[1:])} in valid; make them alike"
             )
     rows = len(next(iter(a.values())))
-    both = {name: np.concatenate([a[name], b[name]]) for name in a}
+    both = CheckedArrays({name: np.concatenate([a[name], b[name]]) for name in a})
+    for name in {*a.uncast, *b.uncast}:
+        both.uncast[name] = np.concatenate([part.uncast.get(name, part[name]) for part in (a, b)])
     total = len(next(iter(both.values())))
-    return _on_device(both, np.arange(rows), np.arange(rows, total))
+    return _data_of(both, np.arange(rows), np.arange(rows, total))
 
 
 def _stratified(rng: np.random.Generator, labels: np.ndarray, held: int) -> np.ndarray:
@@ -243,12 +272,12 @@ def _stratified(rng: np.random.Generator, labels: np.ndarray, held: int) -> np.n
     return np.concatenate(picked)
 
 
-def _on_device(arrays: dict[str, np.ndarray], train: np.ndarray, valid: np.ndarray) -> Data:
-    index = {"train": train.astype(np.int32), "valid": valid.astype(np.int32)}
+def _data_of(arrays: CheckedArrays, train: np.ndarray, valid: np.ndarray) -> Data:
     return Data(
-        {name: jax.device_put(array) for name, array in arrays.items()},
-        jax.device_put(index["train"]),
-        jax.device_put(index["valid"]),
+        on_device(arrays),
+        jax.device_put(train.astype(np.int32)),
+        jax.device_put(valid.astype(np.int32)),
+        remainders=arrays.remainders(train),
     )
 
 

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vtune.data.dataset import Data, Scaling, apply_scaling
+from vtune.data.own import CheckedArrays, on_device
+from vtune.data.precision import is_far, remainder
 from vtune.data.validate import check_arrays
 from vtune.rng.keys import row_key
 from vtune.rng.threefry import bits
@@ -24,8 +26,8 @@ from vtune.validation import check_count, is_whole
 class Folds(Data):
     """Arrays by name, each `[rows, ...]`, with training and validation rows of every fold.
 
-    Make one with `vt.kfold`. Folds may differ in size: in an epoch, every fold takes as many steps
-    as the smallest fold has full batches.
+    Make one with `vt.kfold`. Folds may differ in size: an epoch of a fold is as many steps as that
+    fold has full batches.
 
     Attributes:
       arrays: dict of device arrays, all with the same leading axis.
@@ -33,7 +35,9 @@ class Folds(Data):
       valid: [folds, most validation rows] int32, padded in the same way.
       train_sizes, valid_sizes: number of rows of every fold without the padding, on the host.
       scaling: by name (shift, factor), each [folds, ...], of entries that were scaled, see
-        `vt.standardize`: each fold by its own training rows.
+        `vt.standardize`: each fold by its own training rows. On the host, in float64.
+      centers: by name what was subtracted from a scaled entry before it was cast, the same for all
+        rows, where its values lie far from 0 for how little they differ.
     """
 
     folded = True
@@ -46,13 +50,16 @@ class Folds(Data):
         train_sizes: tuple[int, ...],
         valid_sizes: tuple[int, ...],
         scaling: Mapping | None = None,
+        remainders: Mapping[str, np.ndarray] | None = None,
+        centers: Mapping[str, np.ndarray] | None = None,
     ):
-        super().__init__(arrays, train, valid, scaling)
+        super().__init__(arrays, train, valid, scaling, remainders)
+        self.centers = dict(centers or {})
         self.train_sizes = train_sizes
         self.valid_sizes = valid_sizes
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
-        return (self.arrays, self.train, self.valid, self.scaling), (
+        return (self.arrays, self.train, self.valid, self._scaling_held()), (
             self.train_sizes,
             self.valid_sizes,
         )
@@ -62,9 +69,21 @@ class Folds(Data):
         arrays, train, valid, scaling = children
         return cls(arrays, train, valid, aux[0], aux[1], scaling)
 
-    def replace(self, arrays: dict[str, Any], scaling: Mapping) -> Folds:
+    def _scaling_held(self) -> dict[str, Any]:
+        """The scaling of the entries as they are held, in the program's dtype."""
+        cast = lambda a: a.astype(float_dtype()) if isinstance(a, np.ndarray) else a
+        held = {}
+        for name, (shift, factor) in self.scaling.items():
+            center = self.centers.get(name)
+            held[name] = (cast(shift if center is None else shift - center), cast(factor))
+        return held
+
+    def replace(self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping) -> Folds:
         """Returns the same folds of other arrays."""
-        return Folds(arrays, self.train, self.valid, self.train_sizes, self.valid_sizes, scaling)
+        rows = (self.train, self.valid, self.train_sizes, self.valid_sizes)
+        return Folds(
+            arrays, *rows, scaling, self._remainders_but(scaling), {**self.centers, **centers}
+        )
 
     def scale(self, arrays: Mapping[str, Any], fold: int = 0) -> dict[str, Any]:
         """Scales new rows as those of one fold are scaled."""
@@ -75,19 +94,21 @@ class Folds(Data):
 
     def _fit_scaling(
         self, name: str, fit: Callable[[np.ndarray], Scaling]
-    ) -> tuple[np.ndarray, Scaling]:
-        """Fits a scaling of an entry to the training rows of every fold.
+    ) -> tuple[np.ndarray, Scaling, np.ndarray | None]:
+        """Fits a scaling of an entry to the training rows of every fold, see `Data._fit_scaling`.
 
         Returns:
-          The entry unscaled, since `take` scales the gathered rows, and (shift, factor), each
-          [folds, ...].
+          The entry unscaled, since `take` scales the gathered rows; (shift, factor), each
+          [folds, ...]; and its center, if it has one.
         """
-        values = np.asarray(self.arrays[name], np.float64)
+        values = self._as_given(name)
         by_fold = [fit(values[self.fold(number)[0]]) for number in range(self.folds)]
-        shift, factor = (
-            np.stack(part).astype(float_dtype()) for part in zip(*by_fold, strict=True)
-        )
-        return values.astype(float_dtype()), (shift, factor)
+        shift, factor = (np.stack(part) for part in zip(*by_fold, strict=True))
+        cast = values.astype(float_dtype())
+        if remainder(values, cast) is None:
+            return cast, (shift, factor), None
+        center = np.where(is_far(values), values.mean(axis=0), 0.0)
+        return (values - center).astype(float_dtype()), (shift, factor), center
 
     @property
     def folds(self) -> int:
@@ -109,24 +130,38 @@ class Folds(Data):
         """The bytes of one row of every fold in all arrays together."""
         return self.folds * super().row_bytes
 
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Returns the full batches in an epoch of the largest fold."""
+        return max(self.train_sizes) // batch_size
+
+    def steps_by_fold(self, batch_size: int) -> Any:
+        """Returns the full batches in an epoch of every fold; None where all have as many."""
+        steps = tuple(size // batch_size for size in self.train_sizes)
+        return None if len(set(steps)) == 1 else steps
+
     def rows(self, seed: Any, epoch: Any, batch_size: int) -> IntArray[Array, "folds steps batch"]:
         """Returns the training rows of one epoch of every fold, batch by batch.
 
         Each fold is shuffled differently, and all members share the shuffle. Rows that do not fill
-        a batch, or are more than the smallest fold has, are left out of the epoch. Arguments are
-        those of `Data.rows`.
+        a batch are left out of the epoch. The steps are those of the largest fold; of a smaller
+        one only the first `train_sizes[fold] // batch_size` are trained.
+
+        Args:
+          seed, batch_size: as for `Data.rows`.
+          epoch: counted from 0; or [folds], one of every fold.
         """
-        steps = self.train_rows // batch_size
+        steps = self.steps_per_epoch(batch_size)
         most = self.train.shape[1]
 
-        def of_fold(fold: Array, train: Array, size: Array) -> Array:
+        def of_fold(fold: Array, train: Array, size: Array, epoch: Any) -> Array:
             drawn = bits(row_key(seed, fold, epoch), (most,)) >> 1
             padding_last = jnp.where(jnp.arange(most) < size, drawn, jnp.uint32(2**32 - 1))
             order = train[jnp.argsort(padding_last)]
             return order[: steps * batch_size].reshape(steps, batch_size)
 
         sizes = jnp.asarray(self.train_sizes, jnp.int32)
-        return jax.vmap(of_fold)(jnp.arange(self.folds), self.train, sizes)
+        lifted = jax.vmap(of_fold, in_axes=(0, 0, 0, 0 if jnp.ndim(epoch) else None))
+        return lifted(jnp.arange(self.folds), self.train, sizes, epoch)
 
     def first_rows(self, batch_size: int) -> Array:
         """Returns the first training rows [folds, batch] in stored order."""
@@ -135,12 +170,14 @@ class Folds(Data):
     def evaluation(self, size: int) -> tuple[Array, Array]:
         """Returns validation rows and their weights, both [batches, folds, size].
 
-        Weights are 0 on padding.
+        What a fold's rows do not fill is filled up with its first rows, whose weight is 0 there.
         """
         batches = -(-self.valid_rows // size)
-        position = np.arange(batches * size)
-        index = jnp.take(self.valid, np.minimum(position, self.valid.shape[1] - 1), axis=1)
-        is_row = jnp.asarray(position)[None] < jnp.asarray(self.valid_sizes)[:, None]
+        position = jnp.arange(batches * size, dtype=jnp.int32)[None]
+        sizes = jnp.asarray(self.valid_sizes, jnp.int32)[:, None]
+        places = position % jnp.maximum(sizes, 1)
+        index = jnp.take_along_axis(jnp.asarray(self.valid), places, axis=1)
+        is_row = position < sizes
         shape = (self.folds, batches, size)
         weight = jnp.asarray(is_row.reshape(shape), float_dtype())
         return jnp.moveaxis(index.reshape(shape), 1, 0), jnp.moveaxis(weight, 1, 0)
@@ -148,7 +185,7 @@ class Folds(Data):
     def take(self, rows: Array) -> dict[str, Array]:
         """Gathers rows [folds, ...] of every array; each fold's rows are scaled by its scaling."""
         taken = super().take(rows)
-        for name, scaling in self.scaling.items():
+        for name, scaling in self._scaling_held().items():
             shift, factor = (
                 jnp.asarray(a, float_dtype()).reshape(
                     (self.folds, *[1] * (rows.ndim - 1), *a.shape[1:])
@@ -184,8 +221,12 @@ def kfold(
 
         data = vt.kfold({"x": X, "y": y}, k=5, stratify="y")
 
-    A member of a sweep is then trained once in every fold. Members are compared by the mean of
-    their folds' scores, and refiners move all folds of a member together.
+    A member of a sweep is then trained once in every fold, each as it would be alone. So where
+    folds differ in size, as those of TimeSeriesSplit, `epochs=3` gives every fold three epochs of
+    its own rows, in which a larger fold takes more steps, and `steps=100` gives every fold 100
+    steps. `h["total_steps"]` and `h["steps_per_epoch"]` are the fold's own; they are traced where
+    folds differ. Members are compared by the mean of their folds' scores, and refiners move all
+    folds of a member together.
 
     Args:
       arrays: name -> array `[rows, ...]`, all of the same length.
@@ -212,10 +253,11 @@ def kfold(
     groups = _entry(checked, "groups", groups) if isinstance(groups, str) else groups
     if groups is not None and np.shape(groups) != (rows,):
         raise ValueError(f"kfold: groups= has shape {list(np.shape(groups))}; give one a row")
-    if isinstance(k, Iterable) and not hasattr(k, "split"):
+    splits = hasattr(k, "split") and not isinstance(k, str)
+    if isinstance(k, Iterable) and not isinstance(k, str) and not splits:
         pairs = list(k)
     else:
-        splitter = k if hasattr(k, "split") else _splitter(k, rows, labels, groups, seed)
+        splitter = k if splits else _splitter(k, rows, labels, groups, seed)
         pairs = list(splitter.split(np.zeros(rows), labels, groups))
     return folds_of(checked, pairs)
 
@@ -242,11 +284,12 @@ def folds_from_rows(
 ) -> Folds:
     """Returns the folds of these rows, by fold, without checking them."""
     return Folds(
-        {name: jax.device_put(array) for name, array in arrays.items()},
+        on_device(arrays),
         jax.device_put(_padded(train)),
         jax.device_put(_padded(valid)),
         tuple(map(len, train)),
         tuple(map(len, valid)),
+        remainders=arrays.remainders() if isinstance(arrays, CheckedArrays) else None,
     )
 
 

@@ -21,7 +21,8 @@ from vtune.types import Array, float_dtype
 def standardize(data: Data, *names: str) -> Data:
     """Scales entries so that each feature has mean 0 and variance 1 over the training rows.
 
-    A feature that is constant over the training rows is only shifted, as in scikit-learn.
+    A feature that is constant over the training rows is only shifted, as in scikit-learn. Numbers
+    are scaled as they were given and cast then: Unix seconds in float64 stay as many as they are.
 
     Args:
       names: of the entries to scale.
@@ -104,13 +105,15 @@ def _scaled(
     who: str, data: Data, names: tuple[str, ...], fit: Callable[[np.ndarray], Scaling]
 ) -> Data:
     _check(who, data, names)
-    arrays, scaling = dict(data.arrays), dict(data.scaling)
+    arrays, scaling, centers = dict(data.arrays), dict(data.scaling), {}
     for name in names:
         if name in scaling:
             raise ValueError(f"{who}: {name!r} is scaled already")
-        array, scaling[name] = data._fit_scaling(name, fit)
+        array, scaling[name], center = data._fit_scaling(name, fit)
         arrays[name] = jax.device_put(array)
-    return data.replace(arrays, scaling)
+        if center is not None:
+            centers[name] = center
+    return data.replace(arrays, scaling, centers)
 
 
 def _check(who: str, data: Any, names: tuple[str, ...]) -> None:

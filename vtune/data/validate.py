@@ -9,6 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.data.convert import to_array
+from vtune.data.own import CheckedArrays, is_borrowed
+
 
 def check_finite(who: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Raises ValueError if an array holds NaN or an infinity."""
@@ -24,7 +27,7 @@ def check_finite(who: str, arrays: Mapping[str, np.ndarray]) -> None:
                 )
 
 
-def check_arrays(who: str, arrays: Any) -> dict[str, np.ndarray]:
+def check_arrays(who: str, arrays: Any) -> CheckedArrays:
     """Returns the arrays in the dtypes in which JAX holds them.
 
     Raises:
@@ -34,29 +37,61 @@ def check_arrays(who: str, arrays: Any) -> dict[str, np.ndarray]:
         raise TypeError(f'{who}: {type(arrays).__name__} is not a dict such as {{"x": X, "y": y}}')
     if not arrays:
         raise ValueError(f'{who}: the dict is empty; give arrays such as {{"x": X, "y": y}}')
-    checked = {}
+    checked = CheckedArrays()
     for name, value in arrays.items():
-        array = np.asarray(value)
-        numeric = jnp.issubdtype(array.dtype, jnp.number) or array.dtype == np.bool_
-        if not isinstance(name, str) or not numeric:
-            raise TypeError(
-                f"{who}: entry {name!r} is of type {array.dtype}; entries are numeric arrays "
-                "under names that are strings (encode text or categories as numbers first)"
-            )
+        array = to_array(who, name, value)
+        if not isinstance(name, str):
+            raise TypeError(f"{who}: the name {name!r} of an entry is not a string")
         if array.ndim == 0:
             raise ValueError(f"{who}: {name!r} is a single number; its first axis must be rows")
-        kept = jax.dtypes.canonicalize_dtype(array.dtype)
-        if array.size and kept != array.dtype and array.dtype.kind in "iu":
-            range_of = np.iinfo(kept)
-            if array.min() < range_of.min or array.max() > range_of.max:
-                raise ValueError(
-                    f"{who}: {name!r} holds numbers beyond {kept}; scale them or set jax_enable_x64"
-                )
-        checked[name] = array.astype(kept, copy=False)
+        check_finite(who, {name: array})
+        checked[name] = cast = _canonical(who, name, array)
+        if cast is array and is_borrowed(array, value):
+            checked.borrowed.add(name)
+        if cast is not array:
+            checked.uncast[name] = array
+    _check_shapes(who, checked, arrays)
+    return checked
+
+
+def _check_shapes(who: str, checked: CheckedArrays, given: Mapping[str, Any]) -> None:
     lengths = {name: len(array) for name, array in checked.items()}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"{who}: the arrays have different lengths, {lengths}")
+        several = [n for n, v in given.items() if isinstance(v, tuple) and np.ndim(v[0])]
+        hint = "".join(
+            f"; {name!r} is a tuple of {len(given[name])} arrays: give each a name of its own"
+            for name in several
+        )
+        raise ValueError(f"{who}: the arrays have different lengths, {lengths}{hint}")
     if 0 in lengths.values():
         raise ValueError(f"{who}: the arrays are empty ({lengths} rows)")
-    check_finite(who, checked)
-    return checked
+    for name, array in checked.items():
+        if 0 in array.shape:
+            raise ValueError(
+                f"{who}: {name!r} has shape {list(array.shape)}, so its rows hold nothing; leave "
+                "it out"
+            )
+
+
+def _canonical(who: str, name: str, array: np.ndarray) -> np.ndarray:
+    """Casts an array to the dtype in which JAX holds it."""
+    kept = jax.dtypes.canonicalize_dtype(array.dtype)
+    if kept == array.dtype:
+        return array
+    if array.size and array.dtype.kind in "iu":
+        range_of = np.iinfo(kept)
+        if array.min() < range_of.min or array.max() > range_of.max:
+            raise ValueError(
+                f"{who}: {name!r} holds numbers beyond {kept}; scale them or set jax_enable_x64"
+            )
+    with np.errstate(over="ignore"):
+        cast = array.astype(kept)
+    if array.size and array.dtype.kind in "fc":
+        beyond = np.flatnonzero(~np.isfinite(cast))
+        if len(beyond):
+            raise ValueError(
+                f"{who}: {name!r} holds {len(beyond)} numbers beyond {kept}, whose largest is "
+                f"{np.finfo(kept).max:.2g}, such as {array.ravel()[beyond[0]]:g}; scale them or "
+                "set jax_enable_x64"
+            )
+    return cast

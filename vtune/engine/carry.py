@@ -50,7 +50,7 @@ class Arguments(NamedTuple):
       refiner: a pytree of its numbers.
       data: None for learners that make their own. Besides shapes, the engine asks it for `rows`,
         `first_rows`, `evaluation`, `take`, `folded`, `row_bytes`, `train_rows`, `valid_rows`,
-        `steps_per_epoch` and `traced_sizes`, and never for its class.
+        `steps_per_epoch`, `steps_by_fold` and `traced_sizes`, and never for its class.
       trajectory: only where a member is trained again along its lineage.
       weights: weights that all members start from, if not drawn.
     """

@@ -76,7 +76,13 @@ def batch_groups(all_groups: tuple[Group, ...]) -> tuple[tuple[Group, ...], ...]
     together: dict[Any, list[Group]] = {}
     for group in all_groups:
         cohort = group.cohort
-        batches = (cohort.batch_size, cohort.steps, cohort.steps_per_epoch)
+        batches = (
+            cohort.batch_size,
+            cohort.steps,
+            cohort.steps_per_epoch,
+            cohort.by_fold,
+            cohort.own_epochs,
+        )
         together.setdefault(group.indices if cohort.shrinks else batches, []).append(group)
     return tuple(map(tuple, together.values()))
 

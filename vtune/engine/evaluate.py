@@ -14,6 +14,7 @@ from vtune.data.dataset import Data
 from vtune.engine import early_stopping
 from vtune.engine.carry import Arguments
 from vtune.engine.divergence import note_broken_scores
+from vtune.engine.fold_steps import fold_lengths, of_fold, with_own_lengths
 from vtune.engine.parallel import over_members
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population
@@ -42,10 +43,11 @@ def evaluate(
     replicate on the validation rows; leaves [pop, replicates, ...].
 
     Args:
-      end: the steps that were trained, which the keys depend on.
+      end: the steps that were trained, which the keys depend on; [folds] where folds have their
+        own.
     """
     data = arguments.data
-    measure = _batch_totals(plan, cohorts, populations, arguments.seed, end)
+    measure = _batch_totals(plan, cohorts, populations, arguments, end)
     if data is None or plan.eval_batch_size is None:
         summed, rows = measure(jnp.int32(0), None, jnp.ones(1))
         rows = jax.tree.map(lambda leaf: leaf[None], rows)
@@ -64,12 +66,13 @@ def _batch_totals(
     plan: Plan,
     cohorts: Sequence[CohortPlan],
     populations: Sequence[Population],
-    seed: Any,
+    arguments: Arguments,
     end: Array,
 ) -> Callable[..., Any]:
     """Returns a function of one batch, (its number, rows, weights) -> by cohort the totals that are
     summed, and by cohort those that are kept row by row."""
-    learner = traced_once(plan.learner)
+    learner, seed = traced_once(plan.learner), arguments.seed
+    lengths = fold_lengths(cohorts[0], arguments.data)
     lifted = [
         over_population(functools.partial(_measure, learner, cohort), plan.replicates, plan.layout)
         for cohort in cohorts
@@ -77,7 +80,7 @@ def _batch_totals(
 
     def measure(number: Array, *rows: Any) -> Any:
         totals = [
-            f((p.id, p.hparams), p.state, rows, (seed, end, number))
+            f((p.id, p.hparams), p.state, rows, (seed, end, number, lengths))
             for f, p in zip(lifted, populations, strict=True)
         ]
         return tuple(zip(*totals, strict=True))
@@ -95,9 +98,10 @@ def _measure(
     shared: Any,
 ) -> Any:
     """Returns the totals of one replicate and one batch: (summed, kept row by row)."""
-    (id, traced), (seed, end, number) = member, shared
-    key = folded(replicate_key(seed, id, replicate), end, number)
-    return split_rows(learner.measure(key, cohort.h(traced), state, *rows()))
+    (id, traced), (seed, end, number, lengths) = member, shared
+    key = folded(replicate_key(seed, id, replicate), of_fold(end, replicate), number)
+    h = cohort.h(with_own_lengths(cohort, lengths, traced, replicate))
+    return split_rows(learner.measure(key, h, state, *rows()))
 
 
 def _totals_of_all_batches(measure: Callable[..., Any], data: Data, size: int) -> Any:

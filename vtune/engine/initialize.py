@@ -15,6 +15,7 @@ from vtune.engine import early_stopping
 from vtune.engine.carry import Arguments, Carry
 from vtune.engine.cohort_groups import Group, carries_by_group, groups, slots_in_cohort
 from vtune.engine.evaluate import evaluate
+from vtune.engine.fold_steps import fold_lengths, with_own_lengths
 from vtune.engine.parallel import everywhere
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population, Record
@@ -88,15 +89,17 @@ def _first_states(
 ) -> list[PyTree]:
     """Returns the states of every group; those of several groups are compiled together."""
     batches = [_first_batch(group.cohort, arguments.data) for group in all_groups]
+    lengths = [fold_lengths(group.cohort, arguments.data) for group in all_groups]
     if len(all_groups) == 1:
         one_replicate = functools.partial(_first_state, plan, all_groups[0].cohort)
         lifted = over_population(one_replicate, plan.replicates, plan.layout)
-        return [lifted(settings[0], None, batches[0], (arguments.seed, arguments.weights))]
+        shared = (arguments.seed, arguments.weights, lengths[0])
+        return [lifted(settings[0], None, batches[0], shared)]
     return initialize_groups(
         [functools.partial(_member_states, plan, group.cohort) for group in all_groups],
         settings,
         arguments.seed,
-        [(batch, arguments.weights) for batch in batches],
+        [(batch, arguments.weights, of) for batch, of in zip(batches, lengths, strict=True)],
         plan.layout,
     )
 
@@ -111,18 +114,19 @@ def _first_state(
     shared: Any,
 ) -> PyTree:
     """Returns the state of one replicate of one member."""
-    (id, traced), (seed, weights) = member, shared
+    (id, traced), (seed, weights, lengths) = member, shared
     key = replicate_key(seed, id, replicate)
-    return first_state(traced_once(plan.learner), key, cohort.h(traced), rows(), weights)
+    h = cohort.h(with_own_lengths(cohort, lengths, traced, replicate))
+    return first_state(traced_once(plan.learner), key, h, rows(), weights)
 
 
 def _member_states(plan: Plan, cohort: CohortPlan, member: Any, shared: Any) -> PyTree:
     """Returns the states of one member's replicates."""
-    seed, (batch, weights) = shared
+    seed, (batch, *others) = shared
 
     def one_replicate(replicate: Replicate | None, state: None, batch: PyTree) -> PyTree:
         rows = lambda: batch
-        return _first_state(plan, cohort, replicate, member, state, rows, (seed, weights))
+        return _first_state(plan, cohort, replicate, member, state, rows, (seed, *others))
 
     return over_replicates(one_replicate, plan.replicates)(None, batch)
 

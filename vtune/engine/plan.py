@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vtune.data.dataset import Data
 from vtune.engine.layout import Layout
 from vtune.engine.replicates import Replicates
 from vtune.hparams import Hparams, Static
@@ -22,22 +21,32 @@ from vtune.refine.base import Rung
 from vtune.types import PyTree
 
 
+class FoldSteps(NamedTuple):
+    """The steps that one fold takes: those of an epoch, and those of the whole training."""
+
+    steps_per_epoch: int
+    steps: int
+
+
 @dataclass(frozen=True)
 class CohortPlan:
     """The plan of one cohort: what its members share.
 
     Attributes:
       static: structural choices, fixed values, `total_steps` and `steps_per_epoch` by name; the
-        last two are traced where the sizes of the data are.
+        last two are traced where folds differ in them or the sizes of the data are traced.
       traced: (name, dtype) of each traced hyperparameter; "total_steps" among them where members
-        have their own number of epochs.
+        or folds have their own.
       size: the number of members.
       batch_size: rows per step, None without data.
-      steps: steps of the whole training.
-      steps_per_epoch: None without data.
+      steps: steps of the whole training, of the largest fold where folds differ.
+      steps_per_epoch: as `steps`; None without data.
       rungs: the population's sizes over the rounds.
-      past: of an extended sweep, the steps done by the end of each earlier round.
+      past: of an extended sweep, the steps done by the end of each earlier round; a tuple by fold
+        where folds differ.
       stretched: whether the earlier rounds were trained with another `total_steps`.
+      by_fold: where folds differ, the steps of each; else None.
+      own_epochs: whether each member has its own number of epochs, given by its "total_steps".
     """
 
     static: Static
@@ -47,8 +56,10 @@ class CohortPlan:
     steps: int
     steps_per_epoch: int | None
     rungs: tuple[Rung, ...]
-    past: tuple[int, ...] = ()
+    past: tuple[Any, ...] = ()
     stretched: bool = False
+    by_fold: tuple[FoldSteps, ...] | None = None
+    own_epochs: bool = False
 
     @property
     def shrinks(self) -> bool:
@@ -144,11 +155,6 @@ def jax_config() -> tuple[Any, ...]:
     )
     device = str(getattr(jax.config, "jax_default_device"))  # noqa: B009 (unknown to the types)
     return (*(getattr(jax.config, name) for name in names), device, jax.default_backend())
-
-
-def data_rows(data: Data | None) -> tuple[int, int] | None:
-    """Returns (training rows, validation rows); None without data."""
-    return None if data is None else (data.train_rows, data.valid_rows)
 
 
 def _dtype(leaf: Any) -> np.dtype:

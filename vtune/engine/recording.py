@@ -24,12 +24,26 @@ SPLITS = "/splits"  # the suffix of a metric's values by fold and seed
 
 def summarised(plan: Plan, sums: PyTree, steps: Array) -> dict[str, Any]:
     """Returns the step's metrics over a round by name, from their sums [pop, ...] or [pop,
-    replicates, ...]."""
+    replicates, ...].
+
+    Args:
+      steps: of the round; [folds] where folds have their own.
+    """
+    summarise = plan.learner.summarise or _means
+    if not sums:
+        return {}
+    if plan.replicates is not None and steps.ndim:
+        own = jnp.maximum(jnp.repeat(steps, plan.replicates.seeds), 1)  # empty folds take none
+        by_replicate = jax.vmap(lambda sums, steps: dict(summarise(sums, steps)))
+        return jax.vmap(lambda sums: by_replicate(sums, own))(sums)
     if plan.learner.summarise is None:
-        return {name: value / steps.astype(value.dtype) for name, value in sums.items()}
-    summarise = plan.learner.summarise
+        return _means(sums, steps)
     one_member = per_replicate(lambda sums: dict(summarise(sums, steps)), plan.replicates)
     return jax.vmap(one_member)(sums)
+
+
+def _means(sums: PyTree, steps: Array) -> dict[str, Any]:
+    return {name: value / steps.astype(value.dtype) for name, value in sums.items()}
 
 
 def named(plan: Plan, step_metrics: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:

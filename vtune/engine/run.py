@@ -22,6 +22,7 @@ from vtune.engine.carry import Arguments, Carry
 from vtune.engine.cohort_groups import Group, batch_groups, carries_by_cohort, groups
 from vtune.engine.divergence import first_died, note_broken_states
 from vtune.engine.evaluate import evaluate, with_scores
+from vtune.engine.fold_steps import fold_lengths
 from vtune.engine.fusion import fused_members
 from vtune.engine.initialize import starting_carries
 from vtune.engine.parallel import everywhere
@@ -29,7 +30,7 @@ from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population, Record
 from vtune.engine.recording import summarised
 from vtune.engine.replicates import over_population
-from vtune.engine.stepping import Periods, Stepping
+from vtune.engine.stepping import Periods, Stepping, remainder
 from vtune.engine.train_steps import Chunk, Progress, StepTrainer, start_progress
 from vtune.learner.protocol import traced_once
 from vtune.types import Array, PyTree
@@ -169,19 +170,20 @@ def _train_and_score(
     """Trains and scores one round; returns the populations and what is recorded."""
     stepping = Stepping(cohorts[0], plan.rounds, arguments.data)
     start, end = stepping.bounds(number)
+    last = jnp.max(end) - 1 if end.ndim else end - 1
     trained, step_metrics = [], []
     for population, (state, died, means) in zip(
         populations,
         _train(plan, cohorts, populations, stepping, start, end, arguments),
         strict=True,
     ):
-        died = note_broken_states(plan, state, died, end - 1)
+        died = note_broken_states(plan, state, died, last)
         trained.append(population._replace(state=state, died=died))
         step_metrics.append(means)
     scores = evaluate(plan, cohorts, trained, end, arguments)
     result = []
     for i, (cohort, before) in enumerate(zip(cohorts, populations, strict=True)):
-        after, metrics = with_scores(plan, trained[i], step_metrics[i], scores[i], end - 1)
+        after, metrics = with_scores(plan, trained[i], step_metrics[i], scores[i], last)
         result.append((early_stopping.update(plan, cohort, before, after, number), metrics))
     return result
 
@@ -201,8 +203,8 @@ def _train(
       By cohort the states, the step that each member diverged at (or -1), and the means of the
       step's metrics.
     """
-    periods = stepping.periods(start, end)
-    fixed = stepping.chunks.chunk if periods is not None and periods.full else None
+    periods = stepping.periods()
+    fixed = None if periods is None else stepping.chunks.chunk
     train_chunk = _chunk_trainer(plan, cohorts, populations, fixed, arguments)
     progress = tuple(
         start_progress(plan, cohort, population, arguments)
@@ -211,6 +213,8 @@ def _train(
     seed = arguments.seed
     if periods is not None:
         progress = _by_period(stepping, periods, seed, start, train_chunk, progress)
+    elif stepping.lengths is not None:
+        progress = _by_fold(stepping, seed, start, end, train_chunk, progress)
     else:
         progress = _by_uneven_chunks(stepping, seed, start, end, train_chunk, progress)
     return [
@@ -232,7 +236,7 @@ def _chunk_trainer(
       steps: steps of every chunk; None where they are traced.
     """
     data, seed, learner = arguments.data, arguments.seed, traced_once(plan.learner)
-    sizes = None if data is None else data.traced_sizes
+    lengths = fold_lengths(cohorts[0], data)  # the same for all, who take the same batches
     widths = [fused_members(plan, population, data) for population in populations]
     trainers = [
         over_population(
@@ -250,7 +254,7 @@ def _chunk_trainer(
     ) -> tuple[Progress, ...]:
         batches = None if data is None or rows is None else data.take(rows)
         columns = fused.columns(batches) if max(widths) > 1 else None
-        chunk = Chunk(seed, first, jnp.asarray(count, jnp.int32), sizes, columns)
+        chunk = Chunk(seed, first, jnp.asarray(count, jnp.int32), lengths, columns)
         return tuple(
             train((p.id, p.hparams, early_stopping.active(p)), before, batches, chunk)
             for train, p, before in zip(trainers, populations, progress, strict=True)
@@ -275,14 +279,42 @@ def _by_period(
         epoch_rows = stepping.epoch_rows(seed, first)
 
         def one_chunk(j: Array, progress: Any) -> Any:
-            done = j * chunk
-            count = chunk if periods.full else jnp.minimum(periods.length - done, chunk)
-            rows = stepping.chunk_rows(epoch_rows, first + done)
-            return train_chunk(first + done, count, rows, progress)
+            step = first + j * chunk
+            return train_chunk(step, chunk, stepping.chunk_rows(epoch_rows, step), progress)
 
         return lax.fori_loop(0, periods.chunks, one_chunk, progress)
 
     return lax.fori_loop(0, periods.number, one_period, progress)
+
+
+def _by_fold(
+    stepping: Stepping,
+    seed: Any,
+    start: Array,
+    end: Array,
+    train_chunk: TrainChunk,
+    progress: tuple[Progress, ...],
+) -> tuple[Progress, ...]:
+    """Trains steps [start, end) of every fold, [folds], side by side: each goes on from epoch to
+    epoch at its own pace, and waits when its round is over.
+
+    Rows are shuffled where some fold begins an epoch.
+    """
+    chunk, per_epoch = stepping.chunks.chunk, stepping.steps_per_epoch
+    shapes = jax.eval_shape(lambda: stepping.epoch_rows(seed, start))
+
+    def one_chunk(carried: Any) -> Any:
+        step, rows, progress = carried
+        begins = (step == start) | (remainder(step, per_epoch) == 0)
+        shuffle = lambda: stepping.epoch_rows(seed, step)
+        rows = lax.cond(jnp.any((step < end) & begins), shuffle, lambda: rows)
+        count = jnp.minimum(stepping.steps_left(step, end), chunk)
+        progress = train_chunk(step, count, stepping.chunk_rows(rows, step), progress)
+        return step + count, rows, progress
+
+    rows = jnp.zeros(shapes.shape, shapes.dtype)
+    going_on = lambda carried: jnp.any(carried[0] < end)
+    return lax.while_loop(going_on, one_chunk, (start, rows, progress))[2]
 
 
 def _by_uneven_chunks(

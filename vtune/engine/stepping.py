@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 
 from vtune.data.dataset import Data
+from vtune.engine.fold_steps import FoldLengths, fold_lengths
 from vtune.engine.plan import CohortPlan
 from vtune.types import Array, PyTree
 
@@ -31,13 +32,17 @@ def remainder(a: Array, b: Any) -> Array:
 
 
 def round_boundaries(cohort: CohortPlan, rounds: int) -> np.ndarray:
-    """Returns the steps at which rounds begin and end, [rounds + 1] int32, on the host.
+    """Returns the steps at which rounds begin and end, [rounds + 1] int32, on the host; [rounds +
+    1, folds] where folds differ.
 
     Rounds of an earlier run keep their lengths; the others are as even as can be.
     """
-    past = np.array((0, *cohort.past), np.int64)
+    by_fold = cohort.by_fold
+    steps = np.array(cohort.steps if by_fold is None else [f.steps for f in by_fold], np.int64)
+    past = np.array([np.zeros_like(steps), *cohort.past], np.int64)
     to_come = rounds - len(cohort.past)
-    done = np.arange(1, to_come + 1, dtype=np.int64) * (cohort.steps - past[-1]) // to_come
+    number = np.arange(1, to_come + 1, dtype=np.int64).reshape(-1, *[1] * steps.ndim)
+    done = number * (steps - past[-1]) // to_come
     return np.concatenate([past, past[-1] + done]).astype(np.int32)
 
 
@@ -63,7 +68,7 @@ def step_chunks(cohort: CohortPlan, rounds: int, row_bytes: int) -> StepChunks:
       row_bytes: bytes of one row of the data, 0 without data.
     """
     period, most = cohort.steps // rounds, cohort.steps // rounds
-    regular = np.ptp(np.diff(round_boundaries(cohort, rounds))) == 0
+    regular = cohort.by_fold is None and np.ptp(np.diff(round_boundaries(cohort, rounds))) == 0
     if cohort.steps_per_epoch is not None and cohort.batch_size is not None:
         short, long = sorted((period, cohort.steps_per_epoch))
         regular = regular and long % short == 0
@@ -82,18 +87,18 @@ class Periods(NamedTuple):
     """A round as periods of equal length, each an epoch or the whole round.
 
     Attributes:
-      number: periods in the round. length: steps in a period. chunks: chunks in a period.
-      full: whether every chunk is full; elsewhere the last of a period may be shorter.
+      number: periods in the round. length: steps in a period. chunks: full chunks in a period.
     """
 
-    number: Any
-    length: Any
-    chunks: Any
-    full: bool
+    number: int
+    length: int
+    chunks: int
 
 
 class Stepping(NamedTuple):
     """Steps, epochs and rounds of cohorts that take the same batches.
+
+    Where folds have their own number of steps, every step here is an array [folds], the fold's own.
 
     Attributes:
       cohort: any of these cohorts. rounds: rounds of the whole sweep. data: None without data.
@@ -110,38 +115,36 @@ class Stepping(NamedTuple):
         return step_chunks(self.cohort, self.rounds, row_bytes)
 
     @property
-    def traced(self) -> bool:
-        """Whether the number of steps is traced, because the sizes of the data are."""
-        return self.data is not None and self.data.traced_sizes is not None
+    def lengths(self) -> FoldLengths | None:
+        """How long every fold trains, where folds have their own number of steps."""
+        return fold_lengths(self.cohort, self.data)
 
     @property
     def steps_per_epoch(self) -> Any:
-        """Steps in an epoch, as a number or a traced integer; None without data."""
-        if self.data is None or self.cohort.batch_size is None:
-            return self.cohort.steps_per_epoch
-        return self.data.steps_per_epoch(self.cohort.batch_size)
+        """Steps in an epoch, as a number, or an array [folds]; None without data."""
+        lengths = self.lengths
+        if lengths is not None:
+            return jnp.maximum(lengths.steps_per_epoch, 1)  # an empty fold has none
+        return self.cohort.steps_per_epoch
 
     def bounds(self, number: Array) -> tuple[Array, Array]:
         """Returns the steps at which round `number` begins and ends."""
-        if self.traced:
+        lengths = self.lengths
+        if lengths is not None and self.cohort.by_fold is None:  # sizes are traced
             epochs = self.cohort.steps // (self.cohort.steps_per_epoch or 1)
-            at = lambda round: quotient(round * epochs, self.rounds) * self.steps_per_epoch
+            at = lambda round: quotient(round * epochs, self.rounds) * lengths.steps_per_epoch
             return at(number), at(number + 1)
         bounds = jnp.asarray(round_boundaries(self.cohort, self.rounds))
         return bounds[number], bounds[number + 1]
 
-    def periods(self, start: Array, end: Array) -> Periods | None:
-        """Returns the periods of the round of steps [start, end); None where epochs and rounds do
-        not fit each other, so that there are none."""
+    def periods(self) -> Periods | None:
+        """Returns the periods of a round; None where epochs and rounds do not fit each other, or
+        folds have their own steps, so that there are none."""
         period, chunk, even = self.chunks
-        if self.traced:
-            length = self.steps_per_epoch
-            number = quotient(end - start, length)
-            return Periods(number, length, quotient(length + chunk - 1, chunk), False)
-        if even:
-            in_round = self.cohort.steps // self.rounds
-            return Periods(in_round // period, period, period // chunk, True)
-        return None
+        if not even or self.lengths is not None:
+            return None
+        in_round = self.cohort.steps // self.rounds
+        return Periods(in_round // period, period, period // chunk)
 
     def steps_left(self, step: Array, end: Array) -> Array:
         """Returns the steps from `step` to the end of its epoch, or to `end` if that is sooner."""
@@ -163,8 +166,11 @@ class Stepping(NamedTuple):
         batch], out of those of its epoch."""
         if epoch_rows is None:
             return None
-        places = remainder(step, self.steps_per_epoch) + jnp.arange(self.chunks.chunk)
-        return jnp.take(epoch_rows, places, axis=epoch_rows.ndim - 2, mode="clip")
+        first, steps = remainder(step, self.steps_per_epoch), jnp.arange(self.chunks.chunk)
+        if first.ndim == 0:
+            return jnp.take(epoch_rows, first + steps, axis=epoch_rows.ndim - 2, mode="clip")
+        places = (first[:, None] + steps[None])[..., None]
+        return jnp.take_along_axis(epoch_rows, places, axis=1, mode="clip")
 
 
 def batch_shapes(data: Data | None, rows: int | None) -> PyTree:

@@ -14,6 +14,7 @@ from jax import lax
 
 from vtune.engine.carry import Arguments
 from vtune.engine.divergence import all_finite, died_by_replicate, note_divergence
+from vtune.engine.fold_steps import FoldLengths, of_fold, with_own_lengths
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population
 from vtune.engine.recording import zero_sums
@@ -42,15 +43,16 @@ class Chunk(NamedTuple):
     """Consecutive steps whose rows are gathered together, the same for all trainings.
 
     Attributes:
-      seed: the sweep's seed. first: the number of the first step. steps: how many.
-      train_sizes: [folds] training rows; None where they are not traced.
+      seed: the sweep's seed.
+      first: the number of the first step. steps: how many. Both [folds] where folds have their own.
+      lengths: how long every fold trains; None where all take the same steps.
       columns: the batches transposed, for fused members only.
     """
 
     seed: Any
     first: Array
     steps: Array
-    train_sizes: Any
+    lengths: FoldLengths | None
     columns: Any
 
 
@@ -79,13 +81,15 @@ class StepTrainer:
           rows: returns the batch of a step of the chunk, or all batches without an argument.
         """
         id, traced, active = member
-        h, key = self.cohort.h(traced), replicate_key(chunk.seed, id, replicate)
-        steps: Any = chunk.steps if self.steps is None else self.steps
-        if chunk.train_sizes is not None and replicate is not None:
-            steps = jnp.where(_has_rows(id, replicate.fold, chunk.train_sizes), steps, 0)
+        h = self.cohort.h(with_own_lengths(self.cohort, chunk.lengths, traced, replicate))
+        key = replicate_key(chunk.seed, id, replicate)
+        first = of_fold(chunk.first, replicate)
+        steps: Any = of_fold(chunk.steps, replicate) if self.steps is None else self.steps
+        if chunk.lengths is not None:
+            steps = jnp.where(id >= 0, steps, 0)  # an id below 0 is that of an empty slot
 
         def one_step(i: Array, batch: Any, progress: Progress) -> Progress:
-            step = chunk.first + i
+            step = first + i
             state, metrics = self.learner.step(folded(key, step), h, progress.state, batch)
             died = note_divergence(progress.died, all_finite(metrics), step)
             return Progress(state, died, jax.tree.map(jnp.add, progress.sums, widened(metrics)))
@@ -106,9 +110,3 @@ def start_progress(
     """Returns the progress of all trainings before a round, leaves [pop, replicates, ...]."""
     died = died_by_replicate(population.died, plan.replicates)
     return Progress(population.state, died, zero_sums(plan, cohort, population, arguments))
-
-
-def _has_rows(id: Array, fold: Array, train_sizes: Array) -> Array:
-    """Returns whether a replicate of padded folds has rows to train on: neither its slot in the
-    population nor its fold is padding."""
-    return (id >= 0) & (train_sizes[fold] > 0)

@@ -99,6 +99,7 @@ class NetLearner:
             summarise=self.summarise if self.parts.train_metrics else None,
             load=self.load,
             judge=self.judge,
+            whole_batches=self.parts.batch_loss is not None,
         )
 
     # a member's state -----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from vtune.hparams import UnknownHyperparameterError
+from vtune.learner.mode import is_mode, mode_value
 from vtune.metrics import expand
 from vtune.types import Array, Batch, Outputs, PyTree
 
@@ -26,11 +27,15 @@ def calling(who: str, **given: PyTree) -> Iterator[None]:
     except UnknownHyperparameterError:  # its message says everything
         raise
     except Exception as error:
-        arguments = ", ".join(
-            f"{name} {jax.tree.map(_shown, tree)!r}" for name, tree in given.items()
-        )
-        error.add_note(f"vtune called {who} with {arguments}")
+        if not any(note.startswith(_CALLED) for note in getattr(error, "__notes__", ())):
+            arguments = ", ".join(
+                f"{name} {jax.tree.map(_shown, tree)!r}" for name, tree in given.items()
+            )
+            error.add_note(f"{_CALLED} {who} with {arguments}")
         raise
+
+
+_CALLED = "vtune called"  # the innermost function alone is noted
 
 
 class _Unquoted(str):
@@ -43,20 +48,35 @@ def _shown(leaf: Any) -> Any:
     return _Unquoted(jax.typeof(leaf)) if hasattr(leaf, "dtype") else leaf
 
 
-def call_arguments(call: Callable[..., Any], batch: Batch, train: bool) -> tuple[list, dict]:
+LINEN_APPLY = "apply=lambda model, variables, batch, *, train, rngs, mutable: ..."
+
+
+def call_arguments(
+    call: Callable[..., Any],
+    batch: Batch,
+    train: bool,
+    *,
+    rngs: Any = None,
+    apply: str = LINEN_APPLY,
+) -> tuple[list, dict]:
     """Returns (positional, keyword) arguments for a module's `__call__`.
 
     Entries of the data are passed by name; if no name matches, `x` is passed first. The mode is
-    passed as `train`, `training` or `deterministic`, whichever the module takes.
+    passed under whichever of the names in `mode.py` the module takes.
+
+    Args:
+      rngs: passed as `rngs`, unless it is None. apply: what to write in the place of `__call__`.
 
     Raises:
       ValueError: an argument without default is neither an entry of the data nor a mode.
     """
     kinds = inspect.Parameter
     parameters = [p for p in inspect.signature(call).parameters.values() if p.name != "self"]
-    modes = {"train": train, "training": train, "deterministic": not train}
     named = [p for p in parameters if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)]
-    keywords = {p.name: modes[p.name] for p in named if p.name in modes and p.name not in batch}
+    modes = [p.name for p in named if is_mode(p) and p.name not in batch]
+    keywords = {name: mode_value(name, train) for name in modes}
+    if rngs is not None and any(p.name == "rngs" for p in named):
+        keywords["rngs"] = rngs
     entries = {p.name: batch[p.name] for p in named if p.name in batch}
     positional = []
     if not entries and "x" in batch:  # the module has another name for its inputs
@@ -70,8 +90,7 @@ def call_arguments(call: Callable[..., Any], batch: Batch, train: bool) -> tuple
     if missing or not (entries or positional):
         raise ValueError(
             f"the model's __call__ takes {[p.name for p in parameters]}, the data has "
-            f"{sorted(batch)}; give the data's entries the names of the arguments, or write "
-            "apply=lambda model, variables, batch, *, train, rngs, mutable: ..."
+            f"{sorted(batch)}; give the data's entries the names of the arguments, or write {apply}"
         )
     return positional, keywords
 
@@ -138,16 +157,18 @@ def check_pairs(
         )
 
 
-def check_call(who: str, function: Any, arguments: str) -> None:
+def check_call(who: str, function: Any, arguments: str, keywords: str = "") -> None:
     """Raises TypeError if the user's function `who` cannot be called with these arguments.
 
     Args:
-      arguments: their names, such as "outputs, batch, h".
+      arguments: their names, such as "outputs, batch, h". keywords: of those passed by name.
     """
+    by_name = dict.fromkeys(filter(None, keywords.split(", ")))
     try:
-        inspect.signature(function).bind(*arguments.split(", "))
+        inspect.signature(function).bind(*arguments.split(", "), **by_name)
     except TypeError:
-        raise TypeError(f"{who} must take the arguments ({arguments})") from None
+        named = f", *, {keywords}" if keywords else ""
+        raise TypeError(f"{who} must take the arguments ({arguments}{named})") from None
     except ValueError:  # built-in functions may have no signature
         pass
 

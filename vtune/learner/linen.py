@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import flax.linen as nn
+from flax import nnx
+from flax.errors import InvalidRngError
+from flax.traverse_util import flatten_dict
 
 from vtune.hparams import Hparams
 from vtune.learner.assemble import assemble
-from vtune.learner.contracts import call_arguments, check_call
+from vtune.learner.contracts import call_arguments, calling, check_call
+from vtune.learner.first_apply import initialising
+from vtune.learner.mode import in_mode
 from vtune.learner.parts import Parts
 from vtune.learner.protocol import Learner
+from vtune.learner.streams import Asked, Streams, asked
+from vtune.learner.unswitched import flags, warn_argument, warn_constant
 from vtune.metrics import Metric
 from vtune.types import Batch, Key, Outputs, PyTree
 
@@ -35,9 +42,14 @@ def flax_learner(
 
     Args:
       model: the module, or a function of the hyperparameters that makes it. Entries of the data
-        go to its `__call__` by argument name (`x` when none matches); `train`, `training` or
-        `deterministic` is passed if `__call__` takes it. Other collections than `params`, such as
-        BatchNorm statistics, are carried per member.
+        go to its `__call__` by argument name (`x` when none matches). The mode is passed to
+        `__call__` as `train`, `training`, `is_training`, `deterministic`, `inference`, `eval` or
+        `use_running_average`, and set in fields of these names that hold True or False, in the
+        module or in a dataclass in one of its fields. In modules given as fields, what was made
+        for training is switched off for evaluation, and what was made for evaluation stays
+        frozen. Other collections than `params`, such as BatchNorm statistics, are carried per
+        member; a warning says which batch statistics change in no training step. A batch is not
+        cut up, so an axis as in `nn.BatchNorm(axis_name="batch")` has length 1.
       optimizer: a function of the hyperparameters that returns an Optax transformation. For
         schedules, `h` also holds the whole numbers `h["total_steps"]` (traced where epochs differ
         between members) and `h["steps_per_epoch"]`. `vt.schedules` take traced numbers; make a
@@ -50,7 +62,9 @@ def flax_learner(
         round, augmented as the model saw them.
       penalty: (params, h) -> a scalar added to the training loss, such as `vt.penalties.l2`.
       batch_loss: (outputs, batch, h) -> scalar, instead of `loss`, for a loss that is not per
-        example. On the validation rows it is averaged over full evaluation batches.
+        example. On the validation rows it is averaged over batches of as many rows as a training
+        batch, or `eval_batch_size=`; the last is filled up with rows of the first, and counts by
+        the rows that are its own.
       augment: (key, batch, h) -> batch, called in every training step of every member; see
         `vt.augment`. Its key is the step key folded with 0.
       eval_params: (opt_state, params) -> the weights that are scored, shown and used to predict,
@@ -58,17 +72,25 @@ def flax_learner(
         `optax.contrib.schedule_free_eval_params`.
       apply: (model, variables, batch, *, train, rngs, mutable) -> what `model.apply` returns, for
         modules that `__call__` does not suit. It is called once with empty variables and
-        `mutable=True`, to make the variables.
+        `mutable=True`: there, `model.apply` does what `model.init_with_output` does.
       rewrite: how convolutions and poolings are computed, see `vt.rewrite`.
 
     Returns:
-      A `Learner`. In a step, `rngs` is {"params": step key}. Flax falls back on it for every
-      stream, so the dropout of a plain loop with `rngs={"dropout": key}` has the same bits.
+      A `Learner`. In a step, `rngs` holds the step key under "params" and under the name of every
+      stream that the model asks for, lifted transforms included, so the dropout of a plain loop
+      with `rngs={"dropout": key}` has the same bits. Where one module draws from two streams, the
+      second, in alphabetical order, gets the key folded with 1.
 
     Raises:
       TypeError, ValueError: an argument is of the wrong kind, at once; a function returns
         something wrong, when `vt.tune` starts.
     """
+    kind = model if isinstance(model, type) else type(model)
+    if issubclass(kind, nnx.Module):
+        raise TypeError(
+            f"{kind.__name__} is an nnx module; use vt.nnx_learner(lambda h, rngs: "
+            f"{kind.__name__}(..., rngs=rngs), ...)"
+        )
     if isinstance(model, type) or not (isinstance(model, nn.Module) or callable(model)):
         raise TypeError(
             "model must be a flax.linen module or a function of h that returns one, got "
@@ -76,6 +98,8 @@ def flax_learner(
         )
     if not isinstance(model, nn.Module):
         check_call("model", model, "h")
+    if apply is not None:
+        check_call("apply", apply, "model, variables, batch", "train, rngs, mutable")
     parts = Parts(
         optimizer=optimizer,
         loss=loss,
@@ -97,36 +121,97 @@ class LinenNet:
     Attributes:
       model: the module, or a function of the hyperparameters that makes it.
       user_apply: what calls the module in the user's own way, or None.
+      asked: what the module asks for by name, by the form of hyperparameters, mode and batch.
     """
 
     model: nn.Module | Callable[[Hparams], nn.Module]
     user_apply: Callable[..., Any] | None
+    asked: dict[Any, Asked] = field(default_factory=dict, compare=False, repr=False)
 
     def init(self, key: Key, h: Hparams, batch: Batch) -> tuple[PyTree, PyTree]:
-        module, rngs = self._module(h), {"params": key}
-        if self.user_apply is not None:  # with mutable=True it creates the variables
-            _, made = self.user_apply(module, {}, batch, train=False, rngs=rngs, mutable=True)
-        else:
-            positional, keywords = call_arguments(type(module).__call__, batch, False)
-            made = module.init(rngs, *positional, **keywords)
+        module = self._module(h)
+        make = lambda rngs: self._made(module, rngs, batch)
+        try:
+            made = make(Streams({"params": key}, key))
+        except (InvalidRngError, NameError):  # a stream that is not handed on, or an axis
+            found = asked(make, key, "params")
+            made = found.bound(lambda: make(found.rngs(key)))()
         variables = {name: tree for name, tree in made.items() if name != "intermediates"}
         return variables.pop("params", {}), variables
+
+    def _made(self, module: nn.Module, rngs: dict[str, Key], batch: Batch) -> PyTree:
+        """Returns a module's first variables."""
+        if self.user_apply is not None:
+            first = initialising(module)
+            made = self.user_apply(first, {}, batch, train=False, rngs=rngs, mutable=True)
+            if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Mapping)):
+                raise TypeError(
+                    "apply must return (outputs, variables) where mutable is not False, as "
+                    f"model.apply does; got {type(made).__name__}: hand on mutable=mutable"
+                )
+            return made[1]
+        positional, keywords = call_arguments(type(module).__call__, batch, False)
+        return module.init(rngs, *positional, **keywords)
 
     def apply(
         self, key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool
     ) -> tuple[Outputs, PyTree]:
-        module, rngs = self._module(h), {"params": key}
+        module = in_mode(self._module(h), train)
         variables = self.variables(params, other)
         mutable = list(other) if train and other else False
+        call = lambda rngs, **more: self._applied(
+            module, variables, rngs, batch, train, mutable, **more
+        )
+        found = self._asked(call, key, h, module, batch, train)
+        rngs = found.rngs(key)
+        if train:  # some models ask has_rng("dropout") for the mode
+            rngs = {"dropout": key, **rngs}
+        made = found.bound(lambda: call(rngs))()
+        outputs, changed = made if mutable else (made, {})
+        if mutable and "batch_stats" in changed:
+            warn_constant(
+                *(flatten_dict({"batch_stats": t["batch_stats"]}) for t in (other, changed))
+            )
+        return outputs, {**other, **changed}
+
+    def _asked(
+        self,
+        call: Callable[..., Any],
+        key: Key,
+        h: Hparams,
+        module: nn.Module,
+        batch: Batch,
+        train: bool,
+    ) -> Asked:
+        """Returns what the module asks for by name; looked for once."""
+        form = (h.form, train, tuple(batch))
+        if form not in self.asked:
+            found = self.asked[form] = asked(call, key)
+            if train and not found.streams and self.user_apply is None:
+                for name, default in flags(type(module).__call__, batch).items():
+                    flipped = lambda rngs, more={name: not default}: call(rngs, **more)
+                    if asked(flipped, key).streams:
+                        warn_argument(name, default)
+        return self.asked[form]
+
+    def _applied(
+        self,
+        module: nn.Module,
+        variables: PyTree,
+        rngs: dict[str, Key],
+        batch: Batch,
+        train: bool,
+        mutable: list[str] | bool,
+        **more: bool,
+    ) -> Any:
+        """Returns what the module's `apply` returns, or the user's function in its place."""
         if self.user_apply is not None:
-            made = self.user_apply(
+            return self.user_apply(
                 module, variables, batch, train=train, rngs=rngs, mutable=mutable
             )
-        else:
-            positional, keywords = call_arguments(type(module).__call__, batch, train)
-            made = module.apply(variables, *positional, rngs=rngs, mutable=mutable, **keywords)
-        outputs, changed = made if mutable else (made, {})
-        return outputs, {**other, **changed}
+        positional, keywords = call_arguments(type(module).__call__, batch, train)
+        keywords |= more
+        return module.apply(variables, *positional, rngs=rngs, mutable=mutable, **keywords)
 
     def variables(self, params: PyTree, other: PyTree) -> PyTree:
         return {"params": params, **other}
@@ -138,7 +223,10 @@ class LinenNet:
         return variables.get("params", {}), others
 
     def _module(self, h: Hparams) -> nn.Module:
-        module = self.model if isinstance(self.model, nn.Module) else self.model(h)
+        if isinstance(self.model, nn.Module):
+            return self.model
+        with calling("model", h=list(h)):
+            module = self.model(h)
         if not isinstance(module, nn.Module):
             raise TypeError(
                 f"model(h) returned {type(module).__name__}, not a flax.linen module; for nnx "

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 from flax import nnx
+from flax.errors import TraceContextError
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vtune.hparams import Hparams
 from vtune.learner.assemble import assemble
-from vtune.learner.contracts import call_arguments, check_call
+from vtune.learner.contracts import call_arguments, calling, check_call
+from vtune.learner.mode import NAMES, mode_value
+from vtune.learner.nnx_advice import APPLY, FOREIGN, check_created, check_model
 from vtune.learner.parts import Parts
 from vtune.learner.protocol import Learner
+from vtune.learner.unswitched import warn_constant
 from vtune.metrics import Metric
 from vtune.rng.keys import IMPL
 from vtune.types import Batch, Key, Outputs, PyTree
@@ -31,6 +36,7 @@ def nnx_learner(
     batch_loss: Callable[..., Any] | None = None,
     augment: Callable[..., Any] | None = None,
     eval_params: Callable[..., Any] | None = None,
+    apply: Callable[..., Any] | None = None,
     rewrite: str = "auto",
 ) -> Learner:
     """Makes a learner of an nnx module, an Optax optimizer and a loss.
@@ -39,11 +45,16 @@ def nnx_learner(
       model: (h, rngs) -> the module, called with `nnx.Rngs(member key)`. Its `nnx.Param`s are
         trained; other variables, such as BatchNorm statistics, are carried per member. Before
         each step the random streams are reseeded: a stream `dropout` by
-        `nnx.reseed(module, dropout=step_key)`. Of several streams, in alphabetical order, the
-        second and later ones get the step key folded with 1, 2, ...
+        `nnx.reseed(module, dropout=step_key)`, and those stacked by `nnx.split_rngs` with the
+        policy "match_shape". Of several streams, in alphabetical order, the second and later ones
+        get the step key folded with 1, 2, ... A `__call__` that takes `rngs` is given
+        `nnx.Rngs(step_key)`, if the argument has no default or layers keep no streams.
       optimizer, loss, metrics, train_metrics, penalty, batch_loss, augment, eval_params, rewrite:
-        as in `vt.flax_learner`. The module's `train()` or `eval()` is called first, and `train`,
-        `training` or `deterministic` is passed to its `__call__` if that takes it.
+        as in `vt.flax_learner`. The module's `train()` or `eval()` is called first, and the mode is
+        passed to `__call__`, and set in attributes, under the names that `vt.flax_learner` knows.
+      apply: (model, batch, *, train, rngs) -> outputs, for modules that `__call__` does not suit;
+        `rngs` is `nnx.Rngs(step_key)`. Variables that a call creates, such as sown losses, can be
+        read and removed here: `return model(batch["x"]), nnx.pop(model, Loss)`.
 
     Returns:
       A `Learner`. `Member.variables` goes into `nnx.update(module, variables)`.
@@ -51,12 +62,9 @@ def nnx_learner(
     Raises:
       TypeError, ValueError: as `vt.flax_learner`.
     """
-    if isinstance(model, nnx.Module) or not callable(model):
-        raise TypeError(
-            f"model must be a function of (h, rngs) that returns a flax.nnx module, got "
-            f"{type(model).__name__}; write lambda h, rngs: Model(width=h['width'], rngs=rngs)"
-        )
-    check_call("model", model, "h, rngs")
+    check_model(model)
+    if apply is not None:
+        check_call("apply", apply, "model, batch", "train, rngs")
     parts = Parts(
         optimizer=optimizer,
         loss=loss,
@@ -68,7 +76,7 @@ def nnx_learner(
         eval_params=eval_params,
         rewrite=rewrite,
     )
-    return assemble(NnxNet(model), parts)
+    return assemble(NnxNet(model, apply), parts)
 
 
 @dataclass(frozen=True)
@@ -77,9 +85,11 @@ class NnxNet:
 
     Attributes:
       model: (h, rngs) -> the module.
+      user_apply: what calls the module in the user's own way, or None.
     """
 
     model: Callable[[Hparams, nnx.Rngs], nnx.Module]
+    user_apply: Callable[..., Any] | None = None
 
     def init(self, key: Key, h: Hparams, batch: Batch) -> tuple[PyTree, PyTree]:
         _, params, _, variables, _ = _split(self._module(key, h))
@@ -91,15 +101,25 @@ class NnxNet:
     ) -> tuple[Outputs, PyTree]:
         module = self._filled(h, params, other)
         _reseed(module, key)
-        if train:
-            module.train()
-        else:
-            module.eval()
-        positional, keywords = call_arguments(type(module).__call__, batch, train)
-        outputs = module(*positional, **keywords)
+        _set_mode(module, train)
+        before = _statistics(module)
+        outputs = self._outputs(module, key, batch, train)
         nnx.pop(module, nnx.Intermediate)
         _, _, _, changed, _ = _split(module)
-        return outputs, {**other, "variables": nnx.to_pure_dict(changed)}
+        variables = nnx.to_pure_dict(changed)
+        check_created(other["variables"], variables)
+        if train:
+            warn_constant(before, _statistics(module))
+        return outputs, {**other, "variables": variables}
+
+    def _outputs(self, module: nnx.Module, key: Key, batch: Batch, train: bool) -> Outputs:
+        rngs = nnx.Rngs(key)
+        if self.user_apply is not None:
+            return self.user_apply(module, batch, train=train, rngs=rngs)
+        call = type(module).__call__
+        given = rngs if _asks_for_rngs(call, module) else None
+        positional, keywords = call_arguments(call, batch, train, rngs=given, apply=APPLY)
+        return module(*positional, **keywords)
 
     def variables(self, params: PyTree, other: PyTree) -> PyTree:
         # A BatchNorm has leaves in both: they are joined leaf by leaf.
@@ -112,7 +132,15 @@ class NnxNet:
         return unflatten_dict(rest), {"variables": unflatten_dict(others)}
 
     def _module(self, key: Key, h: Hparams) -> nnx.Module:
-        module = self.model(h, nnx.Rngs(key))
+        # Annotations of sharding are kept, but nothing is sharded: members lie whole on a device.
+        sharding = nnx.using_eager_sharding() and not jax.sharding.get_abstract_mesh().empty
+        with calling("model", h=list(h), rngs="nnx.Rngs(key)"), nnx.use_eager_sharding(sharding):
+            try:
+                module = self.model(h, nnx.Rngs(key))
+            except TraceContextError as error:
+                raise TypeError(
+                    f"{FOREIGN} (Flax said: {str(error).split(' (https')[0]})"
+                ) from error
         if not isinstance(module, nnx.Module):
             raise TypeError(
                 f"model(h, rngs) returned {type(module).__name__}, not a flax.nnx module; for "
@@ -145,5 +173,37 @@ def _reseed(module: nnx.Module, key: Key) -> None:
     stream_keys = jax.tree.leaves(nnx.state(module, nnx.RngKey), is_leaf=is_variable)
     tags = sorted({leaf.tag for leaf in stream_keys})
     nnx.reseed(
-        module, **{tag: jax.random.fold_in(key, i) if i else key for i, tag in enumerate(tags)}
+        module,
+        policy="match_shape",
+        **{tag: jax.random.fold_in(key, i) if i else key for i, tag in enumerate(tags)},
     )
+
+
+def _set_mode(module: nnx.Module, train: bool) -> None:
+    """Switches a module to training or evaluation: Flax's own layers, and attributes by name."""
+    if train:
+        module.train()
+    else:
+        module.eval()
+    for _, part in nnx.iter_modules(module):
+        for name, old in list(vars(part).items()):
+            if name in NAMES and isinstance(old, bool):
+                setattr(part, name, mode_value(name, train))
+
+
+def _statistics(module: nnx.Module) -> dict[tuple, Any]:
+    """Returns a module's batch statistics by their path."""
+    return flatten_dict(nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)))
+
+
+def _asks_for_rngs(call: Callable[..., Any], module: nnx.Module) -> bool:
+    """Whether a module is to be given `rngs` in a call: it must be, or its layers keep none."""
+    argument = inspect.signature(call).parameters.get("rngs")
+    if argument is None:
+        return False
+    if argument.default is inspect.Parameter.empty or not jax.tree.leaves(
+        nnx.state(module, nnx.RngKey)
+    ):
+        return True
+    parts = (part for _, part in nnx.iter_modules(module))
+    return any(isinstance(part, nnx.Dropout) and part.rngs is None for part in parts)

@@ -45,9 +45,10 @@ def loss_totals(
 def _batch_loss_totals(
     batch_loss: Callable[..., Any], outputs: Outputs, batch: Batch, h: Hparams, weight: Weight
 ) -> tuple[Array, Array]:
-    """Returns the totals of a loss of the whole batch, (0, 0) for a batch with padding.
+    """Returns the totals of a loss of the whole batch, which counts by its rows with a weight.
 
-    Such a loss cannot leave rows out.
+    Such a loss cannot leave rows out. An evaluation batch has as many rows as any other, and no row
+    twice: see `Learner.whole_batches`.
     """
     with calling("batch_loss", outputs=outputs, batch=batch):
         value = jnp.asarray(batch_loss(outputs, batch, h))
@@ -56,8 +57,8 @@ def _batch_loss_totals(
             f"batch_loss returned shape {list(value.shape)}, not one value for the whole "
             "batch; a loss per example goes into loss="
         )
-    full = jnp.where(jnp.all(weight > 0), jnp.sum(weight), 0.0).astype(value.dtype)
-    return jnp.where(full > 0, value * full, 0.0), full
+    rows = jnp.sum(weight).astype(value.dtype)
+    return jnp.where(rows > 0, value * rows, 0.0), rows
 
 
 def penalised(parts: Parts, value: Array, params: PyTree, h: Hparams) -> Array:

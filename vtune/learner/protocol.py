@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from vtune.learner.held import with_current
 from vtune.learner.trace_cache import cache_trace
 from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, State, Totals, Weight
 
@@ -43,6 +44,9 @@ class Learner(NamedTuple):
       load: (h, state, variables) -> the state with the given weights, whole or in part, for
         `vt.tune(init_from=)`.
       judge: (h, outputs, batch, weight) -> totals, as `measure` returns for these outputs.
+      whole_batches: whether the loss is one of whole batches, so that an evaluation batch may not
+        hold a row twice. It then has as many rows as a training batch if `eval_batch_size=` is
+        left out, and never more than the smallest fold.
     """
 
     init: Callable[[Key, Any, Batch], State]
@@ -56,17 +60,20 @@ class Learner(NamedTuple):
     summarise: Callable[[PyTree, Array], Metrics] | None = None
     load: Callable[[Any, State, PyTree], State] | None = None
     judge: Callable[[Any, Outputs, Batch, Weight], Totals] | None = None
+    whole_batches: bool = False
 
 
 @functools.lru_cache(maxsize=32)
 def traced_once(learner: Learner) -> Learner:
-    """Returns the learner with functions that are traced once per argument structure.
+    """Returns the learner with functions that are traced once per argument structure, and a step
+    in which the current hyperparameters count (see held.py).
 
     The cached trace is inlined, so the compiled program does not change.
     """
+    init, step = cache_trace(learner.init), cache_trace(learner.step)
     return learner._replace(
-        init=cache_trace(learner.init),
-        step=cache_trace(learner.step),
+        init=init,
+        step=cache_trace(with_current(init, step)),
         measure=cache_trace(learner.measure),
         predict=None if learner.predict is None else cache_trace(learner.predict),
     )

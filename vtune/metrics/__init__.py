@@ -3,21 +3,27 @@
 Classification (logits against whole-number labels `y`): `accuracy`, `balanced_accuracy`,
 `top_k_accuracy`, `precision`, `recall`, `f1`, `log_loss`, `roc_auc`, `confusion_matrix`.
 Regression (outputs against targets `y`): `mse`, `rmse`, `mae`, `r2`. Those with options are called
-with them: `vt.metrics.f1(average="macro")`. Your own metric, if it is a mean over the rows, is one
-line:
+with them: `vt.metrics.f1(average="macro")`. All take `output=`, `target=`, `weight=` and `ignore=`,
+for models with several outputs, masks and labels that do not count:
+
+    vt.metrics.accuracy(output="tags", target="tags", weight="mask")
+
+Your own metric, if it is a mean over the rows, is one line:
 
     cosine = vt.metrics.mean(lambda outputs, batch: similarity(outputs, batch["target"]))
 
 A metric is a pair of functions: `measure(outputs, batch, weight)` returns totals of one evaluation
 batch, which are summed over the batches; `score(totals)` computes the value from them, once.
-`weight` [batch] is 0 on padding. May import: `types`, `validation`. Knows nothing of learners or
-populations.
+`weight` [batch] is 0 on padding; with `weight=` or `ignore=` it may be [batch, ...]. May import:
+`types`, `validation`. Knows nothing of learners or populations.
 """
 
 from vtune.metrics.totals import PerRow
-from vtune.metrics.base import Metric, expand, mean
+from vtune.metrics.select import expand
+from vtune.metrics.base import Metric, mean
 from vtune.metrics.classification import accuracy, log_loss, top_k_accuracy
-from vtune.metrics.confusion import balanced_accuracy, confusion_matrix, f1, precision, recall
+from vtune.metrics.confusion import balanced_accuracy, confusion_matrix
+from vtune.metrics.averages import f1, precision, recall
 from vtune.metrics.ranking import roc_auc
 from vtune.metrics.regression import mae, mse, r2, rmse
 

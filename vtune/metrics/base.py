@@ -10,7 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from vtune.types import Array, Batch, FloatArray, Outputs, Totals, Weight
+from vtune.metrics.select import Selection, expand, selection
+from vtune.types import Array, Batch, Outputs, Totals, Weight
 
 Check = Callable[[Any, Mapping[str, np.ndarray]], None]
 
@@ -27,6 +28,7 @@ class Metric:
         compiling; raises ValueError or TypeError if the metric cannot be computed of them.
       mode: "max" if higher is better, else "min". It decides which value of a history is the best.
       options: (*options) -> the metric with these options; calling the metric calls it.
+      selected: what calling the metric selected, see `Metric.__call__`; None for nothing.
     """
 
     measure: Callable[[Outputs, Batch, Weight], Totals]
@@ -34,17 +36,71 @@ class Metric:
     check: Check | None = None
     mode: str = "max"
     options: Callable[..., Metric] | None = None
+    selected: Selection | None = None
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Metric:
+    def __call__(
+        self,
+        *args: Any,
+        output: Any = None,
+        target: Any = None,
+        weight: Any = None,
+        ignore: Any = None,
+        **kwargs: Any,
+    ) -> Metric:
+        """Returns the metric with its own options, or of a part of the outputs and labels.
+
+            vt.metrics.accuracy(output="tags", target="tags", weight="mask")
+            vt.metrics.f1(average="macro", ignore=255)
+
+        Args:
+          output: which of several outputs is read: its name or position, or (outputs) -> output.
+          target: the entry of the data that holds the labels, or (batch) -> labels. They are `y`
+            when left out, and a metric of your own finds them as `batch["y"]`.
+          weight: how much every row or place counts: the name of an entry, or (batch) -> weights
+            `[batch]` or `[batch, ...]`, not negative; a mask will do. A metric of your own then
+            gets weights of that shape.
+          ignore: a label, or several, whose places do not count. Its batch has 0 there.
+          args, kwargs: the metric's own options.
+
+        Raises:
+          TypeError, ValueError: no such option, or a value that is not allowed.
+        """
+        chosen = selection(output, target, weight, ignore)
+        if chosen == Selection():
+            return self._with_options(args, kwargs)
+        if self.selected is not None:
+            raise TypeError("give output=, target=, weight= and ignore= in one call")
+        metric = self._with_options(args, kwargs) if args or kwargs else self
+        return _selected(metric, chosen)
+
+    def _with_options(self, args: Any, kwargs: Any) -> Metric:
+        """Returns the metric with options of its own."""
         if self.options is None:
-            raise TypeError("this metric has no options; give it as it is, without calling it")
+            raise TypeError(
+                "this metric has no options; give it as it is, without calling it, or with those "
+                "of every metric: output=, target=, weight=, ignore="
+            )
         takes = inspect.signature(self.options)
         try:
             takes.bind(*args, **kwargs)
         except TypeError as error:
-            names = ", ".join(takes.parameters)
+            names = ", ".join([*takes.parameters, "output, target, weight, ignore"])
             raise TypeError(f"{error}; this metric's options are {names}") from None
         return self.options(*args, **kwargs)
+
+
+def _selected(metric: Metric, chosen: Selection) -> Metric:
+    """Returns a metric of what was chosen."""
+
+    def measure(outputs: Outputs, batch: Batch, weight: Weight) -> Totals:
+        return metric.measure(*chosen.of_batch(outputs, batch, weight))
+
+    def check(outputs: Any, arrays: Mapping[str, np.ndarray]) -> None:
+        outputs, arrays = chosen.of_data(outputs, arrays)
+        if metric.check is not None:
+            metric.check(outputs, arrays)
+
+    return Metric(measure, metric.score, check, metric.mode, selected=chosen)
 
 
 def configurable(make: Callable[..., Metric]) -> Metric:
@@ -58,19 +114,20 @@ def documented(metric: Metric, text: str) -> Metric:
     return metric
 
 
-def expand(weight: FloatArray[Array, " batch"], like: Array) -> Array:
-    """Broadcasts weights `[batch]` to the shape of `like` `[batch, ...]`."""
-    return jnp.broadcast_to(weight.reshape(weight.shape + (1,) * (like.ndim - 1)), like.shape)
-
-
 def mean(
-    value: Callable[[Outputs, Batch], Array], *, mode: str = "max", check: Check | None = None
+    value: Callable[[Outputs, Batch], Array],
+    *,
+    mode: str = "max",
+    check: Check | None = None,
+    weight: Any = None,
 ) -> Metric:
-    """Makes a metric of the weighted mean over the rows.
+    """Makes a metric of the weighted mean over the rows, or over all places of all rows.
 
     Args:
       value: (outputs, batch) -> [batch, ...], the values to average.
       mode, check: as in `Metric`.
+      weight: how much every value counts: the name of an entry of the data, or (batch) ->
+        weights [batch] or [batch, ...].
     """
 
     def measure(outputs: Outputs, batch: Batch, weight: Weight) -> Totals:
@@ -84,7 +141,8 @@ def mean(
         # `where`, since padding may be NaN and 0 * NaN is NaN
         return jnp.sum(jnp.where(weights > 0, values * weights, 0.0)), jnp.sum(weights)
 
-    return Metric(measure, lambda totals: totals[0] / totals[1], check, mode)
+    metric = Metric(measure, lambda totals: totals[0] / totals[1], check, mode)
+    return metric if weight is None else metric(weight=weight)
 
 
 def ratio(above: Array, below: Array, zero_division: Any = 0.0) -> Array:
@@ -95,5 +153,8 @@ def ratio(above: Array, below: Array, zero_division: Any = 0.0) -> Array:
 def targets(who: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """Returns the entry `y` of the data; raises ValueError if there is none."""
     if "y" not in arrays:
-        raise ValueError(f"{who} reads batch['y']; the data has {sorted(arrays)}")
+        raise ValueError(
+            f"{who} reads batch['y']; the data has {sorted(arrays)}: say which entry holds the "
+            "labels, such as vt.metrics.accuracy(target=...)"
+        )
     return arrays["y"]

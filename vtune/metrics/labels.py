@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vtune.metrics.base import expand, targets
+from vtune.metrics.base import targets
+from vtune.metrics.select import expand
 from vtune.types import Array, Batch, Outputs, Weight, float_dtype
 
 
@@ -18,6 +19,11 @@ def one_logit(outputs: Any, labels: Any) -> bool:
     return outputs.shape == labels.shape or (
         outputs.shape[-1] == 1 and outputs.shape[:-1] == labels.shape
     )
+
+
+def is_multilabel(outputs: Any, labels: Any) -> bool:
+    """Whether rows have several yes-or-no answers: logits and labels are both [rows, answers]."""
+    return outputs.shape == labels.shape and labels.ndim == 2 and labels.shape[1] > 1
 
 
 def flat(outputs: Outputs, batch: Batch, weight: Weight) -> tuple[Array, Array, Array]:
@@ -46,7 +52,7 @@ def check_labels(outputs: Any, arrays: Mapping[str, np.ndarray]) -> int:
     if len(leaves) != 1:
         raise TypeError(
             f"a classification metric needs one array of logits, the model returns {len(leaves)}; "
-            "write vt.metrics.Metric(measure, score) for it"
+            "say which: vt.metrics.accuracy(output=...), a name, a position or a function"
         )
     one_hot = labels.ndim > 1 and labels.shape[1:] == leaves[0].shape[1:] and labels.shape[-1] > 1
     if one_hot and np.all(labels.sum(axis=-1) == 1):
@@ -68,9 +74,11 @@ def check_labels(outputs: Any, arrays: Mapping[str, np.ndarray]) -> int:
         )
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
+        stray = low if low < 0 else high
         raise ValueError(
             f"labels batch['y'] run from {low} to {high}; a model with {classes} classes needs "
-            f"labels 0 to {classes - 1}"
+            f"labels 0 to {classes - 1}. If {stray} marks places to leave out, say so: "
+            f"vt.metrics.accuracy(ignore={stray})"
         )
     return int(classes)
 

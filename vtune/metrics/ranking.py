@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from vtune.metrics.base import Metric, configurable, documented
-from vtune.metrics.labels import check_labels, flat
+from vtune.metrics.labels import check_labels, flat, is_multilabel
+from vtune.metrics.select import expand
 from vtune.metrics.totals import PerRow
-from vtune.types import Array, Batch, Outputs, Totals, Weight
+from vtune.types import Array, Batch, Outputs, Totals, Weight, float_dtype
 
 
 def area(score: Array, positive: Array, negative: Array) -> Array:
@@ -39,10 +40,13 @@ def area(score: Array, positive: Array, negative: Array) -> Array:
 def _roc_auc(multi_class: Any = None, *, average: Any = "macro") -> Metric:
     if multi_class not in (None, "ovr", "ovo"):
         raise ValueError(f'roc_auc: multi_class={multi_class!r} must be "ovr" or "ovo"')
-    if average not in ("macro", "weighted"):
-        raise ValueError(f'roc_auc: average={average!r} must be "macro" or "weighted"')
+    if average not in ("macro", "weighted", "micro"):
+        raise ValueError(f'roc_auc: average={average!r} must be "macro", "weighted" or "micro"')
 
     def measure(outputs: Outputs, batch: Batch, weight: Weight) -> Totals:
+        if average != "micro" and is_multilabel(outputs, batch["y"]):
+            weights = expand(weight, outputs).astype(float_dtype())
+            return PerRow((jnp.where(weights > 0, outputs, 0.0), batch["y"] > 0, weights))
         logits, labels, weights = flat(outputs, batch, weight)
         rows = batch["y"].shape[0]
         by_row = lambda a: a.reshape(rows, -1, *a.shape[1:])
@@ -51,6 +55,12 @@ def _roc_auc(multi_class: Any = None, *, average: Any = "macro") -> Metric:
 
     def score(totals: Totals) -> Array:
         logits, labels, weights = totals.value
+        if logits.ndim == 2:  # several yes-or-no answers a row
+            positive = jnp.where(labels, weights, 0.0)
+            areas = jax.vmap(area, in_axes=1)(logits, positive, weights - positive)
+            share = jnp.sum(positive, axis=0)
+            weight = share if average == "weighted" else jnp.ones_like(share)
+            return jnp.sum(areas * weight) / jnp.sum(weight)
         logits = logits.reshape(-1, logits.shape[-1])
         labels, weights = labels.reshape(-1), weights.reshape(-1)
         classes = logits.shape[-1]
@@ -77,6 +87,8 @@ def _roc_auc(multi_class: Any = None, *, average: Any = "macro") -> Metric:
                 f"roc_auc is of two classes, the model has {classes}; say how they are compared: "
                 'vt.metrics.roc_auc(multi_class="ovr") or "ovo"'
             )
+        if average == "micro" and classes > 2:
+            raise ValueError('roc_auc: average="micro" is of yes-or-no answers; say "macro"')
 
     return Metric(measure, score, check)
 
@@ -88,6 +100,8 @@ roc_auc = documented(
     Options:
       multi_class: for more than two classes "ovr" (each against the rest) or "ovo" (each against
         each; Hand and Till 2001).
-      average: over the classes or pairs, "macro" or "weighted".
+      average: over the classes or pairs, "macro" or "weighted". Where a row has several yes-or-no
+        answers, labels and logits [rows, answers], over the answers; "micro" takes all answers of
+        all rows together.
     """,
 )

@@ -1,6 +1,7 @@
 """Regression metrics: outputs against targets `y` of the same shape.
 
-Where rows have several targets, the score is the plain mean over the targets, as in scikit-learn.
+Where rows have several targets, the score is the plain mean over the targets, as in scikit-learn;
+with weights of single places, over those targets that have any.
 """
 
 from __future__ import annotations
@@ -12,38 +13,57 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vtune.metrics.base import Metric, documented, mean, targets
+from vtune.metrics.base import Metric, documented, mean, ratio, targets
+from vtune.metrics.select import expand
 from vtune.metrics.totals import PerRow
 from vtune.types import Array, Batch, Outputs, Totals, Weight, float_dtype
 
 
 def check_targets(outputs: Any, arrays: Mapping[str, np.ndarray]) -> None:
-    """Raises ValueError if outputs and targets have different shapes, which would broadcast."""
+    """Checks that a metric compares arrays of one shape, since others would broadcast.
+
+    Raises:
+      TypeError: the model has several outputs. ValueError: outputs and targets differ in shape.
+    """
     target = targets("a regression metric", arrays)
-    for leaf in jax.tree.leaves(outputs):
-        if leaf.shape[1:] != target.shape[1:]:
-            raise ValueError(
-                f"the model's outputs are {list(leaf.shape[1:])} a row and the targets "
-                f"batch['y'] {list(target.shape[1:])}; make them alike, for example with "
-                "outputs[..., 0] in the model (broadcasting would compare every pair)"
-            )
+    leaves = jax.tree.leaves(outputs)
+    if len(leaves) != 1:
+        raise TypeError(
+            f"a regression metric compares one array, the model returns {len(leaves)}; say which: "
+            "vt.metrics.mse(output=...), a name, a position or a function"
+        )
+    if leaves[0].shape[1:] != target.shape[1:]:
+        raise ValueError(
+            f"the model's outputs are {list(leaves[0].shape[1:])} a row and the targets "
+            f"batch['y'] {list(target.shape[1:])}; make them alike, for example with "
+            "outputs[..., 0] in the model (broadcasting would compare every pair)"
+        )
 
 
 def _columns(values: Array, weight: Weight) -> tuple[Array, Array]:
-    """Returns values [rows, targets], 0 on padding, and weights [rows, 1]."""
+    """Returns values [rows, targets], 0 where the weight is, and weights [rows, 1 or targets]."""
+    if weight.ndim > 1:
+        weight = expand(weight, values)
     values = values.reshape(values.shape[0], -1)
-    weights = weight.astype(float_dtype())[:, None]
+    weights = weight.astype(float_dtype()).reshape(values.shape[0], -1)
     return jnp.where(weights > 0, values, 0.0), weights
 
 
 def _squares(outputs: Outputs, batch: Batch, weight: Weight) -> tuple[Array, Array]:
     values, weights = _columns(jnp.square(outputs - batch["y"]), weight)
-    return jnp.sum(values * weights, axis=0), jnp.sum(weights)
+    return jnp.sum(values * weights, axis=0), jnp.sum(weights, axis=0)
+
+
+def _mean_of_targets(values: Array, weighted: Array) -> Array:
+    """Returns the mean over the targets that have weight, of values [targets]."""
+    weighted = jnp.broadcast_to(weighted, values.shape)
+    return ratio(jnp.sum(jnp.where(weighted, values, 0.0)), jnp.sum(weighted), jnp.nan)
 
 
 def _rmse() -> Metric:
     def score(totals: Totals) -> Array:
-        return jnp.mean(jnp.sqrt(totals[0] / totals[1]))
+        squares, weights = totals
+        return _mean_of_targets(jnp.sqrt(squares / weights), weights > 0)
 
     return Metric(_squares, score, check_targets, "min")
 
@@ -56,14 +76,17 @@ def _r2() -> Metric:
 
     def score(totals: Totals) -> Array:
         residual, (y, weights) = totals[0], totals[1].value
-        centre = jnp.sum(y * weights, axis=0, keepdims=True) / jnp.sum(weights)
+        total = lambda values: jnp.sum(values, axis=0, keepdims=True)
+        centre = total(y * weights) / total(weights)
         spread = jnp.sum(jnp.square(y - centre) * weights, axis=0)
         low = jnp.min(jnp.where(weights > 0, y, jnp.inf), axis=0)
         varies = jnp.max(jnp.where(weights > 0, y, -jnp.inf), axis=0) > low
         # The value for a target that is the same in all rows.
         constant = jnp.where(residual > 0, 0.0, jnp.where(residual == 0, 1.0, jnp.nan))
         value = jnp.where(varies, 1 - residual / jnp.where(varies, spread, 1.0), constant)
-        return jnp.where(jnp.sum(weights > 0) > 1, jnp.mean(value), jnp.nan)
+        rows = jnp.sum(weights > 0, axis=0)
+        value = jnp.where(rows > 1, value, jnp.nan)  # of one row it is not defined
+        return _mean_of_targets(value, rows > 0)
 
     return Metric(measure, score, check_targets)
 

@@ -44,6 +44,7 @@ class Refiner(Protocol):
       max_rounds: number of rounds of the sweep where `rounds=` is left out.
       first_round: the first round before which it acts; a sweep that ends sooner gets a warning.
       idle: True if it never changes anything and need not be called.
+      keeps_hparams: True if members keep the hyperparameters that they were drawn with.
     """
 
     def rungs(self, size: int, rounds: int) -> tuple[Rung, ...]:

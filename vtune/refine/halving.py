@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,7 @@ class Halving:
     reduction_factor: Any = field(default=3, metadata=STATIC)
     min_rounds: Any = field(default=1, metadata=STATIC)
 
+    keeps_hparams: ClassVar[bool] = True
     init = no_memory
 
     def __post_init__(self) -> None:

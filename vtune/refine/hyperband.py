@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,7 @@ class Hyperband:
     reduction_factor: Any = field(default=3, metadata=STATIC)
     max_rounds: Any = field(metadata=STATIC)
 
+    keeps_hparams: ClassVar[bool] = True
     init = no_memory
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ import: `runtime` and what is below it. Knows nothing of how a user's arguments 
 from vtune.results.schedule import Schedule
 from vtune.results.member import Member
 from vtune.results.ensemble import Ensemble
-from vtune.results.sweep import Sweep, load
+from vtune.results.sweep import Sweep
+from vtune.results.load import load, read
 
-__all__ = ["Ensemble", "Member", "Schedule", "Sweep", "load"]
+__all__ = ["Ensemble", "Member", "Schedule", "Sweep", "load", "read"]

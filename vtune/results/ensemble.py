@@ -68,6 +68,7 @@ class Ensemble:
 
 def ensemble(trained: Trained, kind: Any, k: Any, combine: Any, data: Data | None) -> Ensemble:
     """Chooses the members of an ensemble; see `Sweep.ensemble`."""
+    trained.check_whole()
     if is_whole(kind) and k is None:
         kind, k = "best", kind
     _check_arguments(kind, k, combine)

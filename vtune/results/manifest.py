@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vtune.engine.plan import CohortPlan
+from vtune.engine.plan import CohortPlan, FoldSteps
 from vtune.hparams import Static
 from vtune.learner.pretrained import paths
 from vtune.refine.base import Rung
+from vtune.results.commit import MANIFEST
 from vtune.results.encoding import encode
+from vtune.results.migrate import OLDEST, migrated
+from vtune.results.schema import check_manifest
 from vtune.results.trained import Trained
+from vtune.validation import is_whole
 
 FORMAT = "vtune sweep"
-VERSION = 3
+VERSION = 4
 
 
 def manifest_of(trained: Trained) -> dict[str, Any]:
-    """Returns the manifest of a sweep, without leaves and checksums.
-
-    Raises:
-      ValueError: the space holds something that a file cannot name.
-    """
+    """Returns the manifest of a sweep, without what `files` adds when it writes the arrays."""
     plan = trained.plan
     return {
         "format": FORMAT,
         "version": VERSION,
-        "space": [{k: encode(k, v) for k, v in part.items()} for part in trained.space.parts],
+        "space": [{k: encode(v) for k, v in part.items()} for part in trained.space.parts],
         "cohorts": [_cohort_entry(trained, number) for number in range(len(plan.cohorts))],
         "rounds": plan.rounds,
         "metric": plan.metric if isinstance(plan.metric, str) else None,
@@ -44,6 +46,7 @@ def manifest_of(trained: Trained) -> dict[str, Any]:
         "history": list(trained.records.history),
         "settings": list(trained.records.settings),
         "timing": list(trained.timing),
+        "modes": [list(mode) for mode in plan.learner.modes],
     }
 
 
@@ -60,6 +63,8 @@ def _cohort_entry(trained: Trained, number: int) -> dict[str, Any]:
         "rungs": [list(rung) for rung in plan.rungs],
         "past": list(plan.past),
         "stretched": plan.stretched,
+        "by_fold": plan.by_fold,
+        "own_epochs": plan.own_epochs,
     }
 
 
@@ -74,6 +79,8 @@ def cohort_plan_of(
     lengths = {name: entry[name] for name in ("total_steps", "steps_per_epoch")}
     known = {name: steps for name, steps in lengths.items() if steps is not None}
     rungs = tuple(Rung(*rung) for rung in entry["rungs"])
+    by_fold = entry.get("by_fold")
+    past = entry.get("past", ())
     return CohortPlan(
         static=Static({**static, **known}),
         traced=tuple((name, str(values.dtype)) for name, values in hparams.items()),
@@ -82,48 +89,71 @@ def cohort_plan_of(
         steps=entry["steps"],
         steps_per_epoch=entry["steps_per_epoch"],
         rungs=rungs,
-        past=tuple(entry.get("past", ())),
+        past=tuple(past) if by_fold is None else tuple(map(tuple, past)),
         stretched=entry.get("stretched", False),
+        by_fold=None if by_fold is None else tuple(FoldSteps(*fold) for fold in by_fold),
+        own_epochs=entry.get("own_epochs", "total_steps" in hparams),
     )
 
 
 def is_saved_sweep(folder: Path) -> bool:
     """Whether a folder holds a sweep that vtune saved, of any version."""
     try:
-        return json.loads((folder / "manifest.json").read_text()).get("format") == FORMAT
-    except (OSError, ValueError, AttributeError):
+        return json.loads((folder / MANIFEST).read_text()).get("format") == FORMAT
+    except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError, RecursionError):
         return False
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Reads and checks the manifest of a saved sweep.
+    """Reads and checks the manifest of a saved sweep, and returns it in the form of today.
 
     Raises:
-      ValueError: not a saved sweep, damaged, or of another version.
+      FileNotFoundError: no such folder. ValueError: not a saved sweep, damaged, of a version that
+        cannot be read, or not as a save writes it.
     """
-    file = folder / "manifest.json"
-    if not file.is_file():
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "no such folder"
+        raise FileNotFoundError(f"{folder}: {what}; give one that sweep.save wrote")
+    if not (folder / MANIFEST).is_file():
         raise ValueError(
             f"{folder} is not a saved sweep: it has no manifest.json; give a folder that "
             "sweep.save wrote"
         )
     try:
-        manifest = json.loads(file.read_text())
-    except ValueError as error:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{folder}: damaged, manifest.json does not parse ({error})") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{folder} is not a saved sweep: its manifest.json is of something else")
-    if manifest.get("version", 0) > VERSION:
-        raise ValueError(f"{folder} was saved by a newer vtune; upgrade vtune to read it")
-    if manifest.get("version", 0) < VERSION:
-        raise ValueError(f"{folder} was saved by an older vtune; run the sweep again")
+    _check_version(folder, manifest.get("version"))
     sums = manifest.get("checksums")
     if not isinstance(sums, dict) or sums.get("manifest") != manifest_checksum(manifest):
         raise ValueError(f"{folder}: damaged, manifest.json is not what was saved")
+    manifest = migrated(manifest)
+    with refusing(folder):
+        check_manifest(manifest)
     return manifest
 
 
-def manifest_checksum(manifest: dict[str, Any]) -> str:
+@contextlib.contextmanager
+def refusing(folder: Path) -> Iterator[None]:
+    """Says of an error inside that no save wrote this folder."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder} is not as a save writes it: {error}") from None
+
+
+def _check_version(folder: Path, version: Any) -> None:
+    if not is_whole(version) or version < 1:
+        raise ValueError(f"{folder} is not as a save writes it: version={version!r}")
+    if version > VERSION:
+        raise ValueError(f"{folder} was saved by a newer vtune; upgrade vtune to read it")
+    if version < OLDEST:
+        raise ValueError(f"{folder} was saved by an older vtune; run the sweep again")
+
+
+def manifest_checksum(manifest: Mapping[str, Any]) -> str:
     """Returns the checksum of everything in a manifest but its checksums."""
     body = {name: value for name, value in manifest.items() if name != "checksums"}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

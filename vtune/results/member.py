@@ -10,6 +10,7 @@ import numpy as np
 
 from vtune.data.dataset import apply_scaling
 from vtune.engine.replicates import Replicates, split_replicates
+from vtune.identity import handed_out
 from vtune.results.predict import checked_rows, predict
 from vtune.results.trained import Trained
 from vtune.types import PyTree
@@ -47,7 +48,8 @@ class Member:
             for name, distribution in combination.traced.items()
         }
         values = {**combination.static, **traced}
-        return {name: values[name] for name in self.trained.space.names if name in values}
+        names = [name for name in self.trained.space.names if name in values]
+        return {name: handed_out(values[name]) for name in names}
 
     @property
     def score(self) -> float:
@@ -86,8 +88,10 @@ class Member:
         """The learner's whole state, optimizer state included.
 
         Raises:
-          ValueError: the member was dropped, and its state with it.
+          ValueError: the member was dropped, and its state with it, or the sweep was read without
+            its weights.
         """
+        self.trained.check_whole()
         if self.trained.dropped(self._column):
             raise ValueError(
                 f"member {self.index} was {self.status}, and its weights with it; "
@@ -106,6 +110,7 @@ class Member:
 
         With several folds or seeds every leaf is `[folds, seeds, ...]`.
         """
+        self.trained.check_whole()
         variables = self.trained.plan.learner.variables
         if variables is None:
             return self.state
@@ -168,5 +173,5 @@ def pick(tree: PyTree, slot: Any, trainings: Replicates | None = None) -> PyTree
 
 
 def printable(value: Any) -> Any:
-    """Replaces a function by its name."""
+    """Replaces a function by its name, and what a file only describes by its description."""
     return getattr(value, "__name__", value) if callable(value) else value

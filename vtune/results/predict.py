@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.data.convert import to_rows
 from vtune.data.validate import check_finite
 from vtune.engine.plan import CohortPlan
 from vtune.hparams import Hparams, Static
@@ -69,8 +70,12 @@ def checked_rows(x: Any, rows: dict[str, Any]) -> dict[str, np.ndarray]:
 
     Raises:
       ValueError: a row of another shape than in training, no rows, or values that are not finite.
+      TypeError, ValueError: they are no numbers, or none that fit the type in training.
     """
-    batch = {k: np.asarray(v) for k, v in (x if isinstance(x, dict) else {"x": x}).items()}
+    given = x if isinstance(x, dict) else {"x": x}
+    batch = {
+        k: to_rows("predict", k, v, rows[k][1] if k in rows else None) for k, v in given.items()
+    }
     for name, array in batch.items():
         if name in rows and array.shape[1:] != tuple(rows[name][0]):
             wanted = ", ".join(map(str, ("rows", *rows[name][0])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from vtune.space.traced import program_space
 
 def rerun(trained: Trained, column: int, data: Data | None) -> Member:
     """Trains one member again; see `Sweep.rerun`."""
+    trained.check_whole()
     data = data if data is not None else trained.data
     number = trained.places[column][0]
     cohort = trained.plan.cohorts[number]
@@ -60,11 +62,14 @@ def check_data(caller: str, trained: Trained, cohort: CohortPlan, data: Data | N
                 f"{caller}: the data have {folds or 'no'} folds, the sweep was trained on data "
                 f"with {trained_folds or 'no'} folds; give the data it was trained on"
             )
-        steps = data.train_rows // cohort.batch_size
-        if steps != cohort.steps_per_epoch:
+        steps = data.steps_by_fold(cohort.batch_size) or data.steps_per_epoch(cohort.batch_size)
+        had: Any = cohort.steps_per_epoch
+        if cohort.by_fold is not None:
+            had = tuple(fold.steps_per_epoch for fold in cohort.by_fold)
+        if steps != had:
             raise ValueError(
-                f"{caller}: the data give {steps} steps an epoch, the sweep had "
-                f"{cohort.steps_per_epoch}; give the data it was trained on"
+                f"{caller}: the data give {steps} steps an epoch, the sweep had {had}; give the "
+                "data it was trained on"
             )
     if trained.scaling:
         check_scaling(caller, trained.scaling, data)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vtune.engine.plan import CohortPlan
 from vtune.results.trained import Trained
 
 
@@ -22,8 +23,9 @@ class Schedule(Mapping[str, Any]):
 
     Attributes:
       traced: names of the hyperparameters that are arrays inside the program.
-      options: how the weights were trained, which `vt.replay` reuses: steps and rounds as planned
-        (a dropped member's schedule is shorter), batch_size, eval_batch_size, metric and mode.
+      options: how the weights were trained, which `vt.replay` reuses: steps (epochs where folds
+        differ in them) and rounds as planned (a dropped member's schedule is shorter), batch_size,
+        eval_batch_size, metric and mode.
     """
 
     def __init__(
@@ -46,6 +48,12 @@ class Schedule(Mapping[str, Any]):
         return f"Schedule({self._values!r})"
 
 
+def by_epochs(plan: CohortPlan) -> bool:
+    """Whether folds take different numbers of steps, all in the same number of epochs."""
+    epochs = {fold.steps / fold.steps_per_epoch for fold in plan.by_fold or ()}
+    return len({fold.steps for fold in plan.by_fold or ()}) > 1 and len(epochs) == 1
+
+
 def schedule(trained: Trained, column: int) -> Schedule:
     """Returns the schedule of one member; see `Sweep.schedule`."""
     lineage = trained.records.lineage(column)
@@ -60,8 +68,10 @@ def schedule(trained: Trained, column: int) -> Schedule:
         elif name in combination.static:
             values[name] = Fixed([combination.static[name]] * rounds)
     planned = int(trained.records.budgets[column])
+    steps = plan.steps * planned // trained.plan.rounds
+    epochs = steps // (plan.steps_per_epoch or 1)
     options = {
-        "steps": plan.steps * planned // trained.plan.rounds,
+        **({"epochs": epochs} if by_epochs(plan) else {"steps": steps}),
         "rounds": planned,
         "batch_size": plan.batch_size,
         "eval_batch_size": trained.plan.eval_batch_size,

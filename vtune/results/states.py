@@ -5,6 +5,7 @@ The names are those of `Population`'s fields, so renaming a field would break sa
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ class StateMismatchError(ValueError):
 
 
 def named_leaves(trained: Trained) -> dict[str, np.ndarray]:
-    """Returns every leaf of every population by name, on the host.
+    """Returns every leaf of every member's state by name, on the host.
 
     States of dropped members are left out, and so are empty leaves, which Orbax refuses.
     """
@@ -31,10 +32,21 @@ def named_leaves(trained: Trained) -> dict[str, np.ndarray]:
     for number, population in enumerate(trained.populations):
         left = members_left(np.asarray(population.id), trained.records.parents)
         state = jax.tree.map(lambda leaf, left=left: leaf[:left], population.state)
-        for path, leaf in jax.tree.leaves_with_path(population._replace(state=state)):
-            words = jax.random.key_data(leaf) if is_key(leaf) else leaf
-            leaves[_name(number, path)] = np.asarray(words)
+        paths = jax.tree.leaves_with_path(_of_states(state))
+        for name, (_, leaf) in zip(_names(number, paths), paths, strict=True):
+            leaves[name] = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
     return {name: leaf for name, leaf in leaves.items() if leaf.size}
+
+
+def named_members(trained: Trained) -> dict[str, np.ndarray]:
+    """Returns what every member is at the end, but for its state, by name."""
+    arrays = {}
+    for number, population in enumerate(trained.populations):
+        for name in ("id", "score", "died"):
+            arrays[f"end{number}/{name}"] = np.asarray(getattr(population, name))
+        for name, values in population.hparams.items():
+            arrays[f"end{number}/hparams/{name}"] = np.asarray(values)
+    return arrays
 
 
 def members_left(ids: np.ndarray, parents: np.ndarray) -> int:
@@ -42,10 +54,23 @@ def members_left(ids: np.ndarray, parents: np.ndarray) -> int:
     return int(np.sum(parents[-1, ids] >= 0))
 
 
-def restore_population(
-    plan: Plan, number: int, rows: dict | None, left: int, leaves: dict[str, np.ndarray]
+def without_states(
+    number: int, traced: Sequence[str], arrays: Mapping[str, np.ndarray]
 ) -> Population:
-    """Returns a population with the structure that the learner gives it, filled with named leaves.
+    """Returns a population without its states.
+
+    Args:
+      number: of the cohort. traced: names of its hyperparameters. arrays: see `named_members`.
+    """
+    of = lambda name: jax.device_put(arrays[f"end{number}/{name}"])
+    hparams = {name: of(f"hparams/{name}") for name in traced}
+    return Population(of("id"), hparams, None, of("score"), of("died"))
+
+
+def restored_states(
+    plan: Plan, number: int, rows: dict | None, left: int, leaves: Mapping[str, np.ndarray]
+) -> PyTree:
+    """Returns a cohort's states with the structure that the learner gives them.
 
     Args:
       number: of the cohort. rows: see `Trained.rows`. left: how many states the file has.
@@ -53,40 +78,36 @@ def restore_population(
     Raises:
       StateMismatchError: the leaves are those of another learner.
     """
-    cohort = plan.cohorts[number]
-    vector: Any = lambda dtype: jax.ShapeDtypeStruct((cohort.size,), dtype)
-    shapes = Population(
-        id=vector(np.int32),
-        hparams={name: vector(dtype) for name, dtype in cohort.traced},
-        state=jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((left, *leaf.shape), leaf.dtype),
-            _state_shapes(plan, cohort, rows),
-        ),
-        score=vector(np.float32),
-        died=vector(np.int32),
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((left, *leaf.shape), leaf.dtype),
+        _state_shapes(plan, plan.cohorts[number], rows),
     )
-    unused = {name for name in leaves if name.startswith(f"{number}/")}
-    restored = []
-    paths, structure = jax.tree.flatten_with_path(shapes)
-    for path, shape in paths:
-        name = _name(number, path)
-        unused.discard(name)
-        restored.append(_restored(path, shape, leaves.get(name)))
+    unused = {name for name in leaves if name.startswith(f"{number}/.state")}
+    paths, structure = jax.tree.flatten_with_path(_of_states(shapes))
+    names = _names(number, paths)
+    restored = [
+        _restored(path, shape, leaves.get(name))
+        for name, (path, shape) in zip(names, paths, strict=True)
+    ]
+    unused -= set(names)
     if unused:
         raise StateMismatchError(f"it also has {min(unused)}, which this learner's state has not")
-    return jax.tree.unflatten(structure, restored)
+    return jax.tree.unflatten(structure, restored).state
 
 
 def _restored(path: Any, shape: Any, value: np.ndarray | None) -> Any:
     """One leaf, as it was before it was saved."""
     if value is None and 0 in shape.shape:
         value = np.zeros(shape.shape, shape.dtype)
-    if value is None or (not is_key(shape) and value.shape != shape.shape):
-        saved = "nothing" if value is None else f"shape {list(value.shape)}"
+    if is_key(shape) and value is not None:
+        return from_words(value, shape)
+    if value is None or (value.shape, value.dtype) != (shape.shape, shape.dtype):
+        saved = "nothing" if value is None else f"{value.dtype}{list(value.shape)}"
         raise StateMismatchError(
-            f"{jax.tree_util.keystr(path)} needs shape {list(shape.shape)}, the file has {saved}"
+            f"{jax.tree_util.keystr(path)} needs {shape.dtype}{list(shape.shape)}, the file has "
+            f"{saved}"
         )
-    return from_words(value, shape) if is_key(shape) else jax.device_put(value)
+    return jax.device_put(value)
 
 
 def _state_shapes(plan: Plan, cohort: CohortPlan, rows: dict | None) -> PyTree:
@@ -107,5 +128,18 @@ def _state_shapes(plan: Plan, cohort: CohortPlan, rows: dict | None) -> PyTree:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*axes, *leaf.shape), leaf.dtype), state)
 
 
-def _name(number: int, path: Any) -> str:
-    return f"{number}/{jax.tree_util.keystr(path)}"
+def _of_states(state: PyTree) -> Any:
+    """States in the place that gives their leaves the names of a population's."""
+    none: Any = None
+    return Population(none, none, state, none, none)
+
+
+def _names(number: int, paths: Sequence[Any]) -> list[str]:
+    """The names of leaves; a node of the user's own may give two leaves the same path."""
+    names: dict[str, None] = {}
+    for path, _ in paths:
+        first = name = f"{number}/{jax.tree_util.keystr(path)}"
+        while name in names:
+            name = f"{first}#{len(names)}"
+        names[name] = None
+    return list(names)

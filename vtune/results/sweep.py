@@ -11,7 +11,7 @@ import numpy as np
 from vtune.data.dataset import Data
 from vtune.learner.protocol import Learner
 from vtune.results.ensemble import Ensemble, ensemble
-from vtune.results.files import read, write
+from vtune.results.files import write
 from vtune.results.member import Member
 from vtune.results.rerun import rerun
 from vtune.results.schedule import Schedule, schedule
@@ -241,26 +241,6 @@ class Sweep:
                 f"there is no member {index}: the sweep has {len(self)}, counted from 0"
             )
         return int(index) % len(self)
-
-
-def load(path: str | os.PathLike, learner: Learner) -> Sweep:
-    """Reads a sweep that `Sweep.save` wrote.
-
-    Args:
-      path: the folder.
-      learner: made like the one that was trained. The shapes of its states are compared with the
-        file's; its functions cannot be.
-
-    Returns:
-      The sweep, without its data: `rerun` then needs `data=`.
-
-    Raises:
-      FileNotFoundError: no such folder. ValueError: not a saved sweep, damaged, of a newer
-        version, or of another learner. RuntimeError: several processes run under
-        `jax.distributed`.
-    """
-    check_one_process("load")
-    return Sweep(read(path, learner))
 
 
 def _no_finite_score(trained: Trained) -> str:

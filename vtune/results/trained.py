@@ -45,6 +45,7 @@ class Trained:
       scaling: name of an entry of the data -> (shift, factor), for `predict`.
       refiner, memories: the refiner and, by cohort, what it remembers; None for a loaded sweep.
       stopped: what the status of a member says where fewer rounds were run than planned.
+      lacks: why there are no states, for a sweep that was read without them; else None.
     """
 
     plan: Plan
@@ -61,6 +62,12 @@ class Trained:
     refiner: Any = None
     memories: tuple[PyTree, ...] | None = None
     stopped: str = "interrupted"
+    lacks: str | None = None
+
+    def check_whole(self) -> None:
+        """Raises ValueError where the members' states are not there."""
+        if self.lacks is not None:
+            raise ValueError(self.lacks)
 
     @functools.cached_property
     def places(self) -> list[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.stepping import batch_shapes
 from vtune.hparams import Hparams
 from vtune.learner.contracts import calling
+from vtune.learner.held import Held, held
 from vtune.learner.protocol import Learner, first_state, traced_once
 from vtune.rng.keys import member_key
 from vtune.runtime.diagnose import trace_member
@@ -36,10 +38,12 @@ class Inspection(NamedTuple):
     Attributes:
       reads: the names of the hyperparameters that the learner reads.
       metrics: the shapes of the metrics by name.
+      held: the hyperparameters of which the state holds what cannot follow them.
     """
 
     reads: frozenset[str]
     metrics: PyTree
+    held: Held
 
 
 def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Inspection:
@@ -54,7 +58,9 @@ def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Inspec
     """
     reads: set[str] = set()
     metrics = trace_member(_metrics, plan, cohort, arguments, reads)
-    return Inspection(frozenset(reads), metrics)
+    found: list[Held] = []
+    trace_member(functools.partial(_held, found), plan, cohort, arguments)
+    return Inspection(frozenset(reads), metrics, found[-1])
 
 
 def _zeros(shapes: PyTree) -> PyTree:
@@ -110,6 +116,19 @@ def _metrics(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -
         learner.predict(h, state, rows)
     _check_metric(plan, metrics)
     return {name: jnp.asarray(value) for name, value in metrics.items()}
+
+
+def _held(
+    found: list[Held], plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams
+) -> None:
+    """Adds to `found` what a member's state holds of the hyperparameters."""
+    learner, data = traced_once(plan.learner), arguments.data
+    key = member_key(np.uint32(0), 0)
+    rows = _evaluation_batch(plan, data)
+    measure = lambda h, state: learner.measure(key, h, state, *rows)
+    batch = _zeros(batch_shapes(data, cohort.batch_size))
+    state = learner.init(key, h, batch)
+    found.append(held(learner.init, learner.step, measure, key, h, state, batch))
 
 
 def check_metrics(inspections: tuple[Inspection, ...]) -> None:

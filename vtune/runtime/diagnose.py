@@ -71,8 +71,8 @@ made without h["{first}"]
 
 _TOTAL_STEPS_ADVICE = """\
   - a learning-rate schedule:  vt.schedules.cosine(h["lr"], h["total_steps"]) or another of \
-vt.schedules, since members that have their own epochs have their own steps
-  - one length for all:        epochs= a number"""
+vt.schedules, since members with their own epochs, or folds of unlike size, have their own steps
+  - one length for all:        epochs= a number, or, with such folds, steps="""
 
 
 def _first_line(error: Exception) -> str:

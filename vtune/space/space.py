@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from vtune.identity import snapshot
 from vtune.space.distributions import Categorical, Float, Int, Ordinal, Traced
 
 RESERVED = ("total_steps", "steps_per_epoch")  # filled in per cohort, for schedules
@@ -61,6 +63,7 @@ def parse(space: Any) -> Space:
     parts = list(space) if isinstance(space, list | tuple) else [space]
     if not parts:
         raise ValueError("space: the list is empty; give at least one dict")
+    copied: list[dict[str, Any]] = []
     combinations = []
     for part in parts:
         if not isinstance(part, Mapping):
@@ -70,15 +73,26 @@ def parse(space: Any) -> Space:
             )
         if not part:
             raise ValueError('space: empty; give at least one entry, such as {"lr": 1e-3}')
-        for name, value in part.items():
-            _check_entry(name, value)
+        part = {name: _entry(name, value) for name, value in part.items()}
+        copied.append(part)
         traced = {k: v for k, v in part.items() if isinstance(v, Traced)}
         structural = {k: v.choices for k, v in part.items() if isinstance(v, Categorical)}
         fixed = {k: v for k, v in part.items() if k not in traced and k not in structural}
         for choice in itertools.product(*structural.values()):
             chosen = dict(zip(structural, choice, strict=True))
             combinations.append(Combination(traced, chosen, fixed))
-    return Space(tuple(dict(p) for p in parts), tuple(combinations))
+    return Space(tuple(copied), tuple(combinations))
+
+
+def _entry(name: Any, value: Any) -> Any:
+    """Checks an entry and returns it, values as copies: they are part of a program's identity."""
+    _check_entry(name, value)
+    if isinstance(value, Traced):
+        return value
+    if isinstance(value, Categorical):
+        choices = tuple(snapshot(f"space[{name!r}]", choice) for choice in value.choices)
+        return dataclasses.replace(value, choices=choices)
+    return snapshot(f"space[{name!r}]", value)
 
 
 def _check_entry(name: Any, value: Any) -> None:

@@ -6,15 +6,16 @@ anything is compiled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vtune.data.dataset import Data
 from vtune.data.folds import Folds
-from vtune.engine.plan import Stopping, data_rows
+from vtune.engine.plan import FoldSteps, Stopping
 from vtune.hparams import Hparams, UnknownHyperparameterError
+from vtune.learner.protocol import Learner
 from vtune.refine.base import Refiner
 from vtune.search.base import Cohort
 from vtune.space.distributions import Categorical
@@ -29,13 +30,21 @@ class TrainingLength(NamedTuple):
 
     Attributes:
       batch_size: training rows per step; None without data.
-      steps: optimizer updates from the first round to the last.
-      steps_per_epoch: None without data.
+      steps: optimizer updates from the first round to the last, of the largest fold where folds
+        differ.
+      steps_per_epoch: as `steps`; None without data.
+      by_fold: the steps of every fold where folds differ, else None.
     """
 
     batch_size: int | None
     steps: int
     steps_per_epoch: int | None
+    by_fold: tuple[FoldSteps, ...] | None = None
+
+    @property
+    def fewest(self) -> int:
+        """The steps of the fold that takes the fewest."""
+        return min([self.steps] if self.by_fold is None else [fold.steps for fold in self.by_fold])
 
 
 class Durations(NamedTuple):
@@ -75,11 +84,8 @@ def durations_of(given: TuneArguments, cohorts: tuple[Cohort, ...], refiner: Ref
     for cohort, length in zip(cohorts, lengths, strict=True):
         total: int | None = length.steps
         if epochs_of is not None:
-            cohort, total = _with_total_steps(cohort, epochs_of, length.steps_per_epoch or 1)
-        if given.data is not None:
-            full_epochs = length.steps // (length.steps_per_epoch or 1)
-            traced = given.data.traced_lengths(length.batch_size or 1, full_epochs)
-            cohort = with_traced_lengths(cohort, traced)
+            cohort, total = _with_total_steps(cohort, epochs_of, length)
+        cohort = _with_traced_lengths(cohort, given.data, length)
         with_steps.append(cohort)
         total_steps.append(total)
     return Durations(tuple(with_steps), lengths, tuple(total_steps), rounds, stopping)
@@ -106,9 +112,13 @@ def length_of(
         raise ValueError(
             f"batch_size={size} is above the {rows} training rows{of}; give {rows} or less"
         )
-    steps_per_epoch = rows // size  # rows that do not fill a batch are left out of the epoch
-    total = int(steps) if steps is not None else steps_per_epoch * int(epochs)
-    return TrainingLength(size, total, steps_per_epoch)
+    # Rows that do not fill a batch are left out of the epoch.
+    total = lambda per_epoch: int(steps) if steps is not None else per_epoch * int(epochs)
+    by_fold = None
+    if data.traced_sizes is None and data.steps_by_fold(size) is not None:
+        by_fold = tuple(FoldSteps(n, total(n)) for n in data.steps_by_fold(size))
+    steps_per_epoch = data.steps_per_epoch(size)
+    return TrainingLength(size, total(steps_per_epoch), steps_per_epoch, by_fold)
 
 
 def batch_size_of(cohort: Cohort, batch_size: Any) -> int:
@@ -130,12 +140,24 @@ def batch_size_of(cohort: Cohort, batch_size: Any) -> int:
     return int(size)
 
 
-def eval_batch_size_of(size: Any, data: Data | None) -> int | None:
-    """Returns the rows scored at once; None without data."""
+def eval_batch_size_of(
+    size: Any, data: Data | None, learner: Learner, lengths: Iterable[TrainingLength]
+) -> int | None:
+    """Returns the rows scored at once; None without data.
+
+    A loss of whole batches is judged on batches of one size, which every fold can fill: as many
+    rows as the smallest training batch has.
+    """
     if size is not None:
         check_count("eval_batch_size", size)
-    rows = data_rows(data)
-    return None if rows is None else min(int(size or EVAL_ROWS), rows[1])
+    if data is None:
+        return None
+    if not learner.whole_batches:
+        return min(int(size or EVAL_ROWS), data.valid_rows)
+    known = isinstance(data, Folds) and data.traced_sizes is None
+    rows = min(data.valid_sizes) if known else data.valid_rows  # type: ignore[attr-defined]
+    smallest = min(length.batch_size or EVAL_ROWS for length in lengths)
+    return min(int(size or smallest), rows)
 
 
 def rounds_of(rounds: Any, epochs: Any, lengths: Sequence[TrainingLength], refiner: Refiner) -> int:
@@ -152,9 +174,12 @@ def rounds_of(rounds: Any, epochs: Any, lengths: Sequence[TrainingLength], refin
         ]
         return min(full_epochs, default=1)
     check_count("rounds", rounds)
-    shortest = min(length.steps for length in lengths)
+    shortest = min(length.fewest for length in lengths)
     if rounds > shortest:
-        raise ValueError(f"rounds={rounds} is above the {shortest} steps; give {shortest} or less")
+        of = " of the smallest fold" if any(length.by_fold for length in lengths) else ""
+        raise ValueError(
+            f"rounds={rounds} is above the {shortest} steps{of}; give {shortest} or less"
+        )
     return int(rounds)
 
 
@@ -221,30 +246,44 @@ def most_epochs(cohorts: tuple[Cohort, ...], epochs_of: Callable[[Hparams], Any]
     return max(numbers)
 
 
-def with_traced_lengths(cohort: Cohort, lengths: dict[str, Any]) -> Cohort:
-    """Returns the cohort with these step counts added to the traced values of every member."""
-    columns = {name: np.full(len(cohort.id), steps) for name, steps in lengths.items()}
-    return cohort._replace(hparams={**cohort.hparams, **columns})
+def _with_traced_lengths(cohort: Cohort, data: Data | None, length: TrainingLength) -> Cohort:
+    """Returns the cohort with step counts among its traced values, where folds have their own.
+
+    They are those of the largest fold; the program takes each fold's own in their place.
+    """
+    per_epoch = length.steps_per_epoch or 1
+    steps: dict[str, Any] = {}
+    if length.by_fold is not None:
+        steps["steps_per_epoch"] = np.int32(per_epoch)
+        if length.fewest < length.steps:
+            steps["total_steps"] = np.int32(length.steps)
+    elif data is not None:
+        steps = data.traced_lengths(length.batch_size or 1, length.steps // per_epoch)
+    columns = {name: np.full(len(cohort.id), count) for name, count in steps.items()}
+    return cohort._replace(hparams={**columns, **cohort.hparams})
 
 
 def _with_total_steps(
-    cohort: Cohort, epochs_of: Callable[[Hparams], Any], steps_per_epoch: int
+    cohort: Cohort, epochs_of: Callable[[Hparams], Any], length: TrainingLength
 ) -> tuple[Cohort, int | None]:
     """Returns the cohort and the steps of its members, where epochs are a function of `h`.
 
     A function that reads structural choices only gives all members of the cohort the same number.
-    Else the number is None and "total_steps" becomes a traced hyperparameter.
+    Elsewhere, and where folds differ, the number is None and "total_steps" becomes a traced
+    hyperparameter, of the largest fold.
     """
-    static = cohort.combination.static
+    static, per_epoch = cohort.combination.static, length.steps_per_epoch or 1
     try:
-        return cohort, int(epochs_of(Hparams({}, static))) * steps_per_epoch
+        same = int(epochs_of(Hparams({}, static))) * per_epoch
+        if length.by_fold is None:
+            return cohort, same
+        steps = [same] * len(cohort.id)
     except UnknownHyperparameterError:
         steps = [
-            int(epochs_of(Hparams(setting, static))) * steps_per_epoch
-            for setting in _settings(cohort)
+            int(epochs_of(Hparams(setting, static))) * per_epoch for setting in _settings(cohort)
         ]
-        hparams = {**cohort.hparams, "total_steps": np.asarray(steps, np.int32)}
-        return cohort._replace(hparams=hparams), None
+    hparams = {**cohort.hparams, "total_steps": np.asarray(steps, np.int32)}
+    return cohort._replace(hparams=hparams), None
 
 
 def _settings(cohort: Cohort) -> list[dict[str, Any]]:

@@ -21,7 +21,8 @@ from vtune.results.trained import Trained
 from vtune.runtime.check_learner import check_metrics
 from vtune.space.traced import program_space
 from vtune.tuning.arguments import check_is_refiner
-from vtune.tuning.duration import eval_batch_size_of, length_of, rounds_of
+from vtune.tuning.changes import check_changes
+from vtune.tuning.duration import TrainingLength, eval_batch_size_of, length_of, rounds_of
 from vtune.tuning.hints import warn_idle
 from vtune.tuning.launch import run_prepared
 from vtune.tuning.prepare import Prepared, inspected, rungs_of
@@ -125,18 +126,20 @@ def _prepare(
         before,
         cohorts=tuple(
             _longer_cohort(trained, number, added, more, deciding)
-            for number, (_, added, _) in enumerate(lengths)
+            for number, added in enumerate(lengths)
         ),
         rounds=trained.rounds + more,
-        eval_batch_size=eval_batch_size_of(size, data),
+        eval_batch_size=eval_batch_size_of(size, data, before.learner, lengths),
         layout=before.layout if layout is None else resolve_layout(layout, largest),
         arguments=describe(arguments),
         config=jax_config(),
         past=trained.rounds,
         anew=not remembers,
     )
-    check_metrics(inspected(plan, data))
+    inspections = inspected(plan, data)
+    check_metrics(inspections)
     if refiner is not None:
+        check_changes(inspections, trained.cohorts, refiner, None)
         warn_idle(refiner, plan.rounds)
     past = EarlierRun(trained.records, trained.populations, trained.memories if remembers else None)
     return Prepared(plan, trained.space, trained.cohorts, arguments), past
@@ -144,11 +147,11 @@ def _prepare(
 
 def _check_extendable(trained: Trained) -> None:
     """Raises ValueError where members stopped early or hold other weights than their last."""
+    trained.check_whole()
     records = trained.records
-    different_epochs = any("total_steps" in dict(cohort.traced) for cohort in trained.plan.cohorts)
     if (
         trained.plan.stopping
-        or different_epochs
+        or any(cohort.own_epochs for cohort in trained.plan.cohorts)
         or (records.stopped >= 0).any()
         or (records.ends != records.lived).any()
     ):
@@ -203,18 +206,34 @@ def _next_refiner(trained: Trained, given: Any) -> tuple[Refiner, bool]:
 
 
 def _longer_cohort(
-    trained: Trained, number: int, steps: int, rounds: int, refiner: Refiner | None
+    trained: Trained, number: int, added: TrainingLength, rounds: int, refiner: Refiner | None
 ) -> CohortPlan:
-    """The plan of a cohort that takes so many more steps, in so many more rounds.
+    """The plan of a cohort that is trained further, in so many more rounds.
 
     Args:
       number: of the cohort. refiner: of the new rounds; None where members were dropped.
     """
     before = trained.plan.cohorts[number]
     boundaries = round_boundaries(before, trained.plan.rounds)[1 : trained.rounds + 1]
-    total = int(boundaries[-1]) + steps
+    by_fold = added.by_fold
+    if by_fold is None:
+        past = tuple(boundaries.tolist())
+        total = past[-1] + added.steps
+    else:
+        past = tuple(map(tuple, boundaries.tolist()))
+        by_fold = tuple(
+            fold._replace(steps=done + fold.steps)
+            for done, fold in zip(past[-1], by_fold, strict=True)
+        )
+        total = max(fold.steps for fold in by_fold)
+        if "total_steps" in before.static.value and min(fold.steps for fold in by_fold) < total:
+            raise ValueError(
+                "extend: the sweep was given steps=, the same for all folds, and its folds differ "
+                "in the steps of an epoch; give steps= again instead of epochs="
+            )
     static = {**before.static.value}
     stretched = before.stretched or static.get("total_steps", total) != total
+    stretched |= by_fold != before.by_fold
     if "total_steps" in static:
         static["total_steps"] = total
     if refiner is None:
@@ -227,8 +246,9 @@ def _longer_cohort(
         static=Static(static),
         steps=total,
         rungs=rungs,
-        past=tuple(boundaries.tolist()),
+        past=past,
         stretched=stretched,
+        by_fold=by_fold,
     )
 
 

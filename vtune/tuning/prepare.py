@@ -21,6 +21,7 @@ from vtune.search.base import Cohort
 from vtune.space.space import Space
 from vtune.space.traced import program_space
 from vtune.tuning.arguments import CheckedArguments, TuneArguments, check_arguments
+from vtune.tuning.changes import check_changes
 from vtune.tuning.duration import Durations, TrainingLength, durations_of, eval_batch_size_of
 from vtune.tuning.hints import many_combinations, warn_idle, warn_unread
 
@@ -53,6 +54,9 @@ def prepare(given: TuneArguments) -> Prepared:
     plan = _plan(given, checked, durations, arguments)
     inspections = inspected(plan, given.data)
     check_metrics(inspections)
+    check_changes(
+        inspections, durations.cohorts, checked.refiner, given.trajectory, not given.known_schedule
+    )
     if not given.known_schedule:
         warn_unread(checked.space, durations.cohorts, inspections, (given.batch_size, given.epochs))
     warn_idle(checked.refiner, durations.rounds)
@@ -95,7 +99,9 @@ def _plan(
         rounds=durations.rounds,
         metric=given.metric,
         mode=checked.mode,
-        eval_batch_size=eval_batch_size_of(given.eval_batch_size, given.data),
+        eval_batch_size=eval_batch_size_of(
+            given.eval_batch_size, given.data, given.learner, durations.lengths
+        ),
         layout=resolve_layout(given.layout, max(len(cohort.id) for cohort in durations.cohorts)),
         arguments=describe(arguments),
         config=jax_config(),
@@ -109,12 +115,23 @@ def _cohort_plan(
 ) -> CohortPlan:
     """Returns what the members of a cohort share. Step counts that are not traced are static."""
     static = {**cohort.combination.static}
-    counts = {"total_steps": total_steps, "steps_per_epoch": length.steps_per_epoch}
+    batch_size, steps, per_epoch, by_fold = length
+    counts = {"total_steps": total_steps, "steps_per_epoch": per_epoch}
     for name, count in counts.items():
         if count is not None and name not in cohort.hparams:
             static[name] = count
     traced = tuple((name, str(values.dtype)) for name, values in cohort.hparams.items())
-    return CohortPlan(Static(static), traced, len(cohort.id), *length, rungs)
+    return CohortPlan(
+        static=Static(static),
+        traced=traced,
+        size=len(cohort.id),
+        batch_size=batch_size,
+        steps=steps,
+        steps_per_epoch=per_epoch,
+        rungs=rungs,
+        by_fold=by_fold,
+        own_epochs=total_steps is None,
+    )
 
 
 def inspected(plan: Plan, data: Data | None) -> tuple[Inspection, ...]:

@@ -74,7 +74,7 @@ def replay(
     """
     traced, fixed, rounds = _parts(schedule)
     options = dict(schedule.options) if isinstance(schedule, Schedule) else {}
-    same_length = epochs is None and steps is None and "steps" in options
+    same_length = epochs is None and steps is None and "rounds" in options
     planned = options["rounds"] if same_length else rounds
     first = {name: _plain(values[0]) for name, values in traced.items()}
     first |= {name: v.choices[0] for name, v in fixed.items() if isinstance(v, Categorical)}
@@ -87,8 +87,8 @@ def replay(
         space={**{name: _range(values) for name, values in traced.items()}, **fixed},
         data=data,
         search=Given([first]),
-        epochs=epochs,
-        steps=options["steps"] if same_length else steps,
+        epochs=options.get("epochs") if same_length else epochs,
+        steps=options.get("steps") if same_length else steps,
         rounds=planned,
         batch_size=batch_size if batch_size is not None else options.get("batch_size") or 32,
         eval_batch_size=eval_batch_size,

@@ -61,7 +61,8 @@ def tune(
         is the number of steps that this member takes.
       rounds: how often members are scored; once an epoch when left out.
       batch_size: training rows per step, or a function of the structural hyperparameters.
-      eval_batch_size: rows scored at once, which bounds memory; at most 1,024 when left out.
+      eval_batch_size: rows scored at once, which bounds memory; at most 1,024 when left out. A
+        learner's `batch_loss` depends on it; its rows are those of a training batch when left out.
       metric: what members are compared by: the name of a recorded metric, or a function of all of
         them. The function is part of the program's identity, so a new one compiles anew.
       mode: "max" or "min"; may be left out for metrics that say it themselves.

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from vtune.hparams import Hparams, Static
+from vtune.identity import snapshot
 from vtune.learner.assemble import NetState
 from vtune.sklearn.estimators.base import (
     Classifier,
@@ -131,10 +132,12 @@ class _Network(Estimator):
             numbers[f"optimizer__{name}"] = float(optimizer_params[name])
         without = lambda params, names: {k: v for k, v in params.items() if k not in names}
         spec = NetworkSpec(
-            module=Static(module),
-            module_params=Static(without(module_params, module_traced)),
+            module=Static(snapshot("module", module)),
+            module_params=Static(snapshot("module__", without(module_params, module_traced))),
             optimizer=optimizer_named(self.optimizer),
-            optimizer_params=Static(without(optimizer_params, optimizer_traced)),
+            optimizer_params=Static(
+                snapshot("optimizer__", without(optimizer_params, optimizer_traced))
+            ),
             module_numbers=tuple(module_traced),
             optimizer_numbers=tuple(optimizer_traced),
             classifier=isinstance(self, Classifier),

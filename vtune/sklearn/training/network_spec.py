@@ -16,6 +16,7 @@ import optax
 
 from vtune.components.nn import Dropout
 from vtune.hparams import Hparams, Static
+from vtune.identity import handed_out
 from vtune.learner.linen import flax_learner
 from vtune.learner.protocol import Learner
 from vtune.types import Array, Batch
@@ -92,7 +93,7 @@ class NetworkSpec:
         module = self.module.value
         if isinstance(module, nn.Module):
             return module
-        params = dict(self.module_params.value)
+        params = handed_out(self.module_params.value)
         params |= {name: h[f"module__{name}"] for name in self.module_numbers}
         if "n_outputs" in accepted(module):
             params.setdefault("n_outputs", self.outputs)
@@ -102,7 +103,7 @@ class NetworkSpec:
 @functools.lru_cache(maxsize=64)
 def _learner(spec: NetworkSpec) -> Learner:
     def optimizer(h: Hparams) -> optax.GradientTransformation:
-        params = dict(spec.optimizer_params.value)
+        params = handed_out(spec.optimizer_params.value)
         params |= {name: h[f"optimizer__{name}"] for name in spec.optimizer_numbers}
         return spec.optimizer(h["lr"], **params)
 

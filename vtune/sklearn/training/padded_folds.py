@@ -27,16 +27,10 @@ class PaddedFolds(Folds):
 
     Attributes:
       train_sizes, valid_sizes: [folds] int32, 0 for an empty fold.
-      smallest: int32, the training rows of the smallest fold that is not empty.
     """
 
-    def __init__(self, *parts: Any):
-        super().__init__(*parts[:5])
-        self.smallest = parts[5]
-
     def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
-        held = (self.arrays, self.train, self.valid, self.train_sizes, self.valid_sizes)
-        return (*held, self.smallest), None
+        return (self.arrays, self.train, self.valid, self.train_sizes, self.valid_sizes), None
 
     @classmethod
     def tree_unflatten(cls, aux: None, children: Any) -> PaddedFolds:
@@ -62,13 +56,17 @@ class PaddedFolds(Folds):
         """[folds] the training rows of every fold, a program argument."""
         return self.train_sizes
 
-    def steps_per_epoch(self, batch_size: int) -> Any:
-        """Returns the full batches per epoch, as a traced integer."""
-        return lax.div(self.smallest, jnp.int32(batch_size))
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Returns the full batches per epoch of a fold that fills its capacity."""
+        return self.train_rows // batch_size
+
+    def steps_by_fold(self, batch_size: int) -> Any:
+        """Returns the full batches per epoch of every fold, [folds], traced."""
+        return lax.div(jnp.asarray(self.train_sizes), jnp.int32(batch_size))
 
     def traced_lengths(self, batch_size: int, epochs: int) -> dict[str, np.int32]:
-        """Returns the hyperparameters `steps_per_epoch` and `total_steps` of a member."""
-        steps = np.int32(self.smallest // batch_size)
+        """Returns `steps_per_epoch` and `total_steps` of a fold that fills its capacity."""
+        steps = np.int32(self.steps_per_epoch(batch_size))
         return {"steps_per_epoch": steps, "total_steps": steps * np.int32(epochs)}
 
     def refilled(
@@ -123,4 +121,5 @@ def _padded(
         padding = np.zeros((rows[name] - len(array), *array.shape[1:]), array.dtype)
         longer = np.append(array, padding, axis=0) if len(padding) else array
         on_device[name] = jax.device_put(longer)
-    return PaddedFolds(on_device, *indices, *sizes, sizes[0][: len(train)].min())
+    as_arguments: Any = (*indices, *sizes)  # sizes are arrays here, and arguments of the program
+    return PaddedFolds(on_device, *as_arguments)

@@ -20,7 +20,6 @@ from vtune.runtime.execute import execute
 from vtune.sklearn.training.padded_folds import PaddedFolds, padded_folds
 from vtune.sklearn.training.spec import Setting, learner, untracked
 from vtune.tuning.arguments import TuneArguments
-from vtune.tuning.duration import with_traced_lengths
 from vtune.tuning.launch import run_prepared
 from vtune.tuning.prepare import Prepared, prepare
 
@@ -114,11 +113,8 @@ def refit(
         if data is None:
             return None
         alone = tuple(
-            with_traced_lengths(
-                cohort._replace(id=np.where(cohort.id == member, 0, -1).astype(np.int32)),
-                data.traced_lengths(cohort_plan.batch_size or 1, setting.epochs),
-            )
-            for cohort, cohort_plan in zip(cohorts, plan.cohorts, strict=True)
+            cohort._replace(id=np.where(cohort.id == member, 0, -1).astype(np.int32))
+            for cohort in cohorts
         )
         arguments = arguments._replace(seed=np.uint32(setting.seed), data=data)
         population = execute(plan, alone, arguments).carry[number].population

@@ -1,0 +1,157 @@
+"""Files that no save wrote: one sentence each, whatever was changed. Only damage is called so."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import quadratic
+
+import vtune as vt
+from vtune.results import storage
+from vtune.results.encoding import decode
+from vtune.results.manifest import manifest_checksum
+
+LEARNER = quadratic()._replace(init=lambda key, h, batch: jnp.asarray(float(len(h["c"]))))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    sweep = vt.tune(
+        LEARNER, {"lr": vt.Float(0.1, 0.2), "c": (1, 2, 3)}, search=vt.Random(4), steps=4, rounds=2
+    )
+    sweep.save(tmp_path_factory.mktemp("manifest") / "run")
+    return tmp_path_factory.getbasetemp() / "manifest0" / "run"
+
+
+def signed_anew(run, change):
+    """Changes the manifest and signs it as a save would."""
+    manifest = json.loads((run / "manifest.json").read_text())
+    change(manifest)
+    manifest["checksums"]["manifest"] = manifest_checksum(manifest)
+    (run / "manifest.json").write_text(json.dumps(manifest))
+
+
+def put(*path_and_value):
+    """A change of one entry."""
+    *path, last, value = path_and_value
+
+    def change(manifest):
+        for key in path:
+            manifest = manifest[key]
+        manifest[last] = value
+
+    return change
+
+
+def drop(name):
+    return lambda manifest: manifest.pop(name)
+
+
+def nested(depth):
+    value = 1
+    for _ in range(depth):
+        value = {"kind": "list", "items": [value]}
+    return value
+
+
+CHANGES = {
+    "rounds 10^9": (put("rounds", 10**9), "rungs=.* do not fit the 1000000000 rounds"),
+    "rounds -1": (put("rounds", -1), "rounds=-1"),
+    "rounds True": (put("rounds", True), "rounds=True"),
+    "seed": (put("seed", -5), "seed=-5"),
+    "mode": (put("mode", "sideways"), "mode='sideways'"),
+    "batch size": (put("cohorts", 0, "batch_size", 10**12), "batch_size=1000000000000"),
+    "rungs": (put("cohorts", 0, "rungs", [[9, 2]]), "array 'parents' is int32"),
+    "rungs grow": (put("cohorts", 0, "rungs", [[2, 1], [4, 1]]), "do not fit the 2 rounds"),
+    "no cohorts": (drop("cohorts"), "cohorts=None"),
+    "cohorts empty": (put("cohorts", []), "array 'parents'"),
+    "no space": (drop("space"), "no 'space'"),
+    "no history": (drop("history"), "no 'history'"),
+    "history not there": (put("history", ["loss", "gone"]), "no array 'history/gone'"),
+    "settings not there": (put("settings", ["lr", "x"]), "no array 'settings/x'"),
+    "version": (put("version", "3"), "version='3'"),
+    "version None": (put("version", None), "version=None"),
+    "rows": (put("rows", {"x": [[3], "odd"]}), "rows=.*odd"),
+    "rows a list": (put("rows", [1]), r"rows=\[1\]"),
+    "parts": (put("parts", "../../etc"), "parts='../../etc'"),
+    "steps": (put("cohorts", 0, "steps", 1), "steps=1 in 2 rounds"),
+    "combination": (put("cohorts", 0, "combination", 7), "combination=7"),
+    "traced": (put("cohorts", 0, "traced", ["lr", "c"]), "no array 'cohort0/hparams/c'"),
+    "dtype": (put("arrays", 0, "dtype", "object"), "arrays=.*"),
+    "no module": (put("space", 0, "c", {"kind": "import"}), r"space\['c'\] .*'module'"),
+    "no kind": (put("space", 0, "c", {}), r"space\['c'\] .*'kind'"),
+    "kind": (put("space", 0, "c", {"kind": "exec"}), "the kind 'exec'"),
+    "kind a list": (put("space", 0, "c", {"kind": [1]}), r"space\['c'\]"),
+    "bounds": (put("space", 0, "lr", "fields", "low", "a"), r"space\['lr'\] .*'a'"),
+    "fields": (put("space", 0, "lr", "fields", {"x": 1}), r"space\['lr'\] .*'x'"),
+    "array": (
+        put("space", 0, "c", {"kind": "array", "of": "array", "dtype": "float32", "shape": [9**9],
+                              "items": [1]}),
+        "the kind 'array'",
+    ),
+    "part a list": (put("space", 0, []), "space="),
+    "timing": (put("timing", ["a", 1]), "timing="),
+    "modes": (put("modes", 3), "modes=3"),
+    "leaves": (put("leaves", {}), "leaves={}"),
+    "checksums": (put("checksums", "arrays", 3), "damaged, the arrays are not what was saved"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_no_save_writes_is_named(saved, tmp_path, change):
+    run = shutil.copytree(saved, tmp_path / "run")
+    signed_anew(run, CHANGES[change][0])
+    with pytest.raises(ValueError, match=CHANGES[change][1]) as caught:
+        vt.read(run)
+    assert str(caught.value).startswith(str(run))
+
+
+def test_deep_json_is_named(saved, tmp_path):
+    run = shutil.copytree(saved, tmp_path / "run")
+    (run / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"damaged, manifest\.json does not parse"):
+        vt.read(run)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        decode(nested(3000), "space['c']")
+
+
+def test_what_is_not_damaged_is_not_called_so(saved, tmp_path, monkeypatch):
+    run = shutil.copytree(saved, tmp_path / "run")
+    real = Path.open
+
+    def refusing(error, name):
+        def call(self, *arguments, **keywords):
+            if self.name == name:
+                raise error
+            return real(self, *arguments, **keywords)
+
+        return call
+
+    for error in (PermissionError("not yours"), MemoryError("too much")):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "open", refusing(error, "arrays.npz"))
+            with pytest.raises(type(error), match=str(error)):
+                vt.read(run)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "open", refusing(error, "manifest.ocdbt"))
+            with pytest.raises(type(error), match=str(error)):
+                vt.load(run, LEARNER)
+    monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
+    with pytest.raises(ImportError, match=r"orbax\.checkpoint"):
+        vt.load(run, LEARNER)
+    assert vt.read(run).best.index == vt.read(saved).best.index
+
+
+def test_an_array_that_claims_more_than_there_is_allocates_nothing(tmp_path):
+    file = tmp_path / "arrays.npz"
+    np.savez(file, a=np.zeros(1000, np.uint8))
+    raw = bytearray(file.read_bytes())
+    at = raw.index(b"(1000,)")
+    raw[at : at + 16] = b"(1000000000000,)"
+    file.write_bytes(raw)
+    with pytest.raises(storage.DamagedError, match=r"arrays\.npz"):
+        storage.read_arrays(file, None)

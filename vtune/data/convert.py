@@ -1,0 +1,167 @@
+"""Turns what a user calls an array into a NumPy array of numbers, or says why that cannot be.
+
+Lists, NumPy, JAX, pandas, polars, pyarrow and PyTorch come in. None of them is imported here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def to_array(who: str, name: Any, value: Any) -> np.ndarray:
+    """Returns an entry as an array of numbers in this machine's byte order.
+
+    It may share its memory with `value`.
+
+    Args:
+      who: the caller as the message names it. name: of the entry.
+
+    Raises:
+      TypeError, ValueError: it does not hold numbers; rows differ in shape; values are missing.
+    """
+    what = f"{who}: {name!r}"
+    array = _as_numpy(what, value)
+    if array.dtype.hasobject and array.ndim and not array.dtype.names:
+        array = _from_objects(array)
+    if not _is_numeric(array.dtype):
+        kind = f"type {array.dtype}" if array.ndim else f"the type {type(value).__name__}"
+        raise TypeError(
+            f"{who}: entry {name!r} is of {kind}; entries are numeric arrays under names that are "
+            "strings (encode text or categories as numbers first: vt.text, vt.Columns)"
+        )
+    if array.dtype in (np.longdouble, np.clongdouble):  # JAX has none of more than 64 bits a part
+        array = array.astype(np.float64 if array.dtype == np.longdouble else np.complex128)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    return array
+
+
+def to_rows(who: str, name: str, value: Any, trained: str | None) -> np.ndarray:
+    """Returns new rows of an entry, in the type of those that a model was trained on.
+
+    Args:
+      trained: the type in training; None where the entry was not there. Real numbers stay as
+        precise as they come, since they may be scaled before they are cast.
+
+    Raises:
+      TypeError, ValueError: as `to_array`, or the numbers do not fit the type.
+    """
+    array = to_array(who, name, value)
+    if trained is None or not _is_discrete(dtype := jnp.dtype(trained)):
+        return array.astype(np.float64) if trained and _is_discrete(array.dtype) else array
+    if array.dtype == dtype or not array.size:
+        return array.astype(dtype)
+    if not _is_discrete(array.dtype):
+        parts = np.flatnonzero(array != np.round(array))
+        if len(parts):
+            raise TypeError(
+                f"{who}: {name!r} holds numbers that are not whole, such as "
+                f"{array.ravel()[parts[0]]:g}; in training it was {dtype}"
+            )
+    low, high = (0, 1) if dtype == np.bool_ else (jnp.iinfo(dtype).min, jnp.iinfo(dtype).max)
+    if array.min() < low or array.max() > high:
+        raise ValueError(
+            f"{who}: {name!r} goes from {array.min():g} to {array.max():g}, beyond {dtype}, which "
+            "it was in training"
+        )
+    return array.astype(dtype)
+
+
+def _as_numpy(what: str, value: Any) -> np.ndarray:
+    if isinstance(value, np.ma.MaskedArray):
+        if np.ma.getmaskarray(value).any():
+            raise TypeError(
+                f"{what} is a masked array, whose mask would be lost; fill it, as in x.filled(0), "
+                "and give the mask as an entry of its own"
+            )
+        return np.asarray(value.data)
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise TypeError(f"{what} is sparse ({type(value).__name__}); write x.toarray()")
+    if type(value).__name__ == "LazyFrame":
+        raise TypeError(f"{what} is a LazyFrame, which holds no rows yet; write x.collect()")
+    if hasattr(value, "columns") and hasattr(value, "dtypes"):
+        return _from_frame(what, value)
+    if hasattr(value, "dtype") and hasattr(value, "isna") and hasattr(value, "to_numpy"):
+        return _from_column(what, value)
+    try:
+        if hasattr(value, "detach") and hasattr(value, "cpu"):  # a tensor of PyTorch's
+            value = value.detach().cpu()
+        return np.asarray(value)
+    except Exception as error:
+        if isinstance(value, list | tuple):
+            shapes = [_shape(row) for row in value]
+            unlike = next((s for s in shapes if s != shapes[0]), None)
+            if unlike is not None:
+                raise ValueError(
+                    f"{what} holds rows of different shapes, such as {shapes[0]} and {unlike}; pad "
+                    "them to one, with a mask as an entry of its own (several inputs are several "
+                    "entries)"
+                ) from None
+        if isinstance(value, jax.core.Tracer):
+            raise
+        raise TypeError(
+            f"{what}: {type(value).__name__} cannot be turned into an array ({error})"
+        ) from None
+
+
+def _from_frame(what: str, frame: Any) -> np.ndarray:
+    """Converts a frame; one with types that NumPy does not know, column by column."""
+    array = np.asarray(frame)
+    if _is_numeric(array.dtype) or not len(frame.columns):
+        return array
+    series = [
+        frame.iloc[:, i] if hasattr(frame, "iloc") else frame[:, i]
+        for i in range(len(frame.columns))
+    ]
+    named = zip(frame.columns, series, strict=True)
+    return np.column_stack([_from_column(f"{what}: column {c!r}", s) for c, s in named])
+
+
+def _from_column(what: str, column: Any) -> np.ndarray:
+    """Converts one column of a frame, or a series."""
+    array = np.asarray(column)
+    if _is_numeric(array.dtype):
+        return array
+    missing = column.isna() if hasattr(column, "isna") else column.is_null()
+    # pandas' types of its own, pyarrow's, and sparse ones.
+    dtype = getattr(column.dtype, "numpy_dtype", None) or getattr(column.dtype, "subtype", None)
+    if dtype is None or not _is_numeric(np.dtype(dtype)):
+        if array.dtype.hasobject and _is_numeric(_from_objects(array).dtype):
+            return array
+        raise TypeError(
+            f"{what} is of type {column.dtype}; encode text and categories as numbers first, as "
+            "with vt.Columns, and dates as numbers such as days"
+        )
+    if int(missing.sum()):
+        raise ValueError(
+            f"{what} has {int(missing.sum())} missing values; fill or drop them first, as with "
+            "vt.Columns"
+        )
+    return np.asarray(column.to_numpy(dtype=np.dtype(dtype)))
+
+
+def _from_objects(array: np.ndarray) -> np.ndarray:
+    """Turns an array of Python objects into one of numbers, if they are numbers or arrays."""
+    try:
+        return np.asarray(array.tolist())
+    except ValueError:
+        return array
+
+
+def _shape(row: Any) -> list[int]:
+    try:
+        return list(np.shape(row))
+    except ValueError:
+        return [len(row)]
+
+
+def _is_numeric(dtype: np.dtype) -> bool:
+    return bool(jnp.issubdtype(dtype, jnp.number)) or dtype == np.bool_
+
+
+def _is_discrete(dtype: np.dtype) -> bool:
+    return bool(jnp.issubdtype(dtype, jnp.integer)) or dtype == np.bool_

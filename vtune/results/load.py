@@ -1,0 +1,99 @@
+"""`vt.load` and `vt.read`: a saved sweep with its learner, or its results alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vtune.learner.protocol import Learner
+from vtune.results.choices import missing_in, saved_space
+from vtune.results.files import Saved, read_saved
+from vtune.results.paths import folder_of
+from vtune.results.rebuild import rebuilt, with_states
+from vtune.results.sweep import Sweep
+from vtune.runtime.surroundings import check_one_process
+
+
+def load(
+    path: str | os.PathLike,
+    learner: Learner,
+    *,
+    choices: Mapping[str, Any] | None = None,
+    trusted: Sequence[str] = (),
+    check: bool = True,
+) -> Sweep:
+    """Reads a sweep that `Sweep.save` wrote.
+
+    A file can be anybody's, so nothing that it names is imported or called. Functions among the
+    values of the space are looked up in the public modules of JAX, Flax, Optax and vtune; others
+    come from you, by `choices` or `trusted`. Without them the sweep has its table, its history and
+    its settings, and what needs the weights says what to give.
+
+    Args:
+      path: the folder.
+      learner: made like the one that was trained.
+      choices: by hyperparameter, the values that the file does not hold, such as lambdas: for a
+        `vt.Categorical` the list of all its choices in their order, else the value. They are
+        compared with the file's descriptions.
+      trusted: names of modules that may be imported, with those below them: `["my_project"]`.
+      check: False leaves the comparisons out, for values that are the same by another name.
+
+    Returns:
+      The sweep, without its data: `rerun` then needs `data=`.
+
+    Raises:
+      FileNotFoundError: no such folder. ValueError: not a saved sweep, damaged, of a newer
+        version, of another learner, or trained with other choices. TypeError: an argument is of
+        the wrong kind. RuntimeError: several processes run under `jax.distributed`.
+    """
+    check_one_process("load")
+    folder = folder_of("load", path)
+    if not isinstance(learner, Learner):
+        raise TypeError(
+            f"load: learner must be the vt.Learner that was trained, made anew, got "
+            f"{type(learner).__name__}; without one, vt.read(path) gives table and history"
+        )
+    if isinstance(trusted, str) or not all(isinstance(name, str) for name in trusted):
+        raise TypeError(
+            f'load: trusted={trusted!r} must be names of modules, such as ["my_project"]'
+        )
+    saved = read_saved(folder, weights=True)
+    space = saved_space(folder, saved.manifest["space"], choices, trusted, check)
+    absent = missing_in(space)
+    trained = rebuilt(saved, space, learner, None if absent is None else absent.reason)
+    return Sweep(trained if absent is not None else with_states(trained, saved))
+
+
+def read(path: str | os.PathLike) -> Sweep:
+    """Reads the results of a saved sweep alone: no learner, no weights, nothing imported.
+
+    `table()`, `history`, `settings`, `best.hparams`, `lineage` and `schedule` are as in the sweep
+    that was saved. What needs the weights raises a ValueError that says so. Values that the file
+    does not hold, such as functions of your own, are shown by their description.
+
+    Args:
+      path: the folder.
+
+    Raises:
+      FileNotFoundError: no such folder. ValueError: not a saved sweep, damaged or of a newer
+        version.
+    """
+    saved = read_saved(folder_of("read", path), weights=False)
+    space = saved_space(saved.folder, saved.manifest["space"], None, ())
+    return Sweep(rebuilt(saved, space, _no_learner(saved), _RESULTS_ALONE))
+
+
+_RESULTS_ALONE = (
+    "vt.read reads the results of a sweep alone; vt.load(path, learner) brings the weights as well"
+)
+
+
+def _no_learner(saved: Saved) -> Learner:
+    """A learner in the place of one, whose functions say that there is none."""
+
+    def none(*arguments: Any, **keywords: Any) -> Any:
+        raise ValueError(_RESULTS_ALONE)
+
+    modes = tuple((str(name), str(mode)) for name, mode in saved.manifest["modes"])
+    return Learner(none, none, none, none, predict=none, variables=none, modes=modes)

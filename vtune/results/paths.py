@@ -1,0 +1,80 @@
+"""Where sweeps are saved: checks of the path, with a sentence for whatever a system would say."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from vtune.results.commit import RunExistsError, is_leftover
+from vtune.results.manifest import is_saved_sweep
+
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # not a drive of Windows
+
+
+def folder_of(caller: str, path: Any) -> Path:
+    """Returns the folder that a user means; `~` is the home folder.
+
+    Raises:
+      TypeError, ValueError: this is no name of a folder on this machine.
+    """
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise TypeError(
+            f'{caller}: path must be the name of a folder, got {path!r}; write "runs/first"'
+        )
+    name = os.fsdecode(path)
+    if _REMOTE.match(name):
+        raise ValueError(
+            f"{caller}: {name!r} is not on this machine, and vtune reads and writes local folders "
+            "only; save to a local one and copy it there"
+        )
+    if not name or "\0" in name:
+        raise ValueError(f'{caller}: {name!r} cannot be the name of a folder; write "runs/first"')
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:  # no such user, or no home
+        raise ValueError(f"{caller}: {name!r}: {error}; write the whole path") from None
+
+
+def check_target(folder: Path, overwrite: bool) -> None:
+    """Raises where saving would write over something, or where no folder can be.
+
+    Raises:
+      RunExistsError: the folder holds something. OSError: it cannot be made or looked into.
+    """
+    if folder.is_symlink() and not folder.exists():
+        raise RunExistsError(
+            f"{folder} is a link to {os.readlink(folder)}, which is not there; make that folder, "
+            "or choose another"
+        )
+    try:
+        if not folder.exists():
+            return
+        if folder.is_dir() and all(map(is_leftover, folder.iterdir())):
+            return
+    except OSError as error:
+        raise worded(error, f"save: {folder} cannot be looked into") from None
+    if not (folder.is_dir() and is_saved_sweep(folder)):
+        raise RunExistsError(f"{folder} exists and is not a saved sweep; choose another folder")
+    if not overwrite:
+        raise RunExistsError(
+            f"{folder} holds a saved sweep already; give overwrite=True or another folder"
+        )
+
+
+def make_folder(folder: Path) -> list[Path]:
+    """Makes a folder and those above it, and returns the ones that are new, the deepest first."""
+    new = [f for f in (folder, *folder.parents) if not f.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(0, "Permission denied")
+    except OSError as error:
+        raise worded(error, f"save: {folder} cannot be made or written to") from None
+    return new
+
+
+def worded(error: OSError, sentence: str) -> OSError:
+    """Returns an error of the same class that says what was tried."""
+    return type(error)(f"{sentence} ({error.strerror}); choose another folder")

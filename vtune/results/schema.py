@@ -1,0 +1,185 @@
+"""What a manifest and its arrays must be like.
+
+A file may be anybody's, and its checksums prove only that nothing was changed by accident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vtune.results.commit import is_parts_name
+from vtune.validation import is_number, is_whole
+
+LARGEST = 2**31 - 1  # rounds and steps are int32 inside the program
+Arrays = Mapping[str, np.ndarray]
+
+
+class _Wrong(ValueError):
+    """An entry is not as a save writes it."""
+
+
+def check_manifest(manifest: Mapping[str, Any]) -> None:
+    """Raises ValueError where an entry is missing, of another type or out of range.
+
+    Args:
+      manifest: migrated to the form of today.
+    """
+    _check_settings(manifest)
+    _want_each(manifest, "cohorts", lambda entry: isinstance(entry, dict))
+    rounds = manifest["rounds"]
+    for number, cohort in enumerate(manifest["cohorts"]):
+        try:
+            _check_cohort(cohort, rounds)
+        except _Wrong as error:
+            raise _Wrong(f"cohort {number}: {error}") from None
+
+
+def _check_settings(manifest: Mapping[str, Any]) -> None:
+    """Everything but the cohorts."""
+    _want_each(manifest, "space", lambda part: isinstance(part, dict) and part)
+    _want(manifest, "rounds", _count)
+    _want(manifest, "metric", lambda v: v is None or isinstance(v, str))
+    _want(manifest, "mode", lambda v: v in ("max", "min"))
+    _want(manifest, "eval_batch_size", lambda v: v is None or _count(v))
+    _want(manifest, "seed", lambda v: is_whole(v) and 0 <= v < 2**32)
+    _want(
+        manifest,
+        "rows",
+        lambda v: v is None or (isinstance(v, dict) and all(map(_row, v.values()))),
+    )
+    _want(manifest, "trainings", lambda v: v is None or _replicates(v))
+    _want(manifest, "timing", lambda v: _list_of(is_number)(v) and len(v) == 2)
+    for name in ("scaling", "history", "settings", "leaves"):
+        _want_each(manifest, name, lambda v: isinstance(v, str))
+    _want_each(
+        manifest, "modes", lambda v: _list_of(lambda n: isinstance(n, str))(v) and len(v) == 2
+    )
+    _want_each(manifest, "init_from", lambda v: isinstance(v, list))
+    if "parts" in manifest:
+        _want(manifest, "parts", is_parts_name)
+        _want_each(manifest, "arrays", _array_entry)
+
+
+def _check_cohort(cohort: Mapping[str, Any], rounds: int) -> None:
+    _want(cohort, "combination", lambda v: is_whole(v) and v >= 0)
+    _want(cohort, "batch_size", lambda v: v is None or _count(v))
+    _want(cohort, "steps", _count)
+    for name in ("steps_per_epoch", "total_steps"):
+        _want(cohort, name, lambda v: v is None or _count(v))
+    _want(cohort, "traced", lambda v: v is None or _list_of(lambda n: isinstance(n, str))(v))
+    pair = lambda v: isinstance(v, list) and len(v) == 2 and all(map(_count, v))
+    _want(cohort, "rungs", lambda v: _list_of(pair)(v) and v)
+    sizes = [size for size, _ in cohort["rungs"]]
+    if sum(n for _, n in cohort["rungs"]) != rounds or sizes != sorted(sizes, reverse=True):
+        raise _Wrong(f"rungs={cohort['rungs']} do not fit the {rounds} rounds")
+    past = cohort.get("past", [])
+    if not _list_of(_count)(past) or past != sorted(past) or len(past) > rounds:
+        raise _Wrong(f"past={past!r}")
+    if cohort["steps"] < rounds:
+        raise _Wrong(f"steps={cohort['steps']} in {rounds} rounds")
+
+
+def check_arrays(manifest: Mapping[str, Any], arrays: Arrays) -> None:
+    """Raises ValueError where arrays are missing, or their shapes do not fit each other.
+
+    Args:
+      manifest: checked.
+    """
+    sizes = [cohort["rungs"][0][0] for cohort in manifest["cohorts"]]
+    members = sum(sizes)
+    parents = _array(arrays, "parents", (None, members), "i")
+    rounds = len(parents)
+    if not 1 <= rounds <= manifest["rounds"] or parents.min() < -1 or parents.max() >= members:
+        raise _Wrong(f"parents {list(parents.shape)} of {manifest['rounds']} rounds")
+    for name in ("ends", "stopped", "budgets"):
+        values = _array(arrays, name, (members,), "i")
+        least = 1 if name == "ends" else -1
+        most = rounds if name == "ends" else manifest["rounds"]
+        if values.min() < least or values.max() > most:
+            raise _Wrong(f"{name} from {values.min()} to {values.max()} in {rounds} rounds")
+    for kind in ("history", "settings"):
+        for name in manifest[kind]:
+            _array(
+                arrays, f"{kind}/{name}", (rounds, members, ...), "f" if kind == "history" else "if"
+            )
+    for name in manifest["scaling"]:
+        for part in ("shift", "factor"):
+            _array(arrays, f"scaling/{name}/{part}", (...,), "f")
+    for number in range(len(manifest["init_from"])):
+        _array(arrays, f"init_from/{number}", (...,), "")
+    for number, (cohort, size) in enumerate(zip(manifest["cohorts"], sizes, strict=True)):
+        for place in (f"cohort{number}", f"end{number}"):
+            _array(arrays, f"{place}/id", (size,), "i")
+            for name in cohort["traced"] or ():
+                _array(arrays, f"{place}/hparams/{name}", (size,), "if")
+        _array(arrays, f"end{number}/score", (size,), "f")
+        _array(arrays, f"end{number}/died", (size,), "i")
+    for place in ("cohort", "end"):
+        ids = np.concatenate([arrays[f"{place}{number}/id"] for number in range(len(sizes))])
+        if sorted(ids.tolist()) != list(range(members)):
+            raise _Wrong(f"{place}: ids that are not 0 to {members - 1}")
+
+
+def _array(arrays: Arrays, name: str, shape: tuple[Any, ...], kinds: str) -> np.ndarray:
+    """The array of this name; None in `shape` is any length, `...` at its end any axes."""
+    array = arrays.get(name)
+    if array is None:
+        raise _Wrong(f"no array {name!r}")
+    open_end = shape[-1:] == (...,)
+    wanted = shape[:-1] if open_end else shape
+    fits = array.ndim >= len(wanted) if open_end else array.ndim == len(wanted)
+    same = fits and all(w in (None, n) for w, n in zip(wanted, array.shape, strict=False))
+    own_kind = "f" if array.dtype.kind == "V" else array.dtype.kind  # bfloat16
+    if not same or (kinds and own_kind not in kinds):
+        raise _Wrong(f"the array {name!r} is {array.dtype}{list(array.shape)}")
+    return array
+
+
+def _want(holder: Mapping[str, Any], name: str, fits: Any) -> None:
+    if name not in holder:
+        raise _Wrong(f"no {name!r}")
+    if not fits(holder[name]):
+        shown = repr(holder[name])
+        raise _Wrong(f"{name}={shown if len(shown) < 80 else shown[:77] + '...'}")
+
+
+def _want_each(holder: Mapping[str, Any], name: str, fits: Any) -> None:
+    _want(holder, name, _list_of(fits))
+
+
+def _list_of(fits: Any) -> Any:
+    return lambda value: isinstance(value, list) and all(map(fits, value))
+
+
+def _count(value: Any) -> bool:
+    return is_whole(value) and 1 <= value <= LARGEST
+
+
+def _length(value: Any) -> bool:
+    return is_whole(value) and 0 <= value <= LARGEST
+
+
+def _row(value: Any) -> bool:
+    pair = isinstance(value, list) and len(value) == 2
+    return pair and _list_of(_length)(value[0]) and _is_dtype(value[1])
+
+
+def _array_entry(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        return False
+    return _list_of(_length)(value.get("shape")) and _is_dtype(value.get("dtype"))
+
+
+def _is_dtype(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and np.dtype(value).kind in "biufcV"
+    except TypeError:
+        return False
+
+
+def _replicates(value: Sequence[Any]) -> bool:
+    three = isinstance(value, list) and len(value) == 3
+    return three and all(map(_count, value[:2])) and isinstance(value[2], bool)
