@@ -15,8 +15,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import vtune as vt
+from vtune.engine.carry import Arguments
+from vtune.runtime import host_memory
 from vtune.runtime.compile import build
-from vtune.runtime.memory import Need, fit, format_bytes, tree_bytes
+from vtune.runtime.memory import Need, fit, format_bytes, predicted_need, tree_bytes
+from vtune.runtime.placement import placed_arguments
 
 # Eight layers of 4,096 rows: activations are nearly all that a member takes.
 SCRIPT = """
@@ -208,3 +211,79 @@ def test_bytes_are_shown_for_people():
     ]
     tree = {"a": jax.ShapeDtypeStruct((3, 2), np.float16), "b": np.zeros(5, np.int8)}
     assert tree_bytes(tree) == 17
+
+
+def test_the_devices_of_a_cpu_share_one_copy_of_the_data():
+    data = vt.holdout({"x": np.ones((100, 40), np.float32)})
+    arguments = Arguments(np.uint32(0), (), None, data)
+    placed = placed_arguments(arguments, vt.Layout(devices=2))
+    shards = placed.data.arrays["x"].addressable_shards
+    assert len({shard.device for shard in shards}) == 2
+    assert len({shard.data.unsafe_buffer_pointer() for shard in shards}) == 1
+
+
+class Compiled:
+    """What the compiler says of a program: bytes on each device."""
+
+    argument_size_in_bytes, output_size_in_bytes = 1000, 600
+    alias_size_in_bytes, temp_size_in_bytes = 600, 10
+
+    def memory_analysis(self):
+        return self
+
+
+def test_data_are_counted_once_for_all_devices_of_a_cpu():
+    assert predicted_need(Compiled(), 4, shared=300, own=4 * 600) == (300 + 4 * 700, 40)
+    assert predicted_need(Compiled(), 4, shared=900, own=4 * 600) == (900 + 4 * 600, 40)  # unread
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "left"),
+    [
+        ("0::/", {}, 9 * GIB),  # what is free on the machine
+        ("0::/", {"memory.max": 4 * GIB, "memory.current": GIB}, 3 * GIB),
+        ("0::/", {"memory.max": "max", "memory.current": GIB}, 9 * GIB),
+        (  # nested: a job of SLURM or systemd; the one above is the narrower
+            "0::/job/step",
+            {
+                "job/memory.max": 5 * GIB,
+                "job/memory.current": 4 * GIB,
+                "job/memory.stat": f"active_file 5\ninactive_file {GIB}",
+                "job/step/memory.max": 8 * GIB,
+                "job/step/memory.current": 3 * GIB,
+            },
+            2 * GIB,
+        ),
+        (  # version 1, whose path in a container is the host's
+            "9:cpu:/x\n4:memory:/docker/abc\n0::/",
+            {"memory/memory.limit_in_bytes": 6 * GIB, "memory/memory.usage_in_bytes": GIB},
+            5 * GIB,
+        ),
+    ],
+    ids=["none", "v2", "unlimited", "nested", "v1"],
+)
+def test_the_limit_is_what_is_free(groups, files, left, tmp_path, monkeypatch):
+    proc, root = tmp_path / "proc", tmp_path / "cgroup"
+    (proc / "self").mkdir(parents=True)
+    (proc / "meminfo").write_text(f"MemTotal: {16 * 2**20} kB\nMemAvailable: {9 * 2**20} kB\n")
+    (proc / "self" / "cgroup").write_text(groups + "\n")
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(f"{content}\n")
+    monkeypatch.setattr(host_memory, "PROC", proc)
+    monkeypatch.setattr(host_memory, "CGROUPS", root)
+    assert host_memory.free_bytes() == left
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_limit_of_address_space_counts(monkeypatch):
+    import resource
+
+    most = 2**45
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (most, most))
+    (left,) = host_memory._address_space()
+    assert most - 2**42 < left < most
+    assert host_memory.free_bytes() <= left

@@ -211,3 +211,28 @@ def test_progress_is_a_yes_or_no(compilations):
     with compilations() as compiled, pytest.raises(TypeError, match="progress='yes' must be True"):
         tune(progress="yes", steps=5, rounds=5)
     assert compiled.count == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 2**31}, "2,147,483,648 steps are more than are counted in 32 bits"),
+        ({"steps": 3 * 10**9, "rounds": 2}, "3,000,000,000 steps are more"),
+        ({"search": vt.Grid({"lr": 10**9})}, "1,000,000,000 settings; give 'lr' fewer points"),
+    ],
+    ids=["steps", "rounds", "grid"],
+)
+def test_numbers_too_large_are_refused_at_once(options, message, compilations):
+    with compilations() as compiled, pytest.raises(ValueError, match=message):
+        tune(**options)
+    assert compiled.count == 0
+
+
+def test_a_grid_of_a_whole_range_is_refused_at_once():
+    with pytest.raises(ValueError, match=r"Grid: 1,000,000,001 settings; give 'n' fewer points"):
+        vt.tune(QUADRATIC, {**LR, "n": vt.Int(0, 10**9)}, search=vt.Grid({"lr": 2}), steps=5)
+
+
+def test_a_sweep_cannot_grow_beyond_what_is_counted():
+    with pytest.raises(ValueError, match="2,147,483,653 steps"):
+        vt.extend(tune(), steps=2**31 - 1)

@@ -77,6 +77,7 @@ def build(plan: Plan) -> Program:
     carry = jax.eval_shape(functools.partial(_initial_carry, plan), arguments)
     limit = plan.layout.memory or memory.available_bytes(arguments)
     memory.check_population(carry, sum(cohort.size for cohort in plan.cohorts), limit, devices)
+    shared, own = memory.tree_bytes(arguments), memory.tree_bytes(carry)
     width = -(-max(group.cohort.size for group in groups(plan)) // devices)
     fitting = plan.layout.chunk == "fit"
 
@@ -86,7 +87,7 @@ def build(plan: Plan) -> Program:
 
     fitted = memory.fit(
         compile,
-        lambda compiled: memory.predicted_need(compiled, devices),
+        lambda compiled: memory.predicted_need(compiled, devices, shared, own),
         width if fitting else min(plan.layout.width or width, width),
         limit,
         fixed=not fitting,

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 
+from vtune.runtime import host_memory
 from vtune.runtime.notices import log
 from vtune.types import PyTree
 
@@ -124,19 +122,28 @@ def check_population(carry: PyTree, members: int, limit: int | None, devices: in
         )
 
 
-def predicted_need(compiled: Any, devices: int) -> Need:
-    """Returns what a compiled program takes: on a CPU all devices together, elsewhere each."""
+def predicted_need(compiled: Any, devices: int, shared: int, own: int) -> Need:
+    """Returns what a compiled program takes: on a CPU all devices together, elsewhere each.
+
+    Args:
+      shared: bytes of its arguments that the devices of a CPU hold together, see `placement`.
+      own: bytes of the carry, which they share out.
+    """
     stats = compiled.memory_analysis()
-    times = devices if jax.default_backend() == "cpu" else 1
     resident = stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
-    return Need(times * resident, times * stats.temp_size_in_bytes)
+    if jax.default_backend() != "cpu":
+        return Need(resident, stats.temp_size_in_bytes)
+    # Arguments that the program does not read are not among its own.
+    by_device = max(resident - shared, own // devices)
+    return Need(min(resident, shared) + devices * by_device, devices * stats.temp_size_in_bytes)
 
 
 def available_bytes(arguments: PyTree) -> int | None:
     """Returns the default memory limit: what is free plus what the arguments already occupy; None
-    if unknown. On a CPU it is all memory of the machine."""
+    if unknown."""
     if jax.default_backend() == "cpu":
-        return _machine_bytes()
+        free = host_memory.free_bytes()
+        return None if free is None else max(0, free) + tree_bytes(arguments)
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" not in stats:
         return None
@@ -146,7 +153,7 @@ def available_bytes(arguments: PyTree) -> int | None:
 def peak_bytes() -> int | None:
     """Returns the most bytes held so far, on the fullest device; on a CPU by the whole process."""
     if jax.default_backend() == "cpu":
-        return _process_peak_bytes()
+        return host_memory.peak_bytes()
     peaks = [(d.memory_stats() or {}).get("peak_bytes_in_use") for d in jax.local_devices()]
     return max((peak for peak in peaks if peak is not None), default=None)
 
@@ -187,26 +194,6 @@ def format_bytes(count: int) -> str:
             break
         value, unit = value / 1024, larger
     return f"{value:.0f} {unit}" if value >= 100 or unit == "bytes" else f"{value:.1f} {unit}"
-
-
-def _machine_bytes() -> int | None:
-    """Returns the memory of this machine, or of the container that the process runs in."""
-    limits = []
-    if hasattr(os, "sysconf"):
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    container = Path("/sys/fs/cgroup/memory.max")
-    if container.is_file() and (text := container.read_text().strip()).isdecimal():
-        limits.append(int(text))
-    return min(limits, default=None)
-
-
-def _process_peak_bytes() -> int | None:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _exceeds_limit(need: Need, width: int, limit: int, fixed: bool) -> str:

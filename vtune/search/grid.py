@@ -87,6 +87,9 @@ class Grid:
         axes = []
         for name, distribution in combination.traced.items():
             points = self.points.get(name)
+            count = getattr(distribution, "count", None) if points is None else points
+            if count is not None and is_whole(count):  # before an array of them is made
+                check_most("Grid", count, f"give {name!r} fewer points")
             try:
                 if points is None or is_whole(points):
                     axes.append(distribution.grid(points))

@@ -22,6 +22,7 @@ from vtune.space.distributions import Categorical
 from vtune.tuning.arguments import TuneArguments
 from vtune.validation import check_count, is_whole
 
+MAX_STEPS = 2**31 - 1  # what is counted in the program's whole numbers
 EVAL_ROWS = 1024  # rows scored at once where eval_batch_size= is left out
 
 
@@ -105,7 +106,7 @@ def length_of(
     if data is None:
         if steps is None:
             raise ValueError("epochs= needs data; without data, give steps=")
-        return TrainingLength(None, int(steps), None)
+        return TrainingLength(None, checked_steps(int(steps)), None)
     size, rows = batch_size_of(cohort, batch_size), data.train_rows
     if size > rows:
         of = " of the smallest fold" if isinstance(data, Folds) else ""
@@ -113,12 +114,24 @@ def length_of(
             f"batch_size={size} is above the {rows} training rows{of}; give {rows} or less"
         )
     # Rows that do not fill a batch are left out of the epoch.
-    total = lambda per_epoch: int(steps) if steps is not None else per_epoch * int(epochs)
+    total = lambda per_epoch: checked_steps(
+        int(steps) if steps is not None else per_epoch * int(epochs)
+    )
     by_fold = None
     if data.traced_sizes is None and data.steps_by_fold(size) is not None:
         by_fold = tuple(FoldSteps(n, total(n)) for n in data.steps_by_fold(size))
     steps_per_epoch = data.steps_per_epoch(size)
     return TrainingLength(size, total(steps_per_epoch), steps_per_epoch, by_fold)
+
+
+def checked_steps(steps: Any) -> Any:
+    """Returns the steps of a whole training; raises ValueError where 32 bits cannot count them."""
+    if steps > MAX_STEPS:
+        raise ValueError(
+            f"{int(steps):,} steps are more than are counted in 32 bits; train {MAX_STEPS:,} at "
+            "most, with fewer epochs= or steps=, or a larger batch_size="
+        )
+    return steps
 
 
 def batch_size_of(cohort: Cohort, batch_size: Any) -> int:

@@ -23,7 +23,13 @@ from vtune.runtime.check_learner import check_metrics
 from vtune.space.traced import program_space
 from vtune.tuning.arguments import check_is_refiner
 from vtune.tuning.changes import check_changes
-from vtune.tuning.duration import TrainingLength, eval_batch_size_of, length_of, rounds_of
+from vtune.tuning.duration import (
+    TrainingLength,
+    checked_steps,
+    eval_batch_size_of,
+    length_of,
+    rounds_of,
+)
 from vtune.tuning.hints import warn_idle, warn_no_score
 from vtune.tuning.launch import run_prepared
 from vtune.tuning.prepare import Prepared, inspected, rungs_of
@@ -221,7 +227,7 @@ def _longer_cohort(
     by_fold = added.by_fold
     if by_fold is None:
         past = tuple(boundaries.tolist())
-        total = past[-1] + added.steps
+        total = checked_steps(past[-1] + added.steps)
     else:
         past = tuple(map(tuple, boundaries.tolist()))
         by_fold = tuple(
