@@ -82,6 +82,15 @@ def test_the_page_on_data_runs_as_printed(capsys):
         np.testing.assert_allclose(predicted, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_the_page_on_training_scripts_runs(capsys):
+    text = (ROOT / "docs" / "from_a_training_script.md").read_text()
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(block, "from_a_training_script.md", "exec"), names)
+    assert names["sweep"].best.score > 0.8
+
+
 def test_readme_names_files_that_are_there():
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     text = "".join(page.read_text() for page in pages)

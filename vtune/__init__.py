@@ -18,7 +18,7 @@ from vtune.data import Columns, Data, Folds, from_splits, holdout, kfold, read_i
 from vtune.data import class_weights, min_max_scale, standardize
 from vtune.components import augment, nn, penalties, schedules
 from vtune.components import averaged, weight_average
-from vtune.learner import Learner, flax_learner, nnx_learner
+from vtune.learner import Learner, flax_learner, nnx_learner, train_state_learner
 from vtune.rng import member_key
 from vtune.xla import rewrite
 from vtune.refine import PBT, MFPBT, PB2, Halving, Hyperband
@@ -86,6 +86,7 @@ __all__ = [
     "schedules",
     "standardize",
     "text",
+    "train_state_learner",
     "tune",
     "use_all_cores",
     "weight_average",

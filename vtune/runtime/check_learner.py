@@ -16,6 +16,7 @@ from vtune.engine.carry import Arguments
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.stepping import batch_shapes
 from vtune.hparams import Hparams
+from vtune.learner.check_static import check_static
 from vtune.learner.contracts import calling
 from vtune.learner.held import Held, held
 from vtune.learner.protocol import Learner, first_state, traced_once
@@ -110,6 +111,7 @@ def _metrics(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -
     key = member_key(np.uint32(0), 0)
     batch = _zeros(batch_shapes(data, cohort.batch_size))
     state = _first_state(learner, cohort, arguments, h)
+    check_static(state)
     result = learner.step(key, h, state, batch)
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(
