@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.data.column_names import check_columns, column_names, with_columns
 from vtune.data.validate import check_arrays
 from vtune.rng.keys import row_key
 from vtune.types import Array, IntArray, float_dtype
@@ -34,6 +35,7 @@ class Data:
       valid: [validation rows] int32, none of them in `train`.
       scaling: by name (shift, factor) of entries that were scaled, see `vt.standardize`. They are
         on the host and not part of the program.
+      columns: by name the columns of entries that were data frames. On the host, too.
       folded: whether batches have an axis of folds.
     """
 
@@ -46,6 +48,7 @@ class Data:
         self.train = train
         self.valid = valid
         self.scaling = dict(scaling or {})
+        self.columns: dict[str, tuple[str, ...]] = {}
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
         return (self.arrays, self.train, self.valid), None
@@ -74,7 +77,7 @@ class Data:
 
     def replace(self, arrays: dict[str, Any], scaling: Mapping) -> Data:
         """Returns the same rows of other arrays."""
-        return Data(arrays, self.train, self.valid, scaling)
+        return with_columns(Data(arrays, self.train, self.valid, scaling), self.columns)
 
     @property
     def traced_sizes(self) -> Array | None:
@@ -196,7 +199,7 @@ def holdout(
     else:
         valid = _stratified(rng, checked[stratify], held)
     train = np.setdiff1d(np.arange(rows), valid)
-    return _on_device(checked, train, np.sort(valid))
+    return with_columns(_on_device(checked, train, np.sort(valid)), column_names(arrays))
 
 
 def from_splits(train: Mapping[str, Any], valid: Mapping[str, Any]) -> Data:
@@ -222,7 +225,10 @@ def from_splits(train: Mapping[str, Any], valid: Mapping[str, Any]) -> Data:
     rows = len(next(iter(a.values())))
     both = {name: np.concatenate([a[name], b[name]]) for name in a}
     total = len(next(iter(both.values())))
-    return _on_device(both, np.arange(rows), np.arange(rows, total))
+    columns = column_names(train)
+    for name, given in column_names(valid).items():
+        check_columns("from_splits: valid", name, columns.get(name, given), given)
+    return with_columns(_on_device(both, np.arange(rows), np.arange(rows, total)), columns)
 
 
 def _stratified(rng: np.random.Generator, labels: np.ndarray, held: int) -> np.ndarray:

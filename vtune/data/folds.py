@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.data.column_names import column_names, with_columns
 from vtune.data.dataset import Data, Scaling, apply_scaling
 from vtune.data.validate import check_arrays
 from vtune.rng.keys import row_key
@@ -64,7 +65,8 @@ class Folds(Data):
 
     def replace(self, arrays: dict[str, Any], scaling: Mapping) -> Folds:
         """Returns the same folds of other arrays."""
-        return Folds(arrays, self.train, self.valid, self.train_sizes, self.valid_sizes, scaling)
+        sizes = self.train_sizes, self.valid_sizes
+        return with_columns(Folds(arrays, self.train, self.valid, *sizes, scaling), self.columns)
 
     def scale(self, arrays: Mapping[str, Any], fold: int = 0) -> dict[str, Any]:
         """Scales new rows as those of one fold are scaled."""
@@ -217,7 +219,7 @@ def kfold(
     else:
         splitter = k if hasattr(k, "split") else _splitter(k, rows, labels, groups, seed)
         pairs = list(splitter.split(np.zeros(rows), labels, groups))
-    return folds_of(checked, pairs)
+    return with_columns(folds_of(checked, pairs), column_names(arrays))
 
 
 def folds_of(arrays: Mapping[str, np.ndarray], pairs: Iterable[Any]) -> Folds:

@@ -9,6 +9,7 @@ from typing import Any
 from vtune.learner.protocol import Learner
 from vtune.results.choices import missing_in, saved_space
 from vtune.results.files import Saved, read_saved
+from vtune.results.identity import check_learner, check_setting
 from vtune.results.paths import folder_of
 from vtune.results.rebuild import rebuilt, with_states
 from vtune.results.sweep import Sweep
@@ -36,7 +37,10 @@ def load(
         `vt.Categorical` the list of all its choices in their order, else the value. They are
         compared with the file's descriptions.
       trusted: names of modules that may be imported, with those below them: `["my_project"]`.
-      check: False leaves the comparisons out, for values that are the same by another name.
+      check: whether the learner and the choices are compared with what the file knows of those
+        that were trained: the equations of the learner's functions (with the versions that the
+        sweep was saved with), the names and the code of choices. False for what is the same in
+        another form.
 
     Returns:
       The sweep, without its data: `rerun` then needs `data=`.
@@ -60,7 +64,14 @@ def load(
     space = saved_space(folder, saved.manifest["space"], choices, trusted, check)
     absent = missing_in(space)
     trained = rebuilt(saved, space, learner, None if absent is None else absent.reason)
-    return Sweep(trained if absent is not None else with_states(trained, saved))
+    if absent is not None:
+        return Sweep(trained)
+    if check:
+        check_setting(str(folder), trained.identity)
+    trained = with_states(trained, saved)
+    if check:
+        check_learner(str(folder), trained.identity, trained.plan, trained.rows)
+    return Sweep(trained)
 
 
 def read(path: str | os.PathLike) -> Sweep:

@@ -17,6 +17,7 @@ from vtune.learner.pretrained import paths
 from vtune.refine.base import Rung
 from vtune.results.commit import MANIFEST
 from vtune.results.encoding import encode
+from vtune.results.identity import identity_of
 from vtune.results.migrate import OLDEST, migrated
 from vtune.results.schema import check_manifest
 from vtune.results.trained import Trained
@@ -46,6 +47,8 @@ def manifest_of(trained: Trained) -> dict[str, Any]:
         "history": list(trained.records.history),
         "settings": list(trained.records.settings),
         "timing": list(trained.timing),
+        "columns": {name: list(columns) for name, columns in trained.columns.items()},
+        "identity": identity_of(trained),
         "modes": [list(mode) for mode in plan.learner.modes],
     }
 

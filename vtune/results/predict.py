@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.data.column_names import check_columns, columns_of
 from vtune.data.validate import check_finite
 from vtune.engine.plan import CohortPlan
 from vtune.hparams import Hparams, Static
@@ -61,23 +63,32 @@ def predict(
     return jax.tree.map(join, *parts)
 
 
-def checked_rows(x: Any, rows: dict[str, Any]) -> dict[str, np.ndarray]:
+def checked_rows(
+    x: Any, rows: Mapping[str, Any], columns: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
     """Returns the arrays to predict for, by name of the data's entry.
 
     Args:
-      x: an array (the entry "x") or a dict of arrays. rows: see `Trained.rows`.
+      x: an array (the entry "x") or a dict of arrays. rows, columns: see `Trained`.
 
     Raises:
-      ValueError: a row of another shape than in training, no rows, or values that are not finite.
+      TypeError: values that are not numbers, or not of the kind in training.
+      ValueError: a row of another shape than in training, other columns of a frame, no rows, or
+        values that are not finite.
     """
-    batch = {k: np.asarray(v) for k, v in (x if isinstance(x, dict) else {"x": x}).items()}
+    given = x if isinstance(x, dict) else {"x": x}
+    if rows and not set(given) & set(rows):
+        raise ValueError(
+            f"predict: the sweep was trained on the entries {list(rows)}, got {list(given)}; give "
+            "a dict with the entries that the model takes"
+        )
+    for name, value in given.items():
+        found = columns_of(value)
+        check_columns("predict", name, columns.get(name, found or ()), found)
+    batch = {name: _numbers(name, value) for name, value in given.items()}
     for name, array in batch.items():
-        if name in rows and array.shape[1:] != tuple(rows[name][0]):
-            wanted = ", ".join(map(str, ("rows", *rows[name][0])))
-            raise ValueError(
-                f"predict: {name!r} has shape {list(array.shape)}; in training a row was "
-                f"{rows[name][0]}, so give [{wanted}] (one row: x[None])"
-            )
+        if name in rows:
+            _check_row(name, array, *rows[name])
     lengths = {name: len(array) if array.ndim else 0 for name, array in batch.items()}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise ValueError(
@@ -85,3 +96,31 @@ def checked_rows(x: Any, rows: dict[str, Any]) -> dict[str, np.ndarray]:
         )
     check_finite("predict", batch)
     return batch
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    """The values as an array of numbers in the byte order of the machine, as JAX needs it."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"predict: {name!r} is no array: {error}") from None
+    if array.dtype.kind not in "biufcV" or array.dtype.names is not None:
+        raise TypeError(
+            f"predict: {name!r} is of type {array.dtype}; give numbers, coded as in training"
+        )
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _check_row(name: str, array: np.ndarray, shape: Sequence[int], dtype: str) -> None:
+    """Raises where rows have another shape or kind than in training."""
+    if array.shape[1:] != tuple(shape):
+        wanted = ", ".join(map(str, ("rows", *shape)))
+        raise ValueError(
+            f"predict: {name!r} has shape {list(array.shape)}; in training a row was {shape}, so "
+            f"give [{wanted}] (one row: x[None])"
+        )
+    if np.dtype(dtype).kind in "iu" and array.dtype.kind not in "biu":
+        raise TypeError(
+            f"predict: {name!r} is of type {array.dtype}, in training it was {dtype}; give whole "
+            "numbers as in training"
+        )

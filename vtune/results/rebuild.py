@@ -61,6 +61,8 @@ def rebuilt(saved: Saved, space: Space, learner: Learner, lacks: str | None) -> 
             name: (arrays[f"scaling/{name}/shift"], arrays[f"scaling/{name}/factor"])
             for name in manifest["scaling"]
         },
+        columns=manifest["columns"],
+        identity=manifest["identity"],
         lacks=lacks,
     )
 

@@ -45,6 +45,8 @@ class Trained:
       scaling: name of an entry of the data -> (shift, factor), for `predict`.
       refiner, memories: the refiner and, by cohort, what it remembers; None for a loaded sweep.
       stopped: what the status of a member says where fewer rounds were run than planned.
+      columns: name of an entry -> the names of its columns, where it was a data frame.
+      identity: of a loaded sweep, what its file says of its making; see `identity`.
       lacks: why there are no states, for a sweep that was read without them; else None.
     """
 
@@ -62,6 +64,8 @@ class Trained:
     refiner: Any = None
     memories: tuple[PyTree, ...] | None = None
     stopped: str = "interrupted"
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    identity: Mapping[str, Any] | None = None
     lacks: str | None = None
 
     def check_whole(self) -> None:
@@ -148,4 +152,5 @@ def finish(
         refiner=arguments.refiner,
         memories=tuple(carry.memory for carry in outcome.carry),
         stopped=stopped,
+        columns={} if data is None else data.columns,
     )
