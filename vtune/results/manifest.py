@@ -19,6 +19,7 @@ from vtune.results.commit import MANIFEST
 from vtune.results.encoding import encode
 from vtune.results.identity import identity_of
 from vtune.results.migrate import OLDEST, migrated
+from vtune.results.refiners import encode_refiner
 from vtune.results.schema import check_manifest
 from vtune.results.trained import Trained
 from vtune.validation import is_whole
@@ -47,6 +48,8 @@ def manifest_of(trained: Trained) -> dict[str, Any]:
         "history": list(trained.records.history),
         "settings": list(trained.records.settings),
         "timing": list(trained.timing),
+        "refiner": encode_refiner(trained.refiner),
+        "stopping": plan.stopping,
         "columns": {name: list(columns) for name, columns in trained.columns.items()},
         "identity": identity_of(trained),
         "modes": [list(mode) for mode in plan.learner.modes],

@@ -28,6 +28,8 @@ def migrated(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "modes": [],
         "columns": {},
         "identity": None,
+        "refiner": None,
+        "stopping": None,
     }
     cohorts = manifest.get("cohorts")
     if manifest["version"] == OLDEST and isinstance(cohorts, list):

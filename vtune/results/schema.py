@@ -58,6 +58,8 @@ def _check_settings(manifest: Mapping[str, Any]) -> None:
     _want_each(manifest, "init_from", lambda v: isinstance(v, list))
     _want(manifest, "columns", lambda v: isinstance(v, dict) and all(map(_texts, v.values())))
     _want(manifest, "identity", lambda v: v is None or _identity(v))
+    _want(manifest, "refiner", lambda v: v is None or isinstance(v, dict))
+    _want(manifest, "stopping", lambda v: v is None or _stopping(v))
     if "parts" in manifest:
         _want(manifest, "parts", is_parts_name)
         _want_each(manifest, "arrays", _array_entry)
@@ -201,6 +203,13 @@ def _is_dtype(value: Any) -> bool:
         return isinstance(value, str) and np.dtype(value).kind in "biufcV"
     except TypeError:
         return False
+
+
+def _stopping(value: Any) -> bool:
+    three = isinstance(value, list) and len(value) == 3
+    if not three or value[1] not in ("best", "last") or not isinstance(value[2], bool):
+        return False
+    return value[0] is None or _count(value[0])
 
 
 def _replicates(value: Sequence[Any]) -> bool:

@@ -43,7 +43,8 @@ class Trained:
       rows: name of an entry of the data -> [shape of one row, dtype]; None without data.
       weights: what all members started from, where `init_from=` was given.
       scaling: name of an entry of the data -> (shift, factor), for `predict`.
-      refiner, memories: the refiner and, by cohort, what it remembers; None for a loaded sweep.
+      refiner, memories: the refiner and, by cohort, what it remembers; None where an older format
+        did not hold them, a `Described` refiner where a file cannot.
       stopped: what the status of a member says where fewer rounds were run than planned.
       columns: name of an entry -> the names of its columns, where it was a data frame.
       identity: of a loaded sweep, what its file says of its making; see `identity`.
