@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
       FileNotFoundError: no such folder. ValueError: not a saved sweep, damaged, of a version that
         cannot be read, or not as a save writes it.
     """
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "no such folder"
+    if not _is_folder(folder):
+        what = "is not a folder" if os.path.exists(folder) else "no such folder"
         raise FileNotFoundError(f"{folder}: {what}; give one that sweep.save wrote")
     if not (folder / MANIFEST).is_file():
         raise ValueError(
@@ -133,6 +134,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     with refusing(folder):
         check_manifest(manifest)
     return manifest
+
+
+def _is_folder(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except PermissionError:
+        raise
+    except OSError:  # a name that no folder can have
+        return False
 
 
 @contextlib.contextmanager

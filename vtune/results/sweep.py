@@ -13,6 +13,7 @@ from vtune.learner.protocol import Learner
 from vtune.results.ensemble import Ensemble, ensemble
 from vtune.results.files import write
 from vtune.results.member import Member
+from vtune.results.pickling import pickled, unpickled_record
 from vtune.results.rerun import rerun
 from vtune.results.schedule import Schedule, schedule
 from vtune.results.table import table
@@ -221,6 +222,15 @@ class Sweep:
         """
         write(self.trained, path, overwrite)
 
+    def __reduce__(self) -> Any:
+        return unpickled, (pickled(self.trained),)
+
+    def __copy__(self) -> Sweep:
+        return Sweep(self.trained)
+
+    def __deepcopy__(self, memo: Any) -> Sweep:
+        return Sweep(self.trained)  # the record is not changed by anybody
+
     def __repr__(self) -> str:
         best = self[int(self.ranking[0])]
         size = f"{len(self)} members, {self.trained.rounds} rounds"
@@ -238,6 +248,11 @@ class Sweep:
                 f"there is no member {index}: the sweep has {len(self)}, counted from 0"
             )
         return int(index) % len(self)
+
+
+def unpickled(record: bytes) -> Sweep:
+    """Returns the sweep of a pickled record."""
+    return Sweep(unpickled_record(record))
 
 
 def _no_finite_score(trained: Trained) -> str:
