@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.data.column_names import check_columns, column_names, with_columns
 from vtune.data.draw import draw_rows, share_of_rows
 from vtune.data.own import CheckedArrays, on_device
 from vtune.data.validate import check_arrays
@@ -42,6 +43,7 @@ class Data:
         part of the program; None where none were held out. See `Sweep.evaluate`.
       remainders: by name what the cast to the arrays' dtype took away from values that are best
         scaled before it, on the host (see `vtune.data.precision`).
+      columns: by name the columns of entries that were data frames. On the host, too.
       folded: whether batches have an axis of folds.
     """
 
@@ -61,6 +63,7 @@ class Data:
         self.valid = valid
         self.scaling = dict(scaling or {})
         self.remainders = dict(remainders or {})
+        self.columns: dict[str, tuple[str, ...]] = {}
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
         return (self.arrays, self.train, self.valid), None
@@ -91,7 +94,8 @@ class Data:
         self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping | None = None
     ) -> Data:
         """Returns the same rows of other arrays; `centers` is for data in folds."""
-        return Data(arrays, self.train, self.valid, scaling, self._remainders_but(scaling))
+        kept = self._remainders_but(scaling)
+        return with_columns(Data(arrays, self.train, self.valid, scaling, kept), self.columns)
 
     def with_test(self, rows: np.ndarray | None) -> Self:
         """Returns the same data with these test rows."""
@@ -268,10 +272,12 @@ def holdout(
     rng, labels = np.random.default_rng(seed), _stratifying(checked, stratify)
     valid = np.sort(draw_rows("holdout", rng, np.arange(rows), held, labels))
     rest = np.setdiff1d(np.arange(rows), valid)
-    if test is None:
-        return _data_of(checked, rest, valid)
-    test_rows = np.sort(draw_rows("holdout", rng, rest, tested, labels))
-    return _data_of(checked, np.setdiff1d(rest, test_rows), valid).with_test(test_rows)
+    test_rows = None
+    if test is not None:
+        test_rows = np.sort(draw_rows("holdout", rng, rest, tested, labels))
+        rest = np.setdiff1d(rest, test_rows)
+    data = with_columns(_data_of(checked, rest, valid), column_names(arrays))
+    return data.with_test(test_rows)
 
 
 def _stratifying(arrays: Mapping[str, np.ndarray], name: Any) -> np.ndarray | None:
@@ -314,13 +320,18 @@ def from_splits(
                     f"from_splits: {name!r} is {a.dtype}{list(a.shape[1:])} a row in train and "
                     f"{b.dtype}{list(b.shape[1:])} in {part}; make them alike"
                 )
+    columns = column_names(train)
+    for part, entries in parts.items():
+        for name, names in column_names(entries).items():
+            check_columns(f"from_splits: {part}", name, columns.get(name, names), names)
     joined = CheckedArrays({k: np.concatenate([s[k] for s in sets.values()]) for k in first})
     for name in set().union(*(s.uncast for s in sets.values())):
         given = [s.uncast.get(name, s[name]) for s in sets.values()]
         joined.uncast[name] = np.concatenate(given)
     ends = np.cumsum([len(next(iter(s.values()))) for s in sets.values()])
     of = dict(zip(sets, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
-    return _data_of(joined, of["train"], of["valid"]).with_test(of.get("test"))
+    data = with_columns(_data_of(joined, of["train"], of["valid"]), columns)
+    return data.with_test(of.get("test"))
 
 
 def _data_of(arrays: CheckedArrays, train: np.ndarray, valid: np.ndarray) -> Data:

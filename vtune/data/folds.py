@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.data.column_names import with_columns
 from vtune.data.dataset import Data, Scaling, apply_scaling
 from vtune.data.own import CheckedArrays, on_device
 from vtune.data.precision import is_far, remainder
@@ -86,7 +87,7 @@ class Folds(Data):
     ) -> Folds:
         """Returns the same folds of other arrays."""
         rows = (self.train, self.valid, self.train_sizes, self.valid_sizes)
-        return Folds(
+        made = Folds(
             arrays,
             *rows,
             scaling,
@@ -94,6 +95,7 @@ class Folds(Data):
             {**self.centers, **(centers or {})},
             self.common,
         )
+        return with_columns(made, self.columns)
 
     def scored_on(self, rows: np.ndarray) -> Self:
         """Returns the same data with these as the validation rows of every fold."""

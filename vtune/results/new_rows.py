@@ -85,7 +85,8 @@ def _of_arrays(trained: Trained, given: Mapping[str, Any]) -> tuple[Data, int]:
             f"evaluate: {missing} {'is' if len(missing) == 1 else 'are'} missing; give all entries "
             f"that the sweep was trained on, {sorted(trained_rows)}"
         )
-    rows = checked_rows({name: given[name] for name in trained_rows}, trained_rows, "evaluate")
+    wanted = {name: given[name] for name in trained_rows}
+    rows = checked_rows(wanted, trained_rows, trained.columns, "evaluate")
     every = np.arange(len(next(iter(rows.values()))), dtype=np.int32)
     folds, scaling = _folds(trained), trained.scaling
     # Entries are scaled before the cast: by fold where rows are gathered, around a common center.

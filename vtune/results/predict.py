@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.data.column_names import check_columns, columns_of
 from vtune.data.convert import to_rows
 from vtune.data.validate import check_finite
 from vtune.engine.plan import CohortPlan
@@ -65,18 +67,29 @@ def predict(
     return jax.tree.map(join, *parts)
 
 
-def checked_rows(x: Any, rows: dict[str, Any], who: str = "predict") -> dict[str, np.ndarray]:
+def checked_rows(
+    x: Any, rows: Mapping[str, Any], columns: Mapping[str, Any], who: str = "predict"
+) -> dict[str, np.ndarray]:
     """Returns the arrays to predict for, by name of the data's entry.
 
     Args:
-      x: an array (the entry "x") or a dict of arrays. rows: see `Trained.rows`.
+      x: an array (the entry "x") or a dict of arrays. rows, columns: see `Trained`.
       who: the method that messages name.
 
     Raises:
-      ValueError: a row of another shape than in training, no rows, or values that are not finite.
-      TypeError, ValueError: they are no numbers, or none that fit the type in training.
+      TypeError: they are no numbers, or none of the kind in training.
+      ValueError: a row of another shape than in training, other columns of a frame, no rows, or
+        values that are not finite or beyond the type in training.
     """
     given = x if isinstance(x, dict) else {"x": x}
+    if rows and not set(given) & set(rows):
+        raise ValueError(
+            f"{who}: the sweep was trained on the entries {list(rows)}, got {list(given)}; give "
+            "a dict with the entries that the model takes"
+        )
+    for name, value in given.items():
+        found = columns_of(value)
+        check_columns(who, name, columns.get(name, found or ()), found)
     batch = {k: to_rows(who, k, v, rows[k][1] if k in rows else None) for k, v in given.items()}
     for name, array in batch.items():
         if name in rows and array.shape[1:] != tuple(rows[name][0]):

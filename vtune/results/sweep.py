@@ -16,6 +16,7 @@ from vtune.results.files import write
 from vtune.results.looked_for import no_such_name
 from vtune.results.member import Member
 from vtune.results.no_score import no_finite_score
+from vtune.results.pickling import pickled, unpickled_record
 from vtune.results.rerun import rerun
 from vtune.results.retrain import Retrained, retrain
 from vtune.results.schedule import Schedule, schedule
@@ -293,6 +294,15 @@ class Sweep:
         check_one_process("save")
         write(self.trained, path, overwrite)
 
+    def __reduce__(self) -> Any:
+        return unpickled, (pickled(self.trained),)
+
+    def __copy__(self) -> Sweep:
+        return Sweep(self.trained)
+
+    def __deepcopy__(self, memo: Any) -> Sweep:
+        return Sweep(self.trained)  # the record is not changed by anybody
+
     def __repr__(self) -> str:
         best = self[int(self.ranking[0])]
         size = f"{len(self)} members, {self.trained.rounds} rounds"
@@ -318,3 +328,8 @@ class Sweep:
                 f"there is no member {index}: the sweep has {len(self)}, counted from 0"
             )
         return int(index) % len(self)
+
+
+def unpickled(record: bytes) -> Sweep:
+    """Returns the sweep of a pickled record."""
+    return Sweep(unpickled_record(record))

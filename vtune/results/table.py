@@ -22,7 +22,7 @@ def table(trained: Trained) -> pandas.DataFrame:
     records = trained.records
     members = [Member(trained, column) for column in range(len(trained.places))]
     hparams = [member.hparams for member in members]
-    taken = {*records.history, "status"}
+    taken = {"status"}.union(*(_columns_of(trained, name) for name in records.history))
     columns: dict[str, Any] = {
         f"hparams/{name}" if name in taken else name: [printable(h.get(name)) for h in hparams]
         for name in trained.space.names
@@ -38,6 +38,11 @@ def table(trained: Trained) -> pandas.DataFrame:
     compared = [trained.metric_name, f"{trained.metric_name}/std"]  # first, since print elides
     columns = {name: columns[name] for name in compared if name in columns} | columns
     return pandas.DataFrame(columns, index=pandas.RangeIndex(len(members), name="member"))
+
+
+def _columns_of(trained: Trained, name: str) -> set[str]:
+    """The columns that a metric may have."""
+    return {name, f"{name}/best", f"{name}/best_round", *spread(trained, name)}
 
 
 def peak(values: np.ndarray, mode: str) -> tuple[np.ndarray, np.ndarray]:
