@@ -4,7 +4,8 @@ Also folds, scaling, text and a file reader. May import: `types`, `validation`, 
 knows what is trained on the rows.
 """
 
-from vtune.data.dataset import Data, from_splits, holdout
+from vtune.data.dataset import Data
+from vtune.data.holdout import from_splits, holdout
 from vtune.data.folds import Folds
 from vtune.data.kfold import kfold
 from vtune.data.scaling import class_weights, min_max_scale, standardize
