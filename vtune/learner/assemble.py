@@ -13,6 +13,7 @@ import optax
 
 from vtune.hparams import Hparams
 from vtune.learner.contracts import calling, check_collections, check_outputs, taken
+from vtune.learner.lookahead import fast, first_pair, slow
 from vtune.learner.objective import (
     augmented,
     batch_mean,
@@ -116,7 +117,8 @@ class NetLearner:
         with calling("the model", batch=batch):
             params, other = draw(key, batch)
         with calling("the optimizer's init", params=params):
-            state = NetState(params, other, transformation(self.parts, h).init(params))
+            params, opt_state = first_pair(transformation(self.parts, h), params)
+        state = NetState(params, other, opt_state)
         # What a step returns in a wider type than it took would change the carried types:
         # under x64 Flax makes BatchNorm statistics float32 and returns float64.
         after, _ = jax.eval_shape(lambda s: self.step(key, h, s, batch), state)
@@ -124,10 +126,11 @@ class NetLearner:
         return jax.tree.map(lambda leaf, wide: jnp.asarray(leaf, wide.dtype), state, after)
 
     def load(self, h: Hparams, state: NetState, variables: PyTree) -> NetState:
-        given_params, given_other = self.net.split(variables, state.params, state.other)
-        params = overlay(state.params, given_params)
+        own = slow(state.params)
+        given_params, given_other = self.net.split(variables, own, state.other)
         # Some optimizers keep a copy of the weights, so their state is made anew.
-        opt_state = transformation(self.parts, h).init(params)
+        optimizer = transformation(self.parts, h)
+        params, opt_state = first_pair(optimizer, overlay(own, given_params))
         return NetState(
             params, overlay(state.other, given_other), _cast_like(opt_state, state.opt_state)
         )
@@ -138,10 +141,10 @@ class NetLearner:
     def _eval_params(self, state: NetState) -> PyTree:
         """Returns the weights that are scored and shown."""
         if self.parts.eval_params is None:
-            return state.params
+            return slow(state.params)
         with calling("eval_params", opt_state=state.opt_state, params=state.params):
             params = self.parts.eval_params(state.opt_state, state.params)
-        return _cast_like(params, state.params)
+        return _cast_like(params, slow(state.params))
 
     # training -------------------------------------------------------------------------------------
 
@@ -159,11 +162,16 @@ class NetLearner:
             lambda params: self._objective(key, h, params, state.other, batch, weight),
             self.parts.rewrite,
         )
-        (value, (other, totals)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+        (value, (other, totals)), grads = jax.value_and_grad(objective, has_aux=True)(
+            fast(state.params)
+        )
         check_summable(totals)
         update = transformation(self.parts, h).update
         updates, opt_state = rewrite_update(update, self.parts.rewrite)(
-            grads, state.opt_state, state.params, **_extra_args(update, objective, value, grads)
+            grads,
+            state.opt_state,
+            state.params,
+            **_extra_args(update, objective, value, grads, state.opt_state),
         )
         params = optax.apply_updates(state.params, updates)
         return NetState(params, other, opt_state), {"loss": value, **totals}
@@ -254,14 +262,22 @@ def _cast_like(tree: PyTree, like: PyTree) -> PyTree:
 
 
 def _extra_args(
-    update: Callable[..., Any], objective: Callable[..., Any], value: Array, grads: PyTree
+    update: Callable[..., Any],
+    objective: Callable[..., Any],
+    value: Array,
+    grads: PyTree,
+    opt_state: PyTree,
 ) -> dict[str, Any]:
     """Returns the keyword arguments of an Optax update that need the loss or its gradient.
 
     Line searches and Polyak's step take `value`, `grad` and `value_fn`. SAM takes `grad_fn`, which
-    a line search would hand on to the loss: it is passed only to updates that name it.
+    a line search would hand on to the loss: it is passed only to updates that name it. Sophia
+    takes `obj_fn`, and is known by its state.
     """
     value_fn = lambda params, **_: objective(params)[0]
     grad_fn = lambda params, *_: jax.grad(objective, has_aux=True)(params)[0]
     offered = {"value": value, "grad": grads, "value_fn": value_fn}
+    is_sophia = lambda node: type(node).__name__ in ("SophiaState", "HutchinsonState")
+    if any(map(is_sophia, jax.tree.leaves(opt_state, is_leaf=is_sophia))):
+        offered["obj_fn"] = value_fn
     return taken(update, offered, {"grad_fn": grad_fn})
