@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.caches import bounded_cache
 from vtune.data.convert import to_rows
 from vtune.data.validate import check_finite
 from vtune.engine.plan import CohortPlan
@@ -17,7 +17,7 @@ from vtune.learner.protocol import Learner
 from vtune.types import PyTree
 
 
-@functools.lru_cache(maxsize=32)
+@bounded_cache(32)
 def _predictor(learner: Learner, static: Static) -> Any:
     """The learner's predict function, jitted once per learner and structure."""
 
