@@ -1,10 +1,12 @@
 """What surrounds a sweep: settings of JAX, the error stream, Ctrl-C, other processes."""
 
 import contextlib
+import gc
 import io
 import os
 import signal
 import sys
+import weakref
 
 import jax
 import numpy as np
@@ -89,7 +91,9 @@ class NoStream:
 
 
 @pytest.mark.parametrize("progress", [None, True])
-@pytest.mark.parametrize("stream", [None, "closed", NoStream(), Broken()], ids=str)
+@pytest.mark.parametrize(
+    "stream", [None, "closed", NoStream(), Broken()], ids=["None", "closed", "no stream", "broken"]
+)
 def test_no_error_stream_costs_a_sweep(stream, progress, monkeypatch):
     if stream == "closed":
         stream = io.StringIO()
@@ -236,3 +240,25 @@ def test_a_grid_of_a_whole_range_is_refused_at_once():
 def test_a_sweep_cannot_grow_beyond_what_is_counted():
     with pytest.raises(ValueError, match="2,147,483,653 steps"):
         vt.extend(tune(), steps=2**31 - 1)
+
+
+def test_learners_that_close_over_data_are_freed():
+    """JAX's own caches keep none of them, and vtune's can be emptied."""
+
+    class Held:
+        pass
+
+    def closing_over(held):
+        learner = quadratic()
+        step = learner.step
+        return learner._replace(step=lambda *arguments: (held, step(*arguments))[1])
+
+    held = Held()
+    alive = weakref.ref(held)
+    sweep = vt.tune(closing_over(held), LR, **OPTIONS)
+    sweep.table()
+    sweep.rerun(0)
+    del held, sweep
+    vt.clear_caches()
+    gc.collect()
+    assert alive() is None

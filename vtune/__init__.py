@@ -11,6 +11,7 @@ that is trained once for each fold and seed has *replicates*. Imports go one way
 """
 
 from vtune import metrics, refine
+from vtune.caches import clear_caches
 from vtune.hparams import Hparams, UnknownHyperparameterError
 from vtune.space import Categorical, Combination, Float, Int, Ordinal, Space
 from vtune.search import Cohort, Given, Grid, Halton, Random, Search
@@ -66,6 +67,7 @@ __all__ = [
     "augment",
     "averaged",
     "class_weights",
+    "clear_caches",
     "extend",
     "flax_learner",
     "from_splits",

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vtune.caches import bounded_cache
 from vtune.data.dataset import Data
 from vtune.engine import early_stopping
 from vtune.engine.carry import Arguments, Carry
@@ -56,7 +57,6 @@ def starting_carries(
     return lax.cond(first == plan.past, forget, unchanged, carries) if plan.anew else carries
 
 
-@functools.partial(jax.jit, static_argnums=0, inline=True)  # traced once: for shapes, and to run
 def initialize(
     plan: Plan, settings: Sequence[tuple[Array, dict[str, Array]]], arguments: Arguments
 ) -> tuple[Carry, ...]:
@@ -65,6 +65,22 @@ def initialize(
     Args:
       settings: by group the members' ids and traced hyperparameters, leaves [pop].
     """
+    return _initializer(plan)(settings, arguments)
+
+
+@bounded_cache(32)
+def _initializer(plan: Plan) -> Any:
+    """`_initialize` of a plan, traced once: for shapes, and to run.
+
+    It is a function of its own, since JAX never forgets a plan that is a static argument, nor the
+    learner in it, nor the data that this may close over.
+    """
+    return jax.jit(functools.partial(_initialize, plan), inline=True)
+
+
+def _initialize(
+    plan: Plan, settings: Sequence[tuple[Array, dict[str, Array]]], arguments: Arguments
+) -> tuple[Carry, ...]:
     all_groups = groups(plan)
     states = _first_states(plan, all_groups, settings, arguments)
     return tuple(

@@ -6,10 +6,10 @@ write their own: the first four functions are required. Nothing here knows of po
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from vtune.caches import bounded_cache
 from vtune.learner.held import with_current
 from vtune.learner.trace_cache import cache_trace
 from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, State, Totals, Weight
@@ -64,7 +64,7 @@ class Learner(NamedTuple):
     whole_batches: bool = False
 
 
-@functools.lru_cache(maxsize=32)
+@bounded_cache(32)
 def traced_once(learner: Learner) -> Learner:
     """Returns the learner with functions that are traced once per argument structure, and a step
     in which the current hyperparameters count (see held.py).

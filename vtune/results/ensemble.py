@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.caches import bounded_cache
 from vtune.data.dataset import Data
 from vtune.data.scaling import check_scaling
 from vtune.learner.protocol import Learner
@@ -174,7 +175,7 @@ def _judge(trained: Trained, combine: str, column: int, batch: Any, shares: PyTr
     return np.where(np.isfinite(values), trained.plan.sign * values, -np.inf)
 
 
-@functools.lru_cache(maxsize=8)
+@bounded_cache(8)
 def _scorer(learner: Learner, metric: Any, combine: str) -> Any:
     """A jitted function that computes the metric of every candidate's averaged outputs."""
 

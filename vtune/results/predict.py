@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.caches import bounded_cache
 from vtune.data.column_names import check_columns, columns_of
 from vtune.data.convert import to_rows
 from vtune.data.validate import check_finite
@@ -19,7 +19,7 @@ from vtune.learner.protocol import Learner
 from vtune.types import PyTree
 
 
-@functools.lru_cache(maxsize=32)
+@bounded_cache(32)
 def _predictor(learner: Learner, static: Static) -> Any:
     """The learner's predict function, jitted once per learner and structure."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from vtune.caches import bounded_cache
 from vtune.engine import run as program
 from vtune.engine.carry import Arguments
 from vtune.engine.cohort_groups import Group, carries_by_cohort, groups
@@ -46,13 +47,13 @@ class Program:
     fused: int
 
 
-@functools.lru_cache(maxsize=32)
+@bounded_cache(32)
 def outputs(plan: Plan) -> tuple[PyTree, ...]:
     """Returns by cohort the shapes of what `predict` returns. Compiles nothing."""
     return tuple(outputs_of(plan, cohort, argument_shapes(plan)) for cohort in plan.cohorts)
 
 
-@functools.lru_cache(maxsize=32)
+@bounded_cache(32)
 def inspect(plan: Plan) -> tuple[Inspection, ...]:
     """Checks a plan and returns by cohort what tracing a member shows. Compiles nothing.
 
@@ -64,7 +65,7 @@ def inspect(plan: Plan) -> tuple[Inspection, ...]:
     return tuple(check_cohort(plan, cohort, argument_shapes(plan)) for cohort in plan.cohorts)
 
 
-@functools.lru_cache(maxsize=32)
+@bounded_cache(32)
 def build(plan: Plan) -> Program:
     """Traces and compiles the executable of a plan, as wide as fits into memory.
 

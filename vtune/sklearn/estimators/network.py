@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, cast
 
 import flax.linen as nn
@@ -11,6 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
+from vtune.caches import bounded_cache
 from vtune.hparams import Hparams, Static
 from vtune.identity import snapshot
 from vtune.learner.assemble import NetState
@@ -255,7 +255,7 @@ class FlaxRegressor(_Network, Regressor):
         return super()._encode_targets(y).astype(np.float32)
 
 
-@functools.lru_cache(maxsize=64)
+@bounded_cache(64)
 def _predictor(spec: NetworkSpec) -> Any:
     """Returns the compiled predict function of a spec."""
 

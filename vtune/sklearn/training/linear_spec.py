@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
 
+from vtune.caches import bounded_cache
 from vtune.hparams import Hparams
 from vtune.learner.protocol import Learner
 from vtune.sklearn.training.proximal_gradient import Problem, half_squared, log_loss, solve
@@ -37,7 +37,7 @@ class LinearSpec:
         return _learner(self)
 
 
-@functools.lru_cache(maxsize=64)
+@bounded_cache(64)
 def _learner(spec: LinearSpec) -> Learner:
     loss: Any = log_loss if spec.classifier else half_squared
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from vtune.caches import bounded_cache
 from vtune.components.nn import Dropout
 from vtune.hparams import Hparams, Static
 from vtune.identity import handed_out
@@ -100,7 +101,7 @@ class NetworkSpec:
         return module(**params)
 
 
-@functools.lru_cache(maxsize=64)
+@bounded_cache(64)
 def _learner(spec: NetworkSpec) -> Learner:
     def optimizer(h: Hparams) -> optax.GradientTransformation:
         params = handed_out(spec.optimizer_params.value)
