@@ -1,4 +1,4 @@
-"""The pairs of weights of `optax.lookahead`: fast ones that are trained, slow ones that are judged."""
+"""The pairs of weights of `optax.lookahead`: fast ones are trained, slow ones judged."""
 
 from __future__ import annotations
 
