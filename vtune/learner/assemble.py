@@ -277,7 +277,8 @@ def _extra_args(
     value_fn = lambda params, **_: objective(params)[0]
     grad_fn = lambda params, *_: jax.grad(objective, has_aux=True)(params)[0]
     offered = {"value": value, "grad": grads, "value_fn": value_fn}
-    is_sophia = lambda node: type(node).__name__ in ("SophiaState", "HutchinsonState")
+    sophia = (optax.contrib.SophiaState, optax.contrib.HutchinsonState)
+    is_sophia = lambda node: isinstance(node, sophia)
     if any(map(is_sophia, jax.tree.leaves(opt_state, is_leaf=is_sophia))):
         offered["obj_fn"] = value_fn
     return taken(update, offered, {"grad_fn": grad_fn})

@@ -1,4 +1,4 @@
-"""The pairs of weights of `optax.lookahead`: fast ones are trained, slow ones are judged."""
+"""The pairs of weights of `optax.lookahead`: fast ones are trained, slow ones judged."""
 
 from __future__ import annotations
 
