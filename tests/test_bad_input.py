@@ -153,7 +153,24 @@ CASES = {
     "metric_typo": (
         lambda: tune(metric="acuracy"),
         ValueError,
-        r"metric='acuracy' does not say .*; choose one of those that do, \['accuracy', 'loss'\]",
+        r"metric='acuracy' is not one of the learner's metrics, \['loss', 'accuracy'\]; did you "
+        r"mean 'accuracy'",
+    ),
+    "metric_shortened": (lambda: tune(metric="acc"), ValueError, r"did you mean 'accuracy'\?"),
+    "metric_typo_with_mode": (
+        lambda: tune(metric="acc", mode="max"),
+        ValueError,
+        r"choose one of \['accuracy', 'loss'\] \(did you mean 'accuracy'\?\)",
+    ),
+    "metric_function": (
+        lambda: tune(learner(metrics={"right": lambda out, batch: out})),
+        TypeError,
+        r"metrics\['right'\] must be a metric, .* vt.metrics.mean\(function\)",
+    ),
+    "hyperparameter_as_attribute": (
+        lambda: tune(learner(optimizer=lambda h: optax.sgd(h.lr))),
+        AttributeError,
+        r'read by name: h\["lr"\], not h.lr',
     ),
     "metric_of_an_own_learner": (
         lambda: tune(quadratic(), data=None, epochs=..., steps=3, metric="energy"),
@@ -298,7 +315,12 @@ CASES = {
     "output_axis": (
         lambda: tune(learner(Transposed())),
         ValueError,
-        r"model returned shape \[3, 16\] for a batch of 16 rows; the first axis",
+        r"model returned shape \[3, 16\] for a batch of 16 rows; the first axis .* batch_loss= in",
+    ),
+    "output_axis_metric": (
+        lambda: tune(learner(Transposed(), loss=None, batch_loss=lambda o, b, h: o.mean())),
+        TypeError,
+        r"metrics: (.|\n)*With batch_loss= outputs need not begin with the rows",
     ),
     "optimizer_result": (
         lambda: tune(learner(optimizer=lambda h: h["lr"])),
@@ -328,7 +350,11 @@ CASES = {
         ValueError,
         r"penalty returned shape \[2\], not a scalar",
     ),
-    "sown": (lambda: tune(learner(Sowing())), TypeError, r"collection 'losses' changes its struct"),
+    "sown": (
+        lambda: tune(learner(Sowing())),
+        TypeError,
+        r"collection 'losses' changes its structure .* write sown=\['losses'\]",
+    ),
     "metric_shapes": (
         lambda: tune(
             quadratic()._replace(

@@ -67,6 +67,30 @@ def test_the_page_on_hyperparameters_runs(capsys):
             found = getattr(found, part)
 
 
+@pytest.mark.slow
+def test_the_page_on_data_runs_as_printed(capsys):
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
+    names: dict = {}
+    exec(compile(block, "data.md", "exec"), names)
+    assert names["sweep"].best.score > 0.4  # of scikit-learn's LinearRegression: 0.36 to 0.5
+    columns, frame = names["columns"], names["frame"]
+    assert columns.numeric_names[-1] == "bmi missing"
+    new = frame.iloc[:9, ::-1].assign(more=1)  # columns in another order
+    for row in (columns.transform(frame), columns.transform(new)):
+        predicted = np.asarray(names["sweep"].predict(row))[:9]
+        expected = np.asarray(names["sweep"].predict(columns.transform(frame.head(9))))
+        np.testing.assert_allclose(predicted, expected, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_page_on_training_scripts_runs(capsys):
+    text = (ROOT / "docs" / "from_a_training_script.md").read_text()
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(block, "from_a_training_script.md", "exec"), names)
+    assert names["sweep"].best.score > 0.8
+
+
 def test_readme_names_files_that_are_there():
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     text = "".join(page.read_text() for page in pages)

@@ -1,5 +1,7 @@
 """A sweep that goes on is the sweep that would have been longer."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,9 @@ from solo import largest_difference, xent
 
 import vtune as vt
 from vtune.engine.stepping import round_boundaries
+from vtune.tuning.arguments import TuneArguments
+from vtune.tuning.launch import run_prepared
+from vtune.tuning.prepare import prepare
 
 pytestmark = pytest.mark.slow
 
@@ -207,9 +212,8 @@ def test_a_loaded_sweep_that_was_refined_or_shrunk(x64, tmp_path):
     first = vt.tune(learner, space, search=vt.Halton(8), steps=4, rounds=4, refiner=vt.PBT())
     first.save(tmp_path / "pbt")
     loaded = vt.load(tmp_path / "pbt", learner)
-    with pytest.raises(ValueError, match="does not hold its refiner; give refiner= again"):
-        vt.extend(loaded, steps=1)
     whole = vt.tune(learner, space, search=vt.Halton(8), steps=7, rounds=7, refiner=vt.PBT())
+    assert_same(vt.extend(loaded, steps=3, rounds=3), whole)
     assert_same(vt.extend(loaded, steps=3, rounds=3, refiner=vt.PBT()), whole)
 
     halved = vt.tune(learner, space, search=vt.Halton(8), steps=4, rounds=4, refiner=vt.Halving())
@@ -218,17 +222,86 @@ def test_a_loaded_sweep_that_was_refined_or_shrunk(x64, tmp_path):
     assert_same(vt.extend(loaded, steps=2), vt.extend(halved, steps=2))
 
 
-def test_an_interrupted_sweep_goes_on_from_there(x64):
-    from vtune.tuning.arguments import TuneArguments
-    from vtune.tuning.launch import run_prepared
-    from vtune.tuning.prepare import prepare
+def interrupted(after, learner, space, **options):
+    """A whole sweep, and the same as if Ctrl-C had come after so many rounds."""
+    prepared = prepare(TuneArguments(learner=learner, space=space, **options))
+    return run_prepared(prepared, None), run_prepared(prepared, None, stop_after=after)
 
-    learner, data = mlp_learner(), blobs()
-    prepared = prepare(TuneArguments(learner=learner, space=LR, data=data, epochs=5, **OPTIONS))
-    whole = run_prepared(prepared, None)
-    part = run_prepared(prepared, None, stop_after=2)
+
+def test_an_interrupted_sweep_goes_on_from_there(x64):
+    whole, part = interrupted(2, mlp_learner(), LR, data=blobs(), epochs=5, **OPTIONS)
     assert part[0].status == "stopped after round 1"
     assert_same(vt.extend(part, epochs=3), whole)
+
+
+@pytest.mark.parametrize(
+    ("refiner", "after", "rounds"),
+    [
+        (vt.PB2(quantile_fraction=0.4, candidates=32, observations=16), 4, 6),
+        (vt.Halving(reduction_factor=2), 3, 6),  # it has dropped some, and will drop more
+        (vt.Hyperband(max_rounds=4, reduction_factor=2), 1, 4),
+    ],
+    ids=lambda value: type(value).__name__ if hasattr(value, "refine") else str(value),
+)
+def test_an_interrupted_refiner_goes_on_from_memory_and_from_a_file(
+    x64, tmp_path, refiner, after, rounds
+):
+    learner, space = quadratic(), {"lr": vt.Float(0.01, 0.5)}
+    search = vt.Halton() if isinstance(refiner, vt.Hyperband) else vt.Halton(8)
+    options = {"search": search, "steps": rounds, "rounds": rounds, "refiner": refiner}
+    whole, part = interrupted(after, learner, space, **options)
+    assert (whole.parents[after:] != np.arange(len(whole))).any()
+    part.save(tmp_path / "run")
+    loaded = vt.load(tmp_path / "run", learner)
+    left = {"steps": rounds - after, "rounds": rounds - after}
+    for begun in (part, loaded):
+        assert_same(vt.extend(begun, **left), whole, 1e-9)
+    if len(whole.n_candidates_) > 1:
+        with pytest.raises(ValueError, match=f"extend it by {rounds - after} rounds or more"):
+            vt.extend(loaded, steps=1)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Counting:
+    """A refiner of the user's own: the best slot's rate for all, from the second call on."""
+
+    after: float = 1.0
+
+    def rungs(self, size, rounds):
+        return (vt.Rung(size, rounds),)
+
+    def init(self, space, size):
+        return jnp.int32(0)
+
+    def refine(self, key, round, space, hparams, score, memory):
+        best = jnp.full(score.shape, jnp.argmax(score), jnp.int32)
+        parents = jnp.where(memory >= self.after, best, jnp.arange(len(score)))
+        rates = {name: values[parents] for name, values in hparams.items()}
+        return vt.Refinement(parents.astype(jnp.int32), rates), memory + 1
+
+
+def test_a_refiner_of_ones_own_goes_on_where_it_is_given_again(tmp_path):
+    learner, space = quadratic(), {"lr": vt.Float(0.01, 0.5)}
+    options = {"search": vt.Halton(4), "steps": 4, "rounds": 4, "refiner": Counting()}
+    whole, part = interrupted(2, learner, space, **options)
+    part.save(tmp_path / "run")
+    loaded = vt.load(tmp_path / "run", learner)
+    with pytest.raises(
+        ValueError, match=r"no more of the sweep's refiner than Counting\(.*give vt"
+    ):
+        vt.extend(loaded, steps=2, rounds=2)
+    with pytest.raises(ValueError, match="is not the one that the sweep was trained with"):
+        vt.load(tmp_path / "run", learner, refiner=Counting(after=2.0))
+    again = vt.load(tmp_path / "run", learner, refiner=Counting())
+    assert_same(vt.extend(again, steps=2, rounds=2), whole)
+
+
+def test_a_loaded_sweep_that_stopped_members_stays_finished(tmp_path):
+    first = vt.tune(quadratic(), {"lr": vt.Float(0.1, 0.2)}, steps=2, rounds=2, patience=2)
+    first.save(tmp_path / "run")
+    with pytest.raises(ValueError, match="the sweep had patience="):
+        vt.extend(vt.load(tmp_path / "run", quadratic()), steps=1)
 
 
 def test_who_died_stays_dead():

@@ -480,7 +480,8 @@ WRONG = [
     ({"k": 1}, "k=1 must be a whole number from 2 to the 67 rows"),
     ({"k": 68}, "k=68 must be a whole number from 2 to the 67 rows"),
     ({"k": 2.5}, "k=2.5 must be"),
-    ({"k": "5"}, "k='5' must be a whole number"),
+    ({"k": "5"}, "k='5' must be a whole number from 2 to the 67 rows, a splitter"),
+    ({"k": model_selection.KFold}, "KFold'> must be a whole number"),
     ({"seed": -1}, "seed=-1 must be a whole number"),
     ({"stratify": "z"}, "stratify='z' is not one of ['x', 'y']"),
     ({"stratify": np.arange(67)}, "stratify=ndarray is not the name of an entry"),
@@ -510,6 +511,8 @@ def test_what_cannot_be_trained_is_named_before_compiling(compilations):
         for seeds in (0, 1.5, "2"):
             with pytest.raises(ValueError, match=re.escape(f"seeds={seeds!r} must be")):
                 tune(PLAIN, LR, data, seeds=seeds)
-        with pytest.raises(TypeError, match="the data are in folds"):
+        with pytest.raises(
+            TypeError, match=r"the data are in folds.*write the weights of all rows"
+        ):
             vt.class_weights(data)
     assert none.count == 0

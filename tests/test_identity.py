@@ -206,3 +206,17 @@ def test_combinations_of_an_equal_space_are_equal():
     a, b = (parse({"lr": vt.Float(0, 1), "c": {"a": [1]}}).combinations[0] for _ in range(2))
     assert isinstance(a, Combination)
     assert same(a, b)
+
+
+def test_parameters_of_an_estimator_are_copied():
+    from vtune.sklearn import FlaxClassifier
+
+    config = {"width": 4}
+    estimator = FlaxClassifier(module=Module, module__table=config)
+    spec = lambda: estimator._setting(2).spec
+    first = spec()
+    assert first == spec()
+    config["width"] = 16
+    assert first != spec()
+    assert first.make_module({}).table["width"] == 4
+    assert spec().make_module({}).table["width"] == 16

@@ -230,8 +230,10 @@ def test_an_infinity_in_the_optimizer_state_is_no_divergence():
 
 
 def test_all_diverged_has_no_best():
-    sweep = vt.tune(quadratic(), {"lr": vt.Ordinal([1e20, 1e25])}, search=vt.Grid(), steps=9)
-    with pytest.raises(ValueError, match=r"no member has a finite loss .*diverged at step"):
+    says = r"no member has a finite loss .*diverged at step.*try smaller learning rates"
+    with pytest.warns(UserWarning, match=says):
+        sweep = vt.tune(quadratic(), {"lr": vt.Ordinal([1e20, 1e25])}, search=vt.Grid(), steps=9)
+    with pytest.raises(ValueError, match=says):
         _ = sweep.best
 
 

@@ -81,6 +81,33 @@ def test_batch_loss_takes_the_place_of_loss():
     assert sweep.history["loss"][-1, 0] == pytest.approx(expected, rel=1e-5)
 
 
+def test_batch_loss_takes_whatever_comes_out():
+    """A model that returns its own loss, and logits whose rows come second."""
+
+    class OwnLoss(MLP):
+        @nn.compact
+        def __call__(self, x, y):
+            out = super().__call__(x)
+            return xent(out, {"y": y}, None).mean(), jnp.stack([out, -out])
+
+    learner = vt.flax_learner(
+        OwnLoss(),
+        optimizer=lambda h: optax.sgd(h["lr"]),
+        batch_loss=lambda outputs, batch, h: outputs[0],
+        metrics={"accuracy": vt.metrics.mean(lambda o, b: o[1][0].argmax(axis=-1) == b["y"])},
+    )
+    got, sweep = weights_after(learner, eval_batch_size=6)
+    mean = lambda p, b: xent(logits(p, b), b, None).mean()
+    assert largest_difference(got, reference(mean)) < 1e-6
+    valid = own_rows(DATA, np.asarray(DATA.valid))
+    assert sweep.history["loss"][-1, 0] == pytest.approx(
+        float(mean(got["params"], valid)), rel=1e-5
+    )
+    own, both = sweep.predict({k: v[:7] for k, v in valid.items()})
+    assert own.shape == (2,)  # two batches of 6
+    assert both.shape == (2, 2, 6, 3)
+
+
 def test_apply_calls_the_module_another_way():
     class TwoWays(nn.Module):
         def setup(self):

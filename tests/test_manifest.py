@@ -146,6 +146,12 @@ def test_what_is_not_damaged_is_not_called_so(saved, tmp_path, monkeypatch):
     assert vt.read(run).best.index == vt.read(saved).best.index
 
 
+def test_states_of_another_type_are_named(saved):
+    half = LEARNER._replace(init=lambda key, h, batch: jnp.bfloat16(len(h["c"])))
+    with pytest.raises(ValueError, match=r"needs bfloat16\[4\], the file has float32\[4\]"):
+        vt.load(saved, half)
+
+
 def test_an_array_that_claims_more_than_there_is_allocates_nothing(tmp_path):
     file = tmp_path / "arrays.npz"
     np.savez(file, a=np.zeros(1000, np.uint8))

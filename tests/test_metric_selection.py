@@ -5,7 +5,6 @@ import jax
 import numpy as np
 import pytest
 import sklearn.metrics as sk
-from problems import LR, mlp_learner
 
 import vtune as vt
 
@@ -230,30 +229,3 @@ def test_selections_that_do_not_suit_are_named(metric, says):
 def test_selections_of_another_kind_are_refused(make, says):
     with pytest.raises(TypeError, match=says):
         make()
-
-
-def test_a_selected_metric_is_recorded_by_a_sweep():
-    """The score of a sweep is that of the rows that count, with padded batches, in folds too."""
-    from problems import blobs
-
-    data = blobs(rows=60)
-    arrays = {k: np.asarray(v) for k, v in data.arrays.items()}
-    marked = np.where(np.arange(60) % 4 == 0, 9, arrays["y"])
-    folds = vt.kfold({**arrays, "z": marked}, k=3)
-    learner = mlp_learner(
-        metrics={
-            "acc": M.accuracy(target="z", ignore=9),
-            "all": M.accuracy,
-            "auc": M.roc_auc("ovr"),
-        }
-    )
-    options = {"search": vt.Random(2), "epochs": 1, "batch_size": 16, "eval_batch_size": 7}
-    sweep = vt.tune(learner, LR, folds, metric="acc", **options)
-    assert sweep.mode == "max"
-    right = np.asarray(sweep.best.predict(arrays["x"]))[:, 0].argmax(-1) == arrays["y"]
-    for fold in range(3):
-        valid = folds.fold(fold)[1]
-        kept = valid[valid % 4 != 0]
-        assert sweep.best.history["acc/splits"][-1, fold, 0] == pytest.approx(
-            right[fold, kept].mean(), abs=1e-6
-        )

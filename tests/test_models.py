@@ -353,3 +353,38 @@ def test_an_apply_that_hands_nothing_on_says_so():
         vt.flax_learner(
             Apart(), optimizer=lambda h: optax.sgd(0.1), loss=xent, apply=lambda model, batch: 1
         )
+
+
+class Balanced(nn.Module):
+    """Sows a part of its loss, as mixtures of experts do."""
+
+    @nn.compact
+    def __call__(self, x):
+        z = nn.Dense(3)(x)
+        self.sow("losses", "size", jnp.mean(z**2))
+        return z
+
+
+def test_a_sown_loss_is_part_of_the_outputs():
+    def loss(outputs, batch, h):
+        logits, sown = outputs
+        return xent(logits, batch, h) + 0.5 * sown["losses"]["size"][0]
+
+    def plain(params):
+        out, sown = Balanced().apply({"params": params}, batch["x"], mutable=["losses"])
+        return loss((out, sown), batch, None).mean()
+
+    batch = {"x": jnp.ones((4, 6)) * jnp.arange(4)[:, None], "y": jnp.array([0, 1, 2, 1])}
+    learner = vt.flax_learner(
+        Balanced(), optimizer=lambda h: optax.sgd(0.1), loss=loss, sown=["losses"]
+    )
+    state = learner.init(KEY, H, batch)
+    params = Balanced().init(KEY, batch["x"])["params"]
+    moved = jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(plain)(params))
+    after, _ = learner.step(KEY, H, state, batch)
+    assert set(learner.variables(after)) == {"params"}
+    assert largest_difference(learner.variables(after)["params"], moved) < 1e-6
+    total, count = learner.measure(KEY, H, state, batch, jnp.ones(4))["loss"]
+    assert float(total / count) == pytest.approx(float(plain(params)))
+    with pytest.raises(TypeError, match=r"sown='losses' must be names .*write sown=\[\"losses"):
+        vt.flax_learner(Balanced(), optimizer=lambda h: optax.sgd(0.1), loss=loss, sown="losses")

@@ -35,6 +35,8 @@ OPTIMIZERS = {
     "layered": lambda h: optax.multi_transform(
         {"first": optax.adam(h["lr"] * h["clip"]), "rest": optax.sgd(h["lr"])}, layers
     ),
+    "lookahead": lambda h: optax.lookahead(optax.adam(h["lr"]), 3, slow_step_size=h["beta"]),
+    "sophia": lambda h: optax.contrib.sophia(h["lr"], b1=h["beta"], update_interval=3),
     "cosine": lambda h: optax.adam(
         vt.schedules.cosine(h["lr"], h["total_steps"], warmup=h["warmup"], end=1e-4)
     ),
@@ -72,6 +74,7 @@ def plain_loops(members, data, steps):
     @jax.jit
     def begin(keys, x, hs):
         params = {name: MLP().init(key, x)["params"] for name, key in keys.items()}
+        params["lookahead"] = optax.LookaheadParams.init_synced(params["lookahead"])
         return {
             name: (own, transformation(name)(hs[name]).init(own)) for name, own in params.items()
         }
@@ -80,14 +83,20 @@ def plain_loops(members, data, steps):
     def step(states, batch, hs):
         after = {}
         for name, (params, opt_state) in states.items():
-            grads = jax.grad(lambda params: loss(params, batch).mean())(params)
-            updates, opt_state = transformation(name)(hs[name]).update(grads, opt_state, params)
+            mean = lambda params: loss(params, batch).mean()
+            grads = jax.grad(mean)(params.fast if name == "lookahead" else params)
+            extra = {"obj_fn": mean} if name == "sophia" else {}
+            updates, opt_state = transformation(name)(hs[name]).update(
+                grads, opt_state, params, **extra
+            )
             after[name] = optax.apply_updates(params, updates), opt_state
         return after
 
     states = begin(keys, data.arrays["x"][:1], hs)
     for batch in batches(data, 0, steps, BATCH):
         states = step(states, batch, hs)
+    slow, _ = states["lookahead"]
+    states["lookahead"] = slow.slow, None
     judge = jax.jit(
         lambda states, batch: {n: loss(p, batch).mean() for n, (p, _) in states.items()}
     )
@@ -114,7 +123,7 @@ def test_every_optimizer_equals_a_plain_loop_in_one_sweep(x64):
     assert set(expected) == set(OPTIMIZERS)
     for member in members:
         variables, loss = expected[member.hparams["optimizer"]]
-        own = {"params": member.state.params}
+        own = {"params": getattr(member.state.params, "slow", member.state.params)}
         assert largest_difference(variables, own) < 1e-9, member
         assert float(loss) == pytest.approx(member.score, abs=1e-9)
 

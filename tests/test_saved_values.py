@@ -17,8 +17,10 @@ import pytest
 from problems import MLP, quadratic
 
 import vtune as vt
+from vtune.engine.plan import as_arrays, describe
 from vtune.results.described import Described
 from vtune.results.encoding import decode, encode, is_same
+from vtune.results.refiners import decode_refiner, encode_refiner
 
 VALUES = [
     None,
@@ -49,6 +51,32 @@ def test_values_come_back():
         assert type(back) is type(value), value
         assert same(value, back), value
         assert is_same(saved, value), value
+
+
+def test_refiners_come_back():
+    """With what makes their programs: the settings, and the types of their numbers."""
+    refiners = [
+        vt.refine.Keep(),
+        vt.PBT(perturbation_interval=3, quantile_fraction=0.4, exploit="binary_tournament"),
+        vt.PBT(custom_explore=jax.nn.relu, perturbation_factors=[1.5, 0.7]),
+        vt.MFPBT(frequencies=(1, 4), resample_probability=0.1),
+        vt.PB2(observations=16, candidates=32),
+        vt.Halving(reduction_factor=2, min_rounds=3),
+        vt.Hyperband(max_rounds=9),
+    ]
+    for refiner in map(as_arrays, refiners):
+        saved = json.loads(json.dumps(encode_refiner(refiner)))
+        back = decode_refiner(saved, None, (), True)
+        assert type(back) is type(refiner)
+        assert describe(back) == describe(refiner)
+        assert jax.tree.leaves(back) == jax.tree.leaves(refiner)
+    saved = encode_refiner(as_arrays(vt.PBT(custom_explore=of_main)))
+    assert isinstance(decode_refiner(saved, None, (), True), Described)
+    again = decode_refiner(saved, vt.PBT(custom_explore=of_main), (), True)
+    assert again.custom_explore is of_main
+    for wrong in ({"kind": "refiner", "name": "Sweep", "fields": {}}, {"kind": "refiner"}):
+        with pytest.raises(ValueError, match="refiner="):
+            decode_refiner(wrong, None, (), True)
 
 
 class Choice(enum.Enum):

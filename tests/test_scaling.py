@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pandas as pd
 import pytest
 from problems import LR, MLP, xent
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
@@ -59,7 +60,9 @@ def test_a_scaled_member_equals_a_plain_loop_and_predicts_raw_rows(x64, tmp_path
     assert largest_difference(variables, sweep[1].variables) < 1e-9
     assert metrics["loss"] == pytest.approx(sweep[1].score, abs=1e-9)
     expected = MLP().apply(variables, data.arrays["x"][:5])
-    np.testing.assert_allclose(sweep.predict(x[:5], 1), expected, atol=1e-9)
+    frame = pd.DataFrame(x[:5]).astype("Float64")
+    for same in (x[:5], x[:5].astype(">f8"), x[:5].astype(object), x[:5].tolist(), frame):
+        np.testing.assert_allclose(sweep.predict(same, 1), expected, atol=1e-9)
     sweep.save(tmp_path / "run")
     loaded = vt.load(tmp_path / "run", learner)
     np.testing.assert_allclose(loaded.predict(x[:5], 1), expected, atol=1e-9)

@@ -313,6 +313,12 @@ def test_wrong_parameters_are_named_before_compiling(model, says, compilations):
     assert none.count == 0
 
 
+def test_several_labels_a_row_are_named():
+    x, y = np.zeros((6, 2)), np.array([[0, 1], [1, 0], [1, 1]] * 2)
+    with pytest.raises(ValueError, match=r"takes one label a row, got y of shape \[6, 2\].*Multi"):
+        vs.FlaxClassifier().fit(x, y)
+
+
 def test_wrong_data_is_named():
     model = vs.LogisticRegression()
     with pytest.raises(TypeError, match="dense data is required"):

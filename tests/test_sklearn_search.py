@@ -10,16 +10,17 @@ import sklearn_data
 from scipy import stats
 from sklearn import linear_model, metrics, model_selection
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.cluster import KMeans
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.decomposition import PCA
-from sklearn.exceptions import FitFailedWarning
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 import vtune.sklearn as vs
 from vtune.runtime.compile import build
+from vtune.sklearn.search.hand_over import trains_all
 
 PEER = linear_model.LogisticRegression(tol=1e-8, max_iter=5000)
 OURS = vs.LogisticRegression()
@@ -533,11 +534,41 @@ def test_refitting_by_one_standard_error():
 @pytest.mark.parametrize("kind", [k for k in dir(vs) if k.endswith("SearchCV")])
 def test_other_estimators_are_sent_to_scikit_learn(kind):
     name = "param_distributions" if "Random" in kind else "param_grid"
-    says = (
-        f"{kind}: LogisticRegression is not one of vtune.sklearn's.*sklearn.model_selection.{kind}"
+    grid = {"var_smoothing": [1e-9, 1e-2, 1.0]}
+    options = {"n_candidates" if "Halving" in kind else "n_iter": 2} if "Random" in kind else {}
+    options |= {"random_state": 0} if "Random" in kind or "Halving" in kind else {}
+    ours, theirs = (
+        getattr(module, kind)(GaussianNB(), **{name: grid}, **options).fit(*IRIS)
+        for module in (vs, model_selection)
     )
-    with pytest.raises(TypeError, match=says):
-        getattr(vs, kind)(PEER, **{name: {"C": CS}}).fit(*IRIS)
+    assert ours.best_params_ == theirs.best_params_
+    for key, scores in theirs.cv_results_.items():
+        if key.endswith("_test_score"):
+            np.testing.assert_array_equal(ours.cv_results_[key], scores)
+
+
+def test_a_last_step_may_be_set_by_the_candidates():
+    empty = Pipeline([("scale", StandardScaler()), ("clf", None)])
+    grid = {"clf": [vs.Ridge(1.0), vs.Ridge(9.0)]}
+    x, y = TWO
+    search = vs.GridSearchCV(empty, grid, cv=3, scoring="r2").fit(x, y)
+    peers = {"clf": [linear_model.Ridge(1.0), linear_model.Ridge(9.0)]}
+    expected = model_selection.GridSearchCV(empty, peers, cv=3, scoring="r2").fit(x, y)
+    scores = [s.cv_results_["mean_test_score"] for s in (search, expected)]
+    np.testing.assert_allclose(*scores, rtol=1e-6)
+    assert type(search.best_estimator_[-1]) is vs.Ridge
+    mixed = vs.GridSearchCV(empty, {"clf": [vs.Ridge(1.0), linear_model.Ridge(9.0)]}, scoring="r2")
+    assert not trains_all(mixed)  # they are scikit-learn's to fit
+
+
+def test_candidates_that_do_not_converge_warn_as_often_as_in_scikit_learns_search():
+    search = vs.GridSearchCV(vs.Ridge(), {"max_iter": [1, 2]}, cv=3, refit=False)
+    with pytest.warns(ConvergenceWarning) as seen:
+        search.fit(*TWO)
+    assert [f"max_iter={n} iterations" in str(seen[3 * n - 1].message) for n in (1, 2)] == [
+        True
+    ] * 2
+    assert len(seen) == 6
 
 
 def test_wrong_calls_are_named():
@@ -550,8 +581,6 @@ def test_wrong_calls_are_named():
         search.fit(*IRIS, colour=3)
     with pytest.raises(ValueError, match="Invalid parameter 'D'"):
         vs.GridSearchCV(OURS, {"D": CS}, error_score="raise").fit(*IRIS)
-    with pytest.raises(TypeError, match=r"candidate 0 must end with .*, got KMeans"):
-        vs.GridSearchCV(pipe(OURS), {"clf": [KMeans()]}).fit(*IRIS)
     assert search.estimator is OURS  # whatever went wrong
     assert search.scoring is None
 
@@ -591,6 +620,25 @@ def both(estimators, grid, x, y, **options):
         getattr(module, "GridSearchCV")(estimator, grid, **options).fit(x, y).cv_results_  # noqa: B009
         for module, estimator in zip((vs, model_selection), estimators, strict=True)
     ]
+
+
+def test_candidates_score_as_the_estimator_does_alone():
+    """With its first weights and row order, on splits of unlike size, one smaller than a batch."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 4)).astype(np.float32)
+    y = x[:, 0] + np.abs(x[:, 1])
+    cv = [(np.arange(n), np.arange(80, 100)) for n in (25, 40, 75)]  # 1, 1 and 2 steps an epoch
+    model = vs.FlaxRegressor(max_epochs=8, random_state=0, module__dropout=0.1)
+    lrs = [1e-2, 3e-2, 1e-2]
+    results = vs.GridSearchCV(model, {"lr": lrs}, cv=cv, refit=False).fit(x, y).cv_results_
+    for k, (train, test) in list(enumerate(cv))[::2]:
+        alone = [
+            clone(model).set_params(lr=lr).fit(x[train], y[train]).score(x[test], y[test])
+            for lr in lrs[:2]
+        ]
+        scores = results[f"split{k}_test_score"]
+        np.testing.assert_allclose(scores[:2], alone, rtol=1e-4)
+        assert scores[0] == scores[2]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -685,8 +733,9 @@ def test_searches_are_objects_like_others():
     class Own(vs.LogisticRegression):
         pass
 
-    with pytest.raises(TypeError, match="Own is a subclass, whose own methods would not be called"):
-        vs.GridSearchCV(Own(), {"C": CS}).fit(x, y)
+    own = vs.GridSearchCV(Own(), {"C": CS})
+    assert not trains_all(own)  # its own methods must be called
+    assert trains_all(search)
 
 
 def test_metadata_routing():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy import stats
 
 import vtune as vt
 from vtune.space.space import parse
@@ -197,6 +198,89 @@ def test_program_space_holds_numbers_as_leaves():
     assert jnp.asarray(jax.jit(lambda s: s["lr"].high - s["k"].low)(b)) == pytest.approx(-1.7)
 
 
+def foreign(module, *names, **attributes):
+    """An object of another library's, by the names of its module and its classes."""
+    kind = object
+    for name in reversed(names):
+        kind = type(name, (kind,), {"__module__": module})
+    made = kind()
+    vars(made).update(attributes)
+    return made
+
+
+def optuna(name, **attributes):
+    return foreign("optuna.distributions", name, "BaseDistribution", **attributes)
+
+
+def ray(name, sampler=None, q=None, **attributes):
+    of_module = "ray.tune.search.sample"
+    made = None if sampler is None else foreign(of_module, sampler, base=10)
+    if q is not None:
+        made = foreign(of_module, "Quantized", sampler=made, q=q)
+    return foreign(of_module, name, "Domain", sampler=made, **attributes)
+
+
+TRANSLATED = [
+    (stats.loguniform(1e-4, 1e-1), vt.Float(1e-4, 1e-1, log=True)),
+    (stats.loguniform(1, 2, 0, 10), vt.Float(10, 20, log=True)),
+    (stats.uniform(1, 2), vt.Float(1, 3)),
+    (stats.uniform(loc=-1, scale=2), vt.Float(-1, 1)),
+    (stats.randint(1, 5), vt.Int(1, 4)),
+    (optuna("FloatDistribution", low=0.1, high=1, log=True, step=None), vt.Float(0.1, 1, log=True)),
+    (optuna("IntDistribution", low=1, high=9, log=False, step=2), vt.Int(1, 9, step=2)),
+    (optuna("CategoricalDistribution", choices=("a", None)), vt.Categorical(["a", None])),
+    (ray("Float", "_Uniform", lower=0, upper=1), vt.Float(0, 1)),
+    (ray("Float", "_LogUniform", lower=0.1, upper=1), vt.Float(0.1, 1, log=True)),
+    (ray("Float", "_Uniform", q=0.5, lower=0, upper=2), vt.Float(0, 2, step=0.5)),
+    (ray("Integer", "_Uniform", lower=0, upper=10), vt.Int(0, 9)),
+    (ray("Integer", "_LogUniform", lower=1, upper=10), vt.Int(1, 9, log=True)),
+    (ray("Integer", "_Uniform", q=2, lower=0, upper=10), vt.Int(0, 10, step=2)),
+    (ray("Categorical", categories=["a", "b"]), vt.Categorical(["a", "b"])),
+]
+
+
+@pytest.mark.parametrize(("theirs", "ours"), TRANSLATED, ids=lambda value: type(value).__name__)
+def test_distributions_of_other_libraries_are_taken_for_ours(theirs, ours):
+    assert parse({"a": theirs}).parts == ({"a": ours},)
+
+
+def test_optunas_own_distributions():
+    theirs = pytest.importorskip("optuna.distributions")
+    space = {
+        "lr": theirs.FloatDistribution(1e-4, 1e-1, log=True),
+        "n": theirs.IntDistribution(1, 9, step=2),
+        "c": theirs.CategoricalDistribution(["a", None]),
+    }
+    ours = {"lr": vt.Float(1e-4, 1e-1, log=True), "n": vt.Int(1, 9, step=2)}
+    assert parse(space).parts == ({**ours, "c": vt.Categorical(["a", None])},)
+
+
+def test_rays_own_distributions():
+    theirs = pytest.importorskip("ray.tune")
+    space = {
+        "lr": theirs.loguniform(1e-4, 1e-1),
+        "q": theirs.quniform(0, 2, 0.5),
+        "n": theirs.randint(1, 9),
+        "c": theirs.choice(["a", None]),
+    }
+    ours = {"lr": vt.Float(1e-4, 1e-1, log=True), "q": vt.Float(0, 2, step=0.5), "n": vt.Int(1, 8)}
+    assert parse(space).parts == ({**ours, "c": vt.Categorical(["a", None])},)
+
+
+def test_fixed_values_that_are_meant_stay():
+    fixed = {
+        "strides": (2, 2),
+        "layers": (64, 32),
+        "name": "resnet18",
+        "norm": "inf",
+        "three": (1, 2, 3),
+        "betas": vt.Categorical([(0.9, 0.999)]),
+        "widths": vt.Categorical([[64, 128]]),
+    }
+    assert parse(fixed).parts == (fixed,)
+    assert parse({"pair": (1, 2)}, saved=True).parts == ({"pair": (1, 2)},)
+
+
 NAN, INF = float("nan"), float("inf")
 
 
@@ -216,6 +300,13 @@ NAN, INF = float("nan"), float("inf")
         (lambda: vt.Float(0, 1, step=0), ValueError, r"step=0 must be above 0"),
         (lambda: vt.Float(1, 2, step=0.1, log=True), ValueError, r"drop one"),
         (lambda: vt.Float(0, 1e300), ValueError, r"does not fit float32"),
+        (
+            lambda: vt.Float(1e-300, 1, log=True),
+            ValueError,
+            r"low of 1.2e-38 or more, got low=1e-300",
+        ),
+        (lambda: vt.Ordinal([1, 1e300]), ValueError, r"Ordinal: 1e\+300 does not fit float32"),
+        (lambda: vt.Categorical([0.0, -0.0]), ValueError, r"choice -0.0 is given twice"),
         (
             lambda: vt.Int(-(2**30), 2**30),
             ValueError,
@@ -247,6 +338,56 @@ NAN, INF = float("nan"), float("inf")
         (lambda: parse({"lr": vt.Float}), TypeError, r"is the class; call it"),
         (lambda: parse({3: 1.0}), TypeError, r"name 3 is not a non-empty string"),
         (lambda: parse({"total_steps": 3}), ValueError, r"filled in by vtune"),
+        (lambda: parse({"lr": [1, 2]}), TypeError, r"for a range, vt.Float\(low, high\) or vt.Int"),
+        (
+            lambda: parse({"lr": (1e-4, 0.1)}),
+            TypeError,
+            r"\['lr'\]: \(0.0001, 0.1\) would be a fixed value; .* vt.Float\(0.0001, 0.1\); to fix",
+        ),
+        (lambda: parse({"n": (1, 4)}), TypeError, r"vt.Int\(1, 4\); to fix the pair, vt.Categ"),
+        (
+            lambda: parse({"lr": "1e-3"}),
+            TypeError,
+            r"'1e-3' is a string; write 1e-3 without quotes",
+        ),
+        (
+            lambda: parse({"opt": {"lr": vt.Float(0.1, 1)}}),
+            TypeError,
+            r'space\[\'opt\'\] holds a vt.Float, .* such as \{"opt_lr": vt.Float\(...\)\}',
+        ),
+        (lambda: parse({"lr": (vt.Float(0.1, 1), 1)}), TypeError, r"\['lr'\] holds a vt.Float"),
+        (lambda: parse({"a": {"b": [vt.Int(0, 1)]}}), TypeError, r"\['a'\] holds a vt.Int"),
+        (lambda: parse({"a": {"b": stats.randint(0, 5)}}), TypeError, r"\['a'\] holds a vt.Int"),
+        (
+            lambda: parse({"c": vt.Categorical([{"lr": vt.Float(0, 1)}, 2])}),
+            TypeError,
+            r"\['c'\] holds a vt.Float, .*; hyperparameters that only some choices have are a list",
+        ),
+        (
+            lambda: parse({"lr": stats.norm(0, 1)}),
+            TypeError,
+            r"\['lr'\]: norm\(...\) of scipy is no distribution of vtune's; write vt.Float\(low",
+        ),
+        (
+            lambda: parse({"lr": stats.loguniform(1, 2, loc=3)}),
+            TypeError,
+            r"loguniform\(...\) of sc",
+        ),
+        (
+            lambda: parse({"lr": stats.uniform}),
+            TypeError,
+            r"uniform is called with no range; write",
+        ),
+        (
+            lambda: parse({"lr": foreign("hyperopt.pyll.base", "Apply")}),
+            TypeError,
+            r"\['lr'\]: Apply of hyperopt is no distribution of vtune's",
+        ),
+        (
+            lambda: parse({"lr": ray("Float", "_Normal", lower=0, upper=1)}),
+            TypeError,
+            r"Float of ray is no",
+        ),
     ],
 )
 def test_bad_spaces_are_named(build, error, says):

@@ -98,8 +98,8 @@ def test_predict_takes_arrays_dicts_and_members(sweep):
 def test_table_has_values_bests_and_status(sweep):
     table = sweep.table()
     assert list(table.columns) == [
-        *("lr", "width", "note"),
-        *("accuracy", "accuracy/best", "accuracy/best_round"),
+        *("accuracy", "lr", "width", "note"),
+        *("accuracy/best", "accuracy/best_round"),
         *("loss", "loss/best", "loss/best_round"),
         *("train/loss", "train/loss/best", "train/loss/best_round"),
         "status",
@@ -114,10 +114,36 @@ def test_table_has_values_bests_and_status(sweep):
         assert table["lr"][i] == sweep[i].hparams["lr"]
 
 
+def test_top_is_the_table_of_the_best(sweep):
+    assert list(sweep.top(3).index) == list(sweep.ranking[:3])
+    assert sweep.top(3)["accuracy"].is_monotonic_decreasing
+    assert "<table" in sweep._repr_html_()
+    with pytest.raises(ValueError, match=r"top: n=0 must be a whole number"):
+        sweep.top(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("best_params_", r"'Sweep' object has no attribute 'best_params_'; write sweep.best.hpar"),
+        ("trials", r"write sweep.table\(\)"),
+        ("to_pandas", r"write sweep.table\(\)"),
+        ("score", r"write sweep.evaluate\(\)"),
+        ("rankings", r"did you mean 'ranking'\?"),
+        ("xyz", r"has no attribute 'xyz'$"),
+    ],
+)
+def test_names_looked_for_are_answered(sweep, name, says):
+    assert not hasattr(sweep, name)
+    with pytest.raises(AttributeError, match=says):
+        getattr(sweep, name)
+
+
 def test_table_without_pandas_names_the_extra(sweep, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match=r"pip install 'vtune\[plot\]'"):
         sweep.table()
+    assert sweep._repr_html_() is None
 
 
 def test_scores_may_be_a_function_of_the_metrics():

@@ -15,18 +15,18 @@ from vtune.caches import clear_caches
 from vtune.hparams import Hparams, UnknownHyperparameterError
 from vtune.space import Categorical, Combination, Float, Int, Ordinal, Space
 from vtune.search import Cohort, Given, Grid, Halton, Random, Search
-from vtune.data import Data, Folds, from_splits, holdout, kfold, read_idx, text
+from vtune.data import Columns, Data, Folds, from_splits, holdout, kfold, read_idx, text
 from vtune.data import class_weights, min_max_scale, standardize
 from vtune.components import augment, nn, penalties, schedules
 from vtune.components import averaged, weight_average
-from vtune.learner import Learner, flax_learner, nnx_learner
+from vtune.learner import Learner, flax_learner, nnx_learner, train_state_learner
 from vtune.rng import member_key
 from vtune.xla import rewrite
 from vtune.refine import PBT, MFPBT, PB2, Halving, Hyperband
 from vtune.refine import Refinement, Refiner, Rung
 from vtune.engine import Layout, use_all_cores
 from vtune.tuning import extend, replay, tune
-from vtune.results import Ensemble, Member, Schedule, Sweep, load, read
+from vtune.results import Ensemble, Evaluation, Member, Retrained, Schedule, Sweep, load, read
 
 __version__ = "0.1.0"
 
@@ -36,9 +36,11 @@ __all__ = [
     "PBT",
     "Categorical",
     "Cohort",
+    "Columns",
     "Combination",
     "Data",
     "Ensemble",
+    "Evaluation",
     "Float",
     "Folds",
     "Given",
@@ -55,6 +57,7 @@ __all__ = [
     "Random",
     "Refinement",
     "Refiner",
+    "Retrained",
     "Rung",
     "Schedule",
     "Search",
@@ -85,6 +88,7 @@ __all__ = [
     "schedules",
     "standardize",
     "text",
+    "train_state_learner",
     "tune",
     "use_all_cores",
     "weight_average",

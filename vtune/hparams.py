@@ -49,6 +49,14 @@ class Hparams(Mapping[str, Any]):
         error.name = name
         raise error
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self:
+            raise AttributeError(
+                f"{name!r} is not an attribute of the hyperparameters, which are read by name: "
+                f'h["{name}"]'
+            )
+        raise AttributeError(f'hyperparameters are read by name: h["{name}"], not h.{name}')
+
     def __iter__(self) -> Iterator[str]:
         yield from self._traced
         yield from self._static

@@ -4,13 +4,17 @@ Also folds, scaling, text and a file reader. May import: `types`, `validation`, 
 knows what is trained on the rows.
 """
 
-from vtune.data.dataset import Data, from_splits, holdout
-from vtune.data.folds import Folds, kfold
+from vtune.data.dataset import Data
+from vtune.data.holdout import from_splits, holdout
+from vtune.data.folds import Folds
+from vtune.data.kfold import kfold
 from vtune.data.scaling import class_weights, min_max_scale, standardize
+from vtune.data.columns import Columns
 from vtune.data import text
 from vtune.data.idx import read_idx
 
 __all__ = [
+    "Columns",
     "Data",
     "Folds",
     "class_weights",

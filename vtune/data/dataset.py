@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vtune.data.own import CheckedArrays, on_device
-from vtune.data.validate import check_arrays
+from vtune.data.column_names import with_columns
 from vtune.rng.keys import row_key
 from vtune.types import Array, IntArray, float_dtype
-from vtune.validation import check_count
 from vtune.xla.ops.rewrite import rewrite
 
 _permuted = jax.jit(rewrite(jax.random.permutation))
@@ -36,12 +35,16 @@ class Data:
       valid: [validation rows] int32, none of them in `train`.
       scaling: by name (shift, factor) of entries that were scaled, see `vt.standardize`. They are
         on the host and not part of the program.
+      test: [test rows], indices of the rows that neither train nor choose, on the host and not
+        part of the program; None where none were held out. See `Sweep.evaluate`.
       remainders: by name what the cast to the arrays' dtype took away from values that are best
         scaled before it, on the host (see `vtune.data.precision`).
+      columns: by name the columns of entries that were data frames. On the host, too.
       folded: whether batches have an axis of folds.
     """
 
     folded = False
+    test: np.ndarray | None = None
 
     def __init__(
         self,
@@ -56,6 +59,7 @@ class Data:
         self.valid = valid
         self.scaling = dict(scaling or {})
         self.remainders = dict(remainders or {})
+        self.columns: dict[str, tuple[str, ...]] = {}
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
         return (self.arrays, self.train, self.valid), None
@@ -82,9 +86,24 @@ class Data:
         order = _permuted(row_key(seed, 0, epoch), self.train)
         return order[: steps * batch_size].reshape(steps, batch_size)
 
-    def replace(self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping) -> Data:
+    def replace(
+        self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping | None = None
+    ) -> Data:
         """Returns the same rows of other arrays; `centers` is for data in folds."""
-        return Data(arrays, self.train, self.valid, scaling, self._remainders_but(scaling))
+        kept = self._remainders_but(scaling)
+        return with_columns(Data(arrays, self.train, self.valid, scaling, kept), self.columns)
+
+    def with_test(self, rows: np.ndarray | None) -> Self:
+        """Returns the same data with these test rows."""
+        data = copy.copy(self)
+        data.test = rows
+        return data
+
+    def scored_on(self, rows: np.ndarray) -> Self:
+        """Returns the same data with these as validation rows."""
+        data = copy.copy(self)
+        data.valid = jax.device_put(np.asarray(rows, np.int32))
+        return data
 
     @property
     def traced_sizes(self) -> Array | None:
@@ -144,6 +163,28 @@ class Data:
         """Scales new rows as these were scaled."""
         return apply_scaling(self.scaling, arrays)
 
+    def unscale(self, name: str, values: Any, fold: int = 0) -> Any:
+        """Returns values of a scaled entry in its original units, such as predictions of it.
+
+            rmse = vt.metrics.rmse(
+                output=lambda out: data.unscale("y", out),
+                target=lambda batch: data.unscale("y", batch["y"]),
+            )
+
+        Args:
+          values: an array whose last axes are those of a row of the entry.
+          fold: whose scaling, of data in folds.
+
+        Raises:
+          ValueError: the entry is not scaled.
+        """
+        if name not in self.scaling:
+            raise ValueError(f"unscale: {name!r} is not scaled; those are {list(self.scaling)}")
+        parts = [part[fold] if self.folded else part for part in self.scaling[name]]
+        axes = lambda part: (1,) * (np.ndim(values) - np.ndim(part)) + np.shape(part)
+        shift, factor = (np.asarray(part, float_dtype()).reshape(axes(part)) for part in parts)
+        return values * factor + shift
+
     def _fit_scaling(
         self, name: str, fit: Callable[[np.ndarray], Scaling]
     ) -> tuple[np.ndarray, Scaling, np.ndarray | None]:
@@ -178,107 +219,8 @@ class Data:
 
     def __repr__(self) -> str:
         arrays = ", ".join(f"{k}: {v.dtype}{list(v.shape)}" for k, v in self.arrays.items())
-        return f"Data({arrays}; train {len(self.train)} rows, valid {len(self.valid)})"
-
-
-def holdout(
-    arrays: Mapping[str, Any], fraction: float = 0.2, seed: int = 0, stratify: str | None = None
-) -> Data:
-    """Holds a random part of the rows out for validation.
-
-    Args:
-      arrays: name -> array `[rows, ...]`, all of the same length.
-      fraction: share of the rows to hold out, above 0 and below 1; at least one row is held out
-        and one kept.
-      seed: of the draw.
-      stratify: name of an entry of labels `[rows]` whose proportions both parts keep.
-
-    Raises:
-      TypeError, ValueError: the arrays are empty, of different lengths, not numeric or not finite,
-        or another argument is not allowed.
-
-    Example:
-      >>> import numpy as np
-      >>> holdout({"x": np.zeros((10, 3), np.float32), "y": np.zeros(10, np.int32)})
-      Data(x: float32[10, 3], y: int32[10]; train 8 rows, valid 2)
-    """
-    checked = check_arrays("holdout", arrays)
-    if not isinstance(fraction, int | float | np.floating) or not 0 < fraction < 1:
-        raise ValueError(f"holdout: fraction={fraction!r} must lie between 0 and 1, such as 0.2")
-    check_count("holdout: seed", seed, 0)
-    rows = len(next(iter(checked.values())))
-    if rows < 2:
-        raise ValueError(f"holdout: {rows} row cannot be split; give at least 2")
-    held = min(max(round(rows * fraction), 1), rows - 1)
-    rng = np.random.default_rng(seed)
-    if stratify is not None and not isinstance(stratify, str):
-        raise TypeError(
-            f"holdout: stratify={type(stratify).__name__} is not the name of an entry; write "
-            'stratify="y"'
-        )
-    if stratify is None:
-        valid = rng.permutation(rows)[:held]
-    elif stratify not in checked:
-        raise ValueError(f"holdout: stratify={stratify!r} is not one of {list(checked)}")
-    else:
-        valid = _stratified(rng, checked[stratify], held)
-    train = np.setdiff1d(np.arange(rows), valid)
-    return _data_of(checked, train, np.sort(valid))
-
-
-def from_splits(train: Mapping[str, Any], valid: Mapping[str, Any]) -> Data:
-    """Joins a training set and a validation set that you already have.
-
-    Args:
-      train, valid: name -> array `[rows, ...]`, with the same names, dtypes and row shapes.
-
-    Raises:
-      TypeError, ValueError: as `holdout`, and if the two sets do not match.
-    """
-    a, b = check_arrays("from_splits: train", train), check_arrays("from_splits: valid", valid)
-    if a.keys() != b.keys():
-        raise ValueError(
-            f"from_splits: train has {sorted(a)}, valid has {sorted(b)}; give the same"
-        )
-    for name in a:
-        if a[name].shape[1:] != b[name].shape[1:] or a[name].dtype != b[name].dtype:
-            raise ValueError(
-                f"from_splits: {name!r} is {a[name].dtype}{list(a[name].shape[1:])} a row in train "
-                f"and {b[name].dtype}{list(b[name].shape[1:])} in valid; make them alike"
-            )
-    rows = len(next(iter(a.values())))
-    both = CheckedArrays({name: np.concatenate([a[name], b[name]]) for name in a})
-    for name in {*a.uncast, *b.uncast}:
-        both.uncast[name] = np.concatenate([part.uncast.get(name, part[name]) for part in (a, b)])
-    total = len(next(iter(both.values())))
-    return _data_of(both, np.arange(rows), np.arange(rows, total))
-
-
-def _stratified(rng: np.random.Generator, labels: np.ndarray, held: int) -> np.ndarray:
-    """Draws rows to hold out so that every label keeps its share, by largest remainder."""
-    if labels.ndim != 1:
-        raise ValueError(f"holdout: stratify= needs labels [rows], got shape {labels.shape}")
-    classes, counts = np.unique(labels, return_counts=True)
-    if counts.min() < 2:
-        rare = classes[counts.argmin()]
-        raise ValueError(f"holdout: label {rare!r} occurs once; stratify= needs two of each")
-    share = counts * held / counts.sum()
-    take = np.floor(share).astype(int)
-    take[np.argsort(take - share, kind="stable")[: held - take.sum()]] += 1
-    picked = [
-        rng.permutation(np.flatnonzero(labels == label))[:n]
-        for label, n in zip(classes, take, strict=True)
-    ]
-    return np.concatenate(picked)
-
-
-def _data_of(arrays: CheckedArrays, train: np.ndarray, valid: np.ndarray) -> Data:
-    return Data(
-        on_device(arrays),
-        jax.device_put(train.astype(np.int32)),
-        jax.device_put(valid.astype(np.int32)),
-        remainders=arrays.remainders(train),
-    )
+        test = "" if self.test is None else f", test {len(self.test)}"
+        return f"Data({arrays}; train {len(self.train)} rows, valid {len(self.valid)}{test})"
 
 
 def apply_scaling(scaling: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:

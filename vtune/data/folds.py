@@ -6,20 +6,19 @@ The arrays are held once. Folds are row indices, so a fold never sees the rows i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.data.column_names import with_columns
 from vtune.data.dataset import Data, Scaling, apply_scaling
 from vtune.data.own import CheckedArrays, on_device
 from vtune.data.precision import is_far, remainder
-from vtune.data.validate import check_arrays
 from vtune.rng.keys import row_key
 from vtune.rng.threefry import bits
 from vtune.types import Array, IntArray, float_dtype
-from vtune.validation import check_count, is_whole
 
 
 @jax.tree_util.register_pytree_node_class
@@ -38,6 +37,8 @@ class Folds(Data):
         `vt.standardize`: each fold by its own training rows. On the host, in float64.
       centers: by name what was subtracted from a scaled entry before it was cast, the same for all
         rows, where its values lie far from 0 for how little they differ.
+      common: whether all members and folds draw from one key, that of member 0 in fold 0, for
+        their weights, row order and noise (common random numbers).
     """
 
     folded = True
@@ -52,9 +53,11 @@ class Folds(Data):
         scaling: Mapping | None = None,
         remainders: Mapping[str, np.ndarray] | None = None,
         centers: Mapping[str, np.ndarray] | None = None,
+        common: bool = False,
     ):
         super().__init__(arrays, train, valid, scaling, remainders)
         self.centers = dict(centers or {})
+        self.common = common
         self.train_sizes = train_sizes
         self.valid_sizes = valid_sizes
 
@@ -62,12 +65,13 @@ class Folds(Data):
         return (self.arrays, self.train, self.valid, self._scaling_held()), (
             self.train_sizes,
             self.valid_sizes,
+            self.common,
         )
 
     @classmethod
     def tree_unflatten(cls, aux: Any, children: Any) -> Folds:
         arrays, train, valid, scaling = children
-        return cls(arrays, train, valid, aux[0], aux[1], scaling)
+        return cls(arrays, train, valid, aux[0], aux[1], scaling, common=aux[2])
 
     def _scaling_held(self) -> dict[str, Any]:
         """The scaling of the entries as they are held, in the program's dtype."""
@@ -78,12 +82,26 @@ class Folds(Data):
             held[name] = (cast(shift if center is None else shift - center), cast(factor))
         return held
 
-    def replace(self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping) -> Folds:
+    def replace(
+        self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping | None = None
+    ) -> Folds:
         """Returns the same folds of other arrays."""
         rows = (self.train, self.valid, self.train_sizes, self.valid_sizes)
-        return Folds(
-            arrays, *rows, scaling, self._remainders_but(scaling), {**self.centers, **centers}
+        made = Folds(
+            arrays,
+            *rows,
+            scaling,
+            self._remainders_but(scaling),
+            {**self.centers, **(centers or {})},
+            self.common,
         )
+        return with_columns(made, self.columns)
+
+    def scored_on(self, rows: np.ndarray) -> Self:
+        """Returns the same data with these as the validation rows of every fold."""
+        data = super().scored_on(np.broadcast_to(rows, (self.folds, len(rows))))
+        data.valid_sizes = (len(rows),) * self.folds
+        return data
 
     def scale(self, arrays: Mapping[str, Any], fold: int = 0) -> dict[str, Any]:
         """Scales new rows as those of one fold are scaled."""
@@ -154,7 +172,7 @@ class Folds(Data):
         most = self.train.shape[1]
 
         def of_fold(fold: Array, train: Array, size: Array, epoch: Any) -> Array:
-            drawn = bits(row_key(seed, fold, epoch), (most,)) >> 1
+            drawn = bits(row_key(seed, 0 if self.common else fold, epoch), (most,)) >> 1
             padding_last = jnp.where(jnp.arange(most) < size, drawn, jnp.uint32(2**32 - 1))
             order = train[jnp.argsort(padding_last)]
             return order[: steps * batch_size].reshape(steps, batch_size)
@@ -202,64 +220,12 @@ class Folds(Data):
 
     def __repr__(self) -> str:
         arrays = ", ".join(f"{k}: {v.dtype}{list(v.shape)}" for k, v in self.arrays.items())
+        test = "" if self.test is None else f", test {len(self.test)}"
         span = lambda sizes: " to ".join(str(n) for n in sorted({min(sizes), max(sizes)}))
         return (
             f"Folds({arrays}; {self.folds} folds, train {span(self.train_sizes)} rows, valid "
-            f"{span(self.valid_sizes)})"
+            f"{span(self.valid_sizes)}{test})"
         )
-
-
-def kfold(
-    arrays: Mapping[str, Any],
-    k: Any = 5,
-    *,
-    stratify: str | None = None,
-    groups: Any = None,
-    seed: int = 0,
-) -> Folds:
-    """Splits rows into folds for cross-validation: each row is held out by one fold.
-
-        data = vt.kfold({"x": X, "y": y}, k=5, stratify="y")
-
-    A member of a sweep is then trained once in every fold, each as it would be alone. So where
-    folds differ in size, as those of TimeSeriesSplit, `epochs=3` gives every fold three epochs of
-    its own rows, in which a larger fold takes more steps, and `steps=100` gives every fold 100
-    steps. `h["total_steps"]` and `h["steps_per_epoch"]` are the fold's own; they are traced where
-    folds differ. Members are compared by the mean of their folds' scores, and refiners move all
-    folds of a member together.
-
-    Args:
-      arrays: name -> array `[rows, ...]`, all of the same length.
-      k: number of folds, which scikit-learn's KFold, StratifiedKFold, GroupKFold or
-        StratifiedGroupKFold make with a shuffle; or one of scikit-learn's splitters; or a list of
-        pairs (training rows, validation rows).
-      stratify: name of an entry of labels `[rows]` whose proportions all folds keep.
-      groups: [rows], or the name of an entry; all rows of a group are held out by the same fold.
-      seed: of the shuffle.
-
-    Raises:
-      TypeError, ValueError: as `vt.holdout`; there are fewer than 2 folds; or a fold has no rows,
-        has rows that do not exist, or trains on rows it validates on.
-      ImportError: scikit-learn is not installed (the extra `sklearn`).
-
-    Example:
-      >>> import numpy as np
-      >>> kfold({"x": np.zeros((10, 3), np.float32), "y": np.zeros(10, np.int32)}, k=3)
-      Folds(x: float32[10, 3], y: int32[10]; 3 folds, train 6 to 7 rows, valid 3 to 4)
-    """
-    checked = check_arrays("kfold", arrays)
-    rows = len(next(iter(checked.values())))
-    labels = _entry(checked, "stratify", stratify)
-    groups = _entry(checked, "groups", groups) if isinstance(groups, str) else groups
-    if groups is not None and np.shape(groups) != (rows,):
-        raise ValueError(f"kfold: groups= has shape {list(np.shape(groups))}; give one a row")
-    splits = hasattr(k, "split") and not isinstance(k, str)
-    if isinstance(k, Iterable) and not isinstance(k, str) and not splits:
-        pairs = list(k)
-    else:
-        splitter = k if splits else _splitter(k, rows, labels, groups, seed)
-        pairs = list(splitter.split(np.zeros(rows), labels, groups))
-    return folds_of(checked, pairs)
 
 
 def folds_of(arrays: Mapping[str, np.ndarray], pairs: Iterable[Any]) -> Folds:
@@ -280,7 +246,10 @@ def folds_of(arrays: Mapping[str, np.ndarray], pairs: Iterable[Any]) -> Folds:
 
 
 def folds_from_rows(
-    arrays: Mapping[str, np.ndarray], train: Sequence[np.ndarray], valid: Sequence[np.ndarray]
+    arrays: Mapping[str, np.ndarray],
+    train: Sequence[np.ndarray],
+    valid: Sequence[np.ndarray],
+    common: bool = False,
 ) -> Folds:
     """Returns the folds of these rows, by fold, without checking them."""
     return Folds(
@@ -290,6 +259,7 @@ def folds_from_rows(
         tuple(map(len, train)),
         tuple(map(len, valid)),
         remainders=arrays.remainders() if isinstance(arrays, CheckedArrays) else None,
+        common=common,
     )
 
 
@@ -326,38 +296,3 @@ def _checked_pair(number: int, pair: Any, rows: int) -> tuple[np.ndarray, np.nda
             f"row {both[0]}"
         )
     return train, valid
-
-
-def _entry(arrays: Mapping[str, np.ndarray], what: str, name: Any) -> Any:
-    if name is None:
-        return None
-    if not isinstance(name, str):
-        raise TypeError(
-            f'kfold: {what}={type(name).__name__} is not the name of an entry; write {what}="y"'
-        )
-    if name not in arrays:
-        raise ValueError(f"kfold: {what}={name!r} is not one of {list(arrays)}")
-    if arrays[name].ndim != 1:
-        raise ValueError(f"kfold: {what}={name!r} has shape {list(arrays[name].shape)}, not [rows]")
-    return arrays[name]
-
-
-def _splitter(k: Any, rows: int, labels: Any, groups: Any, seed: Any) -> Any:
-    if not is_whole(k) or not 2 <= k <= rows:
-        raise ValueError(
-            f"kfold: k={k!r} must be a whole number from 2 to the {rows} rows, a splitter of "
-            "scikit-learn's, or a list of (training rows, validation rows)"
-        )
-    check_count("kfold: seed", seed, 0)
-    try:
-        from sklearn import model_selection
-    except ImportError:
-        raise ImportError("kfold needs scikit-learn: pip install 'vtune[sklearn]'") from None
-    kinds = {
-        (False, False): model_selection.KFold,
-        (True, False): model_selection.StratifiedKFold,
-        (False, True): model_selection.GroupKFold,
-        (True, True): model_selection.StratifiedGroupKFold,
-    }
-    kind = kinds[labels is not None, groups is not None]
-    return kind(n_splits=int(k), shuffle=True, random_state=int(seed))

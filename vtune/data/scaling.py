@@ -79,7 +79,12 @@ def class_weights(data: Data, name: str = "y") -> Array:
     """
     _check("class_weights", data, (name,))
     if data.folded:
-        raise TypeError("class_weights: the data are in folds, each with weights of its own")
+        raise TypeError(
+            "class_weights: the data are in folds, each with weights of its own, which a loss "
+            "cannot tell apart; write the weights of all rows: "
+            f"weights = jnp.asarray(len(y) / (classes * np.bincount(y))), and stratify={name!r} in "
+            "vt.kfold, so that they are those of every fold"
+        )
     labels = np.asarray(data.arrays[name])[np.asarray(data.train)]
     if labels.dtype.kind not in "iub" or labels.min() < 0:
         raise TypeError(f"class_weights: {name!r} must hold classes, whole numbers from 0 on")
@@ -113,7 +118,7 @@ def _scaled(
         arrays[name] = jax.device_put(array)
         if center is not None:
             centers[name] = center
-    return data.replace(arrays, scaling, centers)
+    return data.replace(arrays, scaling, centers).with_test(data.test)
 
 
 def _check(who: str, data: Any, names: tuple[str, ...]) -> None:

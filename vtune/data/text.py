@@ -1,10 +1,12 @@
 """Encodes texts as arrays of ids: bytes, words of a vocabulary, or hashed words.
 
-    words = vt.text.vocabulary(texts[train], size=5000)
-    data = vt.holdout({"x": vt.text.word_ids(texts, 32, words), "y": labels})
+    train = vt.holdout({"y": labels}, seed=0).train
+    words = vt.text.vocabulary([texts[i] for i in train], size=5000)
+    data = vt.holdout({"x": vt.text.word_ids(texts, 32, words), "y": labels}, seed=0)
 
 Id 0 is padding, and `vt.text.mask(ids)` is True elsewhere. Texts are cut after `length` ids. Make
-the vocabulary of the training texts only; bytes and hashes need none.
+the vocabulary of the training texts only: `holdout` draws the same rows for the same number of
+rows, fraction, seed and labels. Bytes and hashes need none.
 """
 
 from __future__ import annotations

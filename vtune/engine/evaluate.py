@@ -26,7 +26,7 @@ from vtune.engine.replicates import (
     replicate_key,
     replicate_shape,
 )
-from vtune.learner.protocol import Learner, traced_once
+from vtune.learner.protocol import traced_once
 from vtune.metrics.totals import join_rows, split_rows
 from vtune.rng.threefry import folded
 from vtune.types import Array, PyTree, float_dtype
@@ -71,10 +71,10 @@ def _batch_totals(
 ) -> Callable[..., Any]:
     """Returns a function of one batch, (its number, rows, weights) -> by cohort the totals that are
     summed, and by cohort those that are kept row by row."""
-    learner, seed = traced_once(plan.learner), arguments.seed
+    seed = arguments.seed
     lengths = fold_lengths(cohorts[0], arguments.data)
     lifted = [
-        over_population(functools.partial(_measure, learner, cohort), plan.replicates, plan.layout)
+        over_population(functools.partial(_measure, plan, cohort), plan.replicates, plan.layout)
         for cohort in cohorts
     ]
 
@@ -89,7 +89,7 @@ def _batch_totals(
 
 
 def _measure(
-    learner: Learner,
+    plan: Plan,
     cohort: CohortPlan,
     replicate: Replicate | None,
     member: Any,
@@ -99,9 +99,10 @@ def _measure(
 ) -> Any:
     """Returns the totals of one replicate and one batch: (summed, kept row by row)."""
     (id, traced), (seed, end, number, lengths) = member, shared
-    key = folded(replicate_key(seed, id, replicate), of_fold(end, replicate), number)
+    own = replicate_key(plan.replicates, seed, id, replicate)
+    key = folded(own, of_fold(end, replicate), number)
     h = cohort.h(with_own_lengths(cohort, lengths, traced, replicate))
-    return split_rows(learner.measure(key, h, state, *rows()))
+    return split_rows(traced_once(plan.learner).measure(key, h, state, *rows()))
 
 
 def _totals_of_all_batches(measure: Callable[..., Any], data: Data, size: int) -> Any:

@@ -131,7 +131,7 @@ def _first_state(
 ) -> PyTree:
     """Returns the state of one replicate of one member."""
     (id, traced), (seed, weights, lengths) = member, shared
-    key = replicate_key(seed, id, replicate)
+    key = replicate_key(plan.replicates, seed, id, replicate)
     h = cohort.h(with_own_lengths(cohort, lengths, traced, replicate))
     return first_state(traced_once(plan.learner), key, h, rows(), weights)
 

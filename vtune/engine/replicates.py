@@ -27,11 +27,13 @@ class Replicates(NamedTuple):
       folds: folds of the data, 1 where the data have none.
       seeds: repeats in each fold.
       folded: whether batches have an axis of folds.
+      common: whether all members and folds draw from the key of member 0 in fold 0.
     """
 
     folds: int
     seeds: int
     folded: bool
+    common: bool = False
 
 
 class Replicate(NamedTuple):
@@ -48,13 +50,19 @@ def replicate_shape(replicates: Replicates | None) -> tuple[int, ...]:
 
 def split_replicates(replicates: Replicates, leaf: Any, axis: int = 0) -> Any:
     """Returns an array with its axis of replicates split into [folds, seeds]."""
-    folds, seeds, _ = replicates
+    folds, seeds = replicates.folds, replicates.seeds
     return leaf.reshape(*leaf.shape[:axis], folds, seeds, *leaf.shape[axis + 1 :])
 
 
-def replicate_key(seed: Any, id: Any, replicate: Replicate | None) -> Key:
+def replicate_key(
+    replicates: Replicates | None, seed: Any, id: Any, replicate: Replicate | None
+) -> Key:
     """Returns the key of one replicate of a member, or of a member that has none."""
-    return member_key(seed, id) if replicate is None else member_key(seed, id, *replicate)
+    if replicates is None or replicate is None:
+        return member_key(seed, id)
+    if replicates.common:
+        return member_key(seed, 0, 0, replicate.repeat)
+    return member_key(seed, id, *replicate)
 
 
 def per_replicate(f: Callable[..., PyTree], replicates: Replicates | None) -> Callable[..., PyTree]:
@@ -75,7 +83,7 @@ def over_replicates(
     """
     if replicates is None:
         return lambda state, rows: f(None, state, rows)
-    folds, seeds, folded = replicates
+    folds, seeds, folded, _ = replicates
     numbers = _numbered(replicates, folds * seeds)
     if seeds == 1 or not folded:
         vmapped = jax.vmap(f, in_axes=(0, 0, 0 if folded else None))
@@ -147,7 +155,7 @@ def over_population(
 
 def _numbered(replicates: Replicates, size: int) -> Replicate:
     """Returns the folds and repeats of so many replicates, [size], member after member."""
-    folds, seeds, _ = replicates
+    folds, seeds = replicates.folds, replicates.seeds
     number = np.arange(size, dtype=np.int32)  # known before the program runs
     return Replicate(*map(jnp.asarray, (number // seeds % folds, number % seeds)))
 

@@ -18,7 +18,7 @@ from vtune.engine.fold_steps import FoldLengths, of_fold, with_own_lengths
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population
 from vtune.engine.recording import zero_sums
-from vtune.engine.replicates import Replicate, replicate_key
+from vtune.engine.replicates import Replicate, Replicates, replicate_key
 from vtune.learner.protocol import Learner
 from vtune.metrics.totals import widened
 from vtune.rng.threefry import folded
@@ -61,13 +61,14 @@ class StepTrainer:
     """Trains one replicate of one member for a chunk of steps; what it holds is static.
 
     Attributes:
-      learner, cohort: the member's.
+      learner, cohort, replicates: the member's.
       steps: steps of every chunk; None where they are traced.
       fused: how many trainings a core steps together.
     """
 
     learner: Learner
     cohort: CohortPlan
+    replicates: Replicates | None
     steps: int | None
     fused: int
 
@@ -82,7 +83,7 @@ class StepTrainer:
         """
         id, traced, active = member
         h = self.cohort.h(with_own_lengths(self.cohort, chunk.lengths, traced, replicate))
-        key = replicate_key(chunk.seed, id, replicate)
+        key = replicate_key(self.replicates, chunk.seed, id, replicate)
         first = of_fold(chunk.first, replicate)
         steps: Any = of_fold(chunk.steps, replicate) if self.steps is None else self.steps
         if chunk.lengths is not None:

@@ -8,5 +8,6 @@ May import: `metrics`, `components`, `rng`, `xla` and what is below them. Never 
 from vtune.learner.protocol import Learner
 from vtune.learner.linen import flax_learner
 from vtune.learner.nnx import nnx_learner
+from vtune.learner.train_state import train_state_learner
 
-__all__ = ["Learner", "flax_learner", "nnx_learner"]
+__all__ = ["Learner", "flax_learner", "nnx_learner", "train_state_learner"]

@@ -13,10 +13,13 @@ import optax
 
 from vtune.hparams import Hparams
 from vtune.learner.contracts import calling, check_collections, check_outputs, taken
+from vtune.learner.lookahead import fast, first_pair, slow
 from vtune.learner.objective import (
     augmented,
+    batch_mean,
     check_summable,
     loss_totals,
+    mean_loss,
     metric_totals,
     penalised,
     transformation,
@@ -114,7 +117,8 @@ class NetLearner:
         with calling("the model", batch=batch):
             params, other = draw(key, batch)
         with calling("the optimizer's init", params=params):
-            state = NetState(params, other, transformation(self.parts, h).init(params))
+            params, opt_state = first_pair(transformation(self.parts, h), params)
+        state = NetState(params, other, opt_state)
         # What a step returns in a wider type than it took would change the carried types:
         # under x64 Flax makes BatchNorm statistics float32 and returns float64.
         after, _ = jax.eval_shape(lambda s: self.step(key, h, s, batch), state)
@@ -122,10 +126,11 @@ class NetLearner:
         return jax.tree.map(lambda leaf, wide: jnp.asarray(leaf, wide.dtype), state, after)
 
     def load(self, h: Hparams, state: NetState, variables: PyTree) -> NetState:
-        given_params, given_other = self.net.split(variables, state.params, state.other)
-        params = overlay(state.params, given_params)
+        own = slow(state.params)
+        given_params, given_other = self.net.split(variables, own, state.other)
         # Some optimizers keep a copy of the weights, so their state is made anew.
-        opt_state = transformation(self.parts, h).init(params)
+        optimizer = transformation(self.parts, h)
+        params, opt_state = first_pair(optimizer, overlay(own, given_params))
         return NetState(
             params, overlay(state.other, given_other), _cast_like(opt_state, state.opt_state)
         )
@@ -136,10 +141,10 @@ class NetLearner:
     def _eval_params(self, state: NetState) -> PyTree:
         """Returns the weights that are scored and shown."""
         if self.parts.eval_params is None:
-            return state.params
+            return slow(state.params)
         with calling("eval_params", opt_state=state.opt_state, params=state.params):
             params = self.parts.eval_params(state.opt_state, state.params)
-        return _cast_like(params, state.params)
+        return _cast_like(params, slow(state.params))
 
     # training -------------------------------------------------------------------------------------
 
@@ -157,11 +162,16 @@ class NetLearner:
             lambda params: self._objective(key, h, params, state.other, batch, weight),
             self.parts.rewrite,
         )
-        (value, (other, totals)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+        (value, (other, totals)), grads = jax.value_and_grad(objective, has_aux=True)(
+            fast(state.params)
+        )
         check_summable(totals)
         update = transformation(self.parts, h).update
         updates, opt_state = rewrite_update(update, self.parts.rewrite)(
-            grads, state.opt_state, state.params, **_extra_args(update, objective, value, grads)
+            grads,
+            state.opt_state,
+            state.params,
+            **_extra_args(update, objective, value, grads, state.opt_state),
         )
         params = optax.apply_updates(state.params, updates)
         return NetState(params, other, opt_state), {"loss": value, **totals}
@@ -171,17 +181,31 @@ class NetLearner:
     ) -> tuple[Array, tuple[PyTree, dict[str, Totals]]]:
         """Returns what training minimises, and (other variables, totals of `train_metrics`)."""
         outputs, other = self._apply(key, h, params, other, batch, True)
-        check_outputs(outputs, weight.shape[0])
-        total, count = loss_totals(self.parts, outputs, batch, h, weight)
-        value = penalised(self.parts, total / count, params, h)
-        metrics = self.parts.train_metrics
-        return value, (other, metric_totals("train_metrics", metrics, outputs, batch, weight))
+        self._check_rows(outputs, weight.shape[0])
+        mean = batch_mean(self.parts, outputs, batch, h, weight)
+        value = penalised(self.parts, mean, params, h)
+        return value, (other, self._metric_totals("train_metrics", outputs, batch, weight))
 
     def _apply(
         self, key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool
     ) -> tuple[Outputs, PyTree]:
         with calling("the model", batch=batch):
             return self.net.apply(key, h, params, other, batch, train)
+
+    def _check_rows(self, outputs: Outputs, rows: int) -> None:
+        if self.parts.batch_loss is None:  # which takes whatever comes out
+            check_outputs(outputs, rows)
+
+    def _metric_totals(
+        self, argument: str, outputs: Outputs, batch: Batch, weight: Weight
+    ) -> dict[str, Totals]:
+        metrics = getattr(self.parts, argument)
+        try:
+            return metric_totals(argument, metrics, outputs, batch, weight)
+        except (TypeError, ValueError) as error:
+            if self.parts.batch_loss is None or type(error) not in (TypeError, ValueError):
+                raise
+            raise type(error)(f"{argument}: {error}{_ROWS}") from error
 
     def summarise(self, sums: PyTree, steps: Array) -> Metrics:
         loss = sums["loss"] / steps.astype(sums["loss"].dtype)
@@ -195,8 +219,8 @@ class NetLearner:
         return self._apply(key, h, self._eval_params(state), state.other, batch, False)[0]
 
     def judge(self, h: Hparams, outputs: Outputs, batch: Batch, weight: Weight) -> Totals:
-        check_outputs(outputs, weight.shape[0])
-        totals = metric_totals("metrics", self.parts.metrics, outputs, batch, weight)
+        self._check_rows(outputs, weight.shape[0])
+        totals = self._metric_totals("metrics", outputs, batch, weight)
         return {"loss": loss_totals(self.parts, outputs, batch, h, weight), **totals}
 
     def measure(
@@ -210,9 +234,11 @@ class NetLearner:
         return rewrite_once(totals, self.parts.rewrite)(params, state.other, batch, weight)
 
     def score(self, totals: Totals) -> Metrics:
-        loss, count = totals["loss"]
+        total, count = totals["loss"]
+        # Of a batch loss there may be no whole batch, which is no loss of 0.
+        loss = total / count if self.parts.loss is None else mean_loss(total, count)
         metrics = self.parts.metrics
-        return {"loss": loss / count} | {name: m.score(totals[name]) for name, m in metrics.items()}
+        return {"loss": loss} | {name: m.score(totals[name]) for name, m in metrics.items()}
 
     def check(self, outputs: Any, arrays: Mapping[str, Any]) -> None:
         for argument in ("metrics", "train_metrics"):
@@ -221,7 +247,14 @@ class NetLearner:
                     try:
                         metric.check(outputs, arrays)
                     except (TypeError, ValueError) as error:
-                        raise type(error)(f"{argument}[{name!r}]: {error}") from None
+                        hint = "" if self.parts.batch_loss is None else _ROWS
+                        raise type(error)(f"{argument}[{name!r}]: {error}{hint}") from None
+
+
+_ROWS = (
+    "\n(With batch_loss= outputs need not begin with the rows, but metrics compare row by row: "
+    "measure a part that does, by vt.metrics.mean(lambda outputs, batch: values))"
+)
 
 
 def _cast_like(tree: PyTree, like: PyTree) -> PyTree:
@@ -229,14 +262,22 @@ def _cast_like(tree: PyTree, like: PyTree) -> PyTree:
 
 
 def _extra_args(
-    update: Callable[..., Any], objective: Callable[..., Any], value: Array, grads: PyTree
+    update: Callable[..., Any],
+    objective: Callable[..., Any],
+    value: Array,
+    grads: PyTree,
+    opt_state: PyTree,
 ) -> dict[str, Any]:
     """Returns the keyword arguments of an Optax update that need the loss or its gradient.
 
     Line searches and Polyak's step take `value`, `grad` and `value_fn`. SAM takes `grad_fn`, which
-    a line search would hand on to the loss: it is passed only to updates that name it.
+    a line search would hand on to the loss: it is passed only to updates that name it. Sophia
+    takes `obj_fn`, and is known by its state.
     """
     value_fn = lambda params, **_: objective(params)[0]
     grad_fn = lambda params, *_: jax.grad(objective, has_aux=True)(params)[0]
     offered = {"value": value, "grad": grads, "value_fn": value_fn}
+    is_sophia = lambda node: type(node).__name__ in ("SophiaState", "HutchinsonState")
+    if any(map(is_sophia, jax.tree.leaves(opt_state, is_leaf=is_sophia))):
+        offered["obj_fn"] = value_fn
     return taken(update, offered, {"grad_fn": grad_fn})

@@ -130,7 +130,9 @@ def check_collections(before: PyTree, after: PyTree) -> None:
         if a != b:
             raise TypeError(
                 f"the model's collection {name!r} changes its structure in a step, as sown values "
-                "do; sow into 'intermediates', or return the value and use it in loss="
+                f"do. For a part of the loss, write sown=[{name!r}], and the outputs that loss= "
+                f"and metrics see are (outputs, {{{name!r}: ...}}); or return the value with the "
+                "outputs. What nothing reads may be sown into 'intermediates', which is dropped"
             )
 
 
@@ -196,5 +198,6 @@ def check_outputs(outputs: Outputs, rows: int) -> None:
         shown = list(wrong[0].shape) if wrong else [list(leaf.shape) for leaf in leaves]
         raise ValueError(
             f"the model returned shape {shown} for a batch of {rows} rows; the first axis of its "
-            "outputs must be the rows of the batch"
+            "outputs must be the rows of the batch: bring the rows to the front in apply=, or give "
+            "batch_loss= in the place of loss=, which takes whatever comes out"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,7 @@ def flax_learner(
     augment: Callable[..., Any] | None = None,
     eval_params: Callable[..., Any] | None = None,
     apply: Callable[..., Any] | None = None,
+    sown: Sequence[str] = (),
     rewrite: str = "auto",
 ) -> Learner:
     """Makes a learner of a linen module, an Optax optimizer and a loss.
@@ -47,12 +48,13 @@ def flax_learner(
         `use_running_average`, and set in fields of these names that hold True or False, in the
         module or in a dataclass in one of its fields. In modules given as fields, what was made
         for training is switched off for evaluation, and what was made for evaluation stays
-        frozen. Other collections than `params`, such as BatchNorm statistics, are carried per
-        member; a warning says which batch statistics change in no training step. A batch is not
-        cut up, so an axis as in `nn.BatchNorm(axis_name="batch")` has length 1.
+        frozen; dicts and partials are left alone. Other collections than `params`, such as
+        BatchNorm statistics, are carried per member; a warning says which batch statistics change
+        in no training step. A batch is not cut up, so an axis as in
+        `nn.BatchNorm(axis_name="batch")` has length 1.
       optimizer: a function of the hyperparameters that returns an Optax transformation. For
         schedules, `h` also holds the whole numbers `h["total_steps"]` (traced where epochs differ
-        between members) and `h["steps_per_epoch"]`. `vt.schedules` take traced numbers; make a
+        between members, or folds in size) and `h["steps_per_epoch"]`. `vt.schedules` take traced numbers; make a
         schedule that compares its arguments in Python (warmup_cosine_decay_schedule) with peak 1
         and multiply: `lambda step: h["lr"] * schedule(step)`.
       loss: (outputs, batch, h) -> values [batch, ...], or (values, weights). Training minimises
@@ -62,9 +64,10 @@ def flax_learner(
         round, augmented as the model saw them.
       penalty: (params, h) -> a scalar added to the training loss, such as `vt.penalties.l2`.
       batch_loss: (outputs, batch, h) -> scalar, instead of `loss`, for a loss that is not per
-        example. On the validation rows it is averaged over batches of as many rows as a training
-        batch, or `eval_batch_size=`; the last is filled up with rows of the first, and counts by
-        the rows that are its own.
+        example. The model's outputs may then be anything, such as its own loss, or begin with
+        another axis than the rows. On the validation rows it is averaged over batches of as many
+        rows as a training batch, or `eval_batch_size=`; the last is filled up with rows of the
+        first, and counts by the rows that are its own.
       augment: (key, batch, h) -> batch, called in every training step of every member; see
         `vt.augment`. Its key is the step key folded with 0.
       eval_params: (opt_state, params) -> the weights that are scored, shown and used to predict,
@@ -73,6 +76,8 @@ def flax_learner(
       apply: (model, variables, batch, *, train, rngs, mutable) -> what `model.apply` returns, for
         modules that `__call__` does not suit. It is called once with empty variables and
         `mutable=True`: there, `model.apply` does what `model.init_with_output` does.
+      sown: collections that the model sows into, such as ["losses"]. The outputs that `loss`,
+        metrics and `predict` see are then (outputs, {"losses": ...}).
       rewrite: how convolutions and poolings are computed, see `vt.rewrite`.
 
     Returns:
@@ -111,7 +116,13 @@ def flax_learner(
         eval_params=eval_params,
         rewrite=rewrite,
     )
-    return assemble(LinenNet(model, apply), parts)
+    return assemble(LinenNet(model, apply, _names(sown)), parts)
+
+
+def _names(sown: Any) -> tuple[str, ...]:
+    if isinstance(sown, str) or not all(isinstance(name, str) for name in sown):
+        raise TypeError(f'sown={sown!r} must be names of collections; write sown=["losses"]')
+    return tuple(sown)
 
 
 @dataclass(frozen=True)
@@ -121,11 +132,13 @@ class LinenNet:
     Attributes:
       model: the module, or a function of the hyperparameters that makes it.
       user_apply: what calls the module in the user's own way, or None.
+      sown: collections that are part of the outputs.
       asked: what the module asks for by name, by the form of hyperparameters, mode and batch.
     """
 
     model: nn.Module | Callable[[Hparams], nn.Module]
     user_apply: Callable[..., Any] | None
+    sown: tuple[str, ...] = ()
     asked: dict[Any, Asked] = field(default_factory=dict, compare=False, repr=False)
 
     def init(self, key: Key, h: Hparams, batch: Batch) -> tuple[PyTree, PyTree]:
@@ -136,7 +149,8 @@ class LinenNet:
         except (InvalidRngError, NameError):  # a stream that is not handed on, or an axis
             found = asked(make, key, "params")
             made = found.bound(lambda: make(found.rngs(key)))()
-        variables = {name: tree for name, tree in made.items() if name != "intermediates"}
+        dropped = {"intermediates", *self.sown}
+        variables = {name: tree for name, tree in made.items() if name not in dropped}
         return variables.pop("params", {}), variables
 
     def _made(self, module: nn.Module, rngs: dict[str, Key], batch: Batch) -> PyTree:
@@ -158,7 +172,7 @@ class LinenNet:
     ) -> tuple[Outputs, PyTree]:
         module = in_mode(self._module(h), train)
         variables = self.variables(params, other)
-        mutable = list(other) if train and other else False
+        mutable = [*(other if train else ()), *self.sown] or False
         call = lambda rngs, **more: self._applied(
             module, variables, rngs, batch, train, mutable, **more
         )
@@ -172,6 +186,9 @@ class LinenNet:
             warn_constant(
                 *(flatten_dict({"batch_stats": t["batch_stats"]}) for t in (other, changed))
             )
+        if self.sown:
+            outputs = outputs, {name: changed.get(name, {}) for name in self.sown}
+            changed = {name: tree for name, tree in changed.items() if name not in self.sown}
         return outputs, {**other, **changed}
 
     def _asked(
@@ -184,7 +201,7 @@ class LinenNet:
         train: bool,
     ) -> Asked:
         """Returns what the module asks for by name; looked for once."""
-        form = (h.form, train, tuple(batch))
+        form = (getattr(h, "form", tuple(h)), train, tuple(batch))  # `h` may be a plain dict
         if form not in self.asked:
             found = self.asked[form] = asked(call, key)
             if train and not found.streams and self.user_apply is None:

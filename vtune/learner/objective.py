@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from vtune.hparams import Hparams
+from vtune.learner.check_loss import check_loss, warn_flat
 from vtune.learner.contracts import calling, check_pairs, per_example
 from vtune.learner.parts import Parts
 from vtune.metrics import Metric, expand
@@ -26,20 +27,52 @@ from vtune.xla.ops.rewrite import rewrite
 def loss_totals(
     parts: Parts, outputs: Outputs, batch: Batch, h: Hparams, weight: Weight
 ) -> tuple[Array, Array]:
-    """Returns (weighted sum of the loss, sum of the weights) of a batch; the ratio is its mean.
+    """Returns (weighted sum of the loss, sum of the weights) of a batch; see `mean_loss`.
 
     Args:
       weight: [batch] 0 on padding.
     """
     if parts.batch_loss is not None:
         return _batch_loss_totals(parts.batch_loss, outputs, batch, h, weight)
+    return _loss_totals(parts, outputs, batch, h, weight)[:2]
+
+
+def batch_mean(parts: Parts, outputs: Outputs, batch: Batch, h: Hparams, weight: Weight) -> Array:
+    """Returns the mean of the loss over a training batch; 0 where all weights of `loss` are 0."""
+    if parts.batch_loss is not None:
+        total, count = _batch_loss_totals(parts.batch_loss, outputs, batch, h, weight)
+        return total / count
+    total, count, weighted = _loss_totals(parts, outputs, batch, h, weight)
+    if parts.penalty is None:
+        loss = lambda outputs: parts.loss(outputs, own(batch), h)
+        warn_flat(lambda outputs: loss(outputs)[0] if weighted else loss(outputs), outputs)
+    return mean_loss(total, count) if weighted else total / count
+
+
+def mean_loss(total: Array, count: Array) -> Array:
+    """Returns the weighted mean of a loss; 0, without a gradient, where there is no weight."""
+    return total / jnp.where(count != 0, count, 1)
+
+
+def _loss_totals(
+    parts: Parts, outputs: Outputs, batch: Batch, h: Hparams, weight: Weight
+) -> tuple[Array, Array, bool]:
+    """Returns the totals of `loss`, and whether it gave weights of its own."""
     rows = weight.shape[0]
+    loss = lambda outputs, batch: parts.loss(own(outputs), own(batch), h)
     with calling("loss", outputs=outputs, batch=batch):
-        result = parts.loss(outputs, batch, h)
+        result = loss(outputs, batch)
+    check_loss("loss", result)
     values, weights = per_example(result, rows)
-    check_pairs(lambda o, b: parts.loss(o, b, h), outputs, batch, values, rows)
+    check_pairs(loss, outputs, batch, values, rows)
     weights = weights * expand(weight, weights).astype(weights.dtype)
-    return jnp.sum(jnp.where(weights != 0, values * weights, 0.0)), jnp.sum(weights)
+    total = jnp.sum(jnp.where(weights != 0, values * weights, 0.0))
+    return total, jnp.sum(weights), isinstance(result, tuple)
+
+
+def own(tree: PyTree) -> PyTree:
+    """Returns the same leaves in containers of their own, which a user's function may change."""
+    return jax.tree.map(lambda leaf: leaf, tree)
 
 
 def _batch_loss_totals(
@@ -51,7 +84,9 @@ def _batch_loss_totals(
     twice: see `Learner.whole_batches`.
     """
     with calling("batch_loss", outputs=outputs, batch=batch):
-        value = jnp.asarray(batch_loss(outputs, batch, h))
+        result = batch_loss(own(outputs), own(batch), h)
+        check_loss("batch_loss", result)
+        value = jnp.asarray(result)
     if value.shape != ():
         raise ValueError(
             f"batch_loss returned shape {list(value.shape)}, not one value for the whole "
@@ -66,7 +101,7 @@ def penalised(parts: Parts, value: Array, params: PyTree, h: Hparams) -> Array:
     if parts.penalty is None:
         return value
     with calling("penalty", params=params):
-        penalty = parts.penalty(params, h)
+        penalty = parts.penalty(own(params), h)
     if jnp.shape(penalty) != ():
         raise ValueError(
             f"penalty returned shape {list(jnp.shape(penalty))}, not a scalar; sum it up"
@@ -85,7 +120,7 @@ def metric_totals(
     totals = {}
     for name, metric in metrics.items():
         with calling(f"{argument}[{name!r}].measure", outputs=outputs, batch=batch, weight=weight):
-            totals[name] = metric.measure(outputs, batch, weight)
+            totals[name] = metric.measure(own(outputs), own(batch), weight)
     return totals
 
 
@@ -103,7 +138,7 @@ def augmented(parts: Parts, key: Key, h: Hparams, batch: Batch) -> Batch:
     """Returns the batch as `augment` changes it in one training step of one member."""
     if parts.augment is None:
         return batch
-    change = lambda key, batch: parts.augment(key, batch, h)
+    change = lambda key, batch: parts.augment(key, own(batch), h)
     with calling("augment", batch=batch):
         changed = rewrite(change, parts.rewrite)(augment_key(key), batch)
     if not isinstance(changed, Mapping) or not set(batch) <= set(changed):

@@ -57,9 +57,15 @@ def _named_metrics(argument: str, metrics: Any) -> dict[str, Metric]:
         )
     for name, metric in (metrics or {}).items():
         if not (hasattr(metric, "measure") and hasattr(metric, "score")):
+            way = (
+                "a function (outputs, batch) that returns a value a row becomes one with "
+                "vt.metrics.mean(function)"
+                if callable(metric)
+                else "take one of vt.metrics, or vt.metrics.mean(lambda outputs, batch: ...)"
+            )
             raise TypeError(
-                f"{argument}[{name!r}] must be a metric, got {metric!r}; take one of vt.metrics or "
-                "write vt.metrics.Metric(measure, score)"
+                f"{argument}[{name!r}] must be a metric, got {metric!r}; {way}; what is no mean "
+                "is vt.metrics.Metric(measure, score)"
             )
         if name == "loss" or name.startswith("train/"):
             raise ValueError(

@@ -37,8 +37,9 @@ class Learner(NamedTuple):
       variables: state -> what `Member.variables` shows; also watched for non-finite values.
       check: (outputs as shapes, arrays on the host) -> None; raises if the metrics cannot be
         computed of such outputs and labels.
-      modes: (metric's name, "max" or "min"), the direction of the best value in `Sweep.table()`.
-        For other metrics vtune takes "min" if the name ends with loss or error, else "max".
+      modes: (metric's name, "max" or "min"), whether higher is better. Without modes the names of
+        well-known metrics say it ("loss", "val_error", "accuracy"); for others `vt.tune` needs
+        `mode=`, and `Sweep.table()` takes the largest value for the best.
       summarise: (sums of the step's metrics over a round, steps) -> metrics by name, if these are
         not means. The step may then return any totals by name.
       load: (h, state, variables) -> the state with the given weights, whole or in part, for

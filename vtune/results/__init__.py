@@ -8,7 +8,18 @@ import: `runtime` and what is below it. Knows nothing of how a user's arguments 
 from vtune.results.schedule import Schedule
 from vtune.results.member import Member
 from vtune.results.ensemble import Ensemble
+from vtune.results.evaluation import Evaluation
+from vtune.results.retrain import Retrained
 from vtune.results.sweep import Sweep
 from vtune.results.load import load, read
 
-__all__ = ["Ensemble", "Member", "Schedule", "Sweep", "load", "read"]
+__all__ = [
+    "Ensemble",
+    "Evaluation",
+    "Member",
+    "Retrained",
+    "Schedule",
+    "Sweep",
+    "load",
+    "read",
+]

@@ -53,7 +53,8 @@ def saved_space(
             [
                 {name: found[name] for name in part}
                 for part, found in zip(parts, values, strict=True)
-            ]
+            ],
+            saved=True,
         )
 
 

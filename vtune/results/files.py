@@ -19,6 +19,7 @@ from vtune.results import commit
 from vtune.results.manifest import manifest_checksum, manifest_of, read_manifest, refusing
 from vtune.results.migrate import FLAT, migrated_arrays
 from vtune.results.paths import check_target, folder_of, make_folder
+from vtune.results.refiners import named_memories
 from vtune.results.schema import check_arrays
 from vtune.results.states import named_leaves, named_members
 from vtune.results.storage import (
@@ -140,7 +141,7 @@ def _named_arrays(trained: Trained) -> Arrays:
         arrays[f"init_from/{i}"] = np.asarray(leaf)
     for name, (shift, factor) in trained.scaling.items():
         arrays |= {f"scaling/{name}/shift": shift, f"scaling/{name}/factor": factor}
-    arrays |= named_members(trained)
+    arrays |= named_members(trained) | named_memories(trained)
     for number, cohort in enumerate(trained.cohorts):
         arrays[f"cohort{number}/id"] = cohort.id
         for name, values in cohort.hparams.items():

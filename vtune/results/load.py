@@ -9,8 +9,11 @@ from typing import Any
 from vtune.learner.protocol import Learner
 from vtune.results.choices import missing_in, saved_space
 from vtune.results.files import Saved, read_saved
+from vtune.results.identity import check_learner, check_setting
+from vtune.results.manifest import refusing
 from vtune.results.paths import folder_of
 from vtune.results.rebuild import rebuilt, with_states
+from vtune.results.refiners import decode_refiner
 from vtune.results.sweep import Sweep
 from vtune.runtime.surroundings import check_one_process
 
@@ -20,6 +23,7 @@ def load(
     learner: Learner,
     *,
     choices: Mapping[str, Any] | None = None,
+    refiner: Any = None,
     trusted: Sequence[str] = (),
     check: bool = True,
 ) -> Sweep:
@@ -36,8 +40,13 @@ def load(
       choices: by hyperparameter, the values that the file does not hold, such as lambdas: for a
         `vt.Categorical` the list of all its choices in their order, else the value. They are
         compared with the file's descriptions.
+      refiner: the one that the sweep was trained with, where it is a class of your own: `vt.extend`
+        then goes on with what it remembers. The file holds vtune's own.
       trusted: names of modules that may be imported, with those below them: `["my_project"]`.
-      check: False leaves the comparisons out, for values that are the same by another name.
+      check: whether the learner and the choices are compared with what the file knows of those
+        that were trained: the equations of the learner's functions (with the versions that the
+        sweep was saved with), the names and the code of choices. False for what is the same in
+        another form.
 
     Returns:
       The sweep, without its data: `rerun` then needs `data=`.
@@ -62,7 +71,20 @@ def load(
     space = saved_space(folder, saved.manifest["space"], choices, trusted, check)
     absent = missing_in(space)
     trained = rebuilt(saved, space, learner, None if absent is None else absent.reason)
-    return Sweep(trained if absent is not None else with_states(trained, saved))
+    if absent is not None:
+        return Sweep(trained)
+    if check:
+        check_setting(str(folder), trained.identity)
+    described = saved.manifest["refiner"]
+    if refiner is None:
+        with refusing(folder):
+            own = decode_refiner(described, None, trusted, check)
+    else:
+        own = decode_refiner(described, refiner, trusted, check)
+    trained = with_states(trained, saved, own)
+    if check:
+        check_learner(str(folder), trained.identity, trained.plan, trained.rows)
+    return Sweep(trained)
 
 
 def read(path: str | os.PathLike) -> Sweep:

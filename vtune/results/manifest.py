@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from vtune.learner.pretrained import paths
 from vtune.refine.base import Rung
 from vtune.results.commit import MANIFEST
 from vtune.results.encoding import encode
+from vtune.results.identity import identity_of
 from vtune.results.migrate import OLDEST, migrated
+from vtune.results.refiners import encode_refiner
 from vtune.results.schema import check_manifest
 from vtune.results.trained import Trained
 from vtune.validation import is_whole
@@ -46,6 +49,10 @@ def manifest_of(trained: Trained) -> dict[str, Any]:
         "history": list(trained.records.history),
         "settings": list(trained.records.settings),
         "timing": list(trained.timing),
+        "refiner": encode_refiner(trained.refiner),
+        "stopping": plan.stopping,
+        "columns": {name: list(columns) for name, columns in trained.columns.items()},
+        "identity": identity_of(trained),
         "modes": [list(mode) for mode in plan.learner.modes],
     }
 
@@ -111,8 +118,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
       FileNotFoundError: no such folder. ValueError: not a saved sweep, damaged, of a version that
         cannot be read, or not as a save writes it.
     """
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "no such folder"
+    if not _is_folder(folder):
+        what = "is not a folder" if os.path.exists(folder) else "no such folder"
         raise FileNotFoundError(f"{folder}: {what}; give one that sweep.save wrote")
     if not (folder / MANIFEST).is_file():
         raise ValueError(
@@ -133,6 +140,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     with refusing(folder):
         check_manifest(manifest)
     return manifest
+
+
+def _is_folder(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except PermissionError:
+        raise
+    except OSError:  # a name that no folder can have
+        return False
 
 
 @contextlib.contextmanager

@@ -126,11 +126,12 @@ class Member:
         With several folds or seeds every training predicts: `[folds, seeds, rows, ...]`.
 
         Raises:
-          ValueError: rows of another shape than in training, values that are not finite, or a
-            learner without a predict function.
+          TypeError: values that are not numbers, or not of the kind in training.
+          ValueError: rows of another shape than in training, a frame with other columns or in
+            another order, values that are not finite, or a learner without a predict function.
         """
         scaling, trainings = self.trained.scaling, self.trainings
-        batch = checked_rows(x, self.trained.rows or {})
+        batch = checked_rows(x, self.trained.rows or {}, self.trained.columns)
         if trainings is None:
             return outputs(self.trained, self._column, self.state, apply_scaling(scaling, batch))
         state, parts = self.state, []

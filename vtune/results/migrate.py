@@ -21,7 +21,16 @@ FLAT = 3  # the last version whose parts lie beside the manifest
 
 def migrated(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the manifest with the entries that its version did not have."""
-    none: dict[str, Any] = {"trainings": None, "scaling": [], "init_from": [], "modes": []}
+    none: dict[str, Any] = {
+        "trainings": None,
+        "scaling": [],
+        "init_from": [],
+        "modes": [],
+        "columns": {},
+        "identity": None,
+        "refiner": None,
+        "stopping": None,
+    }
     cohorts = manifest.get("cohorts")
     if manifest["version"] == OLDEST and isinstance(cohorts, list):
         cohorts = [_with_lengths(cohort) for cohort in cohorts]

@@ -43,16 +43,18 @@ def check_target(folder: Path, overwrite: bool) -> None:
     Raises:
       RunExistsError: the folder holds something. OSError: it cannot be made or looked into.
     """
-    if folder.is_symlink() and not folder.exists():
-        raise RunExistsError(
-            f"{folder} is a link to {os.readlink(folder)}, which is not there; make that folder, "
-            "or choose another"
-        )
     try:
         if not folder.exists():
-            return
+            if not folder.is_symlink():
+                return
+            raise RunExistsError(
+                f"{folder} is a link to {os.readlink(folder)}, which is not there; make that "
+                "folder, or choose another"
+            )
         if folder.is_dir() and all(map(is_leftover, folder.iterdir())):
             return
+    except RunExistsError:
+        raise
     except OSError as error:
         raise worded(error, f"save: {folder} cannot be looked into") from None
     if not (folder.is_dir() and is_saved_sweep(folder)):

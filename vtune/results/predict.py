@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vtune.caches import bounded_cache
+from vtune.data.column_names import check_columns, columns_of
 from vtune.data.convert import to_rows
 from vtune.data.validate import check_finite
 from vtune.engine.plan import CohortPlan
@@ -38,6 +40,8 @@ def predict(
 ) -> PyTree:
     """Returns the outputs [rows, ...] of one training, computed batch by batch.
 
+    Outputs that do not begin with the rows are [batches, ...].
+
     Args:
       traced: its traced hyperparameters. batch: arrays [rows, ...] by name, scaled as in training.
       size: rows at a time; None for all at once.
@@ -56,37 +60,48 @@ def predict(
         index = np.minimum(np.arange(start, start + size), rows - 1)
         parts.append(call(traced, state, {k: v[index] for k, v in batch.items()}))
 
-    def join(*leaves: Any) -> Any:  # a scalar output comes once per batch
-        return jnp.concatenate(leaves)[:rows] if jnp.ndim(leaves[0]) else jnp.stack(leaves)
+    def join(*leaves: Any) -> Any:  # what does not begin with the rows comes once per batch
+        by_row = jnp.shape(leaves[0])[:1] == (size,)
+        return jnp.concatenate(leaves)[:rows] if by_row else jnp.stack(leaves)
 
     return jax.tree.map(join, *parts)
 
 
-def checked_rows(x: Any, rows: dict[str, Any]) -> dict[str, np.ndarray]:
+def checked_rows(
+    x: Any, rows: Mapping[str, Any], columns: Mapping[str, Any], who: str = "predict"
+) -> dict[str, np.ndarray]:
     """Returns the arrays to predict for, by name of the data's entry.
 
     Args:
-      x: an array (the entry "x") or a dict of arrays. rows: see `Trained.rows`.
+      x: an array (the entry "x") or a dict of arrays. rows, columns: see `Trained`.
+      who: the method that messages name.
 
     Raises:
-      ValueError: a row of another shape than in training, no rows, or values that are not finite.
-      TypeError, ValueError: they are no numbers, or none that fit the type in training.
+      TypeError: they are no numbers, or none of the kind in training.
+      ValueError: a row of another shape than in training, other columns of a frame, no rows, or
+        values that are not finite or beyond the type in training.
     """
     given = x if isinstance(x, dict) else {"x": x}
-    batch = {
-        k: to_rows("predict", k, v, rows[k][1] if k in rows else None) for k, v in given.items()
-    }
+    if rows and not set(given) & set(rows):
+        raise ValueError(
+            f"{who}: the sweep was trained on the entries {list(rows)}, got {list(given)}; give "
+            "a dict with the entries that the model takes"
+        )
+    for name, value in given.items():
+        found = columns_of(value)
+        check_columns(who, name, columns.get(name, found or ()), found)
+    batch = {k: to_rows(who, k, v, rows[k][1] if k in rows else None) for k, v in given.items()}
     for name, array in batch.items():
         if name in rows and array.shape[1:] != tuple(rows[name][0]):
             wanted = ", ".join(map(str, ("rows", *rows[name][0])))
             raise ValueError(
-                f"predict: {name!r} has shape {list(array.shape)}; in training a row was "
+                f"{who}: {name!r} has shape {list(array.shape)}; in training a row was "
                 f"{rows[name][0]}, so give [{wanted}] (one row: x[None])"
             )
     lengths = {name: len(array) if array.ndim else 0 for name, array in batch.items()}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise ValueError(
-            f"predict: all arrays must have the same number of rows, 1 or more; got {lengths}"
+            f"{who}: all arrays must have the same number of rows, 1 or more; got {lengths}"
         )
-    check_finite("predict", batch)
+    check_finite(who, batch)
     return batch

@@ -6,13 +6,15 @@ import dataclasses
 from typing import Any
 
 from vtune.engine.layout import resolve_layout
-from vtune.engine.plan import Plan, jax_config
+from vtune.engine.plan import Plan, Stopping, jax_config
 from vtune.engine.replicates import Replicates
 from vtune.learner.pretrained import nested
 from vtune.learner.protocol import Learner
+from vtune.results.described import Described
 from vtune.results.files import Saved
 from vtune.results.history import Records
 from vtune.results.manifest import cohort_plan_of, refusing
+from vtune.results.refiners import restored_memories
 from vtune.results.states import (
     StateMismatchError,
     members_left,
@@ -61,15 +63,20 @@ def rebuilt(saved: Saved, space: Space, learner: Learner, lacks: str | None) -> 
             name: (arrays[f"scaling/{name}/shift"], arrays[f"scaling/{name}/factor"])
             for name in manifest["scaling"]
         },
+        columns=manifest["columns"],
+        identity=manifest["identity"],
         lacks=lacks,
     )
 
 
-def with_states(trained: Trained, saved: Saved) -> Trained:
-    """Returns the record with the states of its members.
+def with_states(trained: Trained, saved: Saved, refiner: Any) -> Trained:
+    """Returns the record with the states of its members, and with its refiner's memory.
+
+    Args:
+      refiner: see `refiners.decode_refiner`.
 
     Raises:
-      ValueError: they are those of another learner.
+      ValueError: they are those of another learner, or of another refiner.
     """
     assert saved.leaves is not None
     populations = []
@@ -83,7 +90,13 @@ def with_states(trained: Trained, saved: Saved) -> Trained:
                 "one that was trained"
             ) from None
         populations.append(trained.populations[number]._replace(state=state))
-    return dataclasses.replace(trained, populations=tuple(populations))
+    memories = None
+    if refiner is not None and not isinstance(refiner, Described):
+        with refusing(saved.folder):
+            memories = restored_memories(refiner, trained.cohorts, saved.arrays)
+    return dataclasses.replace(
+        trained, populations=tuple(populations), refiner=refiner, memories=memories
+    )
 
 
 def _cohorts(saved: Saved, space: Space) -> tuple[Cohort, ...]:
@@ -119,6 +132,7 @@ def _plan(manifest: dict[str, Any], learner: Learner, cohorts: tuple[Cohort, ...
         layout=resolve_layout(None, max(plan.size for plan in plans)),
         arguments=None,
         config=jax_config(),
+        stopping=Stopping(*manifest["stopping"]) if manifest["stopping"] else None,
         replicates=Replicates(*replicates) if replicates else None,
     )
 

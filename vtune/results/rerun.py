@@ -14,6 +14,7 @@ from vtune.data.scaling import check_scaling
 from vtune.engine.carry import Arguments, Trajectory
 from vtune.engine.plan import CohortPlan, Plan, describe
 from vtune.refine.keep import Keep
+from vtune.results.identity import check_same_data
 from vtune.results.member import Member
 from vtune.results.trained import Trained, finish
 from vtune.runtime.compile import inspect
@@ -53,6 +54,11 @@ def check_data(caller: str, trained: Trained, cohort: CohortPlan, data: Data | N
     """
     if data is None:
         return
+    if not isinstance(data, Data):
+        raise TypeError(
+            f"{caller}: data must be a vt.Data, got {type(data).__name__}; give the data that the "
+            'sweep was trained on, such as vt.holdout({"x": X, "y": y})'
+        )
     if cohort.batch_size is not None:
         replicates = trained.plan.replicates
         trained_folds = replicates.folds if replicates is not None and replicates.folded else None
@@ -73,6 +79,7 @@ def check_data(caller: str, trained: Trained, cohort: CohortPlan, data: Data | N
             )
     if trained.scaling:
         check_scaling(caller, trained.scaling, data)
+    check_same_data(caller, trained, cohort, data)
 
 
 def _check_total_steps(plan: Plan) -> None:

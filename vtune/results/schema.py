@@ -54,10 +54,12 @@ def _check_settings(manifest: Mapping[str, Any]) -> None:
     _want(manifest, "timing", lambda v: _list_of(is_number)(v) and len(v) == 2)
     for name in ("scaling", "history", "settings", "leaves"):
         _want_each(manifest, name, lambda v: isinstance(v, str))
-    _want_each(
-        manifest, "modes", lambda v: _list_of(lambda n: isinstance(n, str))(v) and len(v) == 2
-    )
+    _want_each(manifest, "modes", lambda v: _texts(v) and len(v) == 2)
     _want_each(manifest, "init_from", lambda v: isinstance(v, list))
+    _want(manifest, "columns", lambda v: isinstance(v, dict) and all(map(_texts, v.values())))
+    _want(manifest, "identity", lambda v: v is None or _identity(v))
+    _want(manifest, "refiner", lambda v: v is None or isinstance(v, dict))
+    _want(manifest, "stopping", lambda v: v is None or _stopping(v))
     if "parts" in manifest:
         _want(manifest, "parts", is_parts_name)
         _want_each(manifest, "arrays", _array_entry)
@@ -69,7 +71,7 @@ def _check_cohort(cohort: Mapping[str, Any], rounds: int) -> None:
     _want(cohort, "steps", _count)
     for name in ("steps_per_epoch", "total_steps"):
         _want(cohort, name, lambda v: v is None or _count(v))
-    _want(cohort, "traced", lambda v: v is None or _list_of(lambda n: isinstance(n, str))(v))
+    _want(cohort, "traced", lambda v: v is None or _texts(v))
     pair = lambda v: isinstance(v, list) and len(v) == 2 and all(map(_count, v))
     _want(cohort, "rungs", lambda v: _list_of(pair)(v) and v)
     sizes = [size for size, _ in cohort["rungs"]]
@@ -173,11 +175,41 @@ def _array_entry(value: Any) -> bool:
     return _list_of(_length)(value.get("shape")) and _is_dtype(value.get("dtype"))
 
 
+def _texts(value: Any) -> bool:
+    return _list_of(lambda text: isinstance(text, str))(value)
+
+
+def _identity(value: Any) -> bool:
+    """What is said of a sweep's making, as deep as it is read."""
+    if not isinstance(value, dict) or not isinstance(value.get("x64"), bool):
+        return False
+    data, learner = value.get("data"), value.get("learner")
+    if not isinstance(value.get("versions"), dict) or not _texts(value.get("config")):
+        return False
+    return (learner is None or isinstance(learner, dict)) and (data is None or _fingerprint(data))
+
+
+def _fingerprint(value: Any) -> bool:
+    arrays, rows = (value.get("arrays"), value.get("rows")) if isinstance(value, dict) else (0, 0)
+    if not isinstance(arrays, dict) or not isinstance(rows, dict):
+        return False
+    kinds = all(isinstance(a, dict) and {"shape", "dtype"} <= a.keys() for a in arrays.values())
+    probes = kinds and all(_list_of(is_number)(a.get("probes", [])) for a in arrays.values())
+    return probes and {"train", "valid"} <= rows.keys()
+
+
 def _is_dtype(value: Any) -> bool:
     try:
         return isinstance(value, str) and np.dtype(value).kind in "biufcV"
     except TypeError:
         return False
+
+
+def _stopping(value: Any) -> bool:
+    three = isinstance(value, list) and len(value) == 3
+    if not three or value[1] not in ("best", "last") or not isinstance(value[2], bool):
+        return False
+    return value[0] is None or _count(value[0])
 
 
 def _replicates(value: Sequence[Any]) -> bool:

@@ -11,16 +11,21 @@ import numpy as np
 from vtune.data.dataset import Data
 from vtune.learner.protocol import Learner
 from vtune.results.ensemble import Ensemble, ensemble
+from vtune.results.evaluation import Evaluation, evaluate
 from vtune.results.files import write
+from vtune.results.looked_for import no_such_name
 from vtune.results.member import Member
+from vtune.results.no_score import no_finite_score
+from vtune.results.pickling import pickled, unpickled_record
 from vtune.results.rerun import rerun
+from vtune.results.retrain import Retrained, retrain
 from vtune.results.schedule import Schedule, schedule
-from vtune.results.table import table
+from vtune.results.table import html_of, table
 from vtune.results.trained import Timing, Trained
 from vtune.runtime.surroundings import check_one_process
 from vtune.space.space import Space
 from vtune.types import PyTree
-from vtune.validation import is_whole
+from vtune.validation import check_count, is_whole
 
 if TYPE_CHECKING:
     import pandas
@@ -119,10 +124,10 @@ class Sweep:
         Raises:
           ValueError: every member diverged or has no finite score.
         """
-        best = int(self.ranking[0])
-        if not np.isfinite(self.scores[best]):
-            raise ValueError(_no_finite_score(self.trained))
-        return self[best]
+        reason = no_finite_score(self.trained)
+        if reason is not None:
+            raise ValueError(reason)
+        return self[int(self.ranking[0])]
 
     def predict(self, x: Any, member: int | None = None) -> PyTree:
         """The best member's outputs, or another's; see `Member.predict`."""
@@ -155,9 +160,10 @@ class Sweep:
     def table(self) -> pandas.DataFrame:
         """One row per member: hyperparameters, last and best values, status.
 
-        For a metric `m` the columns are `m` (with the weights that the member holds: those of its
-        last round, or of its best with keep="best"), `m/best` and `m/best_round` (counted from 0,
-        the row of the history; -1 where there never was a value).
+        The metric that members are compared by comes first. For a metric `m` the columns are `m`
+        (with the weights that the member holds: those of its last round, or of its best with
+        keep="best"), `m/best` and `m/best_round` (counted from 0, the row of the history; -1 where
+        there never was a value).
         With several folds or seeds these are means. `m/std` is the standard deviation over folds
         and seeds (divided by n, as scikit-learn's), `m/se` the standard error of the mean. For the
         metric that members are compared by, the values are under `m/fold<i>/seed<j>`. Folds share
@@ -170,6 +176,70 @@ class Sweep:
           ImportError: pandas is not installed (the extra `plot`).
         """
         return table(self.trained)
+
+    def top(self, n: int = 5) -> pandas.DataFrame:
+        """The rows of `table()` of the n best members, the best first; see `ranking`.
+
+        Raises:
+          ImportError: pandas is not installed (the extra `plot`).
+        """
+        check_count("top: n", n)
+        return self.table().iloc[self.ranking[:n]]
+
+    def evaluate(self, data: Any = None) -> Evaluation:
+        """Scores every member on rows that it was neither trained on nor chosen by.
+
+            data = vt.holdout({"x": x, "y": y}, test=0.1)
+            sweep = vt.tune(learner, space, data, metric="accuracy")
+            sweep.evaluate()["accuracy"][sweep.best.index]
+
+        Choose by the validation rows and look at the test rows last: the best of many members on
+        the test rows is chosen by them.
+
+        Args:
+          data: None for the test rows of the sweep's data; data whose test rows are meant; or
+            arrays by name, all entries that were trained on, labels too. They are scaled as in
+            training.
+
+        Returns:
+          Every metric of the learner by name, `[members, ...]`, computed in one program; NaN for
+          members that diverged or hold no weights.
+
+        Raises:
+          TypeError, ValueError: there are no test rows, an entry is missing or of another shape
+            or type, or a loaded sweep without data.
+        """
+        return evaluate(self.trained, data)
+
+    def retrain(
+        self, top: int = 3, seeds: int = 10, *, seed: int | None = None, data: Data | None = None
+    ) -> Retrained:
+        """Trains the best members again, each over fresh seeds, as one program.
+
+            winners = sweep.retrain(top=3, seeds=10)
+            winners.table()  # mean and standard deviation, on the test rows too
+
+        The score that a member won with is the best of many, so too good; its seed is one of many,
+        too. Everything else is as in the search: data, epochs, metric. Where a refiner changed a
+        winner's hyperparameters, it is trained on the schedule that its weights went through.
+
+        Args:
+          top: how many of the best members, by `ranking`.
+          seeds: how often each is trained.
+          seed: decides weights, order of rows, and noise; the search's plus 1 when left out.
+          data: only for a loaded sweep, which does not hold its data.
+
+        Raises:
+          TypeError, ValueError: an argument cannot work, fewer members have a finite score, or the
+            winners of a refined sweep are of several structures.
+        """
+        trained, members = retrain(self.trained, top, seeds, seed, data)
+        test = None
+        if trained.data is not None and trained.data.test is not None:
+            test = evaluate(trained, None)
+        by_member = {member.index: member.score for member in self}
+        searched = np.array([by_member[index] for index in members])
+        return Retrained(Sweep(trained), members, searched, test)
 
     def lineage(self, index: int) -> np.ndarray:
         """Whose weights a member carries: [rounds], the member that held them in each round.
@@ -224,10 +294,27 @@ class Sweep:
         check_one_process("save")
         write(self.trained, path, overwrite)
 
+    def __reduce__(self) -> Any:
+        return unpickled, (pickled(self.trained),)
+
+    def __copy__(self) -> Sweep:
+        return Sweep(self.trained)
+
+    def __deepcopy__(self, memo: Any) -> Sweep:
+        return Sweep(self.trained)  # the record is not changed by anybody
+
     def __repr__(self) -> str:
         best = self[int(self.ranking[0])]
         size = f"{len(self)} members, {self.trained.rounds} rounds"
         return f"Sweep({size}, best {self.metric_name} {best.score:.4g})"
+
+    def _repr_html_(self) -> str | None:
+        return html_of(lambda: self.top(10))
+
+    def __getattr__(self, name: str) -> Any:
+        if hasattr(type(self), name):  # a property failed: its own error says why
+            return object.__getattribute__(self, name)
+        raise AttributeError(no_such_name(type(self), name))
 
     def _column(self, index: int) -> int:
         """The column of a member; a negative index counts from the end."""
@@ -243,12 +330,6 @@ class Sweep:
         return int(index) % len(self)
 
 
-def _no_finite_score(trained: Trained) -> str:
-    """What is said where no member can be the best."""
-    finished = np.flatnonzero(trained.lived == trained.rounds)
-    which = "" if len(finished) == len(trained.places) else " that trained to the end"
-    first = Member(trained, int(finished[0]))
-    return (
-        f"no member{which} has a finite {trained.metric_name} (the first: {first.status}); see "
-        "sweep.table(), try smaller learning rates, and check that labels and inputs are in range"
-    )
+def unpickled(record: bytes) -> Sweep:
+    """Returns the sweep of a pickled record."""
+    return Sweep(unpickled_record(record))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vtune.engine.recording import SPLITS
+from vtune.metrics.modes import usual_mode
 from vtune.results.member import Member, printable
 from vtune.results.trained import Trained
 
@@ -16,11 +18,11 @@ if TYPE_CHECKING:
 
 def table(trained: Trained) -> pandas.DataFrame:
     """Returns the table; see `Sweep.table`."""
-    pandas = _import_pandas()
+    pandas = import_pandas("Sweep.table()")
     records = trained.records
     members = [Member(trained, column) for column in range(len(trained.places))]
     hparams = [member.hparams for member in members]
-    taken = {*records.history, "status"}
+    taken = {"status"}.union(*(_columns_of(trained, name) for name in records.history))
     columns: dict[str, Any] = {
         f"hparams/{name}" if name in taken else name: [printable(h.get(name)) for h in hparams]
         for name in trained.space.names
@@ -33,7 +35,14 @@ def table(trained: Trained) -> pandas.DataFrame:
             )
             columns |= spread(trained, name)
     columns["status"] = [member.status for member in members]
+    compared = [trained.metric_name, f"{trained.metric_name}/std"]  # first, since print elides
+    columns = {name: columns[name] for name in compared if name in columns} | columns
     return pandas.DataFrame(columns, index=pandas.RangeIndex(len(members), name="member"))
+
+
+def _columns_of(trained: Trained, name: str) -> set[str]:
+    """The columns that a metric may have."""
+    return {name, f"{name}/best", f"{name}/best_round", *spread(trained, name)}
 
 
 def peak(values: np.ndarray, mode: str) -> tuple[np.ndarray, np.ndarray]:
@@ -76,13 +85,21 @@ def mode_of(trained: Trained, name: str) -> str:
     if name == trained.metric_name:
         return trained.plan.mode
     short = name.removeprefix("train/")
-    guess = "min" if short.endswith(("loss", "error")) else "max"
-    return dict(trained.plan.learner.modes).get(short, guess)
+    return dict(trained.plan.learner.modes).get(short, usual_mode(short) or "max")
 
 
-def _import_pandas() -> Any:
+def import_pandas(who: str) -> Any:
+    """Returns pandas, which `who` needs."""
     try:
         import pandas  # slow to import, and an extra
     except ImportError:
-        raise ImportError("Sweep.table() needs pandas: pip install 'vtune[plot]'") from None
+        raise ImportError(f"{who} needs pandas: pip install 'vtune[plot]'") from None
     return pandas
+
+
+def html_of(table: Callable[[], pandas.DataFrame]) -> str | None:
+    """Returns a table as a notebook shows it; None without pandas, so that the text is shown."""
+    try:
+        return table().to_html()
+    except ImportError:
+        return None

@@ -43,8 +43,11 @@ class Trained:
       rows: name of an entry of the data -> [shape of one row, dtype]; None without data.
       weights: what all members started from, where `init_from=` was given.
       scaling: name of an entry of the data -> (shift, factor), for `predict`.
-      refiner, memories: the refiner and, by cohort, what it remembers; None for a loaded sweep.
+      refiner, memories: the refiner and, by cohort, what it remembers; None where an older format
+        did not hold them, a `Described` refiner where a file cannot.
       stopped: what the status of a member says where fewer rounds were run than planned.
+      columns: name of an entry -> the names of its columns, where it was a data frame.
+      identity: of a loaded sweep, what its file says of its making; see `identity`.
       lacks: why there are no states, for a sweep that was read without them; else None.
     """
 
@@ -62,6 +65,8 @@ class Trained:
     refiner: Any = None
     memories: tuple[PyTree, ...] | None = None
     stopped: str = "interrupted"
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    identity: Mapping[str, Any] | None = None
     lacks: str | None = None
 
     def check_whole(self) -> None:
@@ -148,4 +153,5 @@ def finish(
         refiner=arguments.refiner,
         memories=tuple(carry.memory for carry in outcome.carry),
         stopped=stopped,
+        columns={} if data is None else data.columns,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,9 +16,11 @@ from vtune.engine.carry import Arguments
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.stepping import batch_shapes
 from vtune.hparams import Hparams
+from vtune.learner.check_static import check_static
 from vtune.learner.contracts import calling
 from vtune.learner.held import Held, held
 from vtune.learner.protocol import Learner, first_state, traced_once
+from vtune.metrics.modes import nearest
 from vtune.rng.keys import member_key
 from vtune.runtime.diagnose import trace_member
 from vtune.types import PyTree
@@ -57,10 +60,24 @@ def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Inspec
         write instead.
     """
     reads: set[str] = set()
+    before = _numpy_draws()
     metrics = trace_member(_metrics, plan, cohort, arguments, reads)
+    if _numpy_draws() != before:
+        warnings.warn(
+            "one of the learner's functions drew from np.random while it was traced: "
+            "the number is part of the program, one for all members and steps; draw with "
+            "jax.random and the key, or draw before and pass the number in",
+            stacklevel=2,
+        )
     found: list[Held] = []
     trace_member(functools.partial(_held, found), plan, cohort, arguments)
     return Inspection(frozenset(reads), metrics, found[-1])
+
+
+def _numpy_draws() -> tuple[bytes, int]:
+    """Returns how far NumPy's global random numbers have been drawn."""
+    state: Any = np.random.get_state()  # noqa: NPY002 (as users may draw)
+    return state[1].tobytes(), state[2]
 
 
 def _zeros(shapes: PyTree) -> PyTree:
@@ -94,6 +111,7 @@ def _metrics(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -
     key = member_key(np.uint32(0), 0)
     batch = _zeros(batch_shapes(data, cohort.batch_size))
     state = _first_state(learner, cohort, arguments, h)
+    check_static(state)
     result = learner.step(key, h, state, batch)
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(
@@ -183,9 +201,11 @@ def _check_metric(plan: Plan, metrics: dict[str, Any]) -> None:
         with calling("metric", metrics=metrics):
             value = plan.metric(metrics)
     elif plan.metric not in metrics:
+        near = nearest(plan.metric, metrics)
+        meant = f" (did you mean {near!r}?)" if near else ""
         raise ValueError(
             f"metric={plan.metric!r} is not recorded on the validation rows; choose one of "
-            f"{sorted(metrics)}"
+            f"{sorted(metrics)}{meant}"
         )
     else:
         value = metrics[plan.metric]

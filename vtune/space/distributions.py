@@ -227,6 +227,7 @@ class Ordinal:
                 )
             if not math.isfinite(value):
                 raise ValueError(f"Ordinal: {value!r} is not finite")
+            _check_fits("Ordinal", value)
         twice = _duplicates(self.values)
         if twice:
             raise ValueError(f"Ordinal: {twice[0]!r} is given twice")
@@ -312,7 +313,7 @@ def _duplicates(values: Sequence[Any]) -> list[Any]:
     seen: list[Static] = []
     twice = []
     for value in values:
-        key = Static(float(value) if is_number(value) else value)
+        key = Static(float(value) + 0.0 if is_number(value) else value)  # -0.0 is 0.0
         if key in seen:
             twice.append(value)
         seen.append(key)
@@ -333,6 +334,14 @@ def _check_range(kind: str, low: Any, high: Any, log: bool) -> None:
         raise ValueError(f"{kind}: low={low!r} is above high={high!r}; swap them")
     if log and low <= 0:
         raise ValueError(f"{kind}: log=True needs low > 0, got low={low!r}")
-    largest = float(np.finfo(float_dtype()).max)
-    if kind == "Float" and max(abs(low), abs(high)) > largest:
-        raise ValueError(f"{kind}: {low!r} to {high!r} does not fit {float_dtype()}")
+    if kind == "Float":
+        _check_fits(kind, low)
+        _check_fits(kind, high)
+        tiny = np.finfo(float_dtype()).tiny
+        if log and low < tiny:  # its logarithm would be that of 0
+            raise ValueError(f"Float: log=True needs low of {tiny:.2g} or more, got low={low!r}")
+
+
+def _check_fits(kind: str, value: Any) -> None:
+    if abs(value) > float(np.finfo(float_dtype()).max):
+        raise ValueError(f"{kind}: {value!r} does not fit {float_dtype()}")

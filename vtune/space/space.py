@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from vtune.identity import snapshot
-from vtune.space.distributions import Categorical, Float, Int, Ordinal, Traced
+from vtune.space.distributions import Categorical, Traced
+from vtune.space.foreign import converted
+from vtune.space.mistakes import check_entry, check_fixed
 
 RESERVED = ("total_steps", "steps_per_epoch")  # filled in per cohort, for schedules
 
@@ -51,11 +53,13 @@ class Space:
         return tuple(dict.fromkeys(name for part in self.parts for name in part))
 
 
-def parse(space: Any) -> Space:
+def parse(space: Any, saved: bool = False) -> Space:
     """Checks a space as the user wrote it and returns it parsed.
 
     Args:
       space: a dict name -> distribution or fixed value, or a list of such dicts (their union).
+        Distributions of scipy.stats, Optuna and Ray Tune are taken for vtune's.
+      saved: whether the space was parsed before, so that its fixed values are as they are meant.
 
     Raises:
       TypeError, ValueError: an entry is not allowed; the message says which, and what to write.
@@ -73,7 +77,7 @@ def parse(space: Any) -> Space:
             )
         if not part:
             raise ValueError('space: empty; give at least one entry, such as {"lr": 1e-3}')
-        part = {name: _entry(name, value) for name, value in part.items()}
+        part = {name: _entry(name, value, saved) for name, value in part.items()}
         copied.append(part)
         traced = {k: v for k, v in part.items() if isinstance(v, Traced)}
         structural = {k: v.choices for k, v in part.items() if isinstance(v, Categorical)}
@@ -84,26 +88,20 @@ def parse(space: Any) -> Space:
     return Space(tuple(copied), tuple(combinations))
 
 
-def _entry(name: Any, value: Any) -> Any:
+def _entry(name: Any, value: Any, saved: bool) -> Any:
     """Checks an entry and returns it, values as copies: they are part of a program's identity."""
-    _check_entry(name, value)
-    if isinstance(value, Traced):
-        return value
-    if isinstance(value, Categorical):
-        choices = tuple(snapshot(f"space[{name!r}]", choice) for choice in value.choices)
-        return dataclasses.replace(value, choices=choices)
-    return snapshot(f"space[{name!r}]", value)
-
-
-def _check_entry(name: Any, value: Any) -> None:
     if not isinstance(name, str) or not name:
         raise TypeError(f"space: the name {name!r} is not a non-empty string")
     if name in RESERVED:
         raise ValueError(f"space: {name!r} is filled in by vtune; choose another name")
-    if isinstance(value, list | range | set):
-        raise TypeError(
-            f"space[{name!r}]: {value!r} is a bare {type(value).__name__}; to try each, write "
-            f"vt.Ordinal([...]) for numbers or vt.Categorical([...]); to fix it, use a tuple"
-        )
-    if isinstance(value, type) and issubclass(value, Float | Int | Ordinal | Categorical):
-        raise TypeError(f"space[{name!r}]: {value.__name__} is the class; call it with a range")
+    what = f"space[{name!r}]"
+    value = converted(what, value)
+    check_entry(name, value)
+    if isinstance(value, Traced):
+        return value
+    if isinstance(value, Categorical):
+        choices = tuple(snapshot(what, choice) for choice in value.choices)
+        return dataclasses.replace(value, choices=choices)
+    if not saved:
+        check_fixed(name, value)
+    return snapshot(what, value)

@@ -18,6 +18,7 @@ from vtune.engine.replicates import Replicates
 from vtune.learner.contracts import check_call
 from vtune.learner.pretrained import plain
 from vtune.learner.protocol import Learner
+from vtune.metrics.modes import nearest, usual_mode
 from vtune.refine.base import Refiner
 from vtune.refine.keep import Keep
 from vtune.results.member import Member
@@ -154,28 +155,38 @@ def _mode_of(learner: Learner, metric: Any, mode: Any) -> str:
             f"metric must be the name of a metric or a function of the metrics, got {metric!r}"
         )
     if mode is None:
-        declared = dict(learner.modes)
-        known = {"loss": "min", **declared}
-        if metric not in known:
-            others = f"choose one of those that do, {sorted(declared)}, or " if declared else ""
-            raise ValueError(
-                f"metric={metric!r} does not say whether higher is better; {others}"
-                'give mode="max" or mode="min"'
-            )
-        return known[metric]
+        usual = usual_mode(metric) if isinstance(metric, str) and not learner.modes else None
+        known = {"loss": "min", **dict(learner.modes)}.get(metric, usual)
+        if known is None:
+            raise ValueError(_unknown_mode(learner, metric))
+        return known
     if mode not in ("max", "min"):
         raise ValueError(f'mode={mode!r} must be "max" (higher is better) or "min"')
     return mode
+
+
+def _unknown_mode(learner: Learner, metric: Any) -> str:
+    """What is said of a metric that does not say whether higher is better."""
+    said = f"metric={metric!r} does not say whether higher is better"
+    if callable(metric) or not learner.modes:
+        return f'{said}; give mode="max" or mode="min"'
+    names = list(dict(learner.modes))
+    near = nearest(metric, names)
+    meant = f"did you mean {near!r}? " if near else ""
+    return (
+        f"metric={metric!r} is not one of the learner's metrics, {names}; {meant}Metrics are added "
+        f"by name: metrics={{{metric!r}: ...}}; one that a learner of your own does not declare "
+        'needs mode="max" or mode="min"'
+    )
 
 
 def _replicates(data: Data | None, seeds: Any) -> Replicates | None:
     """Returns the folds and seeds of a member; None where a member is one training."""
     if seeds is not None:
         check_count("seeds", seeds)
-    folds = data.folds if isinstance(data, Folds) else None
-    if folds is None and seeds in (None, 1):
-        return None
-    return Replicates(folds or 1, int(seeds or 1), folds is not None)
+    if isinstance(data, Folds):
+        return Replicates(data.folds, int(seeds or 1), True, data.common)
+    return None if seeds in (None, 1) else Replicates(1, int(seeds), False)
 
 
 def _initial_weights(learner: Learner, init_from: Any) -> PyTree:

@@ -167,8 +167,9 @@ def eval_batch_size_of(
         return None
     if not learner.whole_batches:
         return min(int(size or EVAL_ROWS), data.valid_rows)
-    known = isinstance(data, Folds) and data.traced_sizes is None
-    rows = min(data.valid_sizes) if known else data.valid_rows  # type: ignore[attr-defined]
+    rows = data.valid_rows
+    if isinstance(data, Folds) and data.traced_sizes is None:
+        rows = min(data.valid_sizes)
     smallest = min(length.batch_size or EVAL_ROWS for length in lengths)
     return min(int(size or smallest), rows)
 

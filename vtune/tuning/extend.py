@@ -15,6 +15,8 @@ from vtune.engine.stepping import round_boundaries
 from vtune.hparams import Static
 from vtune.refine.base import Refiner, Rung
 from vtune.refine.keep import Keep
+from vtune.results.described import Described
+from vtune.results.no_score import no_finite_score
 from vtune.results.rerun import check_data
 from vtune.results.sweep import Sweep
 from vtune.results.trained import Trained
@@ -29,7 +31,7 @@ from vtune.tuning.duration import (
     length_of,
     rounds_of,
 )
-from vtune.tuning.hints import warn_idle
+from vtune.tuning.hints import warn_idle, warn_no_score
 from vtune.tuning.launch import run_prepared
 from vtune.tuning.prepare import Prepared, inspected, rungs_of
 
@@ -57,7 +59,8 @@ def extend(
       epochs, steps: how much longer every member trains; one of the two.
       rounds: how often members are scored in these epochs or steps; one an epoch when left out.
       refiner: decides between the new rounds, as in a sweep that begins with them. When left out,
-        the refiner of the sweep goes on, with what it remembers.
+        the refiner of the sweep goes on, with what it remembers; an interrupted sweep then ends as
+        it would have.
       eval_batch_size, layout: as for `vt.tune`; as before when left out. A loaded sweep is laid
         out as `vt.tune` would without `layout=`.
       data: the data that the sweep was trained on; only a loaded sweep needs them.
@@ -69,7 +72,7 @@ def extend(
     Raises:
       TypeError, ValueError: on whatever cannot work, before anything is compiled: a sweep with
         `patience=`, `keep=` or `epochs=` as a function, whose members stopped where they stopped;
-        a loaded sweep that was refined, without `refiner=`; a refiner where members were dropped.
+        a loaded sweep whose file does not hold its refiner; a refiner where members were dropped.
 
     Warns:
       UserWarning: the refiner would first act after the last round.
@@ -95,7 +98,9 @@ def extend(
     prepared, past = _prepare(
         sweep.trained, data, epochs, steps, rounds, refiner, eval_batch_size, layout
     )
-    return run_prepared(prepared, progress, past=past)
+    longer = run_prepared(prepared, progress, past=past)
+    warn_no_score(no_finite_score(longer.trained))
+    return longer
 
 
 def _prepare(
@@ -112,7 +117,8 @@ def _prepare(
     _check_extendable(trained)
     data = _checked_data(trained, data)
     next_refiner, remembers = _next_refiner(trained, refiner)
-    deciding = None if _is_shrunk(trained) else next_refiner
+    # The sweep's own refiner goes on as planned; in a shrunk population no other one decides.
+    deciding = None if remembers or _is_shrunk(trained) else next_refiner
     lengths = [
         length_of(cohort, data, epochs, steps, plan.batch_size)
         for cohort, plan in zip(trained.cohorts, trained.plan.cohorts, strict=True)
@@ -131,7 +137,7 @@ def _prepare(
     plan = dataclasses.replace(
         before,
         cohorts=tuple(
-            _longer_cohort(trained, number, added, more, deciding)
+            _longer_cohort(trained, number, added, more, deciding, remembers)
             for number, added in enumerate(lengths)
         ),
         rounds=trained.rounds + more,
@@ -200,24 +206,35 @@ def _next_refiner(trained: Trained, given: Any) -> tuple[Refiner, bool]:
                 f"refiner={type(given).__name__}(...) out"
             )
         return given, False
+    if isinstance(trained.refiner, Described):
+        raise ValueError(
+            f"extend: the file holds no more of the sweep's refiner than {trained.refiner}; "
+            f"{trained.refiner.reason} (or here refiner=vt.refine.Keep(), to train on without one)"
+        )
     if trained.refiner is not None:
         return trained.refiner, True
     parents = trained.records.parents
     if not shrunk and (parents != np.arange(parents.shape[1])).any():
         raise ValueError(
-            "extend: a loaded sweep does not hold its refiner; give refiner= again, or "
-            "refiner=vt.refine.Keep() to train on without one"
+            "extend: the file of this sweep, of an older version, does not hold its refiner; give "
+            "refiner= again, or refiner=vt.refine.Keep() to train on without one"
         )
     return Keep(), False
 
 
 def _longer_cohort(
-    trained: Trained, number: int, added: TrainingLength, rounds: int, refiner: Refiner | None
+    trained: Trained,
+    number: int,
+    added: TrainingLength,
+    rounds: int,
+    refiner: Refiner | None,
+    as_planned: bool,
 ) -> CohortPlan:
     """The plan of a cohort that is trained further, in so many more rounds.
 
     Args:
       number: of the cohort. refiner: of the new rounds; None where members were dropped.
+      as_planned: whether the sweep's own refiner goes on.
     """
     before = trained.plan.cohorts[number]
     boundaries = round_boundaries(before, trained.plan.rounds)[1 : trained.rounds + 1]
@@ -242,7 +259,9 @@ def _longer_cohort(
     stretched |= by_fold != before.by_fold
     if "total_steps" in static:
         static["total_steps"] = total
-    if refiner is None:
+    if as_planned:
+        rungs = _planned_rungs(before.rungs, trained.rounds, rounds)
+    elif refiner is None:
         rungs = _last_rung_longer(before.rungs, trained.rounds, rounds)
     else:
         first, *others = rungs_of(trained.cohorts[number], rounds, refiner)
@@ -256,6 +275,24 @@ def _longer_cohort(
         stretched=stretched,
         by_fold=by_fold,
     )
+
+
+def _planned_rungs(rungs: tuple[Rung, ...], past: int, more: int) -> tuple[Rung, ...]:
+    """The rungs as planned when the sweep began, the last of them longer where there are more
+    rounds.
+
+    Raises:
+      ValueError: an interrupted sweep would end before all members are dropped that should be.
+    """
+    planned = sum(rung.rounds for rung in rungs)
+    if past + more < planned and len(rungs) > 1:
+        raise ValueError(
+            f"extend: the sweep was interrupted after {past} of {planned} rounds, and its refiner "
+            f"drops members on the way; extend it by {planned - past} rounds or more, so that it "
+            "ends as it would have (or give refiner=vt.refine.Keep(), to drop no more)"
+        )
+    *others, last = rungs
+    return (*others, Rung(last.size, last.rounds + past + more - planned))
 
 
 def _last_rung_longer(rungs: tuple[Rung, ...], past: int, more: int) -> tuple[Rung, ...]:

@@ -13,7 +13,7 @@ from vtune.engine.layout import cores
 from vtune.hparams import Hparams
 from vtune.refine.base import Refiner
 from vtune.runtime.check_learner import Inspection
-from vtune.runtime.notices import log
+from vtune.runtime.notices import log, warn
 from vtune.search.base import Cohort
 from vtune.space.space import Space
 
@@ -59,6 +59,12 @@ def warn_idle(refiner: Refiner, rounds: int) -> None:
             f"rounds are counted from 0 to {rounds - 1}; give more epochs= or rounds=",
             stacklevel=CALLER,
         )
+
+
+def warn_no_score(reason: str | None) -> None:
+    """Warns where no member of a sweep can be the best, with the reason."""
+    if reason is not None:
+        warn(reason, stacklevel=3)  # the line that calls vt.tune: there is a sweep to lose
 
 
 def warn_unread(

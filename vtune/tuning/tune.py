@@ -10,9 +10,11 @@ from vtune.engine.layout import Layout
 from vtune.hparams import Hparams
 from vtune.learner.protocol import Learner
 from vtune.refine.base import Refiner
+from vtune.results.no_score import no_finite_score
 from vtune.results.sweep import Sweep
 from vtune.search.base import Search
 from vtune.tuning.arguments import TuneArguments
+from vtune.tuning.hints import warn_no_score
 from vtune.tuning.launch import run_prepared
 from vtune.tuning.prepare import prepare
 
@@ -90,7 +92,8 @@ def tune(
 
     Warns:
       UserWarning: a hyperparameter is never read, the search draws fewer members than there are
-        structural combinations, or the refiner never acts.
+        structural combinations, the refiner never acts, or no member has a finite score (then
+        with the cause).
 
     Example:
       >>> import jax.numpy as jnp, optax, vtune as vt
@@ -124,4 +127,6 @@ def tune(
         seeds=seeds,
         layout=layout,
     )
-    return run_prepared(prepare(arguments), progress)
+    sweep = run_prepared(prepare(arguments), progress)
+    warn_no_score(no_finite_score(sweep.trained))
+    return sweep

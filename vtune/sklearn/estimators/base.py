@@ -31,6 +31,9 @@ class Estimator(BaseEstimator):
         """
         raise NotImplementedError
 
+    def _warn_of_iterations(self, iterations: int) -> None:
+        """Warns if the solver stopped before it converged."""
+
     def _keep_state(self, setting: Setting, state: PyTree) -> None:
         """Sets the fitted attributes, as NumPy arrays."""
         raise NotImplementedError
@@ -63,6 +66,21 @@ class Estimator(BaseEstimator):
     def _check_targets(self, y: np.ndarray) -> None:
         """Raises ValueError if nothing can be learned from the encoded targets."""
 
+    def _counting_rows(
+        self, y: np.ndarray, weight: np.ndarray, class_weights: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns [rows] which rows are trained on, those with a weight, and the weights.
+
+        Raises:
+          ValueError: no row has a weight, or nothing can be learned from those that have.
+        """
+        weight = weight if class_weights is None else weight * class_weights
+        counts = weight > 0
+        if not counts.any():
+            raise ValueError("sample_weight: every weight is zero; give some above 0")
+        self._check_targets(y[counts])
+        return counts, weight
+
     def _check_training_rows(
         self, X: Any, y: Any, sample_weight: Any = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -83,12 +101,8 @@ class Estimator(BaseEstimator):
         """
         x, target, weight = self._check_training_rows(X, y, sample_weight)
         class_weights = self._class_weights(target, weight)
-        weight = weight if class_weights is None else weight * class_weights
-        counts = weight > 0
-        if not counts.any():
-            raise ValueError("sample_weight: every weight is zero; give some above 0")
+        counts, weight = self._counting_rows(target, weight, class_weights)
         x, target, weight = x[counts], target[counts], weight[counts]
-        self._check_targets(target)
         setting = self._setting(self._n_outputs)
         arrays = {"x": x, "y": target, "weight": weight}
         fitted = None
@@ -117,6 +131,12 @@ class Classifier(ClassifierMixin, Estimator):
 
     def _encode_targets(self, y: np.ndarray) -> np.ndarray:
         check_classification_targets(y)
+        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+            raise ValueError(
+                f"{type(self).__name__} takes one label a row, got y of shape {list(np.shape(y))}; "
+                "give sklearn.multioutput.MultiOutputClassifier(FlaxClassifier(...)), or train one "
+                "network for all by vt.tune with a loss such as optax.sigmoid_binary_cross_entropy"
+            )
         y = column_or_1d(y, warn=True)
         self.classes_, encoded = np.unique(y, return_inverse=True)
         return encoded.astype(np.int32)

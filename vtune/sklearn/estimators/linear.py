@@ -63,14 +63,17 @@ class _Linear(Estimator):
         """
         start = self._start() if self.warm_start and hasattr(self, "coef_") else None
         self._fit(X, y, sample_weight, start, False)
-        if np.max(self.n_iter_) >= self.max_iter:
+        self._warn_of_iterations(int(np.max(self.n_iter_)))
+        return self
+
+    def _warn_of_iterations(self, iterations: int) -> None:
+        if iterations >= self.max_iter:
             warnings.warn(
                 f"{type(self).__name__} stopped after max_iter={self.max_iter} iterations before "
                 f"it reached tol={self.tol}; give more, or a larger tol",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        return self
 
     def _start(self) -> PyTree:
         """Returns the weights of the last fit."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -49,6 +48,7 @@ class TrainedCandidate:
       setting: its parameters for the program.
       together, member, fold: where its weights are.
       rows: the rows that it is scored on. outputs: [rows, outputs].
+      iterations: of the solver, for a linear model.
       error, error_frames: why and where it failed, or None.
     """
 
@@ -61,23 +61,29 @@ class TrainedCandidate:
     fold: int = 0
     rows: np.ndarray | None = None
     outputs: np.ndarray | None = None
+    iterations: int | None = None
     error: Exception | None = None
     error_frames: TracebackType | None = None
 
     def precomputed_estimator(self) -> Any:
         """Returns a fitted estimator that takes row numbers as X and looks up the outputs.
 
+        It warns as the estimator's `fit` does.
+
         Raises:
           Exception: what the training raised.
         """
         if self.error is not None:  # raised once per candidate, always with its first frames
             raise self.error.with_traceback(self.error_frames)
+        assert self.final is not None
         assert self.rows is not None
         assert self.outputs is not None
         place = np.full(int(self.rows.max()) + 1, -1)
         place[self.rows] = np.arange(len(self.rows))
         outputs, estimator = self.outputs, copy.copy(self.final)
         estimator._raw_outputs = lambda X: outputs[place[np.asarray(X).ravel()]]  # type: ignore
+        if self.iterations is not None:
+            estimator._warn_of_iterations(self.iterations)
         return estimator
 
     def estimator(self) -> Any:
@@ -129,10 +135,11 @@ def run(
         candidates. None if there is no refit.
     """
     table = CandidateTable(candidates, splits)
-    seed = int(np.random.randint(np.iinfo(np.int32).max)) if _unseeded(base) else 0  # noqa: NPY002
+    made = [_candidate(number, base, params) for number, params in enumerate(candidates)]
+    unseeded = any(_unseeded(candidate.final) for candidate in made)
+    seed = int(np.random.randint(np.iinfo(np.int32).max)) if unseeded else 0  # noqa: NPY002
     parts: dict[Any, list[_Candidate]] = {}
-    for number, params in enumerate(candidates):
-        candidate = _candidate(number, base, params)
+    for candidate in made:
         class_weight = Static(getattr(candidate.final, "class_weight", None))
         key = (candidate.transformer_params, type(candidate.final), class_weight)
         parts.setdefault(key, []).append(candidate)
@@ -182,8 +189,9 @@ def final_estimator(estimator: Any) -> Any:
     return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
 
 
-def _unseeded(base: Any) -> bool:
-    return getattr(final_estimator(base), "random_state", 0) is None
+def _unseeded(final: Estimator) -> bool:
+    """Whether every fit of an estimator is to draw anew; elsewhere all fits draw alike."""
+    return getattr(final, "random_state", 0) is None
 
 
 def _candidate(number: int, base: Any, params: dict[str, Any]) -> _Candidate:
@@ -231,11 +239,12 @@ def _train_part(
             single = len(kinds) == len(groups) == 1
             if ahead is not None and shared is not None and single and not trains_in_turn():
                 ahead.extend(_compile_refit(group, folds, shared))
-            try:
-                _train_group(group, folds, shared, refit_rows, table)
-            except Exception as error:
-                for checked in folds:
-                    table.fail([c for c, _ in group], checked.split.number, error)
+            for alike in _of_equal_steps(group, folds):
+                try:
+                    _train_group(group, alike, shared, refit_rows, table)
+                except Exception as error:
+                    for checked in alike:
+                        table.fail([c for c, _ in group], checked.split.number, error)
 
 
 def _shared_rows(candidate: _Candidate, dataset: Dataset) -> SharedRows | None:
@@ -259,11 +268,22 @@ def _groups(
                 table.fail([candidate], checked.split.number, error)
             continue
         spec = setting.spec
-        if getattr(candidate.final, "random_state", 0) is None and not spec.full_batch:
+        unseeded = _unseeded(candidate.final) and not spec.full_batch
+        if unseeded:
             setting = setting._replace(seed=seed)
-        key = (spec.full_batch, spec.float64, setting.epochs, setting.seed)
+        key = (spec.full_batch, spec.float64, setting.epochs, setting.seed, unseeded)
         groups.setdefault(key, []).append((candidate, setting))
     return list(groups.values())
+
+
+def _of_equal_steps(group: Group, folds: list[CheckedSplit]) -> list[list[CheckedSplit]]:
+    """Returns the splits whose steps take equally many rows: a split with fewer rows than a batch
+    is for itself, since its batches are smaller, as they are when the estimator is fitted alone."""
+    largest = max(setting.batch_size or 1 for _, setting in group)
+    parts: dict[int, list[CheckedSplit]] = {}
+    for checked in folds:
+        parts.setdefault(min(len(checked.training[1]), largest), []).append(checked)
+    return list(parts.values())
 
 
 def _compile_refit(
@@ -288,9 +308,10 @@ def _train_group(
 ) -> None:
     """Trains candidates that can be one program, on splits that can be its folds."""
     arrays, folds = program_arrays(splits, shared)
-    began = time.perf_counter()
-    together = train([setting for _, setting in group], arrays, folds, refit_rows)
-    seconds = (time.perf_counter() - began) / (len(group) * len(table.trained[0]))
+    settings, common = [s for _, s in group], not _unseeded(group[0][0].final)
+    together = train(settings, arrays, folds, refit_rows, common)
+    seconds = together.sweep.timing.run / (len(group) * len(table.trained[0]))
+    iterations = together.iterations()
     history = together.sweep.history[f"{OUTPUTS}/splits"][-1]  # [members, folds, 1, rows, outputs]
     for member, (candidate, setting) in enumerate(group):
         table.seconds[candidate.number] += seconds
@@ -309,6 +330,7 @@ def _train_group(
                 fold=fold,
                 rows=checked.split.scored,
                 outputs=outputs,
+                iterations=None if iterations is None else int(iterations[member, fold]),
             )
             if not np.isfinite(outputs).all():
                 trained.error = ValueError(

@@ -18,8 +18,8 @@ from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.metrics import check_scoring, get_scorer
 from sklearn.pipeline import Pipeline
 
-from vtune.sklearn.estimators.base import Estimator
 from vtune.sklearn.search.candidates import final_estimator
+from vtune.sklearn.search.hand_over import trains_all
 from vtune.sklearn.search.splits import Dataset
 from vtune.sklearn.search.stand_in import Runner, StandIn, with_real_rows
 
@@ -41,15 +41,18 @@ class _Search:
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Trains all candidates on all splits, scores them and refits the best.
 
+        Where a candidate is none of vtune.sklearn's estimators, all are fitted by scikit-learn.
+
         Args:
           X: [rows, features], whatever the estimator or the pipeline's first step takes.
           y: [rows]. params: scikit-learn's groups and sample_weight (for a pipeline
             `<step>__sample_weight`).
 
         Raises:
-          TypeError: the estimator is none of vtune.sklearn's, or X is sparse.
-          ValueError: as scikit-learn's class.
+          TypeError: X is sparse. ValueError: as scikit-learn's class.
         """
+        if not trains_all(self):
+            return super().fit(X, y, **params)  # type: ignore[misc]
         self._check(X, params)
         weights = _sample_weight(self.estimator, params)
         dataset = Dataset(X, y, weights, self.return_train_score)
@@ -90,7 +93,13 @@ class _Search:
         self, evaluate_candidates: Callable[..., Any], callback_ctx: Any = None
     ) -> None:
         """Trains candidates before they are evaluated; scikit-learn's hook for new searches."""
-        runner = self._runner
+        parent: Any = super()._run_search  # type: ignore[misc]
+        takes_context = "callback_ctx" in inspect.signature(parent).parameters
+        context = {"callback_ctx": callback_ctx} if takes_context else {}
+        runner = self.__dict__.get("_runner")
+        if runner is None:  # scikit-learn fits the candidates
+            parent(evaluate_candidates, **context)
+            return
 
         def evaluate(candidate_params: Any, cv: Any = None, *rest: Any, **named: Any) -> Any:
             candidates = list(candidate_params)
@@ -102,24 +111,12 @@ class _Search:
             runner.train(candidates, splits)
             return evaluate_candidates(candidates, _FixedSplits(splits), *rest, **named)
 
-        parent: Any = super()._run_search  # type: ignore[misc]
-        takes_context = "callback_ctx" in inspect.signature(parent).parameters
-        parent(evaluate, **({"callback_ctx": callback_ctx} if takes_context else {}))
+        parent(evaluate, **context)
 
     def _check(self, X: Any, params: dict[str, Any]) -> None:
-        name, final = type(self).__name__, final_estimator(self.estimator)
-        if not isinstance(final, Estimator):
-            raise TypeError(
-                f"{name}: {type(final).__name__} is not one of vtune.sklearn's estimators, the "
-                f"only ones trained in one program; use sklearn.model_selection.{name}"
-            )
+        name = type(self).__name__
         if sparse.issparse(X) and not isinstance(self.estimator, Pipeline):
             raise TypeError(f"{name}: X is sparse, but dense data is required; use X.toarray()")
-        if type(final).__module__.split(".")[0] != "vtune":
-            raise TypeError(
-                f"{name}: {type(final).__name__} is a subclass, whose own methods would not be "
-                f"called; use sklearn.model_selection.{name}"
-            )
         if get_config()["enable_metadata_routing"]:
             return  # scikit-learn checks the names
         allowed = {"groups", _weight_name(self.estimator)}
@@ -134,14 +131,13 @@ class GridSearchCV(_Search, model_selection.GridSearchCV):
     """scikit-learn's GridSearchCV with all settings and folds in one program.
 
     Parameters and attributes are scikit-learn's. The estimator is one of vtune.sklearn's, or a
-    pipeline that ends with one; the steps before it are fitted on the host, for each split.
+    pipeline that ends with one; the steps before it are fitted on the host, for each split. With
+    any other estimator, or a subclass, this is scikit-learn's class.
     Settings that differ only in numbers that the estimator traces (C, alpha, lr, ...) are one
     cohort. `n_jobs` is not used: the program has all cores after `vt.use_all_cores()`.
-    `mean_fit_time` is a fit's share of the program. A network's first weights depend on the
-    candidate's place in the list and on the split, so the same setting at another place differs.
-
-    Raises:
-      TypeError: (when fitted) the estimator is none of vtune.sklearn's.
+    `mean_fit_time` is a fit's share of the program's run, without its compilation. A candidate is
+    trained as its estimator is alone: with the same `random_state` it has the same first weights,
+    row order and noise.
     """
 
 
@@ -255,7 +251,10 @@ def _sample_weight(estimator: Any, params: dict[str, Any]) -> Any:
     """Returns the parameter of `fit` that the final estimator takes as sample_weight, or None."""
     if not get_config()["enable_metadata_routing"]:
         return params.get(_weight_name(estimator))
-    requests = final_estimator(estimator).get_metadata_routing().fit.requests
+    final = final_estimator(estimator)
+    if not hasattr(final, "get_metadata_routing"):  # a last step that the candidates set
+        return None
+    requests = final.get_metadata_routing().fit.requests
     request = requests.get("sample_weight")
     if not request:
         return None

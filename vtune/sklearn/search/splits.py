@@ -147,30 +147,26 @@ def check_split(
     """
     if split.error is not None:
         raise split.error
-    known, labels = set(vars(final)), np.asarray(dataset.y)
-    counts = dataset.weights[split.training] > 0
-    rows = split.training[counts]
+    known, labels = set(vars(final)), np.asarray(dataset.y)[split.training]
+    weight = dataset.weights[split.training]
     x: Any = None
     if shared is None:
         estimator = copy.copy(final)
-        x, y, weight = estimator._check_training_rows(
-            split.training_x, labels[split.training], dataset.weights[split.training]
-        )
-        x, y, weight = x[counts], y[counts], weight[counts]
+        x, y, weight = estimator._check_training_rows(split.training_x, labels, weight)
         scored_x = estimator._check_new_rows(split.scored_x)
     else:
         estimator = copy.copy(shared.estimator)
-        y, weight = estimator._encode_targets(labels[rows]), dataset.weights[rows]
-    estimator._check_targets(y)
+        y = estimator._encode_targets(labels)
     class_weights = estimator._class_weights(y, weight)
+    counts, weight = estimator._counting_rows(y, weight, class_weights)
+    y, weight, x = y[counts], weight[counts], None if x is None else x[counts]
     learned = {name: value for name, value in vars(estimator).items() if name not in known}
     outputs = estimator._n_outputs
     kind = (outputs, tuple(getattr(estimator, "classes_", ())), None if x is None else x.shape[1:])
     if shared is not None and class_weights is None:
         return CheckedSplit(split, learned, outputs, (None, y, weight), None, kind)
     if shared is not None:  # a row's weight depends on the split, so rows are copied
-        x, scored_x = shared.x[rows], shared.x[split.scored]
-    weight = weight if class_weights is None else weight * class_weights
+        x, scored_x = shared.x[split.training[counts]], shared.x[split.scored]
     count = len(scored_x)  # scored rows need no targets, and their weights are 0
     scored = (scored_x, np.zeros((count, *y.shape[1:]), y.dtype), np.zeros(count))
     return CheckedSplit(split, learned, outputs, (x, y, weight), scored, (*kind, x.shape[1:]))

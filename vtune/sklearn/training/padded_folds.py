@@ -30,11 +30,13 @@ class PaddedFolds(Folds):
     """
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
-        return (self.arrays, self.train, self.valid, self.train_sizes, self.valid_sizes), None
+        held = (self.arrays, self.train, self.valid, self.train_sizes, self.valid_sizes)
+        return held, self.common
 
     @classmethod
-    def tree_unflatten(cls, aux: None, children: Any) -> PaddedFolds:
-        return cls(*children)
+    def tree_unflatten(cls, aux: Any, children: Any) -> PaddedFolds:
+        make: Any = cls
+        return make(*children, common=aux)
 
     @property
     def folds(self) -> int:
@@ -84,7 +86,8 @@ class PaddedFolds(Folds):
         )
         if not fits:
             return None
-        return _padded(arrays, train, valid, rows, self.folds, self.train_rows, self.valid_rows)
+        sizes = (self.folds, self.train_rows, self.valid_rows)
+        return _padded(arrays, train, valid, rows, sizes, self.common)
 
 
 def _row_types(arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,11 +95,20 @@ def _row_types(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def padded_folds(
-    arrays: Mapping[str, np.ndarray], train: RowIndices, valid: RowIndices, train_rows: int
+    arrays: Mapping[str, np.ndarray],
+    train: RowIndices,
+    valid: RowIndices,
+    train_rows: int,
+    common: bool,
 ) -> PaddedFolds:
-    """Pads folds of checked rows, with a capacity of `train_rows` training rows per fold."""
+    """Pads folds of checked rows, with a capacity of `train_rows` training rows per fold.
+
+    Args:
+      common: see `Folds`.
+    """
     rows = {name: len(array) for name, array in arrays.items()}
-    return _padded(arrays, train, valid, rows, len(train), train_rows, max(map(len, valid)))
+    sizes = (len(train), train_rows, max(map(len, valid)))
+    return _padded(arrays, train, valid, rows, sizes, common)
 
 
 def _padded(
@@ -104,22 +116,27 @@ def _padded(
     train: RowIndices,
     valid: RowIndices,
     rows: Mapping[str, int],
-    folds: int,
-    train_rows: int,
-    valid_rows: int,
+    capacity: tuple[int, int, int],
+    common: bool,
 ) -> PaddedFolds:
-    """Pads arrays to `rows`, indices to [folds, train_rows] and [folds, valid_rows], with zeros."""
-    sizes = [
+    """Pads arrays to `rows`, indices to [folds, train_rows] and [folds, valid_rows], with zeros.
+
+    Args:
+      capacity: folds, train_rows, valid_rows.
+    """
+    folds, train_rows, valid_rows = capacity
+    sizes: Any = [
         np.array([*map(len, part), *[0] * (folds - len(part))], np.int32) for part in (train, valid)
     ]
-    indices = [np.zeros((folds, capacity), np.int32) for capacity in (train_rows, valid_rows)]
-    for padded, parts in zip(indices, (train, valid), strict=True):
-        for fold, part in enumerate(parts):
+    indices = [np.zeros((folds, most), np.int32) for most in (train_rows, valid_rows)]
+    for padded, rows_of in zip(indices, (train, valid), strict=True):
+        for fold, part in enumerate(rows_of):
             padded[fold, : len(part)] = part
     on_device = {}
     for name, array in arrays.items():
         padding = np.zeros((rows[name] - len(array), *array.shape[1:]), array.dtype)
         longer = np.append(array, padding, axis=0) if len(padding) else array
         on_device[name] = jax.device_put(longer)
-    as_arguments: Any = (*indices, *sizes)  # sizes are arrays here, and arguments of the program
-    return PaddedFolds(on_device, *as_arguments)
+    train_sizes, valid_sizes = sizes
+    train_index, valid_index = indices
+    return PaddedFolds(on_device, train_index, valid_index, train_sizes, valid_sizes, common=common)

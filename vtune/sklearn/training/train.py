@@ -39,6 +39,17 @@ class TrainedTogether(NamedTuple):
         """Returns the state of one training, on the host."""
         return untracked(self._state(member, fold))
 
+    def iterations(self) -> np.ndarray | None:
+        """Returns the iterations of linear models' solver, [members, folds]; None of networks."""
+        populations = self.sweep.trained.populations
+        if not isinstance(populations[0].state, dict):
+            return None
+        counts: dict[int, np.ndarray] = {}
+        for population in populations:
+            own = np.asarray(population.state["n_iter"])
+            counts |= dict(zip(np.asarray(population.id).tolist(), own, strict=True))
+        return np.stack([counts[member] for member in range(len(counts))])
+
     def failure(self, member: int, fold: int) -> str:
         """Returns how a training that failed did so, such as "diverged in epoch 3"."""
         return _failure(self._state(member, fold))
@@ -61,7 +72,11 @@ class Fitted(NamedTuple):
 
 
 def train(
-    settings: Sequence[Setting], arrays: dict[str, np.ndarray], folds: Pairs, refit_rows: int
+    settings: Sequence[Setting],
+    arrays: dict[str, np.ndarray],
+    folds: Pairs,
+    refit_rows: int,
+    common: bool,
 ) -> TrainedTogether:
     """Trains settings with the same number of epochs and the same seed, each on every fold.
 
@@ -71,13 +86,15 @@ def train(
     Args:
       arrays: x, y and weight, all [rows, ...]. refit_rows: how many rows the best setting will be
         trained on afterwards. Folds are padded to as many, unless that takes too much padding.
+      common: whether each is trained with the random numbers that `fit` gives it, the same for all.
     """
     full_batch, float64 = settings[0].spec.full_batch, settings[0].spec.float64
     largest = max(len(training) for training, _ in folds)
     pads = trains_in_turn() and largest <= refit_rows <= PADDING[full_batch] * largest
     with precision(float64):
         capacity = refit_rows if pads else None
-        prepared = _prepared(settings, arrays, folds, search=True, capacity=capacity)
+        options: Any = {"search": True, "capacity": capacity, "common": common}
+        prepared = _prepared(settings, arrays, folds, **options)
         return TrainedTogether(run_prepared(prepared, False), prepared)
 
 
@@ -189,12 +206,13 @@ def _prepared(
     *,
     search: bool = False,
     capacity: int | None = None,
+    common: bool = False,
 ) -> Prepared:
     """Returns the sweep of settings on folds, ready to run.
 
     Args:
       search: whether outputs are recorded, as for a search; else the training loss of each epoch.
-      capacity: training rows that the folds are padded to, or None.
+      capacity: training rows that the folds are padded to, or None. common: see `Folds`.
     """
     first = settings[0]
     if first.spec.full_batch:
@@ -202,9 +220,9 @@ def _prepared(
         arrays, folds = _zero_padded(arrays, folds, rows)
     training, predicted = zip(*folds, strict=True)
     data: Any = (
-        padded_folds(_canonical(arrays), training, predicted, capacity)
+        padded_folds(_canonical(arrays), training, predicted, capacity, common)
         if capacity is not None
-        else folds_from_rows(_canonical(arrays), training, predicted)
+        else folds_from_rows(_canonical(arrays), training, predicted, common)
     )
     parts, given = _space(settings, min(map(len, training)), search)
     return prepare(

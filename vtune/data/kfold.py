@@ -1,0 +1,125 @@
+"""`vt.kfold`: which rows every fold trains on and holds out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from vtune.data.column_names import column_names, with_columns
+from vtune.data.draw import draw_test_rows
+from vtune.data.folds import Folds, folds_of
+from vtune.data.validate import check_arrays
+from vtune.validation import check_count, is_whole
+
+
+def kfold(
+    arrays: Mapping[str, Any],
+    k: Any = 5,
+    *,
+    stratify: str | None = None,
+    groups: Any = None,
+    seed: int = 0,
+    test: float | None = None,
+) -> Folds:
+    """Splits rows into folds for cross-validation: each row is held out by one fold.
+
+        data = vt.kfold({"x": X, "y": y}, k=5, stratify="y")
+
+    A member of a sweep is then trained once in every fold, each as it would be alone. So where
+    folds differ in size, as those of TimeSeriesSplit, `epochs=3` gives every fold three epochs of
+    its own rows, in which a larger fold takes more steps, and `steps=100` gives every fold 100
+    steps. `h["total_steps"]` and `h["steps_per_epoch"]` are the fold's own; they are traced where
+    folds differ. Members are compared by the mean of their folds' scores, and refiners move all
+    folds of a member together.
+
+    Args:
+      arrays: name -> array `[rows, ...]`, all of the same length.
+      k: number of folds, which scikit-learn's KFold, StratifiedKFold, GroupKFold or
+        StratifiedGroupKFold make with a shuffle; or one of scikit-learn's splitters; or a list of
+        pairs (training rows, validation rows).
+      stratify: name of an entry of labels `[rows]` whose proportions all folds keep.
+      groups: [rows], or the name of an entry; all rows of a group are held out by the same fold.
+      seed: of the shuffle.
+      test: share of all rows that are in no fold, for `Sweep.evaluate`: whole groups where there
+        are groups, else drawn as `vt.holdout` draws them. Only where `k` is a number.
+
+    Raises:
+      TypeError, ValueError: as `vt.holdout`; there are fewer than 2 folds; or a fold has no rows,
+        has rows that do not exist, or trains on rows it validates on.
+      ImportError: scikit-learn is not installed (the extra `sklearn`).
+
+    Example:
+      >>> import numpy as np
+      >>> kfold({"x": np.zeros((10, 3), np.float32), "y": np.zeros(10, np.int32)}, k=3)
+      Folds(x: float32[10, 3], y: int32[10]; 3 folds, train 6 to 7 rows, valid 3 to 4)
+    """
+    checked = check_arrays("kfold", arrays)
+    rows = len(next(iter(checked.values())))
+    labels = _entry(checked, "stratify", stratify)
+    groups = _entry(checked, "groups", groups) if isinstance(groups, str) else groups
+    if groups is not None and np.shape(groups) != (rows,):
+        raise ValueError(f"kfold: groups= has shape {list(np.shape(groups))}; give one a row")
+    if test is not None:
+        folds = _folds_and_test(checked, k, labels, groups, seed, test)
+        return with_columns(folds, column_names(arrays))
+    is_splitter = hasattr(k, "split") and not isinstance(k, str | bytes | type)
+    if isinstance(k, Iterable) and not isinstance(k, str | bytes) and not is_splitter:
+        pairs = list(k)
+    else:
+        splitter = k if is_splitter else _splitter(k, rows, labels, groups, seed)
+        pairs = list(splitter.split(np.zeros(rows), labels, groups))
+    return with_columns(folds_of(checked, pairs), column_names(arrays))
+
+
+def _folds_and_test(
+    arrays: Mapping[str, np.ndarray], k: Any, labels: Any, groups: Any, seed: int, test: Any
+) -> Folds:
+    """Returns folds of a part of the rows; the others are test rows."""
+    if not is_whole(k):
+        raise ValueError(
+            "kfold: test= needs a number k; of your own folds leave rows out, and hand them to "
+            "sweep.evaluate({...}) as arrays"
+        )
+    total = len(next(iter(arrays.values())))
+    rows = draw_test_rows("kfold", seed, total, test, labels, groups)
+    rest = np.setdiff1d(np.arange(total), rows)
+    labels, groups = (None if of is None else np.asarray(of)[rest] for of in (labels, groups))
+    pairs = _splitter(k, len(rest), labels, groups, seed).split(np.zeros(len(rest)), labels, groups)
+    return folds_of(arrays, [(rest[a], rest[b]) for a, b in pairs]).with_test(rows)
+
+
+def _entry(arrays: Mapping[str, np.ndarray], what: str, name: Any) -> Any:
+    if name is None:
+        return None
+    if not isinstance(name, str):
+        raise TypeError(
+            f'kfold: {what}={type(name).__name__} is not the name of an entry; write {what}="y"'
+        )
+    if name not in arrays:
+        raise ValueError(f"kfold: {what}={name!r} is not one of {list(arrays)}")
+    if arrays[name].ndim != 1:
+        raise ValueError(f"kfold: {what}={name!r} has shape {list(arrays[name].shape)}, not [rows]")
+    return arrays[name]
+
+
+def _splitter(k: Any, rows: int, labels: Any, groups: Any, seed: Any) -> Any:
+    if not is_whole(k) or not 2 <= k <= rows:
+        raise ValueError(
+            f"kfold: k={k!r} must be a whole number from 2 to the {rows} rows, a splitter of "
+            "scikit-learn's, or a list of (training rows, validation rows)"
+        )
+    check_count("kfold: seed", seed, 0)
+    try:
+        from sklearn import model_selection
+    except ImportError:
+        raise ImportError("kfold needs scikit-learn: pip install 'vtune[sklearn]'") from None
+    kinds = {
+        (False, False): model_selection.KFold,
+        (True, False): model_selection.StratifiedKFold,
+        (False, True): model_selection.GroupKFold,
+        (True, True): model_selection.StratifiedGroupKFold,
+    }
+    kind = kinds[labels is not None, groups is not None]
+    return kind(n_splits=int(k), shuffle=True, random_state=int(seed))

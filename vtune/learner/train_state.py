@@ -1,0 +1,206 @@
+"""`train_state_learner` takes over a training script that keeps a Flax `TrainState`.
+
+A `TrainState` holds its optimizer and `apply_fn` beside its arrays. Where these are made of traced
+hyperparameters they belong to one trace and cannot be carried. So a member's state is the arrays
+alone, and `create` makes the rest anew in every step, of the current hyperparameters.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vtune.hparams import Hparams
+from vtune.learner.contracts import calling
+from vtune.learner.pretrained import plain
+from vtune.learner.protocol import Learner
+from vtune.metrics import expand
+from vtune.metrics.base import ratio
+from vtune.rng.keys import IMPL
+from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, State, Totals, Weight
+
+SHOWN = ("params", "batch_stats")  # fields that `Member.variables` shows
+
+
+def train_state_learner(
+    create: Callable[..., Any],
+    train_step: Callable[..., Any],
+    measure: Callable[..., Any],
+    score: Callable[[Totals], Metrics] | None = None,
+    *,
+    predict: Callable[..., Any] | None = None,
+) -> Learner:
+    """Makes a learner of the functions of a training script that keeps a Flax `TrainState`.
+
+    The state may be any pytree with an attribute or entry `params` and with further fields, such
+    as `batch_stats`. Static fields (`tx`, `apply_fn`) may be made of hyperparameters.
+
+    Args:
+      create: (key, h, batch) or (key, h) -> the state, with `tx=optax.adam(h["lr"])`. `batch` only
+        shows shapes.
+      train_step: (state, batch), (state, batch, key) or (state, batch, key, h) -> the state,
+        (state, metrics by name) or (state, loss). `key` is another one in every step, for dropout.
+        A function under `jax.jit` will do.
+      measure: (state, batch) -> values [rows, ...] by name, whose means over the validation rows
+        are recorded. With `score`, (state, batch, weight) -> totals, as in `vt.Learner`; `weight`
+        [rows] is 0 on padding.
+      score: totals -> metrics by name; when left out, the means of what `measure` returns.
+      predict: (state, batch) -> outputs, leading axis rows, for `sweep.predict`.
+
+    Returns:
+      A `Learner`. `Member.variables` is {"params": ...}, with "batch_stats" where there are any.
+
+    Raises:
+      TypeError, ValueError: a function takes other arguments, at once; it returns something wrong,
+        when `vt.tune` starts.
+    """
+    create = _taking("create", create, "key, h, batch", "key, h")
+    train_step = _taking(
+        "train_step", train_step, "state, batch, key, h", "state, batch, key", "state, batch"
+    )
+    measure = _taking("measure", measure, "state, batch, weight" if score else "state, batch")
+    if predict is not None:
+        predict = _taking("predict", predict, "state, batch")
+    if not callable(score or len):
+        raise TypeError(f"score must be a function of (totals), got {score!r}")
+    made = TrainStateLearner(create, train_step, measure, score, predict)
+    return Learner(
+        init=made.init,
+        step=made.step,
+        measure=made.measure,
+        score=score or _means,
+        predict=None if predict is None else made.predict,
+        variables=lambda state: state["variables"],
+    )
+
+
+@dataclass(frozen=True, eq=False)  # compiled programs are found by the identity of its methods
+class TrainStateLearner:
+    """The functions of a `Learner` of the user's functions; see `train_state_learner`.
+
+    A member's state is {"variables": the fields in SHOWN by name, "rest": the other leaves}.
+    """
+
+    create: Callable[..., Any]
+    train_step: Callable[..., Any]
+    user_measure: Callable[..., Any]
+    score: Callable[..., Any] | None
+    user_predict: Callable[..., Any] | None
+
+    def init(self, key: Key, h: Hparams, batch: Batch) -> State:
+        state = _arrays(self._created(key, h, batch))
+        # as in NetLearner.init: a step may return a wider type than it takes
+        after = jax.eval_shape(lambda state: self._stepped(key, h, state, batch)[0], state)
+        before: Any = jax.tree.structure(state)
+        if before != jax.tree.structure(after):
+            return state  # the check of the learner names the difference
+        return jax.tree.map(lambda leaf, wide: jnp.asarray(leaf, wide.dtype), state, after)
+
+    def step(self, key: Key, h: Hparams, state: State, batch: Batch) -> tuple[State, Metrics]:
+        return self._stepped(key, h, state, batch)
+
+    def _stepped(self, key: Key, h: Hparams, state: State, batch: Batch) -> tuple[State, Metrics]:
+        with calling("train_step", batch=batch):
+            result = self.train_step(self._filled(key, h, state, batch), batch, key, h)
+        pair = isinstance(result, tuple) and len(result) == 2 and not hasattr(result, "params")
+        after, metrics = result if pair else (result, {})
+        if not isinstance(metrics, Mapping):
+            metrics = {} if metrics is None else {"loss": metrics}
+        return _arrays(after), dict(metrics)
+
+    def measure(self, key: Key, h: Hparams, state: State, batch: Batch, weight: Weight) -> Totals:
+        filled = self._filled(key, h, state, batch)
+        with calling("measure", batch=batch):
+            if self.score is not None:
+                return self.user_measure(filled, batch, weight)
+            values = self.user_measure(filled, batch)
+        if not isinstance(values, Mapping):
+            raise TypeError(
+                f"measure returned {type(values).__name__}; return a dict of values by name: "
+                '{"loss": values}'
+            )
+        return {name: _total(name, jnp.asarray(value), weight) for name, value in values.items()}
+
+    def predict(self, h: Hparams, state: State, batch: Batch) -> Outputs:
+        assert self.user_predict is not None
+        filled = self._filled(jax.random.key(0, impl=IMPL), h, state, batch)
+        with calling("predict", batch=batch):
+            return self.user_predict(filled, batch)
+
+    def _created(self, key: Key, h: Hparams, batch: Batch) -> Any:
+        with calling("create", batch=batch):
+            made = self.create(key, h, batch)
+        if not any(_field(path) == "params" for path, _ in jax.tree.leaves_with_path(made)):
+            raise TypeError(
+                f"create returned {type(made).__name__} without `params`; return a TrainState: "
+                "TrainState.create(apply_fn=model.apply, params=params, tx=optax.adam(h['lr']))"
+            )
+        return made
+
+    def _filled(self, key: Key, h: Hparams, state: State, batch: Batch) -> Any:
+        """Returns the user's state with a member's arrays. What it holds beside arrays is made anew
+        of the current hyperparameters; the fresh arrays are never used, and the compiler drops
+        them."""
+        shown = {name: iter(jax.tree.leaves(tree)) for name, tree in state["variables"].items()}
+        rest = iter(state["rest"])
+        paths, structure = jax.tree.flatten_with_path(self._created(key, h, batch))
+        leaves = [next(shown.get(_field(path), rest)) for path, _ in paths]
+        return jax.tree.unflatten(structure, leaves)
+
+
+def _arrays(state: Any) -> State:
+    """Returns the arrays of a user's state, see `TrainStateLearner`."""
+    rest = [jnp.asarray(v) for p, v in jax.tree.leaves_with_path(state) if _field(p) not in SHOWN]
+    read = state.get if isinstance(state, Mapping) else lambda name: getattr(state, name, None)
+    shown = {name: plain(read(name)) for name in SHOWN}
+    shown = {name: tree for name, tree in shown.items() if jax.tree.leaves(tree)}
+    return {"variables": jax.tree.map(jnp.asarray, shown), "rest": rest}
+
+
+def _field(path: Any) -> Any:
+    """Returns the field of the state that a leaf belongs to."""
+    if not path:
+        return None
+    return getattr(path[0], "name", getattr(path[0], "key", None))
+
+
+def _taking(who: str, function: Any, *forms: str) -> Callable[..., Any]:
+    """Returns the function with the arguments of the longest form, of which it takes the first ones
+    or all.
+
+    Raises:
+      TypeError: it can be called in none of these forms.
+    """
+    shown = " or ".join(f"({form})" for form in reversed(forms))
+    if not callable(function):
+        raise TypeError(f"{who} must be a function of {shown}, got {function!r}")
+    for form in forms:
+        count = len(form.split(", "))
+        try:
+            inspect.signature(function).bind(*range(count))
+        except TypeError:
+            continue
+        except ValueError:  # built-in functions may have no signature
+            pass
+        return lambda *arguments, count=count: function(*arguments[:count])
+    raise TypeError(f"{who} must take the arguments {shown}")
+
+
+def _total(name: str, values: Array, weight: Weight) -> tuple[Array, Array]:
+    if values.ndim == 0 or values.shape[0] != weight.shape[0]:
+        raise ValueError(
+            f"measure returned {name!r} of shape {list(values.shape)} for {weight.shape[0]} rows; "
+            "return a value a row, without .mean()"
+        )
+    values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    weights = jnp.broadcast_to(expand(weight, values), values.shape).astype(values.dtype)
+    return jnp.sum(jnp.where(weights > 0, values * weights, 0.0)), jnp.sum(weights)
+
+
+def _means(totals: PyTree) -> Metrics:
+    return {name: ratio(total, count) for name, (total, count) in totals.items()}

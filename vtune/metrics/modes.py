@@ -1,0 +1,27 @@
+"""Names of metrics: whether higher is better where they do not say so, and which was meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+_MIN = ("loss", "error", "mse", "rmse", "mae", "nll", "perplexity")
+_MAX = ("accuracy", "acc", "auc", "f1", "precision", "recall", "r2", "score", "reward", "return")
+
+
+def usual_mode(name: str) -> str | None:
+    """Returns "min" or "max" where a metric's name ends with the name of a well-known one, such as
+    "loss" or "top5_accuracy"; else None."""
+    lower = name.lower()
+    for mode, endings in (("min", _MIN), ("max", _MAX)):
+        for ending in endings:
+            if lower == ending or lower.endswith((f"_{ending}", f"/{ending}", f"-{ending}")):
+                return mode
+    return "min" if lower.endswith(("loss", "error")) else None
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Returns the name that was most likely meant by a wrong one; None where none is near."""
+    names = list(names)
+    begin = [known for known in names if name and known.startswith(name)]
+    return next(iter(begin or difflib.get_close_matches(name, names, 1)), None)

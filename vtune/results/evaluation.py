@@ -1,0 +1,158 @@
+"""Metrics of all members on test rows or on new data: one program for the whole population."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from vtune.caches import bounded_cache
+from vtune.engine import evaluate as engine
+from vtune.engine.apply_refiner import leading_slots
+from vtune.engine.carry import Arguments
+from vtune.engine.plan import Plan, describe
+from vtune.engine.population import Population
+from vtune.engine.recording import SPLITS
+from vtune.engine.replicates import split_replicates
+from vtune.engine.stepping import round_boundaries
+from vtune.results.new_rows import rows_to_score
+from vtune.results.table import html_of, import_pandas
+from vtune.results.trained import Trained
+from vtune.runtime.check_learner import check_labels
+from vtune.runtime.compilation_cache import use_cache
+from vtune.runtime.compile import outputs
+from vtune.types import PyTree
+
+if TYPE_CHECKING:
+    import pandas
+
+SIDE_BY_SIDE = 8  # where members trained in chunks as memory allowed
+
+
+class Evaluation(Mapping[str, np.ndarray]):
+    """What the members of a sweep score on other rows: a metric by name, `[members, ...]`.
+
+    NaN for members that diverged or hold no weights. With several folds or seeds it is the mean,
+    and `evaluation["<metric>/splits"]` has all values, `[members, folds, seeds, ...]`.
+
+    Attributes:
+      rows: how many rows were scored. metric_name: what the members of the sweep are compared by.
+    """
+
+    def __init__(self, values: dict[str, np.ndarray], rows: int, metric_name: str):
+        self._values = values
+        self.rows = rows
+        self.metric_name = metric_name
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._values:
+            raise KeyError(f"{name!r} is not one of {list(self._values)}")
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def table(self) -> pandas.DataFrame:
+        """One row per member; of scalar metrics `m`, the sweep's first, and `m/std`, the standard
+        deviation over folds and seeds, where there are several.
+
+        Raises:
+          ImportError: pandas is not installed (the extra `plot`).
+        """
+        pandas = import_pandas("Evaluation.table()")
+        columns = {}
+        for name in sorted(self, key=lambda name: name != self.metric_name):
+            if self[name].ndim == 1:
+                columns[name] = self[name]
+                if name + SPLITS in self:
+                    columns[f"{name}/std"] = self[name + SPLITS].std(axis=(1, 2))
+        members = len(self[self.metric_name])
+        return pandas.DataFrame(columns, index=pandas.RangeIndex(members, name="member"))
+
+    def _repr_html_(self) -> str | None:
+        return html_of(self.table)
+
+    def __repr__(self) -> str:
+        names = [name for name in self if not name.endswith(SPLITS)]
+        members = len(self[self.metric_name])
+        return f"Evaluation({members} members on {self.rows} rows: {', '.join(names)})"
+
+
+def evaluate(trained: Trained, given: Any) -> Evaluation:
+    """Scores every member on rows; see `Sweep.evaluate`."""
+    trained.check_whole()
+    data, rows = rows_to_score(trained, given)
+    arguments = Arguments(np.uint32(trained.seed), (), None, data)
+    plan = _plan(trained, arguments, rows)
+    if isinstance(given, Mapping):
+        for shapes in outputs(plan):
+            check_labels(plan.learner, shapes, data)
+    ends = tuple(round_boundaries(cohort, plan.rounds)[trained.rounds] for cohort in plan.cohorts)
+    use_cache()
+    score = _program(plan, _members_left(trained))
+    by_cohort = jax.device_get(score(trained.populations, ends, arguments))
+    return Evaluation(_by_member(trained, by_cohort), rows, trained.metric_name)
+
+
+def _plan(trained: Trained, arguments: Arguments, rows: int) -> Plan:
+    """Returns the plan of the program that scores: that of the sweep, with these rows."""
+    plan = trained.plan
+    layout = plan.layout
+    if layout.chunk == "fit":
+        layout = dataclasses.replace(layout, chunk=SIDE_BY_SIDE)
+    size = min(plan.eval_batch_size or rows, rows)
+    return dataclasses.replace(
+        plan, eval_batch_size=size, layout=layout, arguments=describe(arguments)
+    )
+
+
+@bounded_cache(8)
+def _program(plan: Plan, left: tuple[int, ...]) -> Callable[..., Any]:
+    """Returns the jitted function of all cohorts that scores their members.
+
+    Args:
+      left: by cohort, how many leading slots hold weights.
+    """
+
+    def score(populations: tuple[Population, ...], ends: Any, arguments: Arguments) -> PyTree:
+        scored = []
+        for cohort, population, size, end in zip(
+            plan.cohorts, populations, left, ends, strict=True
+        ):
+            part = leading_slots(population, size)
+            scored.append(engine.evaluate(plan, [cohort], [part], end, arguments)[0][1])
+        return scored
+
+    return jax.jit(score)
+
+
+def _members_left(trained: Trained) -> tuple[int, ...]:
+    """Returns by cohort how many slots hold weights; they come first."""
+    left = [0] * len(trained.populations)
+    for column, (cohort, _) in enumerate(trained.places):
+        left[cohort] += not trained.dropped(column)
+    return tuple(left)
+
+
+def _by_member(trained: Trained, by_cohort: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Returns the metrics by member, with the means over their trainings, from those by slot."""
+    replicates, died = trained.plan.replicates, [np.asarray(p.died) for p in trained.populations]
+    values: dict[str, np.ndarray] = {}
+    for name in sorted(by_cohort[0]):
+        parts = [np.asarray(metrics[name], np.float64) for metrics in by_cohort]
+        merged = np.full((len(trained.places), *parts[0].shape[1:]), np.nan)
+        for column, (cohort, slot) in enumerate(trained.places):
+            if not trained.dropped(column) and died[cohort][slot] < 0:
+                merged[column] = parts[cohort][slot]
+        if replicates is None:
+            values[name] = merged
+        else:
+            values[name] = merged.mean(axis=1)
+            values[name + SPLITS] = split_replicates(replicates, merged, 1)
+    return values

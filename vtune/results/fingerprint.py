@@ -1,0 +1,136 @@
+"""Fingerprints of what a sweep was trained on and with, so that other data and another learner are
+seen where shapes are equal."""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from vtune.data.dataset import Data
+from vtune.engine.plan import CohortPlan, Plan
+from vtune.learner.protocol import traced_once
+from vtune.results.described import without_addresses
+from vtune.rng.keys import member_key
+from vtune.types import float_dtype
+
+MOST_COHORTS = 16  # are traced; more would make saving slow
+PROBES = 64  # numbers of a scaled entry
+FUNCTIONS = ("init", "step", "measure", "score", "predict")
+
+_KNOWN: weakref.WeakKeyDictionary[Data, tuple[tuple[int, ...], dict[str, Any]]]
+_KNOWN = weakref.WeakKeyDictionary()
+
+
+def data_fingerprint(data: Data) -> dict[str, Any]:
+    """Returns shapes, types and checksums of the arrays and of the rows, as JSON.
+
+    The arrays are gone through once for one object. Of an entry that was scaled some numbers stand
+    for the checksum, since another machine may round the scale differently.
+    """
+    parts = (*data.arrays.values(), data.train, data.valid)
+    ids = tuple(map(id, parts))
+    known = _KNOWN.get(data)
+    if known is not None and known[0] == ids:
+        return known[1]
+    arrays = {}
+    for name, array in data.arrays.items():
+        values = np.asarray(array)
+        entry: dict[str, Any] = {"shape": list(values.shape), "dtype": str(values.dtype)}
+        scaled = name in data.scaling
+        entry |= {"probes": _probes(values)} if scaled else {"sha256": _digest(values)}
+        arrays[name] = entry
+    rows = {"train": _digest(np.asarray(data.train)), "valid": _digest(np.asarray(data.valid))}
+    found = {"arrays": arrays, "rows": rows}
+    _KNOWN[data] = (ids, found)
+    return found
+
+
+def data_difference(saved: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
+    """Returns how data differ from those of a fingerprint; None where they do not."""
+    before, now = saved["arrays"], found["arrays"]
+    if before.keys() != now.keys():
+        return f"they have the entries {sorted(now)}, those had {sorted(before)}"
+    for name, entry in before.items():
+        for what in ("shape", "dtype"):
+            if entry[what] != now[name][what]:
+                return f"{name!r} has {what} {now[name][what]}, there it was {entry[what]}"
+        if not _same_values(entry, now[name]):
+            return f"{name!r} has other values"
+    for part in ("train", "valid"):
+        if saved["rows"][part] != found["rows"][part]:
+            return "the rows are split in another way (another seed or fraction)"
+    return None
+
+
+def _same_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    if "probes" in before and "probes" in now:
+        a, b = np.array(before["probes"]), np.array(now["probes"])
+        return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-4, atol=1e-4))
+    return before.get("sha256") == now.get("sha256")
+
+
+def _probes(values: np.ndarray) -> list[float]:
+    flat = values.reshape(-1)
+    places = np.unique(np.linspace(0, max(flat.size - 1, 0), PROBES).astype(np.int64))
+    return flat[places[: flat.size]].astype(np.float64).tolist()
+
+
+def _digest(values: np.ndarray) -> str:
+    digest = hashlib.sha256(f"{values.dtype} {values.shape};".encode())
+    if values.size:
+        flat = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+        digest.update(flat.data)  # no copy
+    return digest.hexdigest()
+
+
+def learner_fingerprint(plan: Plan, rows: Mapping[str, Any] | None) -> dict[str, str]:
+    """Returns a checksum of the traced text of each of the learner's functions.
+
+    Args:
+      rows: see `Trained.rows`.
+    """
+    digests = {name: hashlib.sha256() for name in FUNCTIONS}
+    for cohort in plan.cohorts[:MOST_COHORTS]:
+        for name, closed in _traces(plan, cohort, rows).items():
+            digests[name].update(without_addresses(str(closed)).encode())
+            for constant in closed.consts:
+                digests[name].update(_digest(np.asarray(constant)).encode())
+    return {name: digest.hexdigest() for name, digest in digests.items()}
+
+
+def _traces(plan: Plan, cohort: CohortPlan, rows: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The equations of one member's functions by name. Nothing is computed."""
+    learner = traced_once(plan.learner)
+    key = jax.eval_shape(lambda: member_key(np.uint32(0), 0))
+    traced = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
+    batch, judged = _batch(rows, cohort.batch_size), _batch(rows, plan.eval_batch_size)
+    weight = jax.ShapeDtypeStruct((plan.eval_batch_size or 1,), float_dtype())
+    found: dict[str, Any] = {}
+
+    def trace(name: str, call: Any, *arguments: Any) -> Any:
+        found[name], shapes = jax.make_jaxpr(call, return_shape=True)(traced, *arguments)
+        return shapes
+
+    state = trace("init", lambda t, k, b: learner.init(k, cohort.h(t), b), key, batch)
+    trace("step", lambda t, k, s, b: learner.step(k, cohort.h(t), s, b), key, state, batch)
+    measure = lambda t, k, s, b, w: learner.measure(k, cohort.h(t), s, b, w)
+    totals = trace("measure", measure, key, state, judged, weight)
+    trace("score", lambda t, totals: learner.score(totals), totals)
+    predict = learner.predict
+    if predict is not None:
+        trace("predict", lambda t, s, b: predict(cohort.h(t), s, b), state, judged)
+    return found
+
+
+def _batch(rows: Mapping[str, Any] | None, size: int | None) -> Any:
+    if rows is None or size is None:
+        return None
+    return {
+        name: jax.ShapeDtypeStruct((size, *shape), np.dtype(dtype))
+        for name, (shape, dtype) in rows.items()
+    }

@@ -1,0 +1,103 @@
+"""The rows that members are scored on after training: test rows, or arrays that are new."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from vtune.data.dataset import Data, apply_scaling
+from vtune.data.folds import Folds, folds_from_rows
+from vtune.data.scaling import check_scaling
+from vtune.results.predict import checked_rows
+from vtune.results.trained import Trained
+
+
+def rows_to_score(trained: Trained, given: Any) -> tuple[Data, int]:
+    """Returns data whose validation rows are those to score, and how many they are.
+
+    Args:
+      given: None for the test rows of the sweep's own data, data whose test rows are meant, or
+        arrays by name.
+
+    Raises:
+      TypeError, ValueError: there are no such rows, or they are not like those trained on.
+    """
+    if trained.plan.eval_batch_size is None:
+        raise ValueError("evaluate: the learner makes its own data, so there are no rows to score")
+    if isinstance(given, Mapping):
+        return _of_arrays(trained, given)
+    data = trained.data if given is None else given
+    if data is None:
+        raise ValueError(
+            "evaluate: a loaded sweep holds no data; give the data it was trained on, or arrays: "
+            'sweep.evaluate({"x": X, "y": y})'
+        )
+    if not isinstance(data, Data):
+        raise TypeError(
+            f"evaluate: {type(data).__name__} is neither a vt.Data nor a dict of arrays such as "
+            '{"x": X, "y": y}'
+        )
+    if data.test is None:
+        raise ValueError(
+            "evaluate: the data have no test rows; hold some out with vt.holdout(..., test=0.1), "
+            'or give new ones: sweep.evaluate({"x": X_test, "y": y_test})'
+        )
+    if given is not None:
+        _check_like(trained, data)
+    return data.scored_on(data.test), len(data.test)
+
+
+def _check_like(trained: Trained, data: Data) -> None:
+    """Raises ValueError where data are of other folds or scaled in another way."""
+    folds = data.folds if isinstance(data, Folds) else None
+    if folds != _folds(trained):
+        raise ValueError(
+            f"evaluate: the data have {folds or 'no'} folds, the sweep was trained on data with "
+            f"{_folds(trained) or 'no'} folds; give those, or arrays"
+        )
+    missing = sorted(set(trained.rows or {}) - set(data.arrays))
+    if missing:
+        raise ValueError(f"evaluate: the data lack {missing}, which the sweep was trained on")
+    for name, (shape, _) in (trained.rows or {}).items():
+        if list(data.arrays[name].shape[1:]) != list(shape):
+            raise ValueError(
+                f"evaluate: {name!r} is {list(data.arrays[name].shape[1:])} a row, in training it "
+                f"was {list(shape)}"
+            )
+    if trained.scaling:
+        check_scaling("evaluate", trained.scaling, data)
+
+
+def _folds(trained: Trained) -> int | None:
+    replicates = trained.plan.replicates
+    return replicates.folds if replicates is not None and replicates.folded else None
+
+
+def _of_arrays(trained: Trained, given: Mapping[str, Any]) -> tuple[Data, int]:
+    """Returns new rows as data, scaled as those trained on."""
+    trained_rows = trained.rows or {}
+    missing = sorted(set(trained_rows) - set(given))
+    if missing:
+        raise ValueError(
+            f"evaluate: {missing} {'is' if len(missing) == 1 else 'are'} missing; give all entries "
+            f"that the sweep was trained on, {sorted(trained_rows)}"
+        )
+    wanted = {name: given[name] for name in trained_rows}
+    rows = checked_rows(wanted, trained_rows, trained.columns, "evaluate")
+    every = np.arange(len(next(iter(rows.values()))), dtype=np.int32)
+    folds, scaling = _folds(trained), trained.scaling
+    # Entries are scaled before the cast: by fold where rows are gathered, around a common center.
+    centers = {name: np.mean(scaling[name][0], axis=0) for name in scaling if folds is not None}
+    if folds is None:
+        rows = apply_scaling(scaling, rows)
+    else:
+        rows |= {name: rows[name] - center for name, center in centers.items()}
+    arrays = {name: np.array(array, trained_rows[name][1]) for name, array in rows.items()}
+    if folds is not None:
+        data: Data = folds_from_rows(arrays, [every] * folds, [every] * folds)
+        return data.replace(data.arrays, scaling, centers), len(every)
+    held = {name: jax.device_put(array) for name, array in arrays.items()}
+    return Data(held, jax.device_put(every), jax.device_put(every)), len(every)

@@ -1,0 +1,230 @@
+"""`Sweep.retrain`: the winners of a search again, over fresh seeds, as one program."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vtune.data.dataset import Data
+from vtune.engine.carry import Arguments, Trajectory
+from vtune.engine.plan import Plan, describe
+from vtune.engine.recording import SPLITS
+from vtune.engine.replicates import Replicates
+from vtune.refine.keep import Keep
+from vtune.results.evaluation import Evaluation
+from vtune.results.member import Member, printable
+from vtune.results.rerun import check_data, cohort_at_start, trajectory_of
+from vtune.results.table import html_of, import_pandas
+from vtune.results.trained import Trained, finish
+from vtune.runtime.execute import execute
+from vtune.search.base import Cohort
+from vtune.space.traced import program_space
+from vtune.validation import check_count, is_whole
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Retrained:
+    """The winners of a search, trained again over fresh seeds.
+
+    Attributes:
+      sweep: the new `Sweep`; its member i is the winner `members[i]`, trained once a seed.
+      members: the winners' numbers in the search, in the order of their scores there.
+      searched: [winners] the scores that they won with; the best of many, so on the whole too good.
+      test: what they score on the test rows, an `Evaluation`; None where there are none.
+    """
+
+    def __init__(
+        self, sweep: Any, members: tuple[int, ...], searched: np.ndarray, test: Evaluation | None
+    ):
+        self.sweep = sweep
+        self.members = members
+        self.searched = searched
+        self.test = test
+
+    def table(self) -> pandas.DataFrame:
+        """One row per winner, the best mean first.
+
+        For the metric `m` of the search: `m` and `m/std`, mean and standard deviation over the
+        seeds (and folds; divided by n) on the validation rows; `test/m` and `test/m/std` on the
+        test rows, if there are; `searched`, the score in the search; the hyperparameters.
+
+        Raises:
+          ImportError: pandas is not installed (the extra `plot`).
+        """
+        pandas = import_pandas("Retrained.table()")
+        trained = self.sweep.trained
+        name = trained.metric_name
+        columns: dict[str, Any] = {
+            name: [member.score for member in self.sweep],
+            f"{name}/std": self._spread(),
+        }
+        if self.test is not None:
+            tested = self.test.table()
+            for column in (name, f"{name}/std"):
+                if column in tested:
+                    columns[f"test/{column}"] = tested[column].to_numpy()
+        columns["searched"] = self.searched
+        hparams = [member.hparams for member in self.sweep]
+        columns |= {
+            f"hparams/{key}" if key in columns else key: [printable(h.get(key)) for h in hparams]
+            for key in trained.space.names
+        }
+        index = pandas.Index(self.members, name="member")
+        return pandas.DataFrame(columns, index=index).iloc[self.sweep.ranking]
+
+    def _spread(self) -> np.ndarray:
+        """[winners] the standard deviation over seeds and folds; 0 where there is one training."""
+        records = self.sweep.trained.records
+        splits = self.sweep.history.get(self.sweep.metric_name + SPLITS)
+        if splits is None:
+            return np.zeros(len(self.members))
+        winners = np.arange(len(self.members))
+        return splits[records.ends - 1, winners].astype(np.float64).std(axis=(1, 2))
+
+    def _repr_html_(self) -> str | None:
+        return html_of(self.table)
+
+    def __repr__(self) -> str:
+        replicates = self.sweep.trained.plan.replicates
+        times = 1 if replicates is None else replicates.seeds
+        return f"Retrained(members {list(self.members)}, {times} seeds, {self.sweep!r})"
+
+
+def retrain(
+    trained: Trained, top: Any, seeds: Any, seed: Any, data: Data | None
+) -> tuple[Trained, tuple[int, ...]]:
+    """Trains the best members again; see `Sweep.retrain`. Returns the record, and the winners."""
+    trained.check_whole()
+    check_count("retrain: top", top)
+    check_count("retrain: seeds", seeds)
+    seed = (trained.seed + 1) % 2**32 if seed is None else seed
+    if not is_whole(seed) or not 0 <= seed < 2**32:
+        raise ValueError(f"retrain: seed={seed!r} must be a whole number from 0 to 2**32 - 1")
+    if seed == trained.seed:
+        raise ValueError(
+            f"retrain: seed={seed} is the search's own, with which the winners won; give another"
+        )
+    winners = _winners(trained, top)
+    data = data if data is not None else trained.data
+    for cohort in trained.plan.cohorts:
+        if data is None and cohort.batch_size is not None:
+            raise ValueError("retrain: a loaded sweep holds no data; give retrain(..., data=...)")
+        check_data("retrain", trained, cohort, data)
+    cohorts, numbers, trajectory = _cohorts(trained, winners)
+    plan, arguments = _plan(trained, cohorts, numbers, int(seeds), int(seed), data, trajectory)
+    outcome = execute(plan, cohorts, arguments)
+    ids = tuple(Member(trained, column).index for column in winners)
+    return finish(plan, trained.space, cohorts, arguments, outcome), ids
+
+
+def _winners(trained: Trained, top: int) -> list[int]:
+    """Returns the columns of the best members, of those that trained longest."""
+    scores, longest = trained.scores, trained.lived.max()
+    finished = np.isfinite(scores) & (trained.lived == longest)
+    columns = [i for i in trained.ranking.tolist() if finished[i]]
+    if len(columns) < top:
+        raise ValueError(
+            f"retrain: top={top}, but {len(columns)} members trained to the end with a finite "
+            f"{trained.metric_name}; give at most {len(columns)}"
+            if columns
+            else f"retrain: no member has a finite {trained.metric_name}; see sweep.table()"
+        )
+    return columns[:top]
+
+
+def _cohorts(
+    trained: Trained, winners: list[int]
+) -> tuple[tuple[Cohort, ...], list[int], Trajectory | None]:
+    """Returns the winners as new cohorts, the numbers of their old ones, and what they lived
+    through where their hyperparameters changed."""
+    numbers = sorted({trained.places[column][0] for column in winners})
+    lived = [_lived(trained, column) for column in winners]
+    changed = any((values != values[-1]).any() for one in lived for values in one.values())
+    if changed and len(numbers) > 1:
+        raise ValueError(
+            "retrain: the winners' hyperparameters changed between rounds, and they are of "
+            f"{len(numbers)} structures; take fewer (top=1), or train each schedule by itself: "
+            "vt.replay(learner, data, sweep.schedule(i), seed=...)"
+        )
+    cohorts = []
+    for number in numbers:
+        of = [i for i, column in enumerate(winners) if trained.places[column][0] == number]
+        names = dict(trained.plan.cohorts[number].traced)
+        hparams = {
+            name: np.asarray([trained.traced(winners[i])[name] for i in of], dtype)
+            for name, dtype in names.items()
+        }
+        cohorts.append(
+            Cohort(trained.cohorts[number].combination, np.asarray(of, np.int32), hparams)
+        )
+    if not changed:
+        return tuple(cohorts), numbers, None
+    each = [
+        trajectory_of(np.full(trained.rounds, i), one, trained.plan.rounds)
+        for i, one in enumerate(lived)
+    ]
+    together = Trajectory(
+        np.concatenate([one.id for one in each], axis=1),
+        {k: np.concatenate([one.hparams[k] for one in each], axis=1) for k in each[0].hparams},
+    )
+    return (cohort_at_start(cohorts[0], together),), numbers, together
+
+
+def _lived(trained: Trained, column: int) -> dict[str, np.ndarray]:
+    """Returns the hyperparameters [rounds] that a member's weights were trained with, by name."""
+    lineage = trained.records.lineage(column)
+    rounds = np.arange(len(lineage))
+    traced = trained.plan.cohorts[trained.places[column][0]].traced
+    return {
+        name: trained.records.settings[name][rounds, lineage].astype(dtype)
+        for name, dtype in traced
+        if name in trained.records.settings
+    }
+
+
+def _plan(
+    trained: Trained,
+    cohorts: tuple[Cohort, ...],
+    numbers: list[int],
+    seeds: int,
+    seed: int,
+    data: Data | None,
+    trajectory: Trajectory | None,
+) -> tuple[Plan, Arguments]:
+    """Returns the plan and the arguments of the winners' training.
+
+    Args:
+      numbers: by new cohort, that of the search's.
+    """
+    plan, refiner, before = trained.plan, Keep(), trained.plan.replicates
+    folds, folded = (1, False) if before is None else (before.folds, before.folded)
+    space = tuple(program_space(cohort.combination.traced) for cohort in cohorts)
+    arguments = Arguments(np.uint32(seed), space, refiner, data, trajectory, trained.weights)
+    largest = max(len(cohort.id) for cohort in cohorts)
+    layout = dataclasses.replace(plan.layout, devices=min(plan.layout.devices or 1, largest))
+    plans = tuple(
+        dataclasses.replace(
+            plan.cohorts[number],
+            size=len(cohort.id),
+            rungs=tuple(refiner.rungs(len(cohort.id), plan.rounds)),
+            past=(),
+            stretched=False,
+        )
+        for number, cohort in zip(numbers, cohorts, strict=True)
+    )
+    return (
+        dataclasses.replace(
+            plan,
+            cohorts=plans,
+            layout=layout,
+            arguments=describe(arguments),
+            replicates=Replicates(folds, seeds, folded) if folded or seeds > 1 else None,
+            past=0,
+            anew=False,
+        ),
+        arguments,
+    )

@@ -1,0 +1,97 @@
+"""Distributions of other libraries as vtune's own, where they mean the same.
+
+They are known by the names of their modules and classes, so that none of the libraries is imported:
+scipy.stats, Optuna, Ray Tune. What has no counterpart is refused by name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vtune.space.distributions import Categorical, Float, Int
+
+_OTHERS = ("hyperopt", "skopt", "ConfigSpace", "keras_tuner", "nevergrad")
+_WRITE = (
+    "write vt.Float(low, high), vt.Float(low, high, log=True), vt.Int(low, high), "
+    "vt.Ordinal([...]) or vt.Categorical([...])"
+)
+
+
+def converted(what: str, value: Any) -> Any:
+    """Returns the distribution that another library's means; every other value as it is.
+
+    Args:
+      what: the value as the message names it, such as "space['lr']".
+
+    Raises:
+      TypeError: it is another library's, and means none of vtune's.
+    """
+    module, names = type(value).__module__ or "", [kind.__name__ for kind in type(value).__mro__]
+    if module.startswith("scipy.stats"):
+        found = _of_scipy(what, value, names)
+    elif module.startswith("optuna.distributions"):
+        found = _of_optuna(value, names)
+    elif module.startswith("ray.tune"):
+        found = _of_ray(value, names)
+    elif module.split(".")[0] in _OTHERS:
+        found = None
+    else:
+        return value
+    if found is None:
+        raise TypeError(
+            f"{what}: {_shown(value)} of {module.split('.')[0]} is no distribution of vtune's; "
+            f"{_WRITE}"
+        )
+    return found
+
+
+def _shown(value: Any) -> str:
+    frozen: Any = getattr(value, "dist", None)  # scipy's say nothing of themselves
+    return f"{frozen.name}(...)" if hasattr(frozen, "name") else type(value).__name__
+
+
+def _of_scipy(what: str, value: Any, names: list[str]) -> Any:
+    """Frozen distributions, and those of scipy's newer classes."""
+    if "rv_generic" in names:
+        raise TypeError(f"{what}: scipy.stats.{value.name} is called with no range; {_WRITE}")
+    if not hasattr(value, "support"):
+        return None
+    kind = value.dist.name if hasattr(value, "dist") else type(value).__name__.lower()
+    low, high = value.support()
+    if kind == "uniform":
+        return Float(float(low), float(high))
+    moved = getattr(value, "kwds", {}).get("loc", [*getattr(value, "args", ()), 0, 0, 0][2])
+    if kind in ("loguniform", "reciprocal") and moved == 0:
+        return Float(float(low), float(high), log=True)
+    if kind == "randint":
+        return Int(int(low), int(high))
+    return None
+
+
+def _of_optuna(value: Any, names: list[str]) -> Any:
+    if "FloatDistribution" in names:
+        return Float(value.low, value.high, log=value.log, step=value.step)
+    if "IntDistribution" in names:
+        return Int(value.low, value.high, log=value.log, step=value.step)
+    return Categorical(value.choices) if "CategoricalDistribution" in names else None
+
+
+def _of_ray(value: Any, names: list[str]) -> Any:
+    if "Categorical" in names:
+        return Categorical(list(value.categories))
+    sampler: Any = getattr(value, "sampler", None)
+    step = None
+    if type(sampler).__name__ == "Quantized":
+        sampler, step = sampler.sampler, sampler.q
+    kind = type(sampler).__name__.strip("_")
+    log = kind.startswith("LogUniform")
+    if not (log or kind.startswith("Uniform") or sampler is None):
+        return None  # normal
+    if log and step is not None:
+        return None
+    if "Float" in names:
+        return Float(value.lower, value.upper, log=log, step=step)
+    if "Integer" in names:  # the upper end counts only where there are steps
+        upper = value.upper if step not in (None, 1) else value.upper - 1
+        return Int(value.lower, upper, log=log, step=step or 1)
+    return None
