@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
+from vtune.caches import bounded_cache
 from vtune.engine import evaluate as engine
 from vtune.engine.apply_refiner import leading_slots
 from vtune.engine.carry import Arguments
@@ -112,7 +112,7 @@ def _plan(trained: Trained, arguments: Arguments, rows: int) -> Plan:
     )
 
 
-@functools.lru_cache(maxsize=8)
+@bounded_cache(8)
 def _program(plan: Plan, left: tuple[int, ...]) -> Callable[..., Any]:
     """Returns the jitted function of all cohorts that scores their members.
 
