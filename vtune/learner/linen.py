@@ -40,9 +40,10 @@ def flax_learner(
         BatchNorm statistics, are carried per member.
       optimizer: a function of the hyperparameters that returns an Optax transformation. For
         schedules, `h` also holds the whole numbers `h["total_steps"]` (traced where epochs differ
-        between members, or folds in size) and `h["steps_per_epoch"]`. `vt.schedules` take traced numbers; make a
-        schedule that compares its arguments in Python (warmup_cosine_decay_schedule) with peak 1
-        and multiply: `lambda step: h["lr"] * schedule(step)`.
+        between members, or folds in size) and `h["steps_per_epoch"]`. `vt.schedules` take traced
+        numbers; make a schedule that compares its arguments in Python
+        (warmup_cosine_decay_schedule) with peak 1 and multiply:
+        `lambda step: h["lr"] * schedule(step)`.
       loss: (outputs, batch, h) -> values [batch, ...], or (values, weights). Training minimises
         the weighted mean.
       metrics: metrics by name, recorded on the validation rows in addition to `loss`.
