@@ -213,5 +213,6 @@ def _stopping(value: Any) -> bool:
 
 
 def _replicates(value: Sequence[Any]) -> bool:
-    three = isinstance(value, list) and len(value) == 3
-    return three and all(map(_count, value[:2])) and isinstance(value[2], bool)
+    full = isinstance(value, list) and len(value) in (3, 4)  # format 3 has no common numbers
+    flags = full and all(isinstance(flag, bool) for flag in value[2:])
+    return full and flags and all(map(_count, value[:2]))

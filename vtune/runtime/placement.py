@@ -19,9 +19,14 @@ def placed_arguments(arguments: Arguments, layout: Layout) -> Arguments:
     memory is not copied.
     """
     place = sharding(layout, None)
-    if place is not None and jax.default_backend() == "cpu":
-        arguments = jax.tree.map(_view, arguments)
-    return jax.device_put(arguments, place)
+    shared = place is not None and jax.default_backend() == "cpu"
+
+    def placed(leaf: Any) -> Any:
+        if _packed(jax.numpy.result_type(leaf)):
+            return leaf  # placed by the call: JAX puts it in another layout than programs take
+        return jax.device_put(_view(leaf) if shared else leaf, place)
+
+    return jax.tree.map(placed, arguments)
 
 
 def placed_number(number: int, layout: Layout) -> Any:
@@ -35,3 +40,8 @@ def _view(leaf: Any) -> Any:
     # XLA aligns its own arrays as it wants them aligned; those of NumPy it would copy.
     aligned = leaf if isinstance(leaf, jax.Array) else jax.device_put(leaf)
     return np.asarray(aligned)
+
+
+def _packed(dtype: np.dtype) -> bool:
+    """Whether several numbers may share a byte, as those of int4: NumPy holds them apart."""
+    return getattr(dtype, "isbuiltin", 1) != 1 and dtype.itemsize == 1
