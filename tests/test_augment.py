@@ -12,6 +12,8 @@ from solo import largest_difference, plain_loop, xent
 import vtune as vt
 from vtune.runtime.compile import build
 
+pytestmark = pytest.mark.slow
+
 A = vt.augment
 random_crop, cutout, noise, mixup = map(jax.jit, (A.random_crop, A.cutout, A.noise, A.mixup))
 random_flip = jax.jit(A.random_flip, static_argnames="axis")

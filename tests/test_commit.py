@@ -92,6 +92,7 @@ def save_killed(monkeypatch, sweep, folder, n):
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["a sweep", "a sweep of format 3", "nothing"])
 def test_a_save_killed_anywhere_leaves_the_old_sweep_or_the_new_one(
     sweeps, tmp_path, monkeypatch, before

@@ -12,6 +12,8 @@ from solo import plain_loop, xent
 
 import vtune as vt
 
+pytestmark = pytest.mark.slow
+
 DATA = blobs(rows=200, features=4)
 X, Y = np.asarray(DATA.arrays["x"]), np.asarray(DATA.arrays["y"])
 VALID = np.asarray(DATA.valid)

@@ -12,6 +12,8 @@ from solo import xent
 import vtune as vt
 from vtune.results.trained import Trained
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 ROWS = 90
 Y = RNG.integers(0, 3, ROWS)

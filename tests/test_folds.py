@@ -14,6 +14,8 @@ from solo import largest_difference, plain_loop, xent
 
 import vtune as vt
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {"lr": vt.Float(0.01, 0.3, log=True), "rate": vt.Float(0.0, 0.5)}
 
 

@@ -15,6 +15,8 @@ from solo import largest_difference, xent
 
 import vtune as vt
 
+pytestmark = pytest.mark.slow
+
 DATA = blobs()
 RATES = {"lr": vt.Float(1e-3, 1.5, log=True)}
 

@@ -12,6 +12,8 @@ from solo import largest_difference, plain_loop, xent
 
 import vtune as vt
 
+pytestmark = pytest.mark.slow
+
 DATA = blobs()
 LEARNER = mlp_learner()  # one for all, so that equal plans are one program
 

@@ -186,6 +186,7 @@ def double():
     jax.config.update("jax_enable_x64", False)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(seed=seeds, shape=rows_of)
 def test_classification_equals_sklearn(double, seed, shape):

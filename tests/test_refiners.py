@@ -242,6 +242,7 @@ def middles():
     return [(name, d, values[name]) for name, d in SPACE.items()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", lacking(SHRINKS))
 def test_nothing_leaves_its_range_in_10000_refinements(name):
     row = ROWS[name]

@@ -163,6 +163,7 @@ def solo(member, steps):
     return train(h, data, seed=3, id=member.index, steps=steps, batch_size=BATCH)
 
 
+@pytest.mark.slow
 def test_members_equal_solo_in_float64(x64, exact):
     """Every case, all of them in one sweep."""
     steps, count = STEPS, 5
@@ -251,6 +252,7 @@ def test_rounds_that_do_not_match_epochs_change_no_member(rounds, x64):
     assert_solo(run_noisy(2, steps=13, rounds=rounds), (1,), 13)
 
 
+@pytest.mark.slow
 def test_rows_gathered_in_pieces_change_no_member(x64, monkeypatch):
     """Memory for the rows of one, two or five steps at a time."""
     from vtune.engine import stepping
@@ -277,6 +279,7 @@ class NnxMLP(nnx.Module):
         return self.last(self.dropout(nnx.relu(self.norm(self.first(x)))))
 
 
+@pytest.mark.slow
 def test_nnx_member_equals_solo(x64):
     steps = 60
     data = blobs(rows=80)

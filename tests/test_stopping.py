@@ -10,6 +10,8 @@ from solo import largest_difference, plain_loop, xent
 
 import vtune as vt
 
+pytestmark = pytest.mark.slow
+
 LAYOUTS = [None, "vmap", vt.Layout(chunk=1, devices=1)]
 EPOCHS = {**LR, "epochs": vt.Int(1, 6)}
 

@@ -11,6 +11,8 @@ from solo import largest_difference, plain_loop, xent
 
 import vtune as vt
 
+pytestmark = pytest.mark.slow
+
 T = vt.text
 TEXTS = ["Win a prize! Win now", "don't be late", "", "Ünï win"]
 

@@ -12,6 +12,8 @@ from solo import batches, largest_difference, valid_batch, xent
 
 import vtune as vt
 
+pytestmark = pytest.mark.slow
+
 DATA = blobs()
 
 
