@@ -25,6 +25,10 @@ def test_readme_runs_as_printed(tmp_path, monkeypatch, capsys):
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
     assert names["sweep"].best.score > 0.9
+    h = vtune.Hparams({"lr": 0.1, "weight_decay": 0.0}, {"width": 4})
+    batch = {"x": np.ones((2, 64), np.float32), "y": np.zeros(2, np.int32)}
+    state = names["learner"].init(vtune.member_key(0, 0), h, batch)  # the nnx model's
+    assert state.params["hidden"]["kernel"].shape == (64, 4)
     assert "Member(" in capsys.readouterr().out
     assert (tmp_path / "runs" / "readme" / "manifest.json").exists()
 
