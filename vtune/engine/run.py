@@ -213,10 +213,8 @@ def _train(
     seed = arguments.seed
     if periods is not None:
         progress = _by_period(stepping, periods, seed, start, train_chunk, progress)
-    elif stepping.lengths is not None:
-        progress = _by_fold(stepping, seed, start, end, train_chunk, progress)
     else:
-        progress = _by_uneven_chunks(stepping, seed, start, end, train_chunk, progress)
+        progress = _by_chunks(stepping, seed, start, end, train_chunk, progress)
     return [
         (state, first_died(died), summarised(plan, sums, end - start))
         for state, died, sums in progress
@@ -287,7 +285,7 @@ def _by_period(
     return lax.fori_loop(0, periods.number, one_period, progress)
 
 
-def _by_fold(
+def _by_chunks(
     stepping: Stepping,
     seed: Any,
     start: Array,
@@ -295,44 +293,24 @@ def _by_fold(
     train_chunk: TrainChunk,
     progress: tuple[Progress, ...],
 ) -> tuple[Progress, ...]:
-    """Trains steps [start, end) of every fold, [folds], side by side: each goes on from epoch to
-    epoch at its own pace, and waits when its round is over.
+    """Trains steps [start, end) in chunks that end wherever an epoch or the round does.
 
-    Rows are shuffled where some fold begins an epoch.
+    Folds with steps of their own go side by side: each on from epoch to epoch at its own pace, and
+    waits when its round is over. Rows are shuffled where an epoch begins.
     """
-    chunk, per_epoch = stepping.chunks.chunk, stepping.steps_per_epoch
-    shapes = jax.eval_shape(lambda: stepping.epoch_rows(seed, start))
+    chunk = stepping.chunks.chunk
+    shuffled = lambda step: stepping.epoch_rows(seed, step)
+    no_rows = jax.tree.map(
+        lambda rows: jnp.zeros(rows.shape, rows.dtype), jax.eval_shape(shuffled, start)
+    )
 
     def one_chunk(carried: Any) -> Any:
         step, rows, progress = carried
-        begins = (step == start) | (remainder(step, per_epoch) == 0)
-        shuffle = lambda: stepping.epoch_rows(seed, step)
-        rows = lax.cond(jnp.any((step < end) & begins), shuffle, lambda: rows)
+        begins = (step < end) & ((step == start) | stepping.begins_epoch(step))
+        rows = lax.cond(jnp.any(begins), shuffled, lambda _: rows, step)
         count = jnp.minimum(stepping.steps_left(step, end), chunk)
         progress = train_chunk(step, count, stepping.chunk_rows(rows, step), progress)
         return step + count, rows, progress
 
-    rows = jnp.zeros(shapes.shape, shapes.dtype)
     going_on = lambda carried: jnp.any(carried[0] < end)
-    return lax.while_loop(going_on, one_chunk, (start, rows, progress))[2]
-
-
-def _by_uneven_chunks(
-    stepping: Stepping,
-    seed: Any,
-    start: Array,
-    end: Array,
-    train_chunk: TrainChunk,
-    progress: tuple[Progress, ...],
-) -> tuple[Progress, ...]:
-    """Trains steps [start, end) in chunks that end wherever an epoch or the round does."""
-    chunk = stepping.chunks.chunk
-
-    def one_chunk(carried: Any) -> Any:
-        step, progress = carried
-        count = jnp.minimum(stepping.steps_left(step, end), chunk)
-        rows = stepping.chunk_rows(stepping.epoch_rows(seed, step), step)
-        return step + count, train_chunk(step, count, rows, progress)
-
-    _, progress = lax.while_loop(lambda carried: carried[0] < end, one_chunk, (start, progress))
-    return progress
+    return lax.while_loop(going_on, one_chunk, (start, no_rows, progress))[2]

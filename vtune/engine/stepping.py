@@ -153,6 +153,12 @@ class Stepping(NamedTuple):
             return left
         return jnp.minimum(left, self.steps_per_epoch - remainder(step, self.steps_per_epoch))
 
+    def begins_epoch(self, step: Array) -> Any:
+        """Returns whether an epoch begins with `step`; never without data."""
+        if self.steps_per_epoch is None:
+            return False
+        return remainder(step, self.steps_per_epoch) == 0
+
     def epoch_rows(self, seed: Any, step: Array) -> Any:
         """Returns the rows of the epoch that `step` lies in, [steps, batch], or [folds, steps,
         batch] of data in folds; None without data."""
