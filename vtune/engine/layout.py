@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from vtune import target
 from vtune.validation import is_whole
 
 AXIS = "pop"
@@ -79,23 +80,23 @@ def resolve_layout(layout: Any, size: int) -> Layout:
             f'layout={layout!r} is not a layout; write "auto", "fit", "vmap", "map", a number of '
             "members a chunk, or vt.Layout(chunk=..., devices=..., memory=...)"
         )
-    available = jax.local_device_count()
+    available = len(target.devices())
     if layout.devices is not None and layout.devices > available:
         raise ValueError(
             f"layout: {layout.devices} devices asked for, {available} are there; write devices="
             f"{available} or less"
         )
     chunk = layout.chunk
-    if chunk == "auto" and jax.default_backend() != "cpu":
+    if chunk == "auto" and target.platform() != "cpu":
         chunk = "fit"
     return Layout(chunk, min(layout.devices or available, size), layout.memory)
 
 
 def mesh(devices: int) -> Mesh:
-    """Returns the mesh of local devices, with one axis, named `AXIS`."""
+    """Returns the mesh of the target's devices, with one axis, named `AXIS`."""
     # AxisType.Auto, since explicit axes refuse sorting by sharded scores.
     return jax.make_mesh(
-        (devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:devices]
+        (devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=target.devices()[:devices]
     )
 
 
@@ -106,7 +107,7 @@ def sharding(layout: Layout, size: int | None, axis: int = 0) -> NamedSharding |
       size: None for an array that is whole on every device.
     """
     devices = layout.devices or 1
-    if devices == 1:
+    if devices == 1 and not target.is_elsewhere():
         return None
     divides = size is not None and size % devices == 0
     return NamedSharding(

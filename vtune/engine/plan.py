@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from vtune import target
 from vtune.engine.layout import Layout
 from vtune.engine.replicates import Replicates
 from vtune.hparams import Hparams, Static
@@ -154,7 +155,12 @@ def jax_config() -> tuple[Any, ...]:
         "jax_debug_nans",
     )
     device = str(getattr(jax.config, "jax_default_device"))  # noqa: B009 (unknown to the types)
-    return (*(getattr(jax.config, name) for name in names), device, jax.default_backend())
+    return (
+        *(getattr(jax.config, name) for name in names),
+        device,
+        target.platform(),
+        *map(str, target.devices()),
+    )
 
 
 def _dtype(leaf: Any) -> np.dtype:

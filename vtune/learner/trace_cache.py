@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from vtune.hparams import Hparams
+from vtune.target import platform
 from vtune.types import is_traced
 
 # Traces are inlined early, so that a member's equations can be analysed in the calling program.
@@ -37,17 +38,17 @@ class _CachedTrace:
         functools.update_wrapper(self, f)
         self._f = f
         self._reads: dict[Any, set[str]] = {}  # names read, by the form of the hyperparameters
-        self._jitted = jax.jit(self._trace, inline=_INLINE)
+        self._jitted = jax.jit(self._trace, static_argnums=0, inline=_INLINE)
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         h = _hyperparameters(arguments)
         if keywords or h is None or not is_traced(h):  # the program passes no keywords
             return self._f(*arguments, **keywords)
-        out = self._jitted(*arguments)
+        out = self._jitted(platform(), *arguments)
         h.note(self._reads[h.form])
         return out
 
-    def _trace(self, *arguments: Any) -> Any:
+    def _trace(self, platform: str, *arguments: Any) -> Any:
         reads: set[str] = set()
         noting = lambda a: a.noted_in(reads) if isinstance(a, Hparams) else a
         out = self._f(*map(noting, arguments))

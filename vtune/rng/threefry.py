@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vtune import target
 from vtune.types import Array, Key
 
 IMPL = "threefry2x32"  # `rbg` keys give different bits under vmap
@@ -70,7 +71,7 @@ def _is_supported(key: Key) -> bool:
     return (
         key.dtype == key_dtype()
         and key.ndim == 0
-        and jax.default_backend() == "cpu"
+        and target.platform() == "cpu"
         and bool(jax.config.jax_threefry_partitionable)  # type: ignore[attr-defined]
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from vtune import target
 from vtune.caches import bounded_cache
 from vtune.engine import run as program
 from vtune.engine.carry import Arguments
@@ -129,7 +130,8 @@ def _compile(plan: Plan, carry: PyTree, arguments: Arguments) -> Any:
         }
     call = jax.jit(functools.partial(program.run, plan), donate_argnums=0, **options)
     number = jax.ShapeDtypeStruct((), np.int32)
-    return call.lower(carry, number, number, arguments).compile()
+    traced = call.trace(carry, number, number, arguments)
+    return traced.lower(lowering_platforms=target.lowering_platforms()).compile()
 
 
 def _shardings(plan: Plan, carry: PyTree) -> PyTree | None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 
+from vtune import target
 from vtune.runtime import host_memory
 from vtune.runtime.notices import log
 from vtune.types import PyTree
@@ -111,7 +112,7 @@ def check_population(carry: PyTree, members: int, limit: int | None, devices: in
     """
     total = tree_bytes(carry)
     # The devices of a CPU share its memory; elsewhere each has its own.
-    needed = total if jax.default_backend() == "cpu" else -(-total // devices)
+    needed = total if target.platform() == "cpu" else -(-total // devices)
     if limit is not None and needed > limit:
         most = max(1, members * limit // (needed * 10 // 9))
         raise MemoryError(
@@ -131,7 +132,7 @@ def predicted_need(compiled: Any, devices: int, shared: int, own: int) -> Need:
     """
     stats = compiled.memory_analysis()
     resident = stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
-    if jax.default_backend() != "cpu":
+    if target.platform() != "cpu":
         return Need(resident, stats.temp_size_in_bytes)
     # Arguments that the program does not read are not among its own.
     by_device = max(resident - shared, own // devices)
@@ -141,7 +142,7 @@ def predicted_need(compiled: Any, devices: int, shared: int, own: int) -> Need:
 def available_bytes(arguments: PyTree) -> int | None:
     """Returns the default memory limit: what is free plus what the arguments already occupy; None
     if unknown."""
-    if jax.default_backend() == "cpu":
+    if target.platform() == "cpu":
         free = host_memory.free_bytes()
         return None if free is None else max(0, free) + tree_bytes(arguments)
     stats = jax.local_devices()[0].memory_stats() or {}
@@ -152,7 +153,7 @@ def available_bytes(arguments: PyTree) -> int | None:
 
 def peak_bytes() -> int | None:
     """Returns the most bytes held so far, on the fullest device; on a CPU by the whole process."""
-    if jax.default_backend() == "cpu":
+    if target.platform() == "cpu":
         return host_memory.peak_bytes()
     peaks = [(d.memory_stats() or {}).get("peak_bytes_in_use") for d in jax.local_devices()]
     return max((peak for peak in peaks if peak is not None), default=None)
@@ -164,7 +165,7 @@ def log_predicted(need: int, limit: int | None, width: int, devices: int, fused:
         logging.INFO,
         "vtune: memory predicted: %s%s, limit %s; %s on each of %d devices",
         format_bytes(need),
-        "" if jax.default_backend() == "cpu" else " a device",
+        "" if target.platform() == "cpu" else " a device",
         "unknown" if limit is None else format_bytes(limit),
         f"{width} members side by side" if fused == 1 else f"up to {fused} members fused",
         devices,
@@ -175,7 +176,7 @@ def log_peak() -> None:
     """Logs the most bytes held so far, after a program ran."""
     peak = peak_bytes()
     if peak is not None:
-        cpu = jax.default_backend() == "cpu"
+        cpu = target.platform() == "cpu"
         holder = "by the whole process" if cpu else "on the fullest device"
         used = format_bytes(peak)
         log(logging.INFO, "vtune: memory used: %s at most so far, %s", used, holder)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from vtune import target
 from vtune.engine.carry import Arguments
 from vtune.engine.layout import Layout, sharding
 from vtune.rng.keys import is_key
@@ -19,7 +20,7 @@ def placed_arguments(arguments: Arguments, layout: Layout) -> Arguments:
     memory is not copied.
     """
     place = sharding(layout, None)
-    shared = place is not None and jax.default_backend() == "cpu"
+    shared = place is not None and target.platform() == "cpu"
 
     def placed(leaf: Any) -> Any:
         if _packed(jax.numpy.result_type(leaf)):

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from vtune import target
 from vtune.types import Array, PyTree
 from vtune.xla.jaxpr import Equation, bind, evaluate
 
@@ -37,7 +38,7 @@ def fori_loop(
     """`lax.fori_loop`; on CPU the narrow arrays of the carry are carried flat."""
     leaves, structure = jax.tree.flatten(start)
     shapes = [leaf.shape if is_narrow(leaf) else None for leaf in leaves]
-    if jax.default_backend() != "cpu" or not any(shapes):
+    if target.platform() != "cpu" or not any(shapes):
         return lax.fori_loop(lower, upper, body, start)
 
     def map_narrow(change: Callable[..., Array], carry: Sequence[Array]) -> list[Array]:

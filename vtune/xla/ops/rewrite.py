@@ -22,6 +22,7 @@ import jax
 import numpy as np
 from jax import lax
 
+from vtune import target
 from vtune.rng import threefry
 from vtune.types import PyTree
 from vtune.xla.jaxpr import bind, evaluate, opened, subjaxprs
@@ -102,7 +103,7 @@ def _resolved(form: str, cpu: str) -> str:
     """Resolves "auto" to `cpu` on CPU and to "none" elsewhere."""
     if form != "auto":
         return form
-    return cpu if jax.default_backend() == "cpu" else "none"
+    return cpu if target.platform() == "cpu" else "none"
 
 
 def check_form(form: Any) -> None:
