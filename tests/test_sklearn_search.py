@@ -374,7 +374,8 @@ def test_the_refit_is_the_estimator_fitted(name, compilations, monkeypatch):
     with compilations() as count:
         one_by_one = search()
     assert count.count == (2 if name == "pipeline of several" else 1)
-    monkeypatch.setattr("vtune.sklearn.search.candidates.trains_in_turn", lambda: False)
+    for module in ("candidates", "trained"):
+        monkeypatch.setattr(f"vtune.sklearn.search.{module}.trains_in_turn", lambda: False)
     with compilations() as count:
         side_by_side = search()
     assert count.count > 0
