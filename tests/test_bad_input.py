@@ -449,11 +449,10 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input_is_named_before_anything_is_compiled(case, compilations):
+def test_bad_input_is_named_before_anything_is_compiled(case, refused):
     call, error, says = CASES[case]
-    with compilations() as seen, pytest.raises(error, match=says):
+    with refused(error, says):
         call()
-    assert seen.count == 0
 
 
 @pytest.mark.parametrize(
@@ -542,8 +541,7 @@ BAD_ARRAYS = {
 @pytest.mark.parametrize(
     "maker", [vt.holdout, lambda a: vt.from_splits(a, a)], ids=["holdout", "split"]
 )
-def test_bad_arrays_are_named(case, maker, compilations):
+def test_bad_arrays_are_named(case, maker, refused):
     arrays, error, says = BAD_ARRAYS[case]
-    with compilations() as seen, pytest.raises(error, match=says):
+    with refused(error, says):
         maker(arrays)
-    assert seen.count == 0

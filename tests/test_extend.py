@@ -398,10 +398,9 @@ def sweep():
     ],
     ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
 )
-def test_bad_input(sweep, options, said, compilations):
-    with compilations() as seen, pytest.raises((TypeError, ValueError), match=said):
+def test_bad_input(sweep, options, said, refused):
+    with refused((TypeError, ValueError), said):
         vt.extend(**{"sweep": sweep, "epochs": 1, **options})
-    assert seen.count == 0
 
 
 @pytest.mark.parametrize(
