@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problems import LR, blobs, mlp_learner, quadratic
+from problems import LR, Own, blobs, mlp_learner, quadratic
 from solo import largest_difference, xent
 
 import vtune as vt
@@ -263,16 +263,10 @@ def test_an_interrupted_refiner_goes_on_from_memory_and_from_a_file(
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Counting:
+class Counting(Own):
     """A refiner of the user's own: the best slot's rate for all, from the second call on."""
 
     after: float = 1.0
-
-    def rungs(self, size, rounds):
-        return (vt.Rung(size, rounds),)
-
-    def init(self, space, size):
-        return jnp.int32(0)
 
     def refine(self, key, round, space, hparams, score, memory):
         best = jnp.full(score.shape, jnp.argmax(score), jnp.int32)
