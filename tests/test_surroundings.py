@@ -211,6 +211,18 @@ class AtOnce:
         pass
 
 
+def test_draws_from_np_random_are_named_whatever_generator_it_has():
+    learner = quadratic()
+    drawn = lambda *given: (np.random.rand(), learner.step(*given))[1]  # noqa: NPY002
+    before = np.random.get_bit_generator()
+    np.random.set_bit_generator(np.random.PCG64(0))
+    try:
+        with pytest.raises(UserWarning, match=r"drew from np\.random"):
+            vt.tune(learner._replace(step=drawn), LR, **OPTIONS)
+    finally:
+        np.random.set_bit_generator(before)
+
+
 def test_progress_is_a_yes_or_no(compilations):
     with compilations() as compiled, pytest.raises(TypeError, match="progress='yes' must be True"):
         tune(progress="yes", steps=5, rounds=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -74,10 +75,9 @@ def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Inspec
     return Inspection(frozenset(reads), metrics, found[-1])
 
 
-def _numpy_draws() -> tuple[bytes, int]:
-    """Returns how far NumPy's global random numbers have been drawn."""
-    state: Any = np.random.get_state()  # noqa: NPY002 (as users may draw)
-    return state[1].tobytes(), state[2]
+def _numpy_draws() -> bytes:
+    """Returns how far NumPy's global random numbers have been drawn, from any bit generator."""
+    return pickle.dumps(np.random.get_state(legacy=False))  # noqa: NPY002 (as users may draw)
 
 
 def _zeros(shapes: PyTree) -> PyTree:
