@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 import weakref
 
 import jax
@@ -120,6 +121,24 @@ def test_ctrl_c_is_answered_with_a_word_and_loses_nothing(monkeypatch, capsys, c
     assert sweep.trained.rounds == 3
     assert "stops after this round; Ctrl-C again" in capsys.readouterr().err
     assert "interrupted: 3 of 6 rounds were run" in caplog.text
+
+
+def test_warnings_name_the_line_that_calls_vtune(monkeypatch):
+    learner = quadratic()
+    drawn = lambda *given: (np.random.rand(), learner.step(*given))[1]  # noqa: NPY002
+    few = {"space": {**LR, "two": vt.Categorical([1, 2])}, "search": vt.Halton(1)}
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for given in ({"space": {**LR, "unread": 1.0}, "refiner": vt.PBT(9)}, few):
+            given = {**OPTIONS, **given, "progress": "refused before anything is compiled"}
+            with pytest.raises(TypeError, match="progress="):
+                vt.tune(learner._replace(step=drawn), **given)
+        interrupting(monkeypatch, 2)
+        tune()
+    says = ["np.random", "'unread'", "never acts"]
+    says += ["combinations", "np.random", "'two' in the space", "interrupted"]
+    assert all(word in str(w.message) for word, w in zip(says, seen, strict=True))
+    assert {warning.filename for warning in seen} == {__file__}
 
 
 def test_ctrl_c_while_compiling_is_answered_when_it_is_over(monkeypatch, capsys):

@@ -24,6 +24,7 @@ from vtune.learner.protocol import Learner, first_state, traced_once
 from vtune.metrics.modes import nearest
 from vtune.rng.keys import member_key
 from vtune.runtime.diagnose import trace_member
+from vtune.runtime.notices import users_line
 from vtune.types import PyTree
 
 
@@ -68,7 +69,7 @@ def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Inspec
             "one of the learner's functions drew from np.random while it was traced: "
             "the number is part of the program, one for all members and steps; draw with "
             "jax.random and the key, or draw before and pass the number in",
-            stacklevel=2,
+            stacklevel=users_line(),
         )
     found: list[Held] = []
     trace_member(functools.partial(_held, found), plan, cohort, arguments)

@@ -67,8 +67,7 @@ def _is_private(folder: Path) -> bool:
 def _warn_of(folder: str) -> None:
     warn(
         f"compiled programs are not kept: others may write to {folder}, and what lies there would "
-        f"be run; write `chmod go-w {folder}`, or set {VARIABLE} to a folder of your own",
-        stacklevel=2,
+        f"be run; write `chmod go-w {folder}`, or set {VARIABLE} to a folder of your own"
     )
 
 
