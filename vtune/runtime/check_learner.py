@@ -62,8 +62,9 @@ def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Inspec
         write instead.
     """
     reads: set[str] = set()
+    found: list[Held] = []
     before = _numpy_draws()
-    metrics = trace_member(_metrics, plan, cohort, arguments, reads)
+    metrics = trace_member(functools.partial(_metrics, found), plan, cohort, arguments, reads)
     if _numpy_draws() != before:
         warnings.warn(
             "one of the learner's functions drew from np.random while it was traced: "
@@ -71,8 +72,6 @@ def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Inspec
             "jax.random and the key, or draw before and pass the number in",
             stacklevel=users_line(),
         )
-    found: list[Held] = []
-    trace_member(functools.partial(_held, found), plan, cohort, arguments)
     return Inspection(frozenset(reads), metrics, found[-1])
 
 
@@ -106,8 +105,13 @@ def _outputs(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -
     return learner.predict(h, state, _evaluation_batch(plan, arguments.data)[0])
 
 
-def _metrics(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
-    """Runs all functions of the learner once, checks what they return, and returns the metrics."""
+def _metrics(
+    found: list[Held], plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams
+) -> PyTree:
+    """Runs all functions of the learner once, checks what they return, and returns the metrics.
+
+    What a member's state holds of the hyperparameters is added to `found`.
+    """
     learner, data = traced_once(plan.learner), arguments.data
     key = member_key(np.uint32(0), 0)
     batch = _zeros(batch_shapes(data, cohort.batch_size))
@@ -134,20 +138,9 @@ def _metrics(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -
     if learner.predict is not None:
         learner.predict(h, state, rows)
     _check_metric(plan, metrics)
-    return {name: jnp.asarray(value) for name, value in metrics.items()}
-
-
-def _held(
-    found: list[Held], plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams
-) -> None:
-    """Adds to `found` what a member's state holds of the hyperparameters."""
-    learner, data = traced_once(plan.learner), arguments.data
-    key = member_key(np.uint32(0), 0)
-    rows = _evaluation_batch(plan, data)
-    measure = lambda h, state: learner.measure(key, h, state, *rows)
-    batch = _zeros(batch_shapes(data, cohort.batch_size))
-    state = learner.init(key, h, batch)
+    measure = lambda h, state: learner.measure(key, h, state, rows, weight)
     found.append(held(learner.init, learner.step, measure, key, h, state, batch))
+    return {name: jnp.asarray(value) for name, value in metrics.items()}
 
 
 def check_metrics(inspections: tuple[Inspection, ...]) -> None:
