@@ -15,7 +15,11 @@ import pytest
 from problems import quadratic
 
 import vtune as vt
+from vtune.engine.plan import CohortPlan
+from vtune.engine.stepping import Stepping
+from vtune.hparams import Static
 from vtune.runtime import execute, surroundings
+from vtune.sklearn.training.padded_folds import padded_folds
 from vtune.tuning import progress
 
 QUADRATIC = quadratic()
@@ -266,6 +270,15 @@ def test_numbers_too_large_are_refused_at_once(options, message, compilations):
 def test_a_grid_of_a_whole_range_is_refused_at_once():
     with pytest.raises(ValueError, match=r"Grid: 1,000,000,001 settings; give 'n' fewer points"):
         vt.tune(QUADRATIC, {**LR, "n": vt.Int(0, 10**9)}, search=vt.Grid({"lr": 2}), steps=5)
+
+
+def test_rounds_times_epochs_may_be_more_than_is_counted():
+    """A lone fit of scikit-learn's interface has as many rounds as epochs."""
+    data = padded_folds({"x": np.ones((9, 1))}, [np.arange(9)], [np.arange(0)], 9, common=False)
+    count = 50_000
+    cohort = CohortPlan(Static({}), (), 1, 4, 2 * count, 2, ())
+    start, end = Stepping(cohort, count, data).bounds(jax.numpy.int32(count - 1))
+    assert (start.tolist(), end.tolist()) == ([2 * count - 2], [2 * count])
 
 
 def test_a_sweep_cannot_grow_beyond_what_is_counted():
