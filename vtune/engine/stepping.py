@@ -135,9 +135,8 @@ class Stepping(NamedTuple):
             epochs = self.cohort.steps // (self.cohort.steps_per_epoch or 1)
             in_epochs = dataclasses.replace(self.cohort, steps=epochs)
             done = jnp.asarray(round_boundaries(in_epochs, self.rounds))
-            return done[number] * lengths.steps_per_epoch, done[
-                number + 1
-            ] * lengths.steps_per_epoch
+            at = lambda round: done[round] * lengths.steps_per_epoch
+            return at(number), at(number + 1)
         bounds = jnp.asarray(round_boundaries(self.cohort, self.rounds))
         return bounds[number], bounds[number + 1]
 
