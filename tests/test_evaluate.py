@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -144,15 +145,20 @@ def test_scaling_never_looks_at_test_rows():
 
 
 def test_predictions_of_a_scaled_entry_come_back_in_its_units():
+    when = 1.7e9 + 100.0 * X.astype(np.float64)
     for make in (held_out, lambda a: vt.standardize(vt.kfold(a, 3, test=0.2), "x")):
-        data = make(ARRAYS)
-        scaled = data.scale({"x": X})["x"]
-        np.testing.assert_allclose(data.unscale("x", scaled), X, rtol=1e-5)
-        np.testing.assert_allclose(
-            jax.jit(lambda v, d=data: d.unscale("x", v))(scaled), X, rtol=1e-5
-        )
+        data = make({**ARRAYS, "x": when})
+        for fold in range(3) if data.folded else (None,):
+            scaled = data.scale({"x": when}, *(() if fold is None else (fold,)))["x"]
+            for held in (scaled, jnp.asarray(scaled), scaled.tolist()):
+                np.testing.assert_allclose(data.unscale("x", held, fold), when, rtol=0, atol=1e-3)
+            traced = jax.jit(lambda v, d=data, fold=fold: d.unscale("x", v, fold))(scaled)
+            np.testing.assert_allclose(traced, when, rtol=1e-6)
         with pytest.raises(ValueError, match=r"unscale: 'y' is not scaled; those are \['x'\]"):
             data.unscale("y", Y)
+    for fold in (None, 3, -1):
+        with pytest.raises(ValueError, match=rf"each fold; say which of 0 to 2, got fold={fold}"):
+            data.unscale("x", scaled, fold)
 
 
 def test_test_rows_never_reach_training_or_validation(sweep, compilations):

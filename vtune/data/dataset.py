@@ -163,7 +163,7 @@ class Data:
         """Scales new rows as these were scaled."""
         return apply_scaling(self.scaling, arrays)
 
-    def unscale(self, name: str, values: Any, fold: int = 0) -> Any:
+    def unscale(self, name: str, values: Any, fold: int | None = None) -> Any:
         """Returns values of a scaled entry in its original units, such as predictions of it.
 
             rmse = vt.metrics.rmse(
@@ -171,19 +171,36 @@ class Data:
                 target=lambda batch: data.unscale("y", batch["y"]),
             )
 
+        Of data in folds, which a metric cannot tell apart, predictions are [folds, seeds, rows]:
+
+            [data.unscale("y", values, fold) for fold, values in enumerate(sweep.predict(x))]
+
         Args:
           values: an array whose last axes are those of a row of the entry.
-          fold: whose scaling, of data in folds.
+          fold: whose scaling. Data in folds need it.
+
+        Returns:
+          The values in float64, on the host; in a traced function in the program's type.
 
         Raises:
-          ValueError: the entry is not scaled.
+          ValueError: the entry is not scaled, or there is no such fold.
         """
         if name not in self.scaling:
             raise ValueError(f"unscale: {name!r} is not scaled; those are {list(self.scaling)}")
-        parts = [part[fold] if self.folded else part for part in self.scaling[name]]
-        axes = lambda part: (1,) * (np.ndim(values) - np.ndim(part)) + np.shape(part)
-        shift, factor = (np.asarray(part, float_dtype()).reshape(axes(part)) for part in parts)
+        traced = isinstance(values, jax.core.Tracer)
+        values = values if traced else np.asarray(values, np.float64)
+        shift, factor = (
+            part.astype(float_dtype() if traced else np.float64).reshape(
+                (1,) * (values.ndim - part.ndim) + part.shape
+            )
+            for part in map(np.asarray, self._scaling_of(name, fold))
+        )
         return values * factor + shift
+
+    def _scaling_of(self, name: str, fold: Any) -> Scaling:
+        """Returns the scaling of an entry; `fold` is for data in folds."""
+        del fold
+        return self.scaling[name]
 
     def _fit_scaling(
         self, name: str, fit: Callable[[np.ndarray], Scaling]

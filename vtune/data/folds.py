@@ -19,6 +19,7 @@ from vtune.data.precision import is_far, remainder
 from vtune.rng.keys import row_key
 from vtune.rng.threefry import bits
 from vtune.types import Array, IntArray, float_dtype
+from vtune.validation import is_whole
 
 
 @jax.tree_util.register_pytree_node_class
@@ -105,10 +106,18 @@ class Folds(Data):
 
     def scale(self, arrays: Mapping[str, Any], fold: int = 0) -> dict[str, Any]:
         """Scales new rows as those of one fold are scaled."""
-        of_fold = {
-            name: (shift[fold], factor[fold]) for name, (shift, factor) in self.scaling.items()
-        }
-        return apply_scaling(of_fold, arrays)
+        return apply_scaling({name: self._scaling_of(name, fold) for name in self.scaling}, arrays)
+
+    def _scaling_of(self, name: str, fold: Any) -> Scaling:
+        """Returns the scaling of an entry in one fold."""
+        if not is_whole(fold) or not 0 <= fold < self.folds:
+            raise ValueError(
+                f"{name!r} is scaled by the training rows of each fold; say which of 0 to "
+                f"{self.folds - 1}, got fold={fold!r}: [data.unscale({name!r}, values, fold) for "
+                "fold, values in enumerate(sweep.predict(x))]"
+            )
+        shift, factor = self.scaling[name]
+        return shift[fold], factor[fold]
 
     def _fit_scaling(
         self, name: str, fit: Callable[[np.ndarray], Scaling]
