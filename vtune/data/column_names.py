@@ -8,10 +8,15 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+def named_columns(frame: Any) -> Any:
+    """Returns what a frame gives as the names of its columns; None where it has none."""
+    names = getattr(frame, "column_names", None)  # of pyarrow's tables, whose `columns` are arrays
+    return names if isinstance(names, list) else getattr(frame, "columns", None)
+
+
 def columns_of(value: Any) -> tuple[str, ...] | None:
     """Returns the names of a frame's columns; None for anything else, or names that are no text."""
-    names = getattr(value, "columns", None)
-    names = getattr(value, "column_names", None) if names is None else names  # pyarrow's
+    names = named_columns(value)
     if names is None or callable(names) or isinstance(names, str):
         return None
     listed = tuple(names)
