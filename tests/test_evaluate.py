@@ -142,6 +142,8 @@ def test_scaling_never_looks_at_test_rows():
         again = make({**ARRAYS, "x": spoilt})
         jax.tree.map(np.testing.assert_array_equal, again.scaling["x"], data.scaling["x"])
         np.testing.assert_array_equal(again.test, data.test)
+        replaced = again.replace(again.arrays, again.scaling)
+        np.testing.assert_array_equal(replaced.test, data.test)
 
 
 def test_predictions_of_a_scaled_entry_come_back_in_its_units():

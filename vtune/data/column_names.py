@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
-
-T = TypeVar("T")
+from typing import Any
 
 
 def named_columns(frame: Any) -> Any:
@@ -27,12 +25,6 @@ def column_names(arrays: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Returns the columns of every entry that is a frame."""
     named = {name: columns_of(value) for name, value in arrays.items()}
     return {name: columns for name, columns in named.items() if columns is not None}
-
-
-def with_columns(data: T, columns: Mapping[str, tuple[str, ...]]) -> T:
-    """Returns the data (a `Data`), with a note of the columns of its frames."""
-    data.columns = dict(columns)  # type: ignore[attr-defined]
-    return data
 
 
 def check_columns(who: str, name: str, known: Sequence[str], given: Any) -> None:

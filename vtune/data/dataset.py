@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vtune.data.column_names import with_columns
 from vtune.rng.keys import row_key
 from vtune.types import Array, IntArray, float_dtype
 from vtune.xla.ops.rewrite import rewrite
@@ -53,13 +52,14 @@ class Data:
         valid: Any,
         scaling: Mapping | None = None,
         remainders: Mapping[str, np.ndarray] | None = None,
+        columns: Mapping[str, tuple[str, ...]] | None = None,
     ):
         self.arrays = arrays
         self.train = train
         self.valid = valid
         self.scaling = dict(scaling or {})
         self.remainders = dict(remainders or {})
-        self.columns: dict[str, tuple[str, ...]] = {}
+        self.columns = dict(columns or {})
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
         return (self.arrays, self.train, self.valid), None
@@ -88,10 +88,13 @@ class Data:
 
     def replace(
         self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping | None = None
-    ) -> Data:
+    ) -> Self:
         """Returns the same rows of other arrays; `centers` is for data in folds."""
-        kept = self._remainders_but(scaling)
-        return with_columns(Data(arrays, self.train, self.valid, scaling, kept), self.columns)
+        del centers
+        data = copy.copy(self)
+        data.arrays, data.scaling = arrays, dict(scaling)
+        data.remainders = {k: lost for k, lost in self.remainders.items() if k not in scaling}
+        return data
 
     def with_test(self, rows: np.ndarray | None) -> Self:
         """Returns the same data with these test rows."""
@@ -222,9 +225,6 @@ class Data:
         """Returns an entry in float64, with what its cast took away."""
         values = np.asarray(self.arrays[name], np.float64)
         return values + self.remainders[name] if name in self.remainders else values
-
-    def _remainders_but(self, scaling: Mapping) -> dict[str, np.ndarray]:
-        return {name: lost for name, lost in self.remainders.items() if name not in scaling}
 
     @property
     def row_bytes(self) -> int:

@@ -118,7 +118,7 @@ def _scaled(
         arrays[name] = jax.device_put(array)
         if center is not None:
             centers[name] = center
-    return data.replace(arrays, scaling, centers).with_test(data.test)
+    return data.replace(arrays, scaling, centers)
 
 
 def _check(who: str, data: Any, names: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.data.column_names import column_names
 from vtune.data.convert import to_array
 from vtune.data.own import CheckedArrays, is_borrowed
 
@@ -50,6 +51,7 @@ def check_arrays(who: str, arrays: Any) -> CheckedArrays:
             checked.borrowed.add(name)
         if cast is not array:
             checked.uncast[name] = array
+    checked.columns = column_names(arrays)
     _check_shapes(who, checked, arrays)
     return checked
 
