@@ -10,7 +10,7 @@ import numpy as np
 
 from vtune.data.column_names import check_columns
 from vtune.data.dataset import Data
-from vtune.data.draw import draw_rows, share_of_rows
+from vtune.data.draw import check_strata, draw_rows, share_of_rows
 from vtune.data.own import CheckedArrays, on_device
 from vtune.data.validate import check_arrays
 from vtune.validation import check_count
@@ -59,11 +59,13 @@ def holdout(
             "rows, or hold fewer out"
         )
     rng, labels = np.random.default_rng(seed), _stratifying(checked, stratify)
-    valid = np.sort(draw_rows("holdout", rng, np.arange(rows), held, labels))
+    if labels is not None:
+        check_strata("holdout", labels, 2 if test is None else 3)
+    valid = np.sort(draw_rows(rng, np.arange(rows), held, labels))
     rest = np.setdiff1d(np.arange(rows), valid)
     test_rows = None
     if test is not None:
-        test_rows = np.sort(draw_rows("holdout", rng, rest, tested, labels))
+        test_rows = np.sort(draw_rows(rng, rest, tested, labels))
         rest = np.setdiff1d(rest, test_rows)
     return _data_of(checked, rest, valid).with_test(test_rows)
 

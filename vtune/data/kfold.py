@@ -84,6 +84,13 @@ def _folds_and_test(
     rows = draw_test_rows("kfold", seed, total, test, labels, groups)
     rest = np.setdiff1d(np.arange(total), rows)
     labels, groups = (None if of is None else np.asarray(of)[rest] for of in (labels, groups))
+    count = None if groups is None else len(np.unique(groups))
+    if count is not None and count < k:
+        raise ValueError(
+            f"kfold: test={test!r} takes {len(rows)} of {total} rows, since groups stay whole, and "
+            f"leaves {count} of the groups for {k} folds; take a smaller share, fewer folds or "
+            "finer groups"
+        )
     pairs = _splitter(k, len(rest), labels, groups, seed).split(np.zeros(len(rest)), labels, groups)
     return folds_of(arrays, [(rest[a], rest[b]) for a, b in pairs]).with_test(rows)
 
