@@ -59,7 +59,7 @@ def check_arrays(who: str, arrays: Any) -> CheckedArrays:
 def _check_shapes(who: str, checked: CheckedArrays, given: Mapping[str, Any]) -> None:
     lengths = {name: len(array) for name, array in checked.items()}
     if len(set(lengths.values())) > 1:
-        several = [n for n, v in given.items() if isinstance(v, tuple) and np.ndim(v[0])]
+        several = [n for n, v in given.items() if isinstance(v, tuple) and v and np.ndim(v[0])]
         hint = "".join(
             f"; {name!r} is a tuple of {len(given[name])} arrays: give each a name of its own"
             for name in several
