@@ -160,8 +160,16 @@ def _same(a: Any, b: Any, open: set[tuple[int, int]]) -> bool:
         if a != a or b != b:
             return bool(a != a and b != b)
         return bool(a == b) and math.copysign(1, a) == math.copysign(1, b)
-    if _is_constant(a) or isinstance(a, set):
+    if isinstance(a, complex | np.complexfloating):
+        return _same(a.real, b.real, open) and _same(a.imag, b.imag, open)
+    if isinstance(a, set | frozenset):
+        its = {item: item for item in b}  # those of b, which may be of other types
+        return bool(a == b) and all(_same(item, its[item], open) for item in a)
+    if _is_constant(a):
         return bool(a == b)
+    if isinstance(a, np.ma.MaskedArray):
+        parts = lambda array: (array.data, np.ma.getmaskarray(array), array.fill_value)
+        return _same(parts(a), parts(b), open)
     if isinstance(a, np.ndarray | jax.Array):
         return _same_array(a, b, open)
     open = open | {(id(a), id(b))}
