@@ -79,6 +79,16 @@ CHANGES = {
     "rows a list": (put("rows", [1]), r"rows=\[1\]"),
     "parts": (put("parts", "../../etc"), "parts='../../etc'"),
     "steps": (put("cohorts", 0, "steps", 1), "steps=1 in 2 rounds"),
+    **{
+        f"{name} {value}": (put("cohorts", 0, name, value), f"cohort 0: {name}=")
+        for name, values in {
+            "by_fold": (5, [[1]], ["a", "b"], [[1, 2]]),
+            "past": (5, [[2, 4]], [3, 1], [1, 1, 1]),
+            "stretched": (None, 1),
+            "own_epochs": ("yes",),
+        }.items()
+        for value in values
+    },
     "combination": (put("cohorts", 0, "combination", 7), "combination=7"),
     "traced": (put("cohorts", 0, "traced", ["lr", "c"]), "no array 'cohort0/hparams/c'"),
     "dtype": (put("arrays", 0, "dtype", "object"), "arrays=.*"),
