@@ -293,6 +293,10 @@ def test_a_refiner_of_ones_own_goes_on_where_it_is_given_again(tmp_path):
         vt.extend(loaded, steps=2, rounds=2)
     with pytest.raises(ValueError, match="is not the one that the sweep was trained with"):
         vt.load(tmp_path / "run", learner, refiner=Counting(after=2.0))
+    for check in (True, False):
+        with pytest.raises(TypeError, match="refiner must have a refine method, got 5"):
+            vt.load(tmp_path / "run", learner, refiner=5, check=check)
+    loaded.save(tmp_path / "run", overwrite=True)  # with the refiner that it does not know
     again = vt.load(tmp_path / "run", learner, refiner=Counting())
     assert_same(vt.extend(again, steps=2, rounds=2), whole)
 

@@ -18,11 +18,16 @@ def without_addresses(text: str) -> str:
 
 
 class Described:
-    """Stands where a file holds a description alone. Using it says how to bring the value back."""
+    """Stands where a file holds a description alone. Using it says how to bring the value back.
 
-    def __init__(self, text: str, reason: str):
+    Attributes:
+      saved: what the file holds, as JSON; it is saved again as it is.
+    """
+
+    def __init__(self, text: str, reason: str, saved: Any = None):
         self.text = text
         self.reason = reason
+        self.saved = saved
         self.__name__ = text
 
     def __repr__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -75,12 +76,8 @@ def load(
         return Sweep(trained)
     if check:
         check_setting(str(folder), trained.identity)
-    described = saved.manifest["refiner"]
-    if refiner is None:
-        with refusing(folder):
-            own = decode_refiner(described, None, trusted, check)
-    else:
-        own = decode_refiner(described, refiner, trusted, check)
+    with refusing(folder) if refiner is None else contextlib.nullcontext():
+        own = decode_refiner(saved.manifest["refiner"], refiner, trusted, check)
     trained = with_states(trained, saved, own)
     if check:
         check_learner(str(folder), trained.identity, trained.plan, trained.rows)

@@ -13,7 +13,7 @@ from vtune.engine.layout import Layout, resolve_layout
 from vtune.engine.plan import CohortPlan, as_arrays, describe, jax_config
 from vtune.engine.stepping import round_boundaries
 from vtune.hparams import Static
-from vtune.refine.base import Refiner, Rung
+from vtune.refine.base import Refiner, Rung, check_is_refiner
 from vtune.refine.keep import Keep
 from vtune.results.described import Described
 from vtune.results.no_score import no_finite_score
@@ -22,7 +22,6 @@ from vtune.results.sweep import Sweep
 from vtune.results.trained import Trained
 from vtune.runtime.check_learner import check_metrics
 from vtune.space.traced import program_space
-from vtune.tuning.arguments import check_is_refiner
 from vtune.tuning.changes import check_changes
 from vtune.tuning.duration import (
     TrainingLength,
