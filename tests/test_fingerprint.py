@@ -1,8 +1,10 @@
 """Other data, another learner, other columns: named, where shapes alone would not tell."""
 
+import dataclasses
 import json
 
 import flax.linen as nn
+import jax
 import numpy as np
 import optax
 import pytest
@@ -10,7 +12,7 @@ from problems import LR, mlp_learner
 from solo import xent
 
 import vtune as vt
-from vtune.results.fingerprint import data_difference, data_fingerprint
+from vtune.results.fingerprint import data_difference, data_fingerprint, learner_fingerprint
 from vtune.results.manifest import manifest_checksum
 
 pandas = pytest.importorskip("pandas")
@@ -108,6 +110,28 @@ def test_another_learner_is_named(run, other, says):
         vt.load(run, other())
     if "fit" not in says:
         assert len(vt.load(run, other(), check=False)) == 2
+
+
+def test_constants_inside_a_jitted_function_count(sweep):
+    def fingerprint(constant):
+        inner = jax.jit(lambda loss: loss * jax.numpy.asarray(constant).sum())
+        other = learner(loss=lambda o, b, h: inner(xent(o, b, h)))
+        return learner_fingerprint(
+            dataclasses.replace(sweep.trained.plan, learner=other), sweep.trained.rows
+        )
+
+    ones = np.ones(3, np.float32)
+    found = fingerprint(ones)
+    assert found == fingerprint(ones.copy())
+    other = fingerprint(2 * ones)
+    assert [name for name in found if found[name] != other[name]] == ["step", "measure"]
+
+
+def test_a_learner_is_traced_once_where_it_is_loaded(run):
+    seen, plain = [], learner()
+    counted = lambda name: lambda *a: (seen.append(name), getattr(plain, name)(*a))[1]
+    vt.load(run, plain._replace(init=counted("init"), measure=counted("measure")))
+    assert seen == ["init", "measure"]
 
 
 def test_only_equal_versions_are_compared(run, sweep, tmp_path):

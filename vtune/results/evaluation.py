@@ -19,6 +19,7 @@ from vtune.engine.recording import SPLITS
 from vtune.engine.replicates import split_replicates
 from vtune.engine.stepping import round_boundaries
 from vtune.results.new_rows import rows_to_score
+from vtune.results.states import members_left
 from vtune.results.table import html_of, import_pandas
 from vtune.results.trained import Trained
 from vtune.runtime.check_learner import check_labels
@@ -95,7 +96,9 @@ def evaluate(trained: Trained, given: Any) -> Evaluation:
             check_labels(plan.learner, shapes, data)
     ends = tuple(round_boundaries(cohort, plan.rounds)[trained.rounds] for cohort in plan.cohorts)
     use_cache()
-    score = _program(plan, _members_left(trained))
+    parents = trained.records.parents
+    left = tuple(members_left(np.asarray(p.id), parents) for p in trained.populations)
+    score = _program(plan, left)
     by_cohort = jax.device_get(score(trained.populations, ends, arguments))
     return Evaluation(_by_member(trained, by_cohort), rows, trained.metric_name)
 
@@ -130,14 +133,6 @@ def _program(plan: Plan, left: tuple[int, ...]) -> Callable[..., Any]:
         return scored
 
     return jax.jit(score)
-
-
-def _members_left(trained: Trained) -> tuple[int, ...]:
-    """Returns by cohort how many slots hold weights; they come first."""
-    left = [0] * len(trained.populations)
-    for column, (cohort, _) in enumerate(trained.places):
-        left[cohort] += not trained.dropped(column)
-    return tuple(left)
 
 
 def _by_member(trained: Trained, by_cohort: list[dict[str, Any]]) -> dict[str, np.ndarray]:

@@ -4,8 +4,9 @@ seen where shapes are equal."""
 from __future__ import annotations
 
 import hashlib
+import itertools
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -15,8 +16,10 @@ from vtune.data.dataset import Data
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.learner.protocol import traced_once
 from vtune.results.described import without_addresses
-from vtune.rng.keys import member_key
+from vtune.results.states import batch_of
+from vtune.rng.keys import is_key, member_key
 from vtune.types import float_dtype
+from vtune.xla.jaxpr import is_literal, opened, subjaxprs
 
 MOST_COHORTS = 16  # are traced; more would make saving slow
 PROBES = 64  # numbers of a scaled entry
@@ -98,9 +101,27 @@ def learner_fingerprint(plan: Plan, rows: Mapping[str, Any] | None) -> dict[str,
     for cohort in plan.cohorts[:MOST_COHORTS]:
         for name, closed in _traces(plan, cohort, rows).items():
             digests[name].update(without_addresses(str(closed)).encode())
-            for constant in closed.consts:
-                digests[name].update(_digest(np.asarray(constant)).encode())
+            for constant in _constants(closed, set()):
+                digests[name].update(_digest(constant).encode())
     return {name: digest.hexdigest() for name, digest in digests.items()}
+
+
+def _constants(closed: Any, seen: set[int]) -> Iterator[np.ndarray]:
+    """Yields the constants of a traced function and of those inside it, which no text shows whole.
+
+    Args:
+      seen: ids of the functions that were looked into.
+    """
+    if id(closed) in seen:
+        return
+    seen.add(id(closed))
+    jaxpr, constants = opened(closed)
+    literals = (a.val for e in jaxpr.eqns for a in e.invars if is_literal(a) and np.ndim(a.val))
+    for constant in itertools.chain(constants, literals):
+        yield np.asarray(jax.random.key_data(constant) if is_key(constant) else constant)
+    for equation in jaxpr.eqns:
+        for inner in subjaxprs(equation.params):
+            yield from _constants(inner, seen)
 
 
 def _traces(plan: Plan, cohort: CohortPlan, rows: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -108,7 +129,8 @@ def _traces(plan: Plan, cohort: CohortPlan, rows: Mapping[str, Any] | None) -> d
     learner = traced_once(plan.learner)
     key = jax.eval_shape(lambda: member_key(np.uint32(0), 0))
     traced = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
-    batch, judged = _batch(rows, cohort.batch_size), _batch(rows, plan.eval_batch_size)
+    batch = batch_of(rows, cohort.batch_size)
+    judged = batch_of(rows, plan.eval_batch_size)
     weight = jax.ShapeDtypeStruct((plan.eval_batch_size or 1,), float_dtype())
     found: dict[str, Any] = {}
 
@@ -125,12 +147,3 @@ def _traces(plan: Plan, cohort: CohortPlan, rows: Mapping[str, Any] | None) -> d
     if predict is not None:
         trace("predict", lambda t, s, b: predict(cohort.h(t), s, b), state, judged)
     return found
-
-
-def _batch(rows: Mapping[str, Any] | None, size: int | None) -> Any:
-    if rows is None or size is None:
-        return None
-    return {
-        name: jax.ShapeDtypeStruct((size, *shape), np.dtype(dtype))
-        for name, (shape, dtype) in rows.items()
-    }

@@ -12,7 +12,7 @@ from typing import Any
 from vtune.data.dataset import Data
 from vtune.engine.plan import CohortPlan, Plan, jax_config
 from vtune.results.fingerprint import data_difference, data_fingerprint, learner_fingerprint
-from vtune.results.trained import Trained
+from vtune.results.trained import Trained, rows_of
 
 LOG = logging.getLogger("vtune")
 PACKAGES = ("vtune", "jax", "jaxlib", "flax", "optax", "numpy")
@@ -116,7 +116,7 @@ def _rows_difference(rows: Mapping[str, Any] | None, data: Data) -> str | None:
     """How rows differ in their names, shapes and types, which every file knows."""
     if rows is None:
         return None
-    found = {k: [list(v.shape[1:]), str(v.dtype)] for k, v in data.arrays.items()}
+    found = rows_of(data)
     if found.keys() != rows.keys():
         return f"they have the entries {sorted(found)}, those had {sorted(rows)}"
     for name, row in rows.items():

@@ -121,6 +121,11 @@ class Trained:
         return {name: np.asarray(values)[slot] for name, values in hparams.items()}
 
 
+def rows_of(data: Data) -> dict[str, Any]:
+    """Returns the shape and the type of a row of each entry; see `Trained.rows`."""
+    return {name: [list(a.shape[1:]), str(a.dtype)] for name, a in data.arrays.items()}
+
+
 def finish(
     plan: Plan,
     space: Space,
@@ -136,8 +141,6 @@ def finish(
       stopped: see `Trained`. past: of an extended sweep, what it was before these rounds.
     """
     data = arguments.data
-    arrays = {} if data is None else data.arrays
-    rows = {name: [list(a.shape[1:]), str(a.dtype)] for name, a in arrays.items()}
     return Trained(
         plan=plan,
         space=space,
@@ -147,7 +150,7 @@ def finish(
         seed=int(arguments.seed),
         timing=Timing(outcome.compile_seconds, outcome.run_seconds),
         data=data,
-        rows=None if data is None else rows,
+        rows=None if data is None else rows_of(data),
         weights=arguments.weights,
         scaling={} if data is None else data.scaling,
         refiner=arguments.refiner,
