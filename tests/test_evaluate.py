@@ -248,6 +248,9 @@ def test_folds_and_seeds_are_scored_each(folded):
         np.testing.assert_allclose(recorded, right.mean(-1), atol=1e-6)
 
 
+FAR = X.astype(np.float64) * 1e300
+
+
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [
@@ -259,6 +262,13 @@ def test_folds_and_seeds_are_scored_each(folded):
             TypeError,
             r"evaluate: 'y' holds numbers that are not whole",
         ),
+        *(
+            (lambda s, f, i=i: (s, f)[i].evaluate({**ARRAYS, "x": FAR}), ValueError, says)
+            for i, says in enumerate(
+                (r"numbers beyond float32 once it is scaled", r"540 numbers beyond float32; look")
+            )
+        ),
+        (lambda s, f: s.predict(FAR), ValueError, r"predict: 'x' .* beyond float32 once"),
         (lambda s, f: s.evaluate(X), TypeError, r"ndarray is neither a vt.Data nor a dict"),
         (lambda s, f: s.evaluate(vt.holdout(ARRAYS)), ValueError, r"no test rows; hold some out"),
         (lambda s, f: s.evaluate(f.data), ValueError, r"have 2 folds, .* with no folds"),
@@ -327,5 +337,7 @@ def test_winners_of_a_refined_search_are_trained_on_their_schedules():
     assert again.table()["loss/std"].tolist() == [0] * top
     with pytest.raises(ValueError, match=r"the learner makes its own data"):
         sweep.evaluate()
+    with pytest.raises(ValueError, match=r"retrain: the sweep was trained without data"):
+        sweep.retrain(data=held_out())
     with pytest.raises(ValueError, match=r"of 2 structures; take fewer"):
         sweep.retrain(top=12)

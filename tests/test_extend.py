@@ -197,7 +197,7 @@ def test_saved_and_loaded_in_between(x64, tmp_path):
     first = vt.tune(learner, LR, data, epochs=1, **OPTIONS)
     first.save(tmp_path / "a")
     loaded = vt.load(tmp_path / "a", learner)
-    with pytest.raises(ValueError, match="a loaded sweep holds no data; give data="):
+    with pytest.raises(ValueError, match=r"a loaded sweep holds no data; give extend\(..., data="):
         vt.extend(loaded, epochs=1)
     then = vt.extend(loaded, data=data, epochs=1)
     then.save(tmp_path / "b")

@@ -81,10 +81,38 @@ def test_other_data_are_named(sweep, run, other, compilations):
             for go_on in (
                 lambda s: s.rerun(0, given),
                 lambda s: vt.extend(s, epochs=1, data=given),
+                lambda s: s.retrain(1, seeds=1, data=given),
+                lambda s: s.ensemble(2, data=given),
             ):
                 with pytest.raises((TypeError, ValueError), match=says):
                     go_on(whose)
     assert seen.count == 0
+
+
+TESTED = {
+    "split": (
+        lambda: vt.holdout(arrays(), test=0.4),
+        "split in another way .* have been trained on",
+    ),
+    "columns": (lambda: vt.holdout({**arrays(), "x": X[list("dcba")]}, test=0.4), "another order"),
+    "labels": (
+        lambda: vt.holdout({"x": X, "y": 7 + arrays()["y"]}, test=0.4),
+        "labels .* run from 7 to 9",
+    ),
+    "types": (
+        lambda: vt.holdout({"x": X, "y": arrays()["y"].astype(np.uint8)}, test=0.4),
+        r"'y' is uint8\[\], there it was int",
+    ),
+    "entries": (lambda: vt.holdout({"x": X}, test=0.4), r"the entries \['x'\], those had"),
+}
+
+
+@pytest.mark.parametrize("other", TESTED)
+def test_test_rows_unlike_those_trained_on_are_named(sweep, run, other):
+    make, says = TESTED[other]
+    for whose in (sweep, vt.load(run, learner())):
+        with pytest.raises(ValueError, match=says):
+            whose.evaluate(make())
 
 
 def test_equal_data_are_the_same_data(sweep):
@@ -166,6 +194,8 @@ def test_other_precision_is_named(run, x64):
         ([[1.0, 2.0], [3.0]], "'x' holds rows of different shapes"),
         ({"z": X}, r"trained on the entries \['x', 'y'\], got \['z'\]"),
         ({"x": X, "y": np.full(48, 0.5)}, "'y' holds numbers that are not whole"),
+        (np.full((2, 4), 1e300), "'x' holds 8 numbers beyond float32; look"),
+        ({"x": X, "id": np.full(48, 2**40)}, "'id' holds 48 numbers beyond int32; look"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -91,7 +91,7 @@ def evaluate(trained: Trained, given: Any) -> Evaluation:
     data, rows = rows_to_score(trained, given)
     arguments = Arguments(np.uint32(trained.seed), (), None, data)
     plan = _plan(trained, arguments, rows)
-    if isinstance(given, Mapping):
+    if given is not None and given is not trained.data:  # whose labels were checked in training
         for shapes in outputs(plan):
             check_labels(plan.learner, shapes, data)
     ends = tuple(round_boundaries(cohort, plan.rounds)[trained.rounds] for cohort in plan.cohorts)

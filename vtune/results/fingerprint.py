@@ -53,9 +53,8 @@ def data_fingerprint(data: Data) -> dict[str, Any]:
     return found
 
 
-def data_difference(saved: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
-    """Returns how data differ from those of a fingerprint; None where they do not."""
-    before, now = saved["arrays"], found["arrays"]
+def arrays_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """Returns how arrays differ from those of a fingerprint; None where they do not."""
     if before.keys() != now.keys():
         return f"they have the entries {sorted(now)}, those had {sorted(before)}"
     for name, entry in before.items():
@@ -64,10 +63,21 @@ def data_difference(saved: Mapping[str, Any], found: Mapping[str, Any]) -> str |
                 return f"{name!r} has {what} {now[name][what]}, there it was {entry[what]}"
         if not _same_values(entry, now[name]):
             return f"{name!r} has other values"
+    return None
+
+
+def split_difference(saved: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
+    """Returns how the split differs from that of a fingerprint; None where it does not."""
     for part in ("train", "valid"):
         if saved["rows"][part] != found["rows"][part]:
             return "the rows are split in another way (another seed or fraction)"
     return None
+
+
+def data_difference(saved: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
+    """Returns how data differ from those of a fingerprint; None where they do not."""
+    arrays = arrays_difference(saved["arrays"], found["arrays"])
+    return arrays or split_difference(saved, found)
 
 
 def _same_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -9,10 +9,9 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from vtune.data.dataset import Data
-from vtune.engine.plan import CohortPlan, Plan, jax_config
-from vtune.results.fingerprint import data_difference, data_fingerprint, learner_fingerprint
-from vtune.results.trained import Trained, rows_of
+from vtune.engine.plan import Plan, jax_config
+from vtune.results.fingerprint import data_fingerprint, learner_fingerprint
+from vtune.results.trained import Trained
 
 LOG = logging.getLogger("vtune")
 PACKAGES = ("vtune", "jax", "jaxlib", "flax", "optax", "numpy")
@@ -92,35 +91,3 @@ def check_learner(where: str, identity: Mapping[str, Any] | None, plan: Plan, ro
             f"{'' if len(other) > 1 else 's'} something else; give a learner made like the one "
             "that was trained (or check=False, if that is meant)"
         )
-
-
-def check_same_data(caller: str, trained: Trained, cohort: CohortPlan, data: Data) -> None:
-    """Raises ValueError where data are not those that a sweep was trained on."""
-    if data is trained.data or cohort.batch_size is None:
-        return
-    difference = _rows_difference(trained.rows, data)
-    saved = (trained.identity or {}).get("data")
-    if trained.data is not None:
-        saved = data_fingerprint(trained.data)
-    if difference is None and saved is not None:
-        difference = data_difference(saved, data_fingerprint(data))
-    if difference is not None:
-        raise ValueError(
-            f"{caller}: these are not the data that the sweep was trained on: {difference}; give "
-            "the data it was trained on (to train on others: vt.replay(learner, data, "
-            "sweep.schedule(i)))"
-        )
-
-
-def _rows_difference(rows: Mapping[str, Any] | None, data: Data) -> str | None:
-    """How rows differ in their names, shapes and types, which every file knows."""
-    if rows is None:
-        return None
-    found = rows_of(data)
-    if found.keys() != rows.keys():
-        return f"they have the entries {sorted(found)}, those had {sorted(rows)}"
-    for name, row in rows.items():
-        if found[name] != list(row):
-            (now, kind), (before, kind_before) = found[name], row
-            return f"a row of {name!r} is {kind}{now}, there it was {kind_before}{before}"
-    return None

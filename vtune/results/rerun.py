@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from vtune.data.dataset import Data
-from vtune.data.folds import Folds
-from vtune.data.scaling import check_scaling
 from vtune.engine.carry import Arguments, Trajectory
-from vtune.engine.plan import CohortPlan, Plan, describe
+from vtune.engine.plan import Plan, describe
 from vtune.refine.keep import Keep
-from vtune.results.identity import check_same_data
+from vtune.results.given_data import usable_data
 from vtune.results.member import Member
 from vtune.results.trained import Trained, finish
 from vtune.runtime.compile import inspect
@@ -26,12 +23,8 @@ from vtune.space.traced import program_space
 def rerun(trained: Trained, column: int, data: Data | None) -> Member:
     """Trains one member again; see `Sweep.rerun`."""
     trained.check_whole()
-    data = data if data is not None else trained.data
+    data = usable_data("rerun", trained, data)
     number = trained.places[column][0]
-    cohort = trained.plan.cohorts[number]
-    if data is None and cohort.batch_size is not None:
-        raise ValueError("rerun: a loaded sweep holds no data; give rerun(i, data=...)")
-    check_data("rerun", trained, cohort, data)
     trajectory = _lived_trajectory(trained, column)
     start = cohort_at_start(trained.cohorts[number], trajectory)
     plan, arguments = _solo(trained, number, data, trajectory)
@@ -44,42 +37,6 @@ def rerun(trained: Trained, column: int, data: Data | None) -> Member:
     elif trained.records.stopped[column] >= 0:
         stopped = "stopped"
     return Member(finish(plan, trained.space, (start,), arguments, outcome, stopped), 0)
-
-
-def check_data(caller: str, trained: Trained, cohort: CohortPlan, data: Data | None) -> None:
-    """Raises ValueError where data differ from those that a cohort was trained on.
-
-    Args:
-      caller: the function that the message names.
-    """
-    if data is None:
-        return
-    if not isinstance(data, Data):
-        raise TypeError(
-            f"{caller}: data must be a vt.Data, got {type(data).__name__}; give the data that the "
-            'sweep was trained on, such as vt.holdout({"x": X, "y": y})'
-        )
-    if cohort.batch_size is not None:
-        replicates = trained.plan.replicates
-        trained_folds = replicates.folds if replicates is not None and replicates.folded else None
-        folds = data.folds if isinstance(data, Folds) else None
-        if folds != trained_folds:
-            raise ValueError(
-                f"{caller}: the data have {folds or 'no'} folds, the sweep was trained on data "
-                f"with {trained_folds or 'no'} folds; give the data it was trained on"
-            )
-        steps = data.steps_by_fold(cohort.batch_size) or data.steps_per_epoch(cohort.batch_size)
-        had: Any = cohort.steps_per_epoch
-        if cohort.by_fold is not None:
-            had = tuple(fold.steps_per_epoch for fold in cohort.by_fold)
-        if steps != had:
-            raise ValueError(
-                f"{caller}: the data give {steps} steps an epoch, the sweep had {had}; give the "
-                "data it was trained on"
-            )
-    if trained.scaling:
-        check_scaling(caller, trained.scaling, data)
-    check_same_data(caller, trained, cohort, data)
 
 
 def _check_total_steps(plan: Plan) -> None:

@@ -14,8 +14,9 @@ from vtune.engine.recording import SPLITS
 from vtune.engine.replicates import Replicates
 from vtune.refine.keep import Keep
 from vtune.results.evaluation import Evaluation
+from vtune.results.given_data import usable_data
 from vtune.results.member import Member, printable
-from vtune.results.rerun import check_data, cohort_at_start, trajectory_of
+from vtune.results.rerun import cohort_at_start, trajectory_of
 from vtune.results.table import html_of, import_pandas
 from vtune.results.trained import Trained, finish
 from vtune.runtime.execute import execute
@@ -109,11 +110,7 @@ def retrain(
             f"retrain: seed={seed} is the search's own, with which the winners won; give another"
         )
     winners = _winners(trained, top)
-    data = data if data is not None else trained.data
-    for cohort in trained.plan.cohorts:
-        if data is None and cohort.batch_size is not None:
-            raise ValueError("retrain: a loaded sweep holds no data; give retrain(..., data=...)")
-        check_data("retrain", trained, cohort, data)
+    data = usable_data("retrain", trained, data)
     cohorts, numbers, trajectory = _cohorts(trained, winners)
     plan, arguments = _plan(trained, cohorts, numbers, int(seeds), int(seed), data, trajectory)
     outcome = execute(plan, cohorts, arguments)
