@@ -15,7 +15,7 @@ import numpy as np
 from vtune.data.dataset import Data
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.learner.protocol import traced_once
-from vtune.results.described import without_addresses
+from vtune.results.contents import array_sum, without_addresses
 from vtune.results.states import batch_of
 from vtune.rng.keys import is_key, member_key
 from vtune.types import float_dtype
@@ -45,9 +45,9 @@ def data_fingerprint(data: Data) -> dict[str, Any]:
         values = np.asarray(array)
         entry: dict[str, Any] = {"shape": list(values.shape), "dtype": str(values.dtype)}
         scaled = name in data.scaling
-        entry |= {"probes": _probes(values)} if scaled else {"sha256": _digest(values)}
+        entry |= {"probes": _probes(values)} if scaled else {"sha256": array_sum(values)}
         arrays[name] = entry
-    rows = {"train": _digest(np.asarray(data.train)), "valid": _digest(np.asarray(data.valid))}
+    rows = {"train": array_sum(np.asarray(data.train)), "valid": array_sum(np.asarray(data.valid))}
     found = {"arrays": arrays, "rows": rows}
     _KNOWN[data] = (ids, found)
     return found
@@ -93,14 +93,6 @@ def _probes(values: np.ndarray) -> list[float]:
     return flat[places[: flat.size]].astype(np.float64).tolist()
 
 
-def _digest(values: np.ndarray) -> str:
-    digest = hashlib.sha256(f"{values.dtype} {values.shape};".encode())
-    if values.size:
-        flat = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-        digest.update(flat.data)  # no copy
-    return digest.hexdigest()
-
-
 def learner_fingerprint(plan: Plan, rows: Mapping[str, Any] | None) -> dict[str, str]:
     """Returns a checksum of the traced text of each of the learner's functions.
 
@@ -112,7 +104,7 @@ def learner_fingerprint(plan: Plan, rows: Mapping[str, Any] | None) -> dict[str,
         for name, closed in _traces(plan, cohort, rows).items():
             digests[name].update(without_addresses(str(closed)).encode())
             for constant in _constants(closed, set()):
-                digests[name].update(_digest(constant).encode())
+                digests[name].update(array_sum(constant).encode())
     return {name: digest.hexdigest() for name, digest in digests.items()}
 
 

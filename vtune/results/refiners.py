@@ -19,7 +19,7 @@ from vtune.refine.mfpbt import MFPBT
 from vtune.refine.pb2 import PB2
 from vtune.refine.pbt import PBT
 from vtune.results.described import Described, describe_value, same_description
-from vtune.results.encoding import decode, encode, missing
+from vtune.results.encoding import decode, encode, is_same, missing
 from vtune.results.trained import Trained
 from vtune.search.base import Cohort
 from vtune.space.traced import program_space
@@ -41,6 +41,19 @@ def encode_refiner(refiner: Any) -> dict[str, Any] | None:
     return describe_value(as_arrays(refiner))
 
 
+def _is_same(saved: Mapping[str, Any], refiner: Any) -> bool:
+    """Whether a refiner, as arrays, is the one that was encoded."""
+    if saved.get("kind") != "refiner":
+        return same_description(dict(saved), refiner)
+    found = encode_refiner(refiner) or {}
+    if (found.get("kind"), found.get("name")) != ("refiner", saved.get("name")):
+        return False
+    fields = saved.get("fields") or {}
+    return fields.keys() == found["fields"].keys() and all(
+        is_same(value, _plain(getattr(refiner, name))) for name, value in fields.items()
+    )
+
+
 def _plain(value: Any) -> Any:
     """Numbers of a refiner, which are arrays in the program, as Python's."""
     if isinstance(value, list | tuple):
@@ -60,8 +73,7 @@ def decode_refiner(saved: Any, given: Any, trusted: Sequence[str], check: bool) 
     """
     if given is not None:
         check_is_refiner(given)
-        alike = saved is None or saved in (encode_refiner(given), encode_refiner(as_arrays(given)))
-        if check and not alike and not same_description(saved, as_arrays(given)):
+        if check and saved is not None and not _is_same(saved, as_arrays(given)):
             raise ValueError(
                 f"load: refiner={given!r} is not the one that the sweep was trained with, "
                 f"{saved.get('text', saved)}; leave it out, or give another to vt.extend(refiner=)"
