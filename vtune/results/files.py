@@ -124,8 +124,8 @@ def read_saved(folder: Path, weights: bool) -> Saved:
         if "parts" in manifest and commit.current_parts(folder) != manifest["parts"]:
             return read_saved(folder, weights)  # saved over while it was read
         raise ValueError(f"{folder}: damaged, {error}") from error
-    arrays = migrated_arrays(manifest, arrays, leaves or {})
     with refusing(folder):
+        arrays = migrated_arrays(manifest, arrays, leaves or {})
         check_arrays(manifest, arrays)
     return Saved(folder, manifest, arrays, leaves)
 

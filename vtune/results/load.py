@@ -46,8 +46,8 @@ def load(
       trusted: names of modules that may be imported, with those below them: `["my_project"]`.
       check: whether the learner and the choices are compared with what the file knows of those
         that were trained: the equations of the learner's functions (with the versions that the
-        sweep was saved with), the names of choices, their code and all that they hold. False for what is the same in
-        another form.
+        sweep was saved with), the names of choices, their code and all that they hold. False for
+        what is the same in another form.
 
     Returns:
       The sweep, without its data: `rerun` then needs `data=`.

@@ -72,5 +72,8 @@ def migrated_arrays(manifest: Mapping[str, Any], arrays: Arrays, leaves: Arrays)
 def _short(path: str) -> str:
     """ ".score" as "score", ".hparams['lr']" as "hparams/lr"."""
     if path.startswith(".hparams["):
-        return f"hparams/{ast.literal_eval(path.removeprefix('.hparams[')[:-1])}"
+        try:
+            return f"hparams/{ast.literal_eval(path.removeprefix('.hparams[')[:-1])}"
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            raise ValueError(f"leaves={path!r}") from None
     return path.removeprefix(".")

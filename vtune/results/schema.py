@@ -28,12 +28,19 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
     """
     _check_settings(manifest)
     _want_each(manifest, "cohorts", lambda entry: isinstance(entry, dict))
+    if _metric(manifest) not in manifest["history"]:
+        raise _Wrong(f"metric={_metric(manifest)!r}, the history has {manifest['history']}")
     folds = (manifest["trainings"] or [None])[0]
     for number, cohort in enumerate(manifest["cohorts"]):
         try:
             _check_cohort(cohort, manifest["rounds"], folds)
         except _Wrong as error:
             raise _Wrong(f"cohort {number}: {error}") from None
+
+
+def _metric(manifest: Mapping[str, Any]) -> str:
+    """The metric that members are compared by, under its name in the history."""
+    return "score" if manifest["metric"] is None else manifest["metric"]
 
 
 def _check_settings(manifest: Mapping[str, Any]) -> None:
@@ -104,11 +111,11 @@ def check_arrays(manifest: Mapping[str, Any], arrays: Arrays) -> None:
         most = rounds if name == "ends" else manifest["rounds"]
         if values.min() < least or values.max() > most:
             raise _Wrong(f"{name} from {values.min()} to {values.max()} in {rounds} rounds")
-    for kind in ("history", "settings"):
-        for name in manifest[kind]:
-            _array(
-                arrays, f"{kind}/{name}", (rounds, members, ...), "f" if kind == "history" else "if"
-            )
+    for name in manifest["history"]:
+        inner = () if name == _metric(manifest) else (...,)
+        _array(arrays, f"history/{name}", (rounds, members, *inner), "f")
+    for name in manifest["settings"]:
+        _array(arrays, f"settings/{name}", (rounds, members, ...), "if")
     for name in manifest["scaling"]:
         for part in ("shift", "factor"):
             _array(arrays, f"scaling/{name}/{part}", (...,), "f")
