@@ -321,11 +321,11 @@ def test_winners_are_trained_again_over_fresh_seeds(sweep, compilations):
 
 
 def test_winners_of_a_refined_search_are_trained_on_their_schedules():
-    space = {"lr": vt.Float(0.01, 0.5), "kind": vt.Categorical(["a", "b"])}
+    space = {"lr": vt.Float(0.01, 0.5), "train/loss": vt.Categorical(["a", "b"])}
     options = {"search": vt.Random(12), "steps": 8, "rounds": 4, "refiner": vt.PBT()}
-    with pytest.warns(UserWarning, match="'kind' in the space: never read"):
+    with pytest.warns(UserWarning, match="'train/loss' in the space: never read"):
         sweep = vt.tune(quadratic(), space, **options)
-    kinds = [sweep[i].hparams["kind"] for i in sweep.ranking]
+    kinds = [sweep[i].hparams["train/loss"] for i in sweep.ranking]
     top = next(i for i, kind in enumerate(kinds) if kind != kinds[0])
     assert top > 1
     assert np.ptp(sweep.schedule(int(sweep.ranking[0]))["lr"]) > 0
@@ -335,6 +335,7 @@ def test_winners_of_a_refined_search_are_trained_on_their_schedules():
     )
     assert again.test is None
     assert again.table()["loss/std"].tolist() == [0] * top
+    assert list(again.table())[3:] == ["lr", "hparams/train/loss"]  # as in the sweep's table
     with pytest.raises(ValueError, match=r"the learner makes its own data"):
         sweep.evaluate()
     with pytest.raises(ValueError, match=r"retrain: the sweep was trained without data"):

@@ -19,6 +19,7 @@ from vtune.metrics.totals import join_rows, split_rows
 from vtune.results.given_data import usable_data
 from vtune.results.member import Member
 from vtune.results.member import outputs as member_outputs
+from vtune.results.no_score import finished
 from vtune.results.trained import Trained
 from vtune.types import Array, PyTree
 from vtune.validation import is_whole
@@ -124,11 +125,7 @@ def _checked_data(trained: Trained, data: Data | None) -> Data:
 
 def _candidates(trained: Trained, kind: str, k: int) -> list[int]:
     """Columns of the members that may be chosen, the best first: those that trained to the end."""
-    scores = trained.scores
-    columns = [i for i in trained.ranking.tolist() if np.isfinite(scores[i])]
-    columns = [i for i in columns if not trained.dropped(i)]
-    if not columns:
-        raise ValueError("ensemble: no member has a finite score; see sweep.table()")
+    columns = finished(trained, "ensemble")
     if kind == "best" and k > len(columns):
         raise ValueError(
             f"ensemble: {k} members asked for, {len(columns)} have a finite score; give a smaller k"

@@ -20,7 +20,7 @@ from vtune.engine.replicates import split_replicates
 from vtune.engine.stepping import round_boundaries
 from vtune.results.new_rows import rows_to_score
 from vtune.results.states import members_left
-from vtune.results.table import html_of, import_pandas
+from vtune.results.table import html_of, import_pandas, std_of_splits
 from vtune.results.trained import Trained
 from vtune.runtime.check_learner import check_labels
 from vtune.runtime.compilation_cache import use_cache
@@ -72,7 +72,7 @@ class Evaluation(Mapping[str, np.ndarray]):
             if self[name].ndim == 1:
                 columns[name] = self[name]
                 if name + SPLITS in self:
-                    columns[f"{name}/std"] = self[name + SPLITS].std(axis=(1, 2))
+                    columns[f"{name}/std"] = std_of_splits(self[name + SPLITS])
         members = len(self[self.metric_name])
         return pandas.DataFrame(columns, index=pandas.RangeIndex(members, name="member"))
 

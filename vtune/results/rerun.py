@@ -25,12 +25,12 @@ def rerun(trained: Trained, column: int, data: Data | None) -> Member:
     trained.check_whole()
     data = usable_data("rerun", trained, data)
     number = trained.places[column][0]
-    trajectory = _lived_trajectory(trained, column)
+    lineage = trained.records.lineage(column)
+    trajectory = trajectory_of(lineage, trained.lived_settings(column), trained.plan.rounds)
     start = cohort_at_start(trained.cohorts[number], trajectory)
     plan, arguments = _solo(trained, number, data, trajectory)
     _check_total_steps(plan)
-    lived = len(trained.records.lineage(column))
-    outcome = execute(plan, (start,), arguments, stop_after=lived)
+    outcome = execute(plan, (start,), arguments, stop_after=len(lineage))
     stopped = trained.stopped
     if trained.dropped(column):
         stopped = "dropped"
@@ -64,17 +64,6 @@ def cohort_at_start(cohort: Cohort, trajectory: Trajectory) -> Cohort:
     return cohort._replace(
         id=trajectory.id[0], hparams={k: v[0] for k, v in trajectory.hparams.items()}
     )
-
-
-def _lived_trajectory(trained: Trained, column: int) -> Trajectory:
-    """The ids and hyperparameters that the weights of a member were trained with."""
-    lineage = trained.records.lineage(column)
-    rounds, cohort = np.arange(len(lineage)), trained.plan.cohorts[trained.places[column][0]]
-    hparams = {
-        name: trained.records.settings[name][rounds, lineage].astype(dtype)
-        for name, dtype in cohort.traced
-    }
-    return trajectory_of(lineage, hparams, trained.plan.rounds)
 
 
 def _solo(

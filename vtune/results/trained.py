@@ -120,6 +120,15 @@ class Trained:
         hparams = self.populations[cohort].hparams
         return {name: np.asarray(values)[slot] for name, values in hparams.items()}
 
+    def lived_settings(self, column: int) -> dict[str, np.ndarray]:
+        """The traced hyperparameters [rounds] of a member's weights, by name."""
+        lineage, settings = self.records.lineage(column), self.records.settings
+        traced = self.plan.cohorts[self.places[column][0]].traced
+        return {
+            name: settings[name][np.arange(len(lineage)), lineage].astype(dtype)
+            for name, dtype in traced
+        }
+
 
 def rows_of(data: Data) -> dict[str, Any]:
     """Returns the shape and the type of a row of each entry; see `Trained.rows`."""
