@@ -57,6 +57,11 @@ def run(sweep, tmp_path_factory):
     return run
 
 
+@pytest.fixture(scope="module")
+def back(run):
+    return vt.load(run, learner())
+
+
 X = arrays()["x"]
 OTHERS = {
     "values": (lambda: data(x=X + 1e-3), "'x' has other values"),
@@ -73,11 +78,11 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_other_data_are_named(sweep, run, other, compilations):
+def test_other_data_are_named(sweep, back, other, compilations):
     make, says = OTHERS[other]
     given = make()
     with compilations() as seen:
-        for whose in (sweep, vt.load(run, learner())):
+        for whose in (sweep, back):
             for go_on in (
                 lambda s: s.rerun(0, given),
                 lambda s: vt.extend(s, epochs=1, data=given),
@@ -108,9 +113,9 @@ TESTED = {
 
 
 @pytest.mark.parametrize("other", TESTED)
-def test_test_rows_unlike_those_trained_on_are_named(sweep, run, other):
+def test_test_rows_unlike_those_trained_on_are_named(sweep, back, other):
     make, says = TESTED[other]
-    for whose in (sweep, vt.load(run, learner())):
+    for whose in (sweep, back):
         with pytest.raises(ValueError, match=says):
             whose.evaluate(make())
 
@@ -162,17 +167,16 @@ def test_a_learner_is_traced_once_where_it_is_loaded(run):
     assert seen == ["init", "measure"]
 
 
-def test_only_equal_versions_are_compared(run, sweep, tmp_path):
+def test_only_equal_versions_are_compared(back, sweep, tmp_path):
     sweep.save(tmp_path / "run")
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     manifest["identity"]["versions"]["optax"] = "0.0.1"
     manifest["checksums"]["manifest"] = manifest_checksum(manifest)
     (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
     assert len(vt.load(tmp_path / "run", learner(rate=2.0))) == 2
-    back = vt.load(run, learner())
-    assert back.trained.identity["data"] == data_fingerprint(sweep.data)
+    assert back.trained.provenance["data"] == data_fingerprint(sweep.data)
     back.save(tmp_path / "again")  # a loaded sweep hands on what it knows of its data
-    assert vt.read(tmp_path / "again").trained.identity["data"] == data_fingerprint(sweep.data)
+    assert vt.read(tmp_path / "again").trained.provenance["data"] == data_fingerprint(sweep.data)
 
 
 def test_other_precision_is_named(run, x64):
@@ -204,12 +208,11 @@ def test_rows_that_the_model_was_not_trained_on_are_named(sweep, x, says):
         sweep.predict(x)
 
 
-def test_frames_arrays_and_other_byte_orders_predict_the_same(sweep, run):
+def test_frames_arrays_and_other_byte_orders_predict_the_same(sweep, back):
     expected = sweep.predict(X)
     array = X.to_numpy()
     for x in (array, array.astype(">f8"), {"x": array.astype(">f4")}):
         np.testing.assert_allclose(sweep.predict(x), expected, rtol=1e-6)
-    back = vt.load(run, learner())
     np.testing.assert_array_equal(back.predict(X), expected)
     with pytest.raises(ValueError, match="another order"):
         back.predict(X[list("dcba")])

@@ -134,4 +134,4 @@ def _known(trained: Trained) -> Mapping[str, Any] | None:
     """The fingerprint of the data trained on; None where an older file has none."""
     if trained.data is not None:
         return data_fingerprint(trained.data)
-    return (trained.identity or {}).get("data")
+    return (trained.provenance or {}).get("data")

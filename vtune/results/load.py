@@ -10,9 +10,9 @@ from typing import Any
 from vtune.learner.protocol import Learner
 from vtune.results.choices import missing_in, saved_space
 from vtune.results.files import Saved, read_saved
-from vtune.results.identity import check_learner, check_setting
 from vtune.results.manifest import refusing
 from vtune.results.paths import folder_of
+from vtune.results.provenance import check_learner, check_setting
 from vtune.results.rebuild import rebuilt, with_states
 from vtune.results.refiners import decode_refiner
 from vtune.results.sweep import Sweep
@@ -75,12 +75,12 @@ def load(
     if absent is not None:
         return Sweep(trained)
     if check:
-        check_setting(str(folder), trained.identity)
+        check_setting(str(folder), trained.provenance)
     with refusing(folder) if refiner is None else contextlib.nullcontext():
         own = decode_refiner(saved.manifest["refiner"], refiner, trusted, check)
     trained = with_states(trained, saved, own)
     if check:
-        check_learner(str(folder), trained.identity, trained.plan, trained.rows)
+        check_learner(str(folder), trained.provenance, trained.plan, trained.rows)
     return Sweep(trained)
 
 

@@ -18,8 +18,8 @@ from vtune.learner.pretrained import paths
 from vtune.refine.base import Rung
 from vtune.results.commit import MANIFEST
 from vtune.results.encoding import encode
-from vtune.results.identity import identity_of
 from vtune.results.migrate import OLDEST, migrated
+from vtune.results.provenance import provenance_of
 from vtune.results.refiners import encode_refiner
 from vtune.results.schema import check_manifest
 from vtune.results.trained import Trained
@@ -52,7 +52,7 @@ def manifest_of(trained: Trained) -> dict[str, Any]:
         "refiner": encode_refiner(trained.refiner),
         "stopping": plan.stopping,
         "columns": {name: list(columns) for name, columns in trained.columns.items()},
-        "identity": identity_of(trained),
+        "identity": provenance_of(trained),
         "modes": [list(mode) for mode in plan.learner.modes],
     }
 

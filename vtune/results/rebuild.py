@@ -63,7 +63,7 @@ def rebuilt(saved: Saved, space: Space, learner: Learner, lacks: str | None) -> 
             for name in manifest["scaling"]
         },
         columns=manifest["columns"],
-        identity=manifest["identity"],
+        provenance=manifest["identity"],
         lacks=lacks,
     )
 

@@ -63,7 +63,7 @@ def _check_settings(manifest: Mapping[str, Any]) -> None:
     _want_each(manifest, "modes", lambda v: _texts(v) and len(v) == 2)
     _want_each(manifest, "init_from", lambda v: isinstance(v, list))
     _want(manifest, "columns", lambda v: isinstance(v, dict) and all(map(_texts, v.values())))
-    _want(manifest, "identity", lambda v: v is None or _identity(v))
+    _want(manifest, "identity", lambda v: v is None or _provenance(v))
     _want(manifest, "refiner", lambda v: v is None or isinstance(v, dict))
     _want(manifest, "stopping", lambda v: v is None or _stopping(v))
     if "parts" in manifest:
@@ -192,7 +192,7 @@ def _texts(value: Any) -> bool:
     return _list_of(lambda text: isinstance(text, str))(value)
 
 
-def _identity(value: Any) -> bool:
+def _provenance(value: Any) -> bool:
     """What is said of a sweep's making, as deep as it is read."""
     if not isinstance(value, dict) or not isinstance(value.get("x64"), bool):
         return False

@@ -47,7 +47,7 @@ class Trained:
         did not hold them, a `Described` refiner where a file cannot.
       stopped: what the status of a member says where fewer rounds were run than planned.
       columns: name of an entry -> the names of its columns, where it was a data frame.
-      identity: of a loaded sweep, what its file says of its making; see `identity`.
+      provenance: of a loaded sweep, what its file says of its making; see `provenance`.
       lacks: why there are no states, for a sweep that was read without them; else None.
     """
 
@@ -66,7 +66,7 @@ class Trained:
     memories: tuple[PyTree, ...] | None = None
     stopped: str = "interrupted"
     columns: Mapping[str, Any] = field(default_factory=dict)
-    identity: Mapping[str, Any] | None = None
+    provenance: Mapping[str, Any] | None = None
     lacks: str | None = None
 
     def check_whole(self) -> None:

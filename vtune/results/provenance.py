@@ -17,10 +17,10 @@ LOG = logging.getLogger("vtune")
 PACKAGES = ("vtune", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
-def identity_of(trained: Trained) -> dict[str, Any]:
+def provenance_of(trained: Trained) -> dict[str, Any]:
     """Returns what a manifest says of a sweep's making, as JSON."""
     data = trained.data
-    saved = trained.identity or {}
+    saved = trained.provenance or {}
     return {
         **_setting(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -55,36 +55,36 @@ def _learner_or_none(plan: Plan, rows: Any) -> dict[str, str] | None:
         return None
 
 
-def check_setting(where: str, identity: Mapping[str, Any] | None) -> None:
+def check_setting(where: str, provenance: Mapping[str, Any] | None) -> None:
     """Raises ValueError where a sweep was trained with other numbers; notes other versions."""
-    if identity is None:
+    if provenance is None:
         return
-    before, now = identity["x64"], bool(jax_config()[0])
+    before, now = provenance["x64"], bool(jax_config()[0])
     if before != now:
         raise ValueError(
             f"{where} was trained with jax_enable_x64={before}, here it is {now}; write "
             f'jax.config.update("jax_enable_x64", {before}) before loading'
         )
     versions = _setting()["versions"]
-    for name, version in identity["versions"].items():
+    for name, version in provenance["versions"].items():
         if versions.get(name) != version:
             LOG.info("%s: saved with %s %s, here %s", where, name, version, versions.get(name))
 
 
-def check_learner(where: str, identity: Mapping[str, Any] | None, plan: Plan, rows: Any) -> None:
+def check_learner(where: str, provenance: Mapping[str, Any] | None, plan: Plan, rows: Any) -> None:
     """Raises ValueError where a learner computes something else than the one that was trained.
 
     With other versions or settings than then nothing is compared: they change the equations.
     """
-    if identity is None or not identity.get("learner"):
+    if provenance is None or not provenance.get("learner"):
         return
     setting = _setting()
-    if any(identity[name] != setting[name] for name in ("versions", "config")):
+    if any(provenance[name] != setting[name] for name in ("versions", "config")):
         return
     found = _learner_or_none(plan, rows)
     if found is None:
         return
-    other = [name for name in found if found[name] != identity["learner"].get(name)]
+    other = [name for name in found if found[name] != provenance["learner"].get(name)]
     if other:
         raise ValueError(
             f"{where} was trained with another learner: its {' and '.join(other)} compute"
