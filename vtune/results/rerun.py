@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,9 @@ def rerun(trained: Trained, column: int, data: Data | None) -> Member:
     lineage = trained.records.lineage(column)
     trajectory = trajectory_of(lineage, trained.lived_settings(column), trained.plan.rounds)
     start = cohort_at_start(trained.cohorts[number], trajectory)
-    plan, arguments = _solo(trained, number, data, trajectory)
+    plan, arguments = plan_again(
+        trained, (start,), [number], trained.seed, data, trajectory, stopping=None
+    )
     _check_total_steps(plan)
     outcome = execute(plan, (start,), arguments, stop_after=len(lineage))
     stopped = trained.stopped
@@ -66,27 +69,34 @@ def cohort_at_start(cohort: Cohort, trajectory: Trajectory) -> Cohort:
     )
 
 
-def _solo(
-    trained: Trained, number: int, data: Data | None, trajectory: Trajectory
+def plan_again(
+    trained: Trained,
+    cohorts: tuple[Cohort, ...],
+    numbers: Sequence[int],
+    seed: int,
+    data: Data | None,
+    trajectory: Trajectory | None,
+    **changes: Any,
 ) -> tuple[Plan, Arguments]:
-    """The plan and the arguments of a population of one.
+    """Returns the plan and the arguments of members that are trained again, without a refiner.
 
     Args:
-      number: of the cohort.
+      numbers: by cohort, that of the sweep's which they were in. changes: of the sweep's plan.
     """
     plan, refiner = trained.plan, Keep()
-    cohort = dataclasses.replace(plan.cohorts[number], size=1, rungs=refiner.rungs(1, plan.rounds))
-    space = (program_space(trained.cohorts[number].combination.traced),)
-    arguments = Arguments(
-        np.uint32(trained.seed), space, refiner, data, trajectory, trained.weights
+    space = tuple(program_space(cohort.combination.traced) for cohort in cohorts)
+    arguments = Arguments(np.uint32(seed), space, refiner, data, trajectory, trained.weights)
+    sizes = [len(cohort.id) for cohort in cohorts]
+    layout = dataclasses.replace(plan.layout, devices=min(plan.layout.devices or 1, max(sizes)))
+    plans = tuple(
+        dataclasses.replace(plan.cohorts[number], size=size, rungs=refiner.rungs(size, plan.rounds))
+        for number, size in zip(numbers, sizes, strict=True)
     )
-    solo = dataclasses.replace(
+    again = dataclasses.replace(
         plan,
-        cohorts=(cohort,),
-        layout=dataclasses.replace(plan.layout, devices=1),
+        cohorts=plans,
+        layout=layout,
         arguments=describe(arguments),
-        stopping=None,
-        past=0,
-        anew=False,
+        **{"past": 0, "anew": False, **changes},
     )
-    return solo, arguments
+    return again, arguments

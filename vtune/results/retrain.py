@@ -8,20 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vtune.data.dataset import Data
-from vtune.engine.carry import Arguments, Trajectory
-from vtune.engine.plan import Plan, describe
+from vtune.engine.carry import Trajectory
 from vtune.engine.replicates import Replicates
-from vtune.refine.keep import Keep
 from vtune.results.evaluation import Evaluation
-from vtune.results.given_data import usable_data
+from vtune.results.given_data import folds_of, usable_data
 from vtune.results.member import Member
 from vtune.results.no_score import finished
-from vtune.results.rerun import cohort_at_start, trajectory_of
+from vtune.results.rerun import cohort_at_start, plan_again, trajectory_of
 from vtune.results.table import html_of, import_pandas, spread
 from vtune.results.trained import Trained, finish
 from vtune.runtime.execute import execute
 from vtune.search.base import Cohort
-from vtune.space.traced import program_space
 from vtune.validation import check_count, is_whole
 
 if TYPE_CHECKING:
@@ -96,7 +93,13 @@ def retrain(
     winners = _winners(trained, top)
     data = usable_data("retrain", trained, data)
     cohorts, numbers, trajectory = _cohorts(trained, winners)
-    plan, arguments = _plan(trained, cohorts, numbers, int(seeds), int(seed), data, trajectory)
+    folds, folded = folds_of(trained) or 1, folds_of(trained) is not None
+    replicates = Replicates(folds, int(seeds), folded) if folded or seeds > 1 else None
+    plan, arguments = plan_again(
+        trained, cohorts, numbers, int(seed), data, trajectory, replicates=replicates
+    )
+    whole = (dataclasses.replace(cohort, past=(), stretched=False) for cohort in plan.cohorts)
+    plan = dataclasses.replace(plan, cohorts=tuple(whole))
     outcome = execute(plan, cohorts, arguments)
     ids = tuple(Member(trained, column).index for column in winners)
     return finish(plan, trained.space, cohorts, arguments, outcome), ids
@@ -149,47 +152,3 @@ def _cohorts(
         {k: np.concatenate([one.hparams[k] for one in each], axis=1) for k in each[0].hparams},
     )
     return (cohort_at_start(cohorts[0], together),), numbers, together
-
-
-def _plan(
-    trained: Trained,
-    cohorts: tuple[Cohort, ...],
-    numbers: list[int],
-    seeds: int,
-    seed: int,
-    data: Data | None,
-    trajectory: Trajectory | None,
-) -> tuple[Plan, Arguments]:
-    """Returns the plan and the arguments of the winners' training.
-
-    Args:
-      numbers: by new cohort, that of the search's.
-    """
-    plan, refiner, before = trained.plan, Keep(), trained.plan.replicates
-    folds, folded = (1, False) if before is None else (before.folds, before.folded)
-    space = tuple(program_space(cohort.combination.traced) for cohort in cohorts)
-    arguments = Arguments(np.uint32(seed), space, refiner, data, trajectory, trained.weights)
-    largest = max(len(cohort.id) for cohort in cohorts)
-    layout = dataclasses.replace(plan.layout, devices=min(plan.layout.devices or 1, largest))
-    plans = tuple(
-        dataclasses.replace(
-            plan.cohorts[number],
-            size=len(cohort.id),
-            rungs=tuple(refiner.rungs(len(cohort.id), plan.rounds)),
-            past=(),
-            stretched=False,
-        )
-        for number, cohort in zip(numbers, cohorts, strict=True)
-    )
-    return (
-        dataclasses.replace(
-            plan,
-            cohorts=plans,
-            layout=layout,
-            arguments=describe(arguments),
-            replicates=Replicates(folds, seeds, folded) if folded or seeds > 1 else None,
-            past=0,
-            anew=False,
-        ),
-        arguments,
-    )
