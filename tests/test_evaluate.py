@@ -281,6 +281,9 @@ def test_folds_and_seeds_are_scored_each(folded):
         np.testing.assert_allclose(recorded, right.mean(-1), atol=1e-6)
 
 
+FAR = X.astype(np.float64) * 1e300
+
+
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [
@@ -292,6 +295,13 @@ def test_folds_and_seeds_are_scored_each(folded):
             TypeError,
             r"evaluate: 'y' holds numbers that are not whole",
         ),
+        *(
+            (lambda s, f, i=i: (s, f)[i].evaluate({**ARRAYS, "x": FAR}), ValueError, says)
+            for i, says in enumerate(
+                (r"numbers beyond float32 once it is scaled", r"540 numbers beyond float32; look")
+            )
+        ),
+        (lambda s, f: s.predict(FAR), ValueError, r"predict: 'x' .* beyond float32 once"),
         (lambda s, f: s.evaluate(X), TypeError, r"ndarray is neither a vt.Data nor a dict"),
         (lambda s, f: s.evaluate(vt.holdout(ARRAYS)), ValueError, r"no test rows; hold some out"),
         (lambda s, f: s.evaluate(f.data), ValueError, r"have 2 folds, .* with no folds"),
@@ -344,11 +354,11 @@ def test_winners_are_trained_again_over_fresh_seeds(sweep, compilations):
 
 
 def test_winners_of_a_refined_search_are_trained_on_their_schedules():
-    space = {"lr": vt.Float(0.01, 0.5), "kind": vt.Categorical(["a", "b"])}
+    space = {"lr": vt.Float(0.01, 0.5), "train/loss": vt.Categorical(["a", "b"])}
     options = {"search": vt.Random(12), "steps": 8, "rounds": 4, "refiner": vt.PBT()}
-    with pytest.warns(UserWarning, match="'kind' in the space: never read"):
+    with pytest.warns(UserWarning, match="'train/loss' in the space: never read"):
         sweep = vt.tune(quadratic(), space, **options)
-    kinds = [sweep[i].hparams["kind"] for i in sweep.ranking]
+    kinds = [sweep[i].hparams["train/loss"] for i in sweep.ranking]
     top = next(i for i, kind in enumerate(kinds) if kind != kinds[0])
     assert top > 1
     assert np.ptp(sweep.schedule(int(sweep.ranking[0]))["lr"]) > 0
@@ -358,7 +368,10 @@ def test_winners_of_a_refined_search_are_trained_on_their_schedules():
     )
     assert again.test is None
     assert again.table()["loss/std"].tolist() == [0] * top
+    assert list(again.table())[3:] == ["lr", "hparams/train/loss"]  # as in the sweep's table
     with pytest.raises(ValueError, match=r"the learner makes its own data"):
         sweep.evaluate()
+    with pytest.raises(ValueError, match=r"retrain: the sweep was trained without data"):
+        sweep.retrain(data=held_out())
     with pytest.raises(ValueError, match=r"of 2 structures; take fewer"):
         sweep.retrain(top=12)
