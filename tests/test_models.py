@@ -1,5 +1,6 @@
 """Public forms of linen models, each as its own `model.init` and `model.apply` in a plain loop."""
 
+import contextlib
 import dataclasses
 
 import flax.linen as nn
@@ -259,13 +260,30 @@ MODES = {
 def test_the_mode_is_switched_under_its_usual_names(name):
     net, x = LinenNet(MODES[name], None), jnp.ones((4, 6)) * jnp.arange(4)[:, None]
     params, other = net.init(KEY, H, {"x": x})
-    out, changed = net.apply(KEY, H, params, other, {"x": x}, True)
+    with calls() as training:
+        out, changed = net.apply(KEY, H, params, other, {"x": x}, True)
     assert (out == 0).any()
     (mean,) = (v["mean"] for v in modules_with(changed["batch_stats"], "mean"))
     np.testing.assert_allclose(mean, 0.75)  # half way from 0 to the rows' mean of 1.5
-    out, changed = net.apply(KEY, H, params, other, {"x": x}, False)
+    with calls() as evaluation:
+        out, changed = net.apply(KEY, H, params, other, {"x": x}, False)
+    assert (len(training), len(evaluation)) == (2, 1)  # streams are looked for once
     np.testing.assert_allclose(out, x, rtol=1e-4)  # neither dropout nor the rows' mean
     assert largest_difference(changed, other) == 0
+
+
+@contextlib.contextmanager
+def calls():
+    """Notes the calls of whole models, in the list that it gives."""
+    seen = []
+
+    def note(method, args, keywords, context):
+        if context.method_name == "__call__" and not context.module.path:
+            seen.append(context.module)
+        return method(*args, **keywords)
+
+    with nn.intercept_methods(note):
+        yield seen
 
 
 def modules_with(tree, name):
