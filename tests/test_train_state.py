@@ -13,6 +13,7 @@ from problems import LR, blobs
 from solo import batches, largest_difference, valid_batch, xent
 
 import vtune as vt
+from vtune.learner.check_static import check_static
 
 pytestmark = pytest.mark.slow
 
@@ -93,6 +94,20 @@ def test_a_script_with_a_train_state_equals_itself_in_a_plain_loop():
             assert member.history[name][-1] == pytest.approx(float(values.mean()), abs=1e-4)
         x = np.asarray(DATA.arrays["x"][:5])
         np.testing.assert_allclose(member.predict(x), jax.jit(predict)(own, {"x": x}), atol=1e-3)
+
+
+def test_the_one_function_that_reads_a_traced_number_is_found_among_many():
+    def check(lr):
+        h = vt.Hparams({"lr": lr}, {"decay": 0.9})
+        for others in range(12):
+            rates = [lambda count: h["decay"] for _ in range(others)] + [lambda count: h["lr"]]
+            tx = optax.chain(*map(optax.scale_by_schedule, rates))
+            state = TrainState.create(apply_fn=None, params=jnp.ones(3), tx=tx)
+            with pytest.raises(TypeError, match="was made of a traced"):
+                check_static(state)
+        return lr
+
+    jax.make_jaxpr(check)(0.1)
 
 
 def by_hand(step):

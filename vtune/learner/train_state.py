@@ -158,7 +158,7 @@ class TrainStateLearner:
 
 
 def _arrays(state: Any) -> State:
-    """Returns the arrays of a user's state; a step of 0 is one of a type of its own."""
+    """Returns the arrays of a user's state, a step that began as the number 0 like any other."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), _parts(state))
 
 
