@@ -230,6 +230,7 @@ class Settings:
     rate: float = 0.5
     deterministic: bool = False
     evaluate: bool = True  # may be another thing in an object of settings
+    train: bool = dataclasses.field(default=True, init=False)  # is not ours to set
 
 
 class Configured(nn.Module):
@@ -367,6 +368,13 @@ def test_an_apply_that_hands_nothing_on_says_so():
     )
     with pytest.raises(TypeError, match=r"apply must return \(outputs, variables\).*=mutable"):
         outputs(Apart(), True, apply=forgetful)
+
+    def dropping(model, variables, batch, *, train, rngs, mutable):
+        made = model.apply(variables, batch["x"], train, rngs=rngs, mutable=mutable)
+        return made[0] if train else made
+
+    with pytest.raises(TypeError, match=r"apply must return .*; got .*: hand on mutable=mutable"):
+        outputs(Flagged(), True, apply=dropping)
     with pytest.raises(TypeError, match=r"apply must take .*batch, \*, train, rngs, mutable\)"):
         vt.flax_learner(
             Apart(), optimizer=lambda h: optax.sgd(0.1), loss=xent, apply=lambda model, batch: 1

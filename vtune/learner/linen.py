@@ -162,13 +162,7 @@ class LinenNet:
         """Returns a module's first variables."""
         if self.user_apply is not None:
             first = initialising(module)
-            made = self.user_apply(first, {}, batch, train=False, rngs=rngs, mutable=True)
-            if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Mapping)):
-                raise TypeError(
-                    "apply must return (outputs, variables) where mutable is not False, as "
-                    f"model.apply does; got {type(made).__name__}: hand on mutable=mutable"
-                )
-            return made[1]
+            return self._user_applied(first, {}, batch, False, rngs, True)[1]
         positional, keywords = call_arguments(type(module).__call__, batch, False)
         return module.init(rngs, *positional, **keywords)
 
@@ -235,12 +229,30 @@ class LinenNet:
     ) -> Any:
         """Returns what the module's `apply` returns, or the user's function in its place."""
         if self.user_apply is not None:
-            return self.user_apply(
-                module, variables, batch, train=train, rngs=rngs, mutable=mutable
-            )
+            return self._user_applied(module, variables, batch, train, rngs, mutable)
         positional, keywords = call_arguments(type(module).__call__, batch, train)
         keywords |= more
         return module.apply(variables, *positional, rngs=rngs, mutable=mutable, **keywords)
+
+    def _user_applied(
+        self,
+        module: nn.Module,
+        variables: PyTree,
+        batch: Batch,
+        train: bool,
+        rngs: dict[str, Key],
+        mutable: list[str] | bool,
+    ) -> Any:
+        """Returns what the user's `apply` returns: a pair where variables may change."""
+        assert self.user_apply is not None
+        made = self.user_apply(module, variables, batch, train=train, rngs=rngs, mutable=mutable)
+        pair = isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Mapping)
+        if mutable and not pair:
+            raise TypeError(
+                "apply must return (outputs, variables) where mutable is not False, as "
+                f"model.apply does; got {type(made).__name__}: hand on mutable=mutable"
+            )
+        return made
 
     def variables(self, params: PyTree, other: PyTree) -> PyTree:
         return {"params": params, **other}
