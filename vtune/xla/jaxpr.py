@@ -24,7 +24,7 @@ def subjaxprs(params: Any) -> list[Any]:
 
 
 def scan_counts(params: Any) -> tuple[int, int]:
-    """Returns how many of the first inputs of `lax.scan` are constants, and how many are carried."""
+    """Returns how many inputs of `lax.scan` are constants, and how many are carried."""
     if "num_consts" in params:
         return params["num_consts"], params["num_carry"]
     consts, carried, _ = map(len, params["ft_in"].unpack())  # since jax 0.11
