@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -26,11 +25,18 @@ from vtune.learner.objective import (
     transformation,
 )
 from vtune.learner.parts import Parts, checked
+from vtune.learner.per_example import (
+    check_aggregated,
+    check_alone,
+    gradients_by_row,
+    takes_rows,
+)
 from vtune.learner.pretrained import overlay
 from vtune.learner.protocol import Learner
-from vtune.learner.statistics import Path, mean_with, of_batch
+from vtune.learner.statistics import Path, mean_with, of_batch, warn_none
 from vtune.learner.trace_cache import cache_trace
 from vtune.rng.keys import IMPL
+from vtune.rng.threefry import folded
 from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, Totals, Weight
 from vtune.xla.ops.rewrite import rewrite, rewrite_once, rewrite_update
 
@@ -142,12 +148,8 @@ class NetLearner:
         after, _ = jax.eval_shape(lambda s: self.step(key, h, s, batch), state)
         check_collections(state.other, after.other)
         state = jax.tree.map(lambda leaf, wide: jnp.asarray(leaf, wide.dtype), state, after)
-        if self.parts.recompute_statistics and not self.net.statistics(h, slow(params), other):
-            warnings.warn(
-                "recompute_statistics= changes nothing: the model has no means and variances of "
-                "batches, as BatchNorm has",
-                stacklevel=2,
-            )
+        if self.parts.recompute_statistics:
+            warn_none(self.net.statistics(h, slow(params), other))
         return self._with_judged(state)
 
     def load(self, h: Hparams, state: NetState, variables: PyTree) -> NetState:
@@ -190,9 +192,15 @@ class NetLearner:
             lambda params: self._objective(key, h, params, state.other, batch, weight),
             self.parts.rewrite,
         )
-        (value, (other, totals)), grads = jax.value_and_grad(objective, has_aux=True)(
-            fast(state.params)
-        )
+        other = state.other
+        by_row = takes_rows(state.opt_state)
+        if by_row:
+            alone = functools.partial(self._alone, key, h, other)
+            value, totals, grads = gradients_by_row(alone, fast(state.params), batch)
+        else:
+            (value, (other, totals)), grads = jax.value_and_grad(objective, has_aux=True)(
+                fast(state.params)
+            )
         check_summable(totals)
         update = transformation(self.parts, h).update
         updates, opt_state = rewrite_update(update, self.parts.rewrite)(
@@ -201,6 +209,8 @@ class NetLearner:
             state.params,
             **_extra_args(update, objective, value, grads, state.opt_state),
         )
+        if by_row:
+            check_aggregated(updates, state.params)
         params = optax.apply_updates(state.params, updates)
         return NetState(params, other, opt_state, state.judged), {"loss": value, **totals}
 
@@ -213,6 +223,20 @@ class NetLearner:
         mean = batch_mean(self.parts, outputs, batch, h, weight)
         value = penalised(self.parts, mean, params, h)
         return value, (other, self._metric_totals("train_metrics", outputs, batch, weight))
+
+    def _alone(
+        self, key: Key, h: Hparams, other: PyTree, params: PyTree, batch: Batch, number: Array
+    ) -> tuple[Array, dict[str, Totals]]:
+        """Returns (what training minimises of one row, totals of `train_metrics`). Each row has
+        noise of its own: its key is the step key folded with its number."""
+
+        def objective(params: PyTree) -> tuple[Array, dict[str, Totals]]:
+            own = folded(key, number)
+            value, (after, totals) = self._objective(own, h, params, other, batch, jnp.ones(1))
+            check_alone(other, after)
+            return value, totals
+
+        return rewrite(objective, self.parts.rewrite)(params)
 
     def _apply(
         self, key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool

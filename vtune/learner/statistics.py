@@ -7,6 +7,7 @@ PyTorch's `torch.optim.swa_utils.update_bn`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 
 import jax
@@ -23,6 +24,16 @@ Path = tuple[str, ...]
 def running(paths: Iterable[Path]) -> list[Path]:
     """Returns the paths of running means and variances; other layers keep other things there."""
     return [path for path in paths if path[-1] in ("mean", "var")]
+
+
+def warn_none(paths: list[Path]) -> None:
+    """Warns of a model without running means and variances."""
+    if not paths:
+        warnings.warn(
+            "recompute_statistics= changes nothing: the model has no means and variances of "
+            "batches, as BatchNorm has",
+            stacklevel=2,
+        )
 
 
 def of_batch(
