@@ -78,6 +78,7 @@ def dropped(state, batch):
 
 shifted = lambda state, batch: cross_entropy(state, {"y": batch["y"] - 1})
 clipped = lambda state, batch: jnp.take(state, jnp.clip(batch["ids"], 0, 4), axis=0)
+filled = lambda state, batch: jnp.take(state, batch["ids"], 0, mode="fill", fill_value=0)
 rectified = lambda state, batch: jnp.where(state.sum() > 0, embedded(state, batch), 0.0)
 picked = lambda state, batch: -jax.nn.log_softmax(state[:, 0])[batch["y"]]
 pairs = lambda state, batch: jnp.ones((len(batch["y"]), 5))[jnp.arange(len(batch["y"])), batch["y"]]
@@ -116,6 +117,7 @@ CASES = {
     "ids in a gradient": (gradient, {"ids": IDS + 1}, NOTHING),
     "ids behind dropout": (dropped, {"ids": IDS + 1}, ERROR),
     "ids behind a rule": (rectified, {"ids": IDS + 1}, WARNING),
+    "ids, filled": (filled, {"ids": IDS + 1}, NOTHING),
     "ids, clipped": (clipped, {"ids": IDS + 1}, NOTHING),
     "a column": (by_column, {"ids": IDS}, ERROR),
     "a column in range": (by_column, {"ids": IDS * [0, 1]}, NOTHING),

@@ -75,7 +75,7 @@ def _used_rows(data: Data) -> np.ndarray:
 
 _BECOMES = {
     "nan": "JAX returns NaN for what lies outside, and every member would diverge",
-    "last": "JAX takes the nearest there is for what lies outside",
+    "last": "JAX takes others, mostly the nearest, for those outside",
     "end": "JAX counts negative numbers from the end",
     "zeros": "one_hot makes a row of zeros of what lies outside, so nothing is learned of it",
 }

@@ -171,13 +171,14 @@ def _gathered(equation: Equation, ins: list[Value]) -> Value:
     numbers, array = params["dimension_numbers"], equation.invars[0].aval
     axes = numbers.start_index_map
     entries = indices.columns or ((indices.entry,) if len(axes) == 1 else ())
-    fills = params["mode"] == lax.GatherScatterMode.FILL_OR_DROP
-    is_nan = fills and jnp.issubdtype(array.dtype, jnp.inexact) and _nan(params["fill_value"])
+    fills, fill = params["mode"] == lax.GatherScatterMode.FILL_OR_DROP, params["fill_value"]
+    is_nan = fills and jnp.issubdtype(array.dtype, jnp.inexact) and _nan(fill)
+    meant = fills and not _nan(fill)  # the user says what stands for numbers outside
     found = set()
     for axis, entry in zip(axes, entries, strict=False):
         if entry is not None:
             size = array.shape[axis] - params["slice_sizes"][axis] + 1
-            for outside in ("nan" if is_nan else "last", "end"):
+            for outside in ("end",) if meant else ("nan" if is_nan else "last", "end"):
                 found.add(Lookup(entry.reshaped(), size, array.shape, outside))
     return out._replace(certain=out.certain | found)
 
