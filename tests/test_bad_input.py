@@ -526,6 +526,7 @@ BAD_ARRAYS = {
         r"different lengths, \{'x': 5",
     ),
     "empty": ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, ValueError, r"arrays are empty"),
+    "an empty tuple": ({"x": (), "y": [1, 2]}, ValueError, r"lengths, \{'x': 0, 'y': 2\}$"),
     "nothing": ({}, ValueError, r"the dict is empty"),
     "kind": (np.zeros(3), TypeError, r"ndarray is not a dict such as"),
     "nan": (

@@ -197,7 +197,7 @@ def test_saved_and_loaded_in_between(x64, tmp_path):
     first = vt.tune(learner, LR, data, epochs=1, **OPTIONS)
     first.save(tmp_path / "a")
     loaded = vt.load(tmp_path / "a", learner)
-    with pytest.raises(ValueError, match="a loaded sweep holds no data; give data="):
+    with pytest.raises(ValueError, match=r"a loaded sweep holds no data; give extend\(..., data="):
         vt.extend(loaded, epochs=1)
     then = vt.extend(loaded, data=data, epochs=1)
     then.save(tmp_path / "b")
@@ -293,6 +293,10 @@ def test_a_refiner_of_ones_own_goes_on_where_it_is_given_again(tmp_path):
         vt.extend(loaded, steps=2, rounds=2)
     with pytest.raises(ValueError, match="is not the one that the sweep was trained with"):
         vt.load(tmp_path / "run", learner, refiner=Counting(after=2.0))
+    for check in (True, False):
+        with pytest.raises(TypeError, match="refiner must have a refine method, got 5"):
+            vt.load(tmp_path / "run", learner, refiner=5, check=check)
+    loaded.save(tmp_path / "run", overwrite=True)  # with the refiner that it does not know
     again = vt.load(tmp_path / "run", learner, refiner=Counting())
     assert_same(vt.extend(again, steps=2, rounds=2), whole)
 

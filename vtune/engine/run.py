@@ -31,7 +31,7 @@ from vtune.engine.population import Population, Record
 from vtune.engine.recording import summarised
 from vtune.engine.refresh import refreshed
 from vtune.engine.replicates import over_population
-from vtune.engine.stepping import Periods, Stepping, remainder
+from vtune.engine.stepping import Periods, Stepping
 from vtune.engine.train_steps import Chunk, Progress, StepTrainer, start_progress
 from vtune.learner.protocol import traced_once
 from vtune.types import Array, PyTree

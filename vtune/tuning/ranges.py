@@ -9,7 +9,7 @@ import numpy as np
 
 from vtune.data.dataset import Data
 from vtune.runtime.check_learner import Inspection
-from vtune.tuning.hints import CALLER
+from vtune.runtime.notices import users_line
 from vtune.xla.lookups import Entry, Lookup
 
 
@@ -32,7 +32,9 @@ def check_ranges(inspections: Sequence[Inspection], data: Data | None, warn: boo
                     raise ValueError(message)
                 said[message] = None
     for message in said if warn else ():
-        warnings.warn(f"{message}. Where they are left out already, ignore this", stacklevel=CALLER)
+        warnings.warn(
+            f"{message}. Where they are left out already, ignore this", stacklevel=users_line()
+        )
 
 
 def _messages(lookup: Lookup, data: Data) -> Iterator[str]:
