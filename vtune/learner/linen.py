@@ -19,6 +19,7 @@ from vtune.learner.first_apply import initialising
 from vtune.learner.mode import in_mode
 from vtune.learner.parts import Parts
 from vtune.learner.protocol import Learner
+from vtune.learner.statistics import Path, running
 from vtune.learner.streams import Asked, Streams, asked
 from vtune.learner.unswitched import flags, warn_argument, warn_constant
 from vtune.metrics import Metric
@@ -36,6 +37,7 @@ def flax_learner(
     batch_loss: Callable[..., Any] | None = None,
     augment: Callable[..., Any] | None = None,
     eval_params: Callable[..., Any] | None = None,
+    recompute_statistics: int | None = None,
     apply: Callable[..., Any] | None = None,
     sown: Sequence[str] = (),
     rewrite: str = "auto",
@@ -75,6 +77,10 @@ def flax_learner(
       eval_params: (opt_state, params) -> the weights that are scored, shown and used to predict,
         if these are not the trained ones: `vt.averaged` of `vt.weight_average`,
         `optax.contrib.schedule_free_eval_params`.
+      recompute_statistics: before members are scored, BatchNorm's means and variances are made
+        anew for the weights of `eval_params`: their mean over so many training batches, at most
+        one epoch's, as in PyTorch's `update_bn`. The batches are the first of the epoch that comes
+        next, augmented. Averaged weights are else judged with the statistics of the trained ones.
       apply: (model, variables, batch, *, train, rngs, mutable) -> what `model.apply` returns, for
         modules that `__call__` does not suit. It is called once with empty variables and
         `mutable=True`: there, `model.apply` does what `model.init_with_output` does.
@@ -116,6 +122,7 @@ def flax_learner(
         batch_loss=batch_loss,
         augment=augment,
         eval_params=eval_params,
+        recompute_statistics=recompute_statistics,
         rewrite=rewrite,
     )
     return assemble(LinenNet(model, apply, _names(sown)), parts)
@@ -256,6 +263,9 @@ class LinenNet:
 
     def variables(self, params: PyTree, other: PyTree) -> PyTree:
         return {"params": params, **other}
+
+    def statistics(self, h: Hparams, params: PyTree, other: PyTree) -> list[Path]:
+        return running(flatten_dict({"batch_stats": other.get("batch_stats", {})}))
 
     def split(self, variables: PyTree, params: PyTree, other: PyTree) -> tuple[PyTree, PyTree]:
         if "params" not in variables and not set(variables) <= set(other):

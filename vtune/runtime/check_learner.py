@@ -26,6 +26,7 @@ from vtune.rng.keys import member_key
 from vtune.runtime.diagnose import trace_member
 from vtune.runtime.notices import users_line
 from vtune.types import PyTree
+from vtune.xla.lookups import Lookup, has_entries, lookups
 
 
 def outputs_of(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> PyTree:
@@ -44,11 +45,14 @@ class Inspection(NamedTuple):
       reads: the names of the hyperparameters that the learner reads.
       metrics: the shapes of the metrics by name.
       held: the hyperparameters of which the state holds what cannot follow them.
+      lookups: where entries of the data are indices or classes, and whether numbers out of range
+        reach what is returned for certain.
     """
 
     reads: frozenset[str]
     metrics: PyTree
     held: Held
+    lookups: Mapping[Lookup, bool]
 
 
 def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Inspection:
@@ -72,7 +76,10 @@ def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Inspec
             "jax.random and the key, or draw before and pass the number in",
             stacklevel=users_line(),
         )
-    return Inspection(frozenset(reads), metrics, found[-1])
+    looked_up: dict[Lookup, bool] = {}
+    if has_entries(batch_shapes(arguments.data, cohort.batch_size)):
+        trace_member(functools.partial(_lookups, looked_up), plan, cohort, arguments)
+    return Inspection(frozenset(reads), metrics, found[-1], looked_up)
 
 
 def _numpy_draws() -> bytes:
@@ -141,6 +148,31 @@ def _metrics(
     measure = lambda h, state: learner.measure(key, h, state, rows, weight)
     found.append(held(learner.init, learner.step, measure, key, h, state, batch))
     return {name: jnp.asarray(value) for name, value in metrics.items()}
+
+
+def _lookups(
+    found: dict[Lookup, bool],
+    plan: Plan,
+    cohort: CohortPlan,
+    arguments: Arguments,
+    h: Hparams,
+) -> None:
+    """Adds to `found` where a member looks entries of the data up.
+
+    Whether a mask keeps out what lies out of range is seen where members are scored. A NaN that is
+    masked there may reach the gradient all the same.
+    """
+    learner = traced_once(plan.learner)
+    key = member_key(np.uint32(0), 0)
+    state = _first_state(learner, cohort, arguments, h)
+    rows, weight = _evaluation_batch(plan, arguments.data)
+    scored = jax.make_jaxpr(lambda *given: learner.measure(key, h, *given))(state, rows, weight)
+    found |= lookups(scored, state, rows)
+    batch = _zeros(batch_shapes(arguments.data, cohort.batch_size))
+    stepped = jax.make_jaxpr(lambda *given: learner.step(key, h, *given))(state, batch)
+    for lookup, certain in lookups(stepped, state, batch).items():
+        if lookup.outside == "nan":
+            found[lookup] = certain or found.get(lookup, False)
 
 
 def check_metrics(inspections: tuple[Inspection, ...]) -> None:

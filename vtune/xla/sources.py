@@ -47,10 +47,9 @@ def _run(closed: Any, ins: Sequence[Source]) -> list[Source]:
 
 def _equation(equation: Equation, ins: list[Source]) -> Sequence[Source]:
     name, params = equation.primitive.name, equation.params
-    if name in _CALLS:
-        held = [params[k] for k in ("jaxpr", "call_jaxpr") if k in params]
-        if held and len(opened(held[0])[0].invars) == len(ins):
-            return _run(held[0], ins)
+    held = called(equation)
+    if held is not None:
+        return _run(held, ins)
     if name == "cond":
         branches = [_run(branch, ins[1:]) for branch in params["branches"]]
         return [_also(_joined(outs), ins[0]) for outs in zip(*branches, strict=True)]
@@ -65,6 +64,15 @@ def _equation(equation: Equation, ins: list[Source]) -> Sequence[Source]:
     if name in _COPIES and _same_form(equation):
         return [ins[0]._replace(inputs=_union(ins))]
     return [Source(_union(ins), None)] * len(equation.outvars)
+
+
+def called(equation: Equation) -> Any | None:
+    """Returns the one traced function that an equation runs on its own inputs, if it does."""
+    if equation.primitive.name not in _CALLS:
+        return None
+    held = [equation.params[k] for k in ("jaxpr", "call_jaxpr") if k in equation.params]
+    fits = held and len(opened(held[0])[0].invars) == len(equation.invars)
+    return held[0] if fits else None
 
 
 def _scan(params: Any, ins: list[Source]) -> list[Source]:
