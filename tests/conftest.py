@@ -1,5 +1,6 @@
 """Strict everywhere: warnings are errors, ranks do not promote, shapes are checked, two devices."""
 
+import contextlib
 import gc
 import os
 
@@ -79,6 +80,19 @@ class Compilations:
 @pytest.fixture(scope="session")
 def compilations():
     return Compilations
+
+
+@pytest.fixture
+def refused(compilations):
+    """`with refused(error, says):` around a call that fails before anything is compiled."""
+
+    @contextlib.contextmanager
+    def refused(error, says):
+        with compilations() as seen, pytest.raises(error, match=says):
+            yield
+        assert seen.count == 0
+
+    return refused
 
 
 @pytest.fixture

@@ -1,6 +1,9 @@
 """Small problems that many tests share, some with answers in closed form."""
 
+from dataclasses import dataclass
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -96,3 +99,18 @@ def greedy(penalty, rounds=50, steps=20):
         measure=lambda key, h, state, batch, weight: 1.2 - state[0] ** 2,
         score=lambda total: {"score": total},
     )
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Own:
+    """A refiner of the user's own that changes nothing; its memory counts the calls."""
+
+    def rungs(self, size, rounds):
+        return (vt.Rung(size, rounds),)
+
+    def init(self, space, size):
+        return jnp.int32(0)
+
+    def refine(self, key, round, space, hparams, score, memory):
+        return vt.Refinement(jnp.arange(score.shape[0], dtype=jnp.int32), hparams), memory + 1

@@ -449,11 +449,10 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input_is_named_before_anything_is_compiled(case, compilations):
+def test_bad_input_is_named_before_anything_is_compiled(case, refused):
     call, error, says = CASES[case]
-    with compilations() as seen, pytest.raises(error, match=says):
+    with refused(error, says):
         call()
-    assert seen.count == 0
 
 
 @pytest.mark.parametrize(
@@ -526,6 +525,7 @@ BAD_ARRAYS = {
         r"different lengths, \{'x': 5",
     ),
     "empty": ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, ValueError, r"arrays are empty"),
+    "an empty tuple": ({"x": (), "y": [1, 2]}, ValueError, r"lengths, \{'x': 0, 'y': 2\}$"),
     "nothing": ({}, ValueError, r"the dict is empty"),
     "kind": (np.zeros(3), TypeError, r"ndarray is not a dict such as"),
     "nan": (
@@ -542,8 +542,7 @@ BAD_ARRAYS = {
 @pytest.mark.parametrize(
     "maker", [vt.holdout, lambda a: vt.from_splits(a, a)], ids=["holdout", "split"]
 )
-def test_bad_arrays_are_named(case, maker, compilations):
+def test_bad_arrays_are_named(case, maker, refused):
     arrays, error, says = BAD_ARRAYS[case]
-    with compilations() as seen, pytest.raises(error, match=says):
+    with refused(error, says):
         maker(arrays)
-    assert seen.count == 0

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import vtune as vt
+from vtune.data.column_names import columns_of
 
 FRAME = {
     "age": [20.0, np.nan, 40.0, 60.0],
@@ -27,7 +28,24 @@ def frames():
         "pandas": pd.DataFrame(FRAME),
         "nullable": nullable.astype({"city": "category"}),
         "reordered": pd.DataFrame(FRAME).iloc[:, ::-1],
+        "lists": {
+            "age": [20, pd.NA, np.float32(40), np.int8(60)],
+            "income": range(1, 5),
+            "city": ["Rome", "Bern", np.nan, np.str_("Rome")],
+            "floor": np.ma.array([2, 1, 1, 2]),
+        },
+        "arrow": Arrow(FRAME),
     }
+
+
+class Arrow:
+    """What a pyarrow table is like: its `columns` are no names."""
+
+    def __init__(self, columns):
+        self.column_names, self.columns, self._of = list(columns), [*columns.values()], columns
+
+    def __getitem__(self, name):
+        return pd.Index(self._of[name])
 
 
 @pytest.mark.parametrize("kind", frames())
@@ -42,6 +60,17 @@ def test_columns_become_numbers_and_codes(kind):
     assert columns.categories == (["Bern", "Rome", None], [1, 2])
     assert columns.cardinalities == (4, 3)
     assert pickle.loads(pickle.dumps(columns)).transform(FRAME)["categorical"].tolist() == CODES
+
+
+def test_the_names_of_a_frame_are_text():
+    named = pd.DataFrame({"column_names": ["a"], "y": [1]})
+    assert columns_of(named) == ("column_names", "y")
+    assert columns_of(Arrow(FRAME)) == tuple(FRAME)
+    assert columns_of(pd.DataFrame([[1]])) is None
+
+
+def fit_category(column):
+    return vt.Columns(categorical=["x"]).fit({"x": column})
 
 
 def test_polars_frames():
@@ -97,6 +126,29 @@ def test_new_rows_are_coded_as_those_of_fit():
             lambda: vt.Columns(categorical=["x"]).fit({"x": pd.Series([1, "a"], dtype=object)}),
             r"a column of \['x'\] mixes text and numbers; make its values of one kind",
         ),
+        (lambda: fit_category(["a", 1.5, None]), r"a column of \['x'\] mixes text and numbers"),
+        (lambda: fit_category("abc"), r"'x' must be one column, such as a list .* got str$"),
+        (lambda: fit_category({"a", "b"}), r"'x' must be one column, .* got set$"),
+        (lambda: fit_category(3), r"'x' must be one column, .* got int$"),
+        (lambda: fit_category(np.float32(3)), r"'x' must be one column, .* got float32$"),
+        (lambda: fit_category([[1], [2]]), r"'x' holds values of list; give one value a row"),
+        (lambda: fit_category(np.zeros((2, 2))), r"got ndarray of shape \[2, 2\]"),
+        (
+            lambda: vt.Columns(["x"]).fit(pd.DataFrame([[1, 2]], columns=["x", "x"])),
+            r"got DataFrame of shape \[1, 2\] \(have several columns that name\?\)",
+        ),
+        (
+            lambda: vt.Columns(["x"], ["y"]).fit({"x": [1, 2, 3], "y": ["q"]}),
+            r"fit: the columns have different lengths, \{'x': 3, 'y': 1\}",
+        ),
+        (lambda: vt.Columns(["x"]).fit({"x": [1, np.inf, None]}), r"'x' holds 1 infinite values"),
+        (
+            lambda: vt.Columns(["x"]).fit({"x": np.array(["2026-01-01"], "M8[ns]")}),
+            r"'x' holds values of datetime, which are no numbers",
+        ),
+        (lambda: fit_category([]), r"fit: the table has no rows"),
+        (lambda: vt.Columns(["age"]).fit(FRAME, rows=[]), r"rows= must be indices .* of 0 to 3"),
+        (lambda: vt.Columns(["age"]).fit(FRAME, rows=[4]), r"rows= must be indices .* of 0 to 3"),
     ],
 )
 def test_wrong_columns_are_named(call, says):

@@ -202,4 +202,5 @@ def test_all_is_written_inside_the_folder(sweeps, tmp_path, monkeypatch):
         sweeps[OLD].save(run, overwrite=True)
     finally:
         tmp_path.chmod(0o700)
+    assert list(tmp_path.iterdir()) == [run]  # for root, who may write anywhere
     assert vt.load(run, LEARNER).seed == OLD

@@ -9,7 +9,9 @@ import pytest
 from scipy import sparse
 
 import vtune as vt
+from vtune.data import own
 from vtune.data.convert import to_array, to_rows
+from vtune.data.own import _aligned_copy as aligned
 
 X = np.arange(24, dtype=np.float32).reshape(8, 3)
 Y = np.arange(8) % 2
@@ -149,15 +151,6 @@ def test_new_rows_take_the_type_of_training():
     np.testing.assert_array_equal(to_array("predict", "x", X), X)
 
 
-def aligned(values):
-    """The values at an address that JAX takes without a copy."""
-    memory = np.zeros(values.nbytes + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    array = memory[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
-    array[...] = values
-    return array
-
-
 MAKERS = {
     "holdout": lambda a: vt.holdout(a),
     "from_splits": lambda a: vt.from_splits(a, a),
@@ -179,15 +172,13 @@ def test_later_writes_do_not_reach_the_data(make, dtype):
 
 
 def test_nothing_is_copied_twice(monkeypatch, tmp_path):
-    from vtune.data import own
-
     copied = []
-    copy = own._aligned_copy
-    monkeypatch.setattr(own, "_aligned_copy", lambda a: copied.append(a.shape) or copy(a))
+    counting = lambda a: copied.append(a.shape) or aligned(a)
+    monkeypatch.setattr(own, "_aligned_copy", counting)
     mine = aligned(np.ones((64, 16), np.float32))
     data = vt.holdout({"x": mine, "wide": aligned(mine.astype(np.float64)), "list": mine.tolist()})
     assert copied == [(64, 16)]
-    again = copy(mine)
+    again = aligned(mine)
     assert np.may_share_memory(np.asarray(jax.device_put(again)), again)
     assert data.arrays["wide"].dtype == np.float32
     mine.tofile(tmp_path / "x")

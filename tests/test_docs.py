@@ -102,6 +102,14 @@ def test_readme_names_files_that_are_there():
         assert (ROOT / path).exists(), path
 
 
+def test_the_page_on_refiners_names_what_a_refiner_may_have():
+    optional = vtune.Refiner.__doc__.split("Optional attributes:")[1]
+    names = re.findall(r"^ +(\w+): ", optional, re.MULTILINE)
+    page = (ROOT / "docs/refiners.md").read_text()
+    assert [name for name in names if f"| `{name}` |" not in page] == []
+    assert "keeps_hparams" in names
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name):
     failed, _ = doctest.testmod(importlib.import_module(name))

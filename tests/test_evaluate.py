@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -10,6 +11,7 @@ from problems import LR, MLP, quadratic
 from solo import xent
 
 import vtune as vt
+from vtune.data.draw import draw_groups
 from vtune.results.trained import Trained
 
 pytestmark = pytest.mark.slow
@@ -126,11 +128,35 @@ def test_folds_leave_the_test_rows_out():
         (lambda: vt.holdout(ARRAYS, 0.5, test=0.5), r"cannot be split into 45 .* 45 to test"),
         (lambda: vt.kfold(ARRAYS, 3, test=0), r"test=0 must lie between 0 and 1"),
         (lambda: vt.kfold(ARRAYS, [([0], [1])], test=0.2), r"test= needs a number k"),
+        (
+            lambda: vt.kfold(ARRAYS, 3, groups=[0] * (ROWS - 2) + [1, 2], test=0.2),
+            r"takes 2 of 90 rows, .* and leaves 1 of the groups for 3 folds; take a smaller",
+        ),
+        (lambda: rare(1, stratify="y"), r"label 7 occurs once; stratify= needs two of each, one"),
+        (
+            lambda: rare(2, stratify="y", test=0.2),
+            r"label 7 occurs twice; stratify= needs three of",
+        ),
     ],
 )
 def test_wrong_shares_are_named(make, says):
     with pytest.raises(ValueError, match=says):
         make()
+
+
+def rare(count, **options):
+    return vt.holdout({"y": np.where(np.arange(ROWS) < count, 7, Y)}, 0.4, **options)
+
+
+def test_shares_do_not_depend_on_chance():
+    groups = np.repeat(np.arange(11), [60, *[3] * 10])
+    for seed in range(20):
+        drawn = draw_groups(np.random.default_rng(seed), groups, 18)
+        assert len(drawn) == 18
+        assert not np.isin(groups[drawn], np.delete(groups, drawn)).any()
+        assert len(rare(3, stratify="y", test=0.2, seed=seed).test) == 18
+    few = draw_groups(np.random.default_rng(0), np.repeat([0, 1], [9, 4]), 2)
+    assert few.tolist() == [9, 10, 11, 12]
 
 
 def test_scaling_never_looks_at_test_rows():
@@ -141,18 +167,25 @@ def test_scaling_never_looks_at_test_rows():
         again = make({**ARRAYS, "x": spoilt})
         jax.tree.map(np.testing.assert_array_equal, again.scaling["x"], data.scaling["x"])
         np.testing.assert_array_equal(again.test, data.test)
+        replaced = again.replace(again.arrays, again.scaling)
+        np.testing.assert_array_equal(replaced.test, data.test)
 
 
 def test_predictions_of_a_scaled_entry_come_back_in_its_units():
+    when = 1.7e9 + 100.0 * X.astype(np.float64)
     for make in (held_out, lambda a: vt.standardize(vt.kfold(a, 3, test=0.2), "x")):
-        data = make(ARRAYS)
-        scaled = data.scale({"x": X})["x"]
-        np.testing.assert_allclose(data.unscale("x", scaled), X, rtol=1e-5)
-        np.testing.assert_allclose(
-            jax.jit(lambda v, d=data: d.unscale("x", v))(scaled), X, rtol=1e-5
-        )
+        data = make({**ARRAYS, "x": when})
+        for fold in range(3) if data.folded else (None,):
+            scaled = data.scale({"x": when}, *(() if fold is None else (fold,)))["x"]
+            for held in (scaled, jnp.asarray(scaled), scaled.tolist()):
+                np.testing.assert_allclose(data.unscale("x", held, fold), when, rtol=0, atol=1e-3)
+            traced = jax.jit(lambda v, d=data, fold=fold: d.unscale("x", v, fold))(scaled)
+            np.testing.assert_allclose(traced, when, rtol=1e-6)
         with pytest.raises(ValueError, match=r"unscale: 'y' is not scaled; those are \['x'\]"):
             data.unscale("y", Y)
+    for fold in (None, 3, -1):
+        with pytest.raises(ValueError, match=rf"each fold; say which of 0 to 2, got fold={fold}"):
+            data.unscale("x", scaled, fold)
 
 
 def test_test_rows_never_reach_training_or_validation(sweep, compilations):
@@ -248,6 +281,9 @@ def test_folds_and_seeds_are_scored_each(folded):
         np.testing.assert_allclose(recorded, right.mean(-1), atol=1e-6)
 
 
+FAR = X.astype(np.float64) * 1e300
+
+
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [
@@ -259,6 +295,13 @@ def test_folds_and_seeds_are_scored_each(folded):
             TypeError,
             r"evaluate: 'y' holds numbers that are not whole",
         ),
+        *(
+            (lambda s, f, i=i: (s, f)[i].evaluate({**ARRAYS, "x": FAR}), ValueError, says)
+            for i, says in enumerate(
+                (r"numbers beyond float32 once it is scaled", r"540 numbers beyond float32; look")
+            )
+        ),
+        (lambda s, f: s.predict(FAR), ValueError, r"predict: 'x' .* beyond float32 once"),
         (lambda s, f: s.evaluate(X), TypeError, r"ndarray is neither a vt.Data nor a dict"),
         (lambda s, f: s.evaluate(vt.holdout(ARRAYS)), ValueError, r"no test rows; hold some out"),
         (lambda s, f: s.evaluate(f.data), ValueError, r"have 2 folds, .* with no folds"),
@@ -311,11 +354,11 @@ def test_winners_are_trained_again_over_fresh_seeds(sweep, compilations):
 
 
 def test_winners_of_a_refined_search_are_trained_on_their_schedules():
-    space = {"lr": vt.Float(0.01, 0.5), "kind": vt.Categorical(["a", "b"])}
+    space = {"lr": vt.Float(0.01, 0.5), "train/loss": vt.Categorical(["a", "b"])}
     options = {"search": vt.Random(12), "steps": 8, "rounds": 4, "refiner": vt.PBT()}
-    with pytest.warns(UserWarning, match="'kind' in the space: never read"):
+    with pytest.warns(UserWarning, match="'train/loss' in the space: never read"):
         sweep = vt.tune(quadratic(), space, **options)
-    kinds = [sweep[i].hparams["kind"] for i in sweep.ranking]
+    kinds = [sweep[i].hparams["train/loss"] for i in sweep.ranking]
     top = next(i for i, kind in enumerate(kinds) if kind != kinds[0])
     assert top > 1
     assert np.ptp(sweep.schedule(int(sweep.ranking[0]))["lr"]) > 0
@@ -325,7 +368,10 @@ def test_winners_of_a_refined_search_are_trained_on_their_schedules():
     )
     assert again.test is None
     assert again.table()["loss/std"].tolist() == [0] * top
+    assert list(again.table())[3:] == ["lr", "hparams/train/loss"]  # as in the sweep's table
     with pytest.raises(ValueError, match=r"the learner makes its own data"):
         sweep.evaluate()
+    with pytest.raises(ValueError, match=r"retrain: the sweep was trained without data"):
+        sweep.retrain(data=held_out())
     with pytest.raises(ValueError, match=r"of 2 structures; take fewer"):
         sweep.retrain(top=12)

@@ -156,19 +156,22 @@ def test_broken_and_old_entries_leave_the_cache(tmp_path, monkeypatch):
         "random": b"?" * 50,
         "old": packed,
     }
-    for age, (name, content) in enumerate(entries.items()):
-        (tmp_path / f"{name}-cache").write_bytes(content)
-        os.utime(tmp_path / f"{name}-cache", (1e9 - age, 1e9 - age))
-    (tmp_path / "written-cache").write_bytes(packed[:5])  # at this moment, by another process
-    (tmp_path / "somebody's").write_bytes(b"")
+    entry = lambda name: tmp_path / f"jit_{name}-{name.encode().hex():0>64}-cache"
+    files = {entry(name): content for name, content in entries.items()}
+    others = [tmp_path / "somebody's", tmp_path / "somebody's-cache"]
+    files |= dict.fromkeys(others, b"no entry")
+    for age, (path, content) in enumerate(files.items()):
+        path.write_bytes(content)
+        os.utime(path, (1e9 - age, 1e9 - age))
+    entry("written").write_bytes(packed[:5])  # at this moment, by another process
     monkeypatch.setattr(compilation_cache, "LARGEST", len(packed) + 1)
     monkeypatch.setenv("VTUNE_CACHE_DIR", str(tmp_path))
     use_cache()
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"whole-cache", "written-cache", "somebody's", compilation_cache.CHECKED}
+    listed = tmp_path / compilation_cache.CHECKED
+    assert {*tmp_path.iterdir()} == {entry("whole"), entry("written"), listed, *others}
     monkeypatch.setattr(compilation_cache, "_is_whole", None)  # no entry is unpacked twice
     compilation_cache.tidy(tmp_path)
-    assert (tmp_path / "whole-cache").exists()
+    assert entry("whole").exists()
 
 
 @pytest.mark.parametrize(

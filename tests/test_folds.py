@@ -242,6 +242,10 @@ def test_folds_of_unlike_size_are_extended_and_saved(tmp_path):
         assert largest_difference(a.variables, b.variables) < 1e-12
     assert whole.schedule(0).options["epochs"] == 3  # which a replay takes
     like = vt.kfold(arrays(), [*UNLIKE[:2], (np.arange(20, 31), [41, 50])])
+    longer.save(tmp_path / "run", overwrite=True)
+    again = vt.load(tmp_path / "run", PLAIN)
+    assert again.trained.plan.cohorts == longer.trained.plan.cohorts
+    assert largest_difference(again[1].state, longer[1].state) == 0
     with pytest.raises(ValueError, match=re.escape("(5, 1, 1) steps an epoch, the sweep had")):
         whole.rerun(1, data=like)
 

@@ -1,6 +1,7 @@
 """Hyperparameters that a state holds: the current values count, or `tune` says that they cannot."""
 
 import dataclasses
+import types
 import warnings
 
 import flax.linen as nn
@@ -156,8 +157,19 @@ def traced(x, y, n):
     return *kept, *looped, scanned, rows, chosen, jax.jit(lambda x, y: (y, x + 1))(x, y)
 
 
-def test_sources_of_a_traced_function():
-    found = sources(jax.make_jaxpr(traced)(1.0, 2.0, 3))
+def newer(equation):
+    """A scan with the parameters of jax 0.11, which counts its inputs in trees."""
+    params = dict(equation.params)
+    if equation.primitive.name == "scan":
+        consts, carried = (range(params.pop(name)) for name in ("num_consts", "num_carry"))
+        params["ft_in"] = types.SimpleNamespace(unpack=lambda: (consts, carried, ()))
+    return equation.replace(params=params)
+
+
+@pytest.mark.parametrize("form", [lambda equation: equation, newer], ids=["own", "newer"])
+def test_sources_of_a_traced_function(form):
+    jaxpr = jax.make_jaxpr(traced)(1.0, 2.0, 3).jaxpr
+    found = sources(jaxpr.replace(eqns=[form(equation) for equation in jaxpr.eqns]))
     assert [(sorted(source.inputs), source.same) for source in found] == [
         ([0], 0),
         ([1, 2], None),

@@ -125,7 +125,8 @@ def test_values_changed_in_place_are_new_values(compilations):
         jnp.ones(3),
         jax.random.key(0),
         {1, 2},
-        frozenset({1}),
+        frozenset({1, (2.0,)}),
+        complex("nan"),
         collections.OrderedDict(a=[1]),
         collections.deque([[1]]),
         types.MappingProxyType({"a": [1]}),
@@ -160,6 +161,11 @@ def test_values_that_differ_are_not_the_same():
         (functools.partial(max, key=len), functools.partial(max, key=abs)),
         (pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [2]})),
         (nn.relu, nn.tanh),
+        ({1, "a"}, {1.0, "a"}),
+        (frozenset({(1,)}), frozenset({(True,)})),
+        (0j, -0j),
+        (np.ma.array([1, 2], mask=[0, 1]), np.ma.array([1, 2])),
+        (np.ma.array([1, 2], mask=[0, 1]), np.ma.array([1, 999999])),  # what stands for masked
     ]
     for a, b in pairs:
         assert not same(a, b), (a, b)

@@ -170,10 +170,9 @@ def test_nnx_takes_its_own_state():
         ),
     ],
 )
-def test_weights_that_do_not_fit_are_named(weights, error, says, compilations):
-    with compilations() as seen, pytest.raises(error, match=says):
+def test_weights_that_do_not_fit_are_named(weights, error, says, refused):
+    with refused(error, says):
         tune(LEARNER, init_from=weights)
-    assert seen.count == 0
 
 
 def test_of_several_trainings_one_gives_the_weights():

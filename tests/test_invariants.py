@@ -235,6 +235,8 @@ def test_all_diverged_has_no_best():
         sweep = vt.tune(quadratic(), {"lr": vt.Ordinal([1e20, 1e25])}, search=vt.Grid(), steps=9)
     with pytest.raises(ValueError, match=says):
         _ = sweep.best
+    with pytest.raises(ValueError, match=f"retrain: {says}"):
+        sweep.retrain()
 
 
 # 5. No leak ----------------------------------------------------------------------------------

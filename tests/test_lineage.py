@@ -222,11 +222,10 @@ def test_replay_takes_what_is_given_first():
         ({"decay": [0.1, 0.2]}, ValueError, r"'lr' is read but not in the space"),
     ],
 )
-def test_bad_schedules_are_named(schedule, error, says, compilations):
+def test_bad_schedules_are_named(schedule, error, says, refused):
     learner = quadratic()
-    with compilations() as seen, pytest.raises(error, match=says):
+    with refused(error, says):
         vt.replay(learner, None, schedule, steps=4)
-    assert seen.count == 0
 
 
 # Its steps depend on how many there will be.

@@ -71,6 +71,7 @@ CHANGES = {
     "cohorts empty": (put("cohorts", []), "array 'parents'"),
     "no space": (drop("space"), "no 'space'"),
     "no history": (drop("history"), "no 'history'"),
+    "metric not there": (put("metric", "gone"), r"metric='gone', the history has \['loss'"),
     "history not there": (put("history", ["loss", "gone"]), "no array 'history/gone'"),
     "settings not there": (put("settings", ["lr", "x"]), "no array 'settings/x'"),
     "version": (put("version", "3"), "version='3'"),
@@ -79,6 +80,16 @@ CHANGES = {
     "rows a list": (put("rows", [1]), r"rows=\[1\]"),
     "parts": (put("parts", "../../etc"), "parts='../../etc'"),
     "steps": (put("cohorts", 0, "steps", 1), "steps=1 in 2 rounds"),
+    **{
+        f"{name} {value}": (put("cohorts", 0, name, value), f"cohort 0: {name}=")
+        for name, values in {
+            "by_fold": (5, [[1]], ["a", "b"], [[1, 2]]),
+            "past": (5, [[2, 4]], [3, 1], [1, 1, 1]),
+            "stretched": (None, 1),
+            "own_epochs": ("yes",),
+        }.items()
+        for value in values
+    },
     "combination": (put("cohorts", 0, "combination", 7), "combination=7"),
     "traced": (put("cohorts", 0, "traced", ["lr", "c"]), "no array 'cohort0/hparams/c'"),
     "dtype": (put("arrays", 0, "dtype", "object"), "arrays=.*"),
@@ -101,6 +112,18 @@ CHANGES = {
 }  # fmt: skip
 
 
+NO_CHOICES = ({"kind": "Categorical"}, {"kind": "Categorical", "fields": {"choices": 1}})
+
+
+@pytest.mark.parametrize("entry", NO_CHOICES)
+def test_choices_that_no_save_writes_are_named(saved, tmp_path, entry):
+    run = shutil.copytree(saved, tmp_path / "run")
+    signed_anew(run, put("space", 0, "c", entry))
+    for choices in (None, {"c": [1, 2]}):
+        with pytest.raises(ValueError, match=r"run is not as a save writes it: space\['c'\]"):
+            vt.load(run, LEARNER, choices=choices)
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_no_save_writes_is_named(saved, tmp_path, change):
     run = shutil.copytree(saved, tmp_path / "run")
@@ -108,6 +131,21 @@ def test_what_no_save_writes_is_named(saved, tmp_path, change):
     with pytest.raises(ValueError, match=CHANGES[change][1]) as caught:
         vt.read(run)
     assert str(caught.value).startswith(str(run))
+
+
+def test_a_leaf_that_no_older_version_writes_is_named(tmp_path):
+    run = shutil.copytree(Path(__file__).parent / "data" / "sweep_0_1_0", tmp_path / "run")
+    names = json.loads((run / "manifest.json").read_text())["leaves"]
+    leaves = storage.read_weights(run / "weights", names)
+
+    def renamed(manifest):
+        manifest["leaves"][1] = "0/.hparams[lr"
+        named = dict(zip(manifest["leaves"], leaves.values(), strict=True))
+        manifest["checksums"]["weights"] = storage.checksum(named)
+
+    signed_anew(run, renamed)
+    with pytest.raises(ValueError, match=r"run is not as a save writes it: leaves='\.hparams\[lr'"):
+        vt.read(run)
 
 
 def test_deep_json_is_named(saved, tmp_path):

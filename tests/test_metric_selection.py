@@ -50,7 +50,7 @@ SELECTED = {
         sk.accuracy_score(T["kind"], KIND),
     ),
     "functions": (
-        M.accuracy(output=lambda o: o["tags"][:, 0], target=lambda b: b["tags"][:, 0]),
+        M.accuracy(output=lambda o: o["tags"][:, 0], target=lambda b: b["tags"].at[:, 0].get()),
         sk.accuracy_score(T["tags"][:, 0], TAGS[:, 0]),
     ),
     "a mask": (M.accuracy(weight="mask", **tags), sk.accuracy_score(T["tags"][REAL], TAGS[REAL])),
@@ -103,6 +103,20 @@ SELECTED = {
     "a mean whose labels are ignored": (
         M.mean(lambda o, b: o["kind"].argmax(-1) == b["y"] + 0.0)(target="unknown", ignore=-1),
         (T["unknown"] == KIND)[KNOWN].mean(),
+    ),
+    "a mean of bools by weight": (
+        M.mean(lambda o, b: o["kind"].argmax(-1) == b["kind"], weight="cost"),
+        sk.accuracy_score(T["kind"], KIND, sample_weight=T["cost"]),
+    ),
+    "a mean of whole numbers by weight": (
+        M.mean(lambda o, b: b["kind"] - o["kind"].argmax(-1), weight="cost"),
+        np.average(T["kind"] - KIND, weights=T["cost"]),
+    ),
+    "options after a selection": (
+        M.f1(weight=lambda b: (0 * b["cost"] + 1).at[3].set(0.0), **tags)("macro"),
+        sk.f1_score(
+            np.delete(T["tags"], 3, 0).ravel(), np.delete(TAGS, 3, 0).ravel(), average="macro"
+        ),
     ),
     "a metric of one's own": (
         M.Metric(lambda o, b, w: (o[..., 0].sum(where=w > 0), w.sum()), lambda t: t[0] / t[1])(
@@ -180,10 +194,14 @@ def test_selected_and_multilabel_metrics_equal_sklearns(x64):
         np.testing.assert_allclose(got[name], expected, atol=1e-6, err_msg=name)
 
 
-def test_what_is_selected_is_checked_before_anything_is_compiled():
+def test_what_is_selected_is_checked_before_anything_is_compiled(compilations):
+    """But functions of the batch, which get JAX's arrays."""
     shapes = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in OUTPUTS.items()}
-    for metric, _ in (SELECTED | MULTILABEL).values():
-        metric.check(shapes, BATCH)
+    for name, (metric, _) in (SELECTED | MULTILABEL).items():
+        functions = (getattr(metric.selected, part, None) for part in ("weight", "target"))
+        with compilations() as seen:
+            metric.check(shapes, BATCH)
+        assert seen.count == 0 or any(map(callable, functions)), name
 
 
 @pytest.mark.parametrize(
@@ -195,6 +213,8 @@ def test_what_is_selected_is_checked_before_anything_is_compiled():
         (M.accuracy(output="kind", target="kind", weight="mask"), r"weight= is \[5\] a row and"),
         (M.accuracy(weight=lambda b: -b["cost"], **tags), r"weight= must not be negative"),
         (M.accuracy(weight=lambda b: 0 * b["cost"], **tags), r"weight= is 0 everywhere"),
+        (M.accuracy(weight=lambda b: b["unknown"] < 0, ignore=-1, output="kind", target="unknown"),
+         r"weight= is 0 wherever the label is none of ignore=\[-1\]"),
         (M.accuracy(ignore=(0, 1, 2), **tags), r"every label is one of ignore=\[0, 1, 2\]"),
         (M.accuracy(output="tags", target="noisy"), r"labels 0 to 2. If 255 marks places .*"
                                                     r"accuracy\(ignore=255\)"),

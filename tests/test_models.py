@@ -1,5 +1,6 @@
 """Public forms of linen models, each as its own `model.init` and `model.apply` in a plain loop."""
 
+import contextlib
 import dataclasses
 
 import flax.linen as nn
@@ -229,6 +230,7 @@ class Settings:
     rate: float = 0.5
     deterministic: bool = False
     evaluate: bool = True  # may be another thing in an object of settings
+    train: bool = dataclasses.field(default=True, init=False)  # is not ours to set
 
 
 class Configured(nn.Module):
@@ -259,13 +261,30 @@ MODES = {
 def test_the_mode_is_switched_under_its_usual_names(name):
     net, x = LinenNet(MODES[name], None), jnp.ones((4, 6)) * jnp.arange(4)[:, None]
     params, other = net.init(KEY, H, {"x": x})
-    out, changed = net.apply(KEY, H, params, other, {"x": x}, True)
+    with calls() as training:
+        out, changed = net.apply(KEY, H, params, other, {"x": x}, True)
     assert (out == 0).any()
     (mean,) = (v["mean"] for v in modules_with(changed["batch_stats"], "mean"))
     np.testing.assert_allclose(mean, 0.75)  # half way from 0 to the rows' mean of 1.5
-    out, changed = net.apply(KEY, H, params, other, {"x": x}, False)
+    with calls() as evaluation:
+        out, changed = net.apply(KEY, H, params, other, {"x": x}, False)
+    assert (len(training), len(evaluation)) == (2, 1)  # streams are looked for once
     np.testing.assert_allclose(out, x, rtol=1e-4)  # neither dropout nor the rows' mean
     assert largest_difference(changed, other) == 0
+
+
+@contextlib.contextmanager
+def calls():
+    """Notes the calls of whole models, in the list that it gives."""
+    seen = []
+
+    def note(method, args, keywords, context):
+        if context.method_name == "__call__" and not context.module.path:
+            seen.append(context.module)
+        return method(*args, **keywords)
+
+    with nn.intercept_methods(note):
+        yield seen
 
 
 def modules_with(tree, name):
@@ -349,6 +368,13 @@ def test_an_apply_that_hands_nothing_on_says_so():
     )
     with pytest.raises(TypeError, match=r"apply must return \(outputs, variables\).*=mutable"):
         outputs(Apart(), True, apply=forgetful)
+
+    def dropping(model, variables, batch, *, train, rngs, mutable):
+        made = model.apply(variables, batch["x"], train, rngs=rngs, mutable=mutable)
+        return made[0] if train else made
+
+    with pytest.raises(TypeError, match=r"apply must return .*; got .*: hand on mutable=mutable"):
+        outputs(Flagged(), True, apply=dropping)
     with pytest.raises(TypeError, match=r"apply must take .*batch, \*, train, rngs, mutable\)"):
         vt.flax_learner(
             Apart(), optimizer=lambda h: optax.sgd(0.1), loss=xent, apply=lambda model, batch: 1

@@ -1,6 +1,7 @@
 """Any Optax chain, schedules with traced numbers, penalties, averaged weights: each member equals a
 plain loop of its setting."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,6 +38,9 @@ OPTIMIZERS = {
     ),
     "lookahead": lambda h: optax.lookahead(optax.adam(h["lr"]), 3, slow_step_size=h["beta"]),
     "sophia": lambda h: optax.contrib.sophia(h["lr"], b1=h["beta"], update_interval=3),
+    "private": lambda h: optax.chain(
+        optax.contrib.differentially_private_aggregate(h["clip"], 0.5, key=3), optax.sgd(h["lr"])
+    ),
     "cosine": lambda h: optax.adam(
         vt.schedules.cosine(h["lr"], h["total_steps"], warmup=h["warmup"], end=1e-4)
     ),
@@ -85,6 +89,9 @@ def plain_loops(members, data, steps):
         for name, (params, opt_state) in states.items():
             mean = lambda params: loss(params, batch).mean()
             grads = jax.grad(mean)(params.fast if name == "lookahead" else params)
+            if name == "private":
+                alone = lambda params, row: loss(params, jax.tree.map(lambda a: a[None], row))[0]
+                grads = jax.vmap(jax.grad(alone), in_axes=(None, 0))(params, batch)
             extra = {"obj_fn": mean} if name == "sophia" else {}
             updates, opt_state = transformation(name)(hs[name]).update(
                 grads, opt_state, params, **extra
@@ -126,6 +133,56 @@ def test_every_optimizer_equals_a_plain_loop_in_one_sweep(x64):
         own = {"params": getattr(member.state.params, "slow", member.state.params)}
         assert largest_difference(variables, own) < 1e-9, member
         assert float(loss) == pytest.approx(member.score, abs=1e-9)
+
+
+class Normalised(nn.Module):
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dense(3)(nn.BatchNorm(use_running_average=not train)(x))
+
+
+PRIVATE = OPTIMIZERS["private"]
+NOT_BY_ROW = [
+    (Normalised(), PRIVATE, r"a gradient a row, but training changes \['batch_stats'\].*GroupNorm"),
+    (
+        MLP(),
+        lambda h: optax.multi_transform({"first": PRIVATE(h), "rest": optax.sgd(0.1)}, layers),
+        r"returned an update \[16, 3\] for weights \[3\]; put differentially_private_aggregate",
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "optimizer", "says"), NOT_BY_ROW)
+def test_what_cannot_train_row_by_row_is_named(model, optimizer, says, compilations):
+    data = blobs()
+    learner = vt.flax_learner(model, optimizer=optimizer, loss=xent)
+    with compilations() as made, pytest.raises(ValueError, match=says):
+        vt.tune(learner, SPACE, data, search=vt.Halton(2), epochs=1, batch_size=BATCH)
+    assert made.count == 0
+
+
+def test_every_row_has_noise_of_its_own():
+    """Rows of a batch that are alike have unlike dropout masks."""
+    learner = vt.flax_learner(
+        MLP(rate=0.5),
+        optimizer=lambda h: PRIVATE({"clip": 1.0, "lr": 0.1}),
+        batch_loss=lambda outputs, batch, h: outputs.sum(),
+        train_metrics={
+            "mean": vt.metrics.mean(lambda outputs, batch: outputs[:, 0]),
+            "squares": vt.metrics.mean(lambda outputs, batch: outputs[:, 0] ** 2),
+        },
+    )
+    batch = {"x": jnp.ones((8, 6)), "y": jnp.zeros(8, int)}
+
+    @jax.jit
+    def step(key):
+        state = learner.init(key, {}, batch)
+        return learner.step(key, {}, state, batch)[1]
+
+    metrics = step(vt.member_key(0, 0))
+    (total, rows), (squares, _) = metrics["mean"], metrics["squares"]
+    assert rows == 8
+    assert squares / rows - (total / rows) ** 2 > 1e-6
 
 
 def test_an_optimizer_that_asks_for_gradients_gets_them(x64):

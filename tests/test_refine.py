@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import quadratic
+from problems import Own, quadratic
 
 import vtune as vt
 from vtune.engine.population import Population, gather
@@ -16,16 +16,10 @@ from vtune.refine import rank
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class CopyBest:
+class CopyBest(Own):
     """The worst slot continues the best, at a learning rate scaled by `factor`."""
 
     factor: Any = 1.0
-
-    def rungs(self, size, rounds):
-        return (vt.Rung(size, rounds),)
-
-    def init(self, space, size):
-        return jnp.int32(0)
 
     def refine(self, key, round, space, hparams, score, memory):
         order = rank(score)

@@ -12,6 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from solo import largest_difference, plain_loop
 
 import vtune as vt
+from vtune.data.scaling import check_scaling
 
 
 def rows(seed=0, n=60):
@@ -108,6 +109,18 @@ def test_numbers_far_from_0_are_scaled_before_they_are_cast(whole):
     leaves, structure = jax.tree.flatten(folds)  # as inside the program
     inside = jax.tree.unflatten(structure, jax.tree.map(jnp.asarray, leaves))
     np.testing.assert_array_equal(inside.take(jnp.asarray([np.arange(600)] * 3))["x"], gathered)
+
+
+def test_data_scaled_elsewhere_are_told_apart():
+    scaled = lambda x: vt.standardize(vt.holdout({"x": x}, seed=0), "x")
+    x = np.stack([OFFSETS[0], 1e-9 * OFFSETS[1]], axis=1)
+    known = scaled(x)
+    check_scaling("rerun", known.scaling, scaled(x))
+    later, wider = scaled(x + [3600, 0]), scaled(x * [1, 2])
+    folds = vt.standardize(vt.kfold({"x": x}, k=3), "x")
+    for other in (later, wider, folds, vt.holdout({"x": x})):
+        with pytest.raises(ValueError, match=r"rerun: .* whose 'x' was scaled; give the same data"):
+            check_scaling("rerun", known.scaling, other)
 
 
 def test_images_may_be_scaled_and_small_types_widen():

@@ -236,6 +236,7 @@ TRANSLATED = [
     (ray("Integer", "_LogUniform", lower=1, upper=10), vt.Int(1, 9, log=True)),
     (ray("Integer", "_Uniform", q=2, lower=0, upper=10), vt.Int(0, 10, step=2)),
     (ray("Categorical", categories=["a", "b"]), vt.Categorical(["a", "b"])),
+    ({"grid_search": ["a", 1]}, vt.Categorical(["a", 1])),
 ]
 
 
@@ -262,9 +263,11 @@ def test_rays_own_distributions():
         "q": theirs.quniform(0, 2, 0.5),
         "n": theirs.randint(1, 9),
         "c": theirs.choice(["a", None]),
+        "g": theirs.grid_search(["a", None]),
     }
     ours = {"lr": vt.Float(1e-4, 1e-1, log=True), "q": vt.Float(0, 2, step=0.5), "n": vt.Int(1, 8)}
-    assert parse(space).parts == ({**ours, "c": vt.Categorical(["a", None])},)
+    either = vt.Categorical(["a", None])
+    assert parse(space).parts == ({**ours, "c": either, "g": either},)
 
 
 def test_fixed_values_that_are_meant_stay():
@@ -356,6 +359,13 @@ NAN, INF = float("nan"), float("inf")
             r'space\[\'opt\'\] holds a vt.Float, .* such as \{"opt_lr": vt.Float\(...\)\}',
         ),
         (lambda: parse({"lr": (vt.Float(0.1, 1), 1)}), TypeError, r"\['lr'\] holds a vt.Float"),
+        (lambda: parse({"opt": {"lr": vt.Float}}), TypeError, r"\['opt'\] holds a vt.Float"),
+        (lambda: parse({"c": vt.Categorical([vt.Int])}), TypeError, r"\['c'\] holds a vt.Int"),
+        (
+            lambda: parse({"opt": {"lr": {"grid_search": [1, 2]}}}),
+            TypeError,
+            r"\['opt'\] holds a vt.Categorical",
+        ),
         (lambda: parse({"a": {"b": [vt.Int(0, 1)]}}), TypeError, r"\['a'\] holds a vt.Int"),
         (lambda: parse({"a": {"b": stats.randint(0, 5)}}), TypeError, r"\['a'\] holds a vt.Int"),
         (

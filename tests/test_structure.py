@@ -243,10 +243,9 @@ def test_many_cohorts_are_announced_with_the_time_they_take(caplog):
         ({**SPACE, "width": vt.Int(4, 6)}, TypeError, r"hyperparameter 'width' is traced"),
     ],
 )
-def test_bad_structure_is_named(space, error, says, compilations):
-    with compilations() as seen, pytest.raises(error, match=says):
+def test_bad_structure_is_named(space, error, says, refused):
+    with refused(error, says):
         tune(space, blobs(), 96)
-    assert seen.count == 0
 
 
 def test_learners_that_share_functions_each_know_what_was_read():

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 import weakref
 
 import jax
@@ -14,7 +15,11 @@ import pytest
 from problems import quadratic
 
 import vtune as vt
+from vtune.engine.plan import CohortPlan
+from vtune.engine.stepping import Stepping
+from vtune.hparams import Static
 from vtune.runtime import execute, surroundings
+from vtune.sklearn.training.padded_folds import padded_folds
 from vtune.tuning import progress
 
 QUADRATIC = quadratic()
@@ -122,6 +127,24 @@ def test_ctrl_c_is_answered_with_a_word_and_loses_nothing(monkeypatch, capsys, c
     assert "interrupted: 3 of 6 rounds were run" in caplog.text
 
 
+def test_warnings_name_the_line_that_calls_vtune(monkeypatch):
+    learner = quadratic()
+    drawn = lambda *given: (np.random.rand(), learner.step(*given))[1]  # noqa: NPY002
+    few = {"space": {**LR, "two": vt.Categorical([1, 2])}, "search": vt.Halton(1)}
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for given in ({"space": {**LR, "unread": 1.0}, "refiner": vt.PBT(9)}, few):
+            given = {**OPTIONS, **given, "progress": "refused before anything is compiled"}
+            with pytest.raises(TypeError, match="progress="):
+                vt.tune(learner._replace(step=drawn), **given)
+        interrupting(monkeypatch, 2)
+        tune()
+    says = ["np.random", "'unread'", "never acts"]
+    says += ["combinations", "np.random", "'two' in the space", "interrupted"]
+    assert all(word in str(w.message) for word, w in zip(says, seen, strict=True))
+    assert {warning.filename for warning in seen} == {__file__}
+
+
 def test_ctrl_c_while_compiling_is_answered_when_it_is_over(monkeypatch, capsys):
     build, before = execute.build, signal.getsignal(signal.SIGINT)
 
@@ -211,10 +234,21 @@ class AtOnce:
         pass
 
 
-def test_progress_is_a_yes_or_no(compilations):
-    with compilations() as compiled, pytest.raises(TypeError, match="progress='yes' must be True"):
+def test_draws_from_np_random_are_named_whatever_generator_it_has():
+    learner = quadratic()
+    drawn = lambda *given: (np.random.rand(), learner.step(*given))[1]  # noqa: NPY002
+    before = np.random.get_bit_generator()
+    np.random.set_bit_generator(np.random.PCG64(0))
+    try:
+        with pytest.raises(UserWarning, match=r"drew from np\.random"):
+            vt.tune(learner._replace(step=drawn), LR, **OPTIONS)
+    finally:
+        np.random.set_bit_generator(before)
+
+
+def test_progress_is_a_yes_or_no(refused):
+    with refused(TypeError, "progress='yes' must be True"):
         tune(progress="yes", steps=5, rounds=5)
-    assert compiled.count == 0
 
 
 @pytest.mark.parametrize(
@@ -226,15 +260,23 @@ def test_progress_is_a_yes_or_no(compilations):
     ],
     ids=["steps", "rounds", "grid"],
 )
-def test_numbers_too_large_are_refused_at_once(options, message, compilations):
-    with compilations() as compiled, pytest.raises(ValueError, match=message):
+def test_numbers_too_large_are_refused_at_once(options, message, refused):
+    with refused(ValueError, message):
         tune(**options)
-    assert compiled.count == 0
 
 
 def test_a_grid_of_a_whole_range_is_refused_at_once():
     with pytest.raises(ValueError, match=r"Grid: 1,000,000,001 settings; give 'n' fewer points"):
         vt.tune(QUADRATIC, {**LR, "n": vt.Int(0, 10**9)}, search=vt.Grid({"lr": 2}), steps=5)
+
+
+def test_rounds_times_epochs_may_be_more_than_is_counted():
+    """A lone fit of scikit-learn's interface has as many rounds as epochs."""
+    data = padded_folds({"x": np.ones((9, 1))}, [np.arange(9)], [np.arange(0)], 9, common=False)
+    count = 50_000
+    cohort = CohortPlan(Static({}), (), 1, 4, 2 * count, 2, ())
+    start, end = Stepping(cohort, count, data).bounds(jax.numpy.int32(count - 1))
+    assert (start.tolist(), end.tolist()) == ([2 * count - 2], [2 * count])
 
 
 def test_a_sweep_cannot_grow_beyond_what_is_counted():

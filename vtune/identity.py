@@ -121,13 +121,13 @@ class _Copier:
         return type(value)._make(items) if hasattr(value, "_make") else type(value)(items)
 
     def _module(self, value: nn.Module) -> nn.Module:
-        copies = {name: self.copy(getattr(value, name)) for name in _fields(value)}
+        copies = {name: self.copy(getattr(value, name)) for name in fields_of(value)}
         changed = {name: new for name, new in copies.items() if new is not getattr(value, name)}
         return value.clone(**changed) if changed else value
 
     def _rebuilt(self, value: Any) -> Any:
         """Copies an object by the protocol that `copy` and `pickle` use."""
-        contents = _contents(value)
+        contents = contents_of(value)
         if contents is None:
             return value  # the name of a constant, or a marker, which is compared by identity
         make, args, state, items, pairs = contents
@@ -160,8 +160,16 @@ def _same(a: Any, b: Any, open: set[tuple[int, int]]) -> bool:
         if a != a or b != b:
             return bool(a != a and b != b)
         return bool(a == b) and math.copysign(1, a) == math.copysign(1, b)
-    if _is_constant(a) or isinstance(a, set):
+    if isinstance(a, complex | np.complexfloating):
+        return _same(a.real, b.real, open) and _same(a.imag, b.imag, open)
+    if isinstance(a, set | frozenset):
+        its = {item: item for item in b}  # those of b, which may be of other types
+        return bool(a == b) and all(_same(item, its[item], open) for item in a)
+    if _is_constant(a):
         return bool(a == b)
+    if isinstance(a, np.ma.MaskedArray):
+        parts = lambda array: (array.data, np.ma.getmaskarray(array), array.fill_value)
+        return _same(parts(a), parts(b), open)
     if isinstance(a, np.ndarray | jax.Array):
         return _same_array(a, b, open)
     open = open | {(id(a), id(b))}
@@ -170,11 +178,11 @@ def _same(a: Any, b: Any, open: set[tuple[int, int]]) -> bool:
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(_same(x, y, open) for x, y in zip(a, b, strict=True))
     if isinstance(a, nn.Module):
-        return all(_same(getattr(a, n), getattr(b, n), open) for n in _fields(a))
+        return all(_same(getattr(a, n), getattr(b, n), open) for n in fields_of(a))
     try:
-        contents = _contents(a)
+        contents = contents_of(a)
         if contents is not None:
-            return _same(contents, _contents(b), open)
+            return _same(contents, contents_of(b), open)
     except Exception:  # it cannot be taken apart; then its own rule counts
         pass
     try:
@@ -199,7 +207,7 @@ def _same_array(a: Any, b: Any, open: set[tuple[int, int]]) -> bool:
     return a.tobytes() == b.tobytes()
 
 
-def _contents(value: Any) -> tuple[Any, ...] | None:
+def contents_of(value: Any) -> tuple[Any, ...] | None:
     """What an object holds, by the protocol that `copy` and `pickle` use; None for a marker."""
     parts = value.__reduce_ex__(4)
     if isinstance(parts, str):
@@ -239,7 +247,7 @@ def _copied_on_device(value: jax.Array) -> jax.Array:
     return jax.device_put(np.array(value), value.sharding)
 
 
-def _fields(module: nn.Module) -> list[str]:
+def fields_of(module: nn.Module) -> list[str]:
     return [f.name for f in dataclasses.fields(module) if f.init and f.name != "parent"]
 
 

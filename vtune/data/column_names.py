@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-T = TypeVar("T")
+
+def named_columns(frame: Any) -> Any:
+    """Returns what a frame gives as the names of its columns; None where it has none."""
+    names = getattr(frame, "column_names", None)  # of pyarrow's tables, whose `columns` are arrays
+    return names if isinstance(names, list) else getattr(frame, "columns", None)
 
 
 def columns_of(value: Any) -> tuple[str, ...] | None:
     """Returns the names of a frame's columns; None for anything else, or names that are no text."""
-    names = getattr(value, "columns", None)
-    names = getattr(value, "column_names", None) if names is None else names  # pyarrow's
+    names = named_columns(value)
     if names is None or callable(names) or isinstance(names, str):
         return None
     listed = tuple(names)
@@ -22,12 +25,6 @@ def column_names(arrays: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Returns the columns of every entry that is a frame."""
     named = {name: columns_of(value) for name, value in arrays.items()}
     return {name: columns for name, columns in named.items() if columns is not None}
-
-
-def with_columns(data: T, columns: Mapping[str, tuple[str, ...]]) -> T:
-    """Returns the data (a `Data`), with a note of the columns of its frames."""
-    data.columns = dict(columns)  # type: ignore[attr-defined]
-    return data
 
 
 def check_columns(who: str, name: str, known: Sequence[str], given: Any) -> None:

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from vtune.data.column_names import named_columns
+
 _FILLINGS = ("median", "mean", "most_frequent")
 _MISSING, _UNKNOWN = -2, -1  # what scikit-learn's encoder is asked to write
+_LISTINGS = ("tolist", "to_list", "to_pylist")  # of NumPy and pandas, of polars, of pyarrow
 
 
 class Columns:
@@ -84,8 +87,8 @@ class Columns:
             from sklearn.preprocessing import OrdinalEncoder
         except ImportError:
             raise ImportError("Columns needs scikit-learn: pip install 'vtune[sklearn]'") from None
-        taken = slice(None) if rows is None else np.asarray(rows)
         numbers, values = self._read("fit", frame)
+        taken = _taken(rows, len(numbers))
         self._imputer = self._encoder = None
         if self.numeric:
             self._imputer = SimpleImputer(
@@ -166,44 +169,92 @@ class Columns:
         lazy = type(frame).__name__ == "LazyFrame"
         held = frame if isinstance(frame, Mapping) else None
         if held is None and not lazy:
-            held = getattr(frame, "columns", None)
+            held = named_columns(frame)
         if held is None:
             raise TypeError(
                 f"Columns.{who}: {type(frame).__name__} is no table; give a frame of pandas or "
                 "polars (one that is not lazy), or a dict of columns"
             )
+        columns = {}
         for name in (*self.numeric, *self.categorical):
             if name not in held:
                 raise ValueError(f"Columns.{who}: no column {name!r}; the table has {list(held)}")
-        numbers = [_numbers(f"Columns.{who}: {name!r}", frame[name]) for name in self.numeric]
-        values = [_values(frame[name]) for name in self.categorical]
-        rows = len((numbers or values)[0])
-        stacked = np.empty((rows, len(values)), object)
-        for i, column in enumerate(values):
-            stacked[:, i] = column
-        return np.array(numbers, np.float64).T.reshape(rows, -1), stacked
+            columns[name] = _values(f"Columns.{who}: {name!r}", frame[name])
+        lengths = {name: len(column) for name, column in columns.items()}
+        rows = min(lengths.values())
+        if rows != max(lengths.values()):
+            raise ValueError(f"Columns.{who}: the columns have different lengths, {lengths}")
+        if not rows:
+            raise ValueError(f"Columns.{who}: the table has no rows")
+        numbers = np.empty((rows, len(self.numeric)))
+        values = np.empty((rows, len(self.categorical)), object)
+        for i, name in enumerate(self.numeric):
+            numbers[:, i] = _numbers(f"Columns.{who}: {name!r}", columns[name])
+        for i, name in enumerate(self.categorical):
+            values[:, i] = columns[name]
+        return numbers, values
 
 
-def _numbers(what: str, column: Any) -> np.ndarray:
+def _taken(rows: Any, count: int) -> np.ndarray:
+    """Returns the rows to look at, of a table of `count` rows; all where `rows` is None."""
+    every = np.arange(count)
+    try:
+        taken = every if rows is None else every[np.asarray(rows)]
+    except IndexError:
+        taken = every[:0]
+    if taken.ndim != 1 or not len(taken):
+        raise ValueError(
+            f"Columns.fit: rows= must be indices of rows, one or more of 0 to {count - 1}"
+        )
+    return taken
+
+
+def _numbers(what: str, column: list[Any]) -> np.ndarray:
     """Returns a column as float64, NaN where a value is missing."""
-    values = [np.nan if value is None else value for value in _values(column)]
+    values = [np.nan if value is None else value for value in column]
     if any(isinstance(value, str | bytes) for value in values):
         text = next(value for value in values if isinstance(value, str | bytes))
         raise TypeError(f"{what} holds {text!r}, which is no number; name it in categorical=")
     try:
-        return np.array(values, np.float64)
+        array = np.array(values, np.float64)
     except (TypeError, ValueError):
         kind = type(next(v for v in values if v is not np.nan)).__name__
         raise TypeError(
             f"{what} holds values of {kind}, which are no numbers; give dates as numbers such as "
             "days"
         ) from None
+    infinite = np.count_nonzero(np.isinf(array))
+    if infinite:
+        raise ValueError(
+            f"{what} holds {infinite} infinite values; make them missing (NaN) or drop those rows"
+        )
+    return array
 
 
-def _values(column: Any) -> list[Any]:
-    """Returns a column as Python values, None where one is missing."""
-    if hasattr(column, "isna"):  # pandas
-        absent, listed = np.asarray(column.isna()), column.astype(object).tolist()
-        return [None if a else value for a, value in zip(absent, listed, strict=True)]
-    listed = column.to_list() if hasattr(column, "to_list") else np.asarray(column).tolist()
-    return [None if value is None or value != value else value for value in listed]
+def _values(what: str, column: Any) -> list[Any]:
+    """Returns a column as Python values, None where one is missing.
+
+    A list is not made an array on the way, which would turn numbers beside text into text.
+    """
+    shape = getattr(column, "shape", (1,))
+    listing = next((getattr(column, name) for name in _LISTINGS if hasattr(column, name)), None)
+    if listing is None and isinstance(column, Sequence) and not isinstance(column, str | bytes):
+        listing = column.__iter__
+    if listing is None or len(shape) != 1:
+        of = f" of shape {list(shape)} (have several columns that name?)" if len(shape) > 1 else ""
+        raise TypeError(
+            f"{what} must be one column, such as a list or an array [rows]; got "
+            f"{type(column).__name__}{of}"
+        )
+    if isinstance(column, np.ndarray) and column.dtype.kind in "mM":
+        listing = column.astype(f"{column.dtype.kind}8[us]").tolist  # nanoseconds become numbers
+    values = [value.item() if isinstance(value, np.generic) else value for value in listing()]
+    several = next((v for v in values if isinstance(v, list | tuple | dict | np.ndarray)), None)
+    if several is not None:
+        raise TypeError(f"{what} holds values of {type(several).__name__}; give one value a row")
+    return [None if _is_missing(value) else value for value in values]
+
+
+def _is_missing(value: Any) -> bool:
+    # NaN and NaT differ from themselves; pandas' NA does not say whether it does
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vtune.data.column_names import with_columns
 from vtune.rng.keys import row_key
 from vtune.types import Array, IntArray, float_dtype
 from vtune.xla.ops.rewrite import rewrite
@@ -53,13 +52,14 @@ class Data:
         valid: Any,
         scaling: Mapping | None = None,
         remainders: Mapping[str, np.ndarray] | None = None,
+        columns: Mapping[str, tuple[str, ...]] | None = None,
     ):
         self.arrays = arrays
         self.train = train
         self.valid = valid
         self.scaling = dict(scaling or {})
         self.remainders = dict(remainders or {})
-        self.columns: dict[str, tuple[str, ...]] = {}
+        self.columns = dict(columns or {})
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
         return (self.arrays, self.train, self.valid), None
@@ -88,10 +88,13 @@ class Data:
 
     def replace(
         self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping | None = None
-    ) -> Data:
+    ) -> Self:
         """Returns the same rows of other arrays; `centers` is for data in folds."""
-        kept = self._remainders_but(scaling)
-        return with_columns(Data(arrays, self.train, self.valid, scaling, kept), self.columns)
+        del centers
+        data = copy.copy(self)
+        data.arrays, data.scaling = arrays, dict(scaling)
+        data.remainders = {k: lost for k, lost in self.remainders.items() if k not in scaling}
+        return data
 
     def with_test(self, rows: np.ndarray | None) -> Self:
         """Returns the same data with these test rows."""
@@ -163,7 +166,7 @@ class Data:
         """Scales new rows as these were scaled."""
         return apply_scaling(self.scaling, arrays)
 
-    def unscale(self, name: str, values: Any, fold: int = 0) -> Any:
+    def unscale(self, name: str, values: Any, fold: int | None = None) -> Any:
         """Returns values of a scaled entry in its original units, such as predictions of it.
 
             rmse = vt.metrics.rmse(
@@ -171,19 +174,36 @@ class Data:
                 target=lambda batch: data.unscale("y", batch["y"]),
             )
 
+        Of data in folds, which a metric cannot tell apart, predictions are [folds, seeds, rows]:
+
+            [data.unscale("y", values, fold) for fold, values in enumerate(sweep.predict(x))]
+
         Args:
           values: an array whose last axes are those of a row of the entry.
-          fold: whose scaling, of data in folds.
+          fold: whose scaling. Data in folds need it.
+
+        Returns:
+          The values in float64, on the host; in a traced function in the program's type.
 
         Raises:
-          ValueError: the entry is not scaled.
+          ValueError: the entry is not scaled, or there is no such fold.
         """
         if name not in self.scaling:
             raise ValueError(f"unscale: {name!r} is not scaled; those are {list(self.scaling)}")
-        parts = [part[fold] if self.folded else part for part in self.scaling[name]]
-        axes = lambda part: (1,) * (np.ndim(values) - np.ndim(part)) + np.shape(part)
-        shift, factor = (np.asarray(part, float_dtype()).reshape(axes(part)) for part in parts)
+        traced = isinstance(values, jax.core.Tracer)
+        values = values if traced else np.asarray(values, np.float64)
+        shift, factor = (
+            part.astype(float_dtype() if traced else np.float64).reshape(
+                (1,) * (values.ndim - part.ndim) + part.shape
+            )
+            for part in map(np.asarray, self._scaling_of(name, fold))
+        )
         return values * factor + shift
+
+    def _scaling_of(self, name: str, fold: Any) -> Scaling:
+        """Returns the scaling of an entry; `fold` is for data in folds."""
+        del fold
+        return self.scaling[name]
 
     def _fit_scaling(
         self, name: str, fit: Callable[[np.ndarray], Scaling]
@@ -205,9 +225,6 @@ class Data:
         """Returns an entry in float64, with what its cast took away."""
         values = np.asarray(self.arrays[name], np.float64)
         return values + self.remainders[name] if name in self.remainders else values
-
-    def _remainders_but(self, scaling: Mapping) -> dict[str, np.ndarray]:
-        return {name: lost for name, lost in self.remainders.items() if name not in scaling}
 
     @property
     def row_bytes(self) -> int:

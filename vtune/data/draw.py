@@ -10,26 +10,16 @@ from vtune.validation import check_count, is_number
 
 
 def draw_rows(
-    who: str, rng: np.random.Generator, rows: np.ndarray, held: int, labels: np.ndarray | None
+    rng: np.random.Generator, rows: np.ndarray, held: int, labels: np.ndarray | None
 ) -> np.ndarray:
     """Draws `held` of these rows, unsorted.
 
     Args:
       labels: of all rows of the data; each keeps its share. None draws without looking.
-
-    Raises:
-      ValueError: the labels are not one a row, or one of them occurs once among these rows.
     """
     if labels is None:
         return rows[rng.permutation(len(rows))[:held]]
-    if labels.ndim != 1:
-        raise ValueError(f"{who}: stratify= needs labels [rows], got shape {labels.shape}")
     classes, counts = np.unique(labels[rows], return_counts=True)
-    if counts.min() < 2:
-        rare = classes[counts.argmin()]
-        raise ValueError(
-            f"{who}: label {rare!r} occurs once; stratify= needs two of each, and with test= three"
-        )
     share = counts * held / counts.sum()  # by largest remainder
     take = np.floor(share).astype(int)
     take[np.argsort(take - share, kind="stable")[: held - take.sum()]] += 1
@@ -38,6 +28,20 @@ def draw_rows(
         for label, n in zip(classes, take, strict=True)
     ]
     return rows[np.concatenate(picked)]
+
+
+def check_strata(who: str, labels: np.ndarray, parts: int) -> None:
+    """Raises ValueError if labels are not one a row, or one is rarer than there are parts."""
+    if labels.ndim != 1:
+        raise ValueError(f"{who}: stratify= needs labels [rows], got shape {labels.shape}")
+    classes, counts = np.unique(labels, return_counts=True)
+    rare = counts.argmin()
+    if counts[rare] < parts:
+        times, needed = ("once", "twice")[counts[rare] - 1], {2: "two", 3: "three"}[parts]
+        raise ValueError(
+            f"{who}: label {classes[rare].item()!r} occurs {times}; stratify= needs {needed} of "
+            "each, one for every part"
+        )
 
 
 def draw_test_rows(
@@ -49,19 +53,35 @@ def draw_test_rows(
     rng = np.random.default_rng(seed)
     if groups is not None:
         return draw_groups(rng, groups, held)
-    return np.sort(draw_rows(who, rng, np.arange(rows), held, labels))
+    if labels is not None:
+        check_strata(who, labels, 2)
+    return np.sort(draw_rows(rng, np.arange(rows), held, labels))
 
 
 def draw_groups(rng: np.random.Generator, groups: Any, held: int) -> np.ndarray:
-    """Draws whole groups until they have `held` rows or more; returns the rows.
+    """Draws whole groups that have about `held` rows; returns the rows.
+
+    Groups that would be too many are passed over while others fit. The smallest of these is taken
+    in the end where that comes nearer to `held`.
 
     Args:
       groups: [rows], the group of every row.
     """
-    names, number, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
-    order = rng.permutation(len(names))
-    count = int(np.searchsorted(np.cumsum(sizes[order]), held)) + 1
-    return np.flatnonzero(np.isin(number, order[:count]))
+    _, number, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    taken: list[int] = []
+    passed: list[int] = []
+    left = held
+    for group in rng.permutation(len(sizes)).tolist():
+        if sizes[group] <= left:
+            taken.append(group)
+            left -= sizes[group]
+        else:
+            passed.append(group)
+    if passed:
+        least = min(passed, key=lambda group: sizes[group])
+        if not taken or sizes[least] - left < left:
+            taken.append(least)
+    return np.flatnonzero(np.isin(number, taken))
 
 
 def share_of_rows(who: str, name: str, share: Any, rows: int) -> int:

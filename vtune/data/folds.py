@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vtune.data.column_names import with_columns
 from vtune.data.dataset import Data, Scaling, apply_scaling
 from vtune.data.own import CheckedArrays, on_device
-from vtune.data.precision import is_far, remainder
+from vtune.data.precision import is_far
 from vtune.rng.keys import row_key
 from vtune.rng.threefry import bits
 from vtune.types import Array, IntArray, float_dtype
+from vtune.validation import is_whole
 
 
 @jax.tree_util.register_pytree_node_class
@@ -54,8 +54,9 @@ class Folds(Data):
         remainders: Mapping[str, np.ndarray] | None = None,
         centers: Mapping[str, np.ndarray] | None = None,
         common: bool = False,
+        columns: Mapping[str, tuple[str, ...]] | None = None,
     ):
-        super().__init__(arrays, train, valid, scaling, remainders)
+        super().__init__(arrays, train, valid, scaling, remainders, columns)
         self.centers = dict(centers or {})
         self.common = common
         self.train_sizes = train_sizes
@@ -84,18 +85,11 @@ class Folds(Data):
 
     def replace(
         self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping | None = None
-    ) -> Folds:
+    ) -> Self:
         """Returns the same folds of other arrays."""
-        rows = (self.train, self.valid, self.train_sizes, self.valid_sizes)
-        made = Folds(
-            arrays,
-            *rows,
-            scaling,
-            self._remainders_but(scaling),
-            {**self.centers, **(centers or {})},
-            self.common,
-        )
-        return with_columns(made, self.columns)
+        data = super().replace(arrays, scaling)
+        data.centers = {**self.centers, **(centers or {})}
+        return data
 
     def scored_on(self, rows: np.ndarray) -> Self:
         """Returns the same data with these as the validation rows of every fold."""
@@ -105,10 +99,18 @@ class Folds(Data):
 
     def scale(self, arrays: Mapping[str, Any], fold: int = 0) -> dict[str, Any]:
         """Scales new rows as those of one fold are scaled."""
-        of_fold = {
-            name: (shift[fold], factor[fold]) for name, (shift, factor) in self.scaling.items()
-        }
-        return apply_scaling(of_fold, arrays)
+        return apply_scaling({name: self._scaling_of(name, fold) for name in self.scaling}, arrays)
+
+    def _scaling_of(self, name: str, fold: Any) -> Scaling:
+        """Returns the scaling of an entry in one fold."""
+        if not is_whole(fold) or not 0 <= fold < self.folds:
+            raise ValueError(
+                f"{name!r} is scaled by the training rows of each fold; say which of 0 to "
+                f"{self.folds - 1}, got fold={fold!r}: [data.unscale({name!r}, values, fold) for "
+                "fold, values in enumerate(sweep.predict(x))]"
+            )
+        shift, factor = self.scaling[name]
+        return shift[fold], factor[fold]
 
     def _fit_scaling(
         self, name: str, fit: Callable[[np.ndarray], Scaling]
@@ -123,9 +125,10 @@ class Folds(Data):
         by_fold = [fit(values[self.fold(number)[0]]) for number in range(self.folds)]
         shift, factor = (np.stack(part) for part in zip(*by_fold, strict=True))
         cast = values.astype(float_dtype())
-        if remainder(values, cast) is None:
+        far = cast.dtype != values.dtype and is_far(values)
+        if not np.any(far) or np.array_equal(cast, values):
             return cast, (shift, factor), None
-        center = np.where(is_far(values), values.mean(axis=0), 0.0)
+        center = np.where(far, values.mean(axis=0), 0.0)
         return (values - center).astype(float_dtype()), (shift, factor), center
 
     @property
@@ -252,14 +255,16 @@ def folds_from_rows(
     common: bool = False,
 ) -> Folds:
     """Returns the folds of these rows, by fold, without checking them."""
+    checked = arrays if isinstance(arrays, CheckedArrays) else CheckedArrays(arrays)
     return Folds(
-        on_device(arrays),
+        on_device(checked),
         jax.device_put(_padded(train)),
         jax.device_put(_padded(valid)),
         tuple(map(len, train)),
         tuple(map(len, valid)),
-        remainders=arrays.remainders() if isinstance(arrays, CheckedArrays) else None,
+        remainders=checked.remainders(),
         common=common,
+        columns=checked.columns,
     )
 
 

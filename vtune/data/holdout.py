@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from vtune.data.column_names import check_columns, column_names, with_columns
+from vtune.data.column_names import check_columns
 from vtune.data.dataset import Data
-from vtune.data.draw import draw_rows, share_of_rows
+from vtune.data.draw import check_strata, draw_rows, share_of_rows
 from vtune.data.own import CheckedArrays, on_device
 from vtune.data.validate import check_arrays
 from vtune.validation import check_count
@@ -59,14 +59,15 @@ def holdout(
             "rows, or hold fewer out"
         )
     rng, labels = np.random.default_rng(seed), _stratifying(checked, stratify)
-    valid = np.sort(draw_rows("holdout", rng, np.arange(rows), held, labels))
+    if labels is not None:
+        check_strata("holdout", labels, 2 if test is None else 3)
+    valid = np.sort(draw_rows(rng, np.arange(rows), held, labels))
     rest = np.setdiff1d(np.arange(rows), valid)
     test_rows = None
     if test is not None:
-        test_rows = np.sort(draw_rows("holdout", rng, rest, tested, labels))
+        test_rows = np.sort(draw_rows(rng, rest, tested, labels))
         rest = np.setdiff1d(rest, test_rows)
-    data = with_columns(_data_of(checked, rest, valid), column_names(arrays))
-    return data.with_test(test_rows)
+    return _data_of(checked, rest, valid).with_test(test_rows)
 
 
 def _stratifying(arrays: Mapping[str, np.ndarray], name: Any) -> np.ndarray | None:
@@ -109,18 +110,17 @@ def from_splits(
                     f"from_splits: {name!r} is {a.dtype}{list(a.shape[1:])} a row in train and "
                     f"{b.dtype}{list(b.shape[1:])} in {part}; make them alike"
                 )
-    columns = column_names(train)
-    for part, entries in parts.items():
-        for name, names in column_names(entries).items():
-            check_columns(f"from_splits: {part}", name, columns.get(name, names), names)
+    for part, arrays in sets.items():
+        for name, names in arrays.columns.items():
+            check_columns(f"from_splits: {part}", name, first.columns.get(name, names), names)
     joined = CheckedArrays({k: np.concatenate([s[k] for s in sets.values()]) for k in first})
+    joined.columns = first.columns
     for name in set().union(*(s.uncast for s in sets.values())):
         given = [s.uncast.get(name, s[name]) for s in sets.values()]
         joined.uncast[name] = np.concatenate(given)
     ends = np.cumsum([len(next(iter(s.values()))) for s in sets.values()])
     of = dict(zip(sets, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
-    data = with_columns(_data_of(joined, of["train"], of["valid"]), columns)
-    return data.with_test(of.get("test"))
+    return _data_of(joined, of["train"], of["valid"]).with_test(of.get("test"))
 
 
 def _data_of(arrays: CheckedArrays, train: np.ndarray, valid: np.ndarray) -> Data:
@@ -129,4 +129,5 @@ def _data_of(arrays: CheckedArrays, train: np.ndarray, valid: np.ndarray) -> Dat
         jax.device_put(train.astype(np.int32)),
         jax.device_put(valid.astype(np.int32)),
         remainders=arrays.remainders(train),
+        columns=arrays.columns,
     )

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from vtune.data.column_names import column_names, with_columns
 from vtune.data.draw import draw_test_rows
 from vtune.data.folds import Folds, folds_of
 from vtune.data.validate import check_arrays
@@ -62,15 +61,14 @@ def kfold(
     if groups is not None and np.shape(groups) != (rows,):
         raise ValueError(f"kfold: groups= has shape {list(np.shape(groups))}; give one a row")
     if test is not None:
-        folds = _folds_and_test(checked, k, labels, groups, seed, test)
-        return with_columns(folds, column_names(arrays))
+        return _folds_and_test(checked, k, labels, groups, seed, test)
     is_splitter = hasattr(k, "split") and not isinstance(k, str | bytes | type)
     if isinstance(k, Iterable) and not isinstance(k, str | bytes) and not is_splitter:
         pairs = list(k)
     else:
         splitter = k if is_splitter else _splitter(k, rows, labels, groups, seed)
         pairs = list(splitter.split(np.zeros(rows), labels, groups))
-    return with_columns(folds_of(checked, pairs), column_names(arrays))
+    return folds_of(checked, pairs)
 
 
 def _folds_and_test(
@@ -86,6 +84,13 @@ def _folds_and_test(
     rows = draw_test_rows("kfold", seed, total, test, labels, groups)
     rest = np.setdiff1d(np.arange(total), rows)
     labels, groups = (None if of is None else np.asarray(of)[rest] for of in (labels, groups))
+    count = None if groups is None else len(np.unique(groups))
+    if count is not None and count < k:
+        raise ValueError(
+            f"kfold: test={test!r} takes {len(rows)} of {total} rows, since groups stay whole, and "
+            f"leaves {count} of the groups for {k} folds; take a smaller share, fewer folds or "
+            "finer groups"
+        )
     pairs = _splitter(k, len(rest), labels, groups, seed).split(np.zeros(len(rest)), labels, groups)
     return folds_of(arrays, [(rest[a], rest[b]) for a, b in pairs]).with_test(rows)
 

@@ -23,12 +23,14 @@ class CheckedArrays(dict[str, np.ndarray]):
     Attributes:
       borrowed: the names of those that may lie in memory of the user's.
       uncast: by name, the arrays as they were given where they have another dtype.
+      columns: by name, the columns of those that were data frames.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray] | None = None):
         super().__init__(arrays or {})
         self.borrowed: set[str] = set()
         self.uncast: dict[str, np.ndarray] = {}
+        self.columns: dict[str, tuple[str, ...]] = {}
 
     def remainders(self, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Returns by name what casts took away, see `remainder`; `rows` are the training rows."""
@@ -36,13 +38,12 @@ class CheckedArrays(dict[str, np.ndarray]):
         return {name: array for name, array in lost.items() if array is not None}
 
 
-def on_device(arrays: Mapping[str, np.ndarray]) -> dict[str, Array]:
+def on_device(arrays: CheckedArrays) -> dict[str, Array]:
     """Puts arrays on the device, without sharing the memory of those that are borrowed.
 
     None is copied twice: neither one that JAX copies itself nor one that a cast has made anew.
     """
-    borrowed = arrays.borrowed if isinstance(arrays, CheckedArrays) else frozenset()
-    return {name: _put(array, name in borrowed) for name, array in arrays.items()}
+    return {name: _put(array, name in arrays.borrowed) for name, array in arrays.items()}
 
 
 def is_borrowed(array: np.ndarray, value: object) -> bool:

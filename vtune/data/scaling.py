@@ -99,11 +99,19 @@ def check_scaling(who: str, scaling: Mapping[str, Any], data: Data) -> None:
     """Raises ValueError if data are not scaled as those that a sweep was trained on."""
     for name, trained in scaling.items():
         given = data.scaling.get(name)
-        if given is None or not all(np.allclose(a, b) for a, b in zip(trained, given, strict=True)):
+        if given is None or not _is_alike(trained, given):
             raise ValueError(
                 f"{who}: the sweep was trained on data whose {name!r} was scaled; give the same "
                 f"data, such as vt.standardize(vt.holdout(...), {name!r})"
             )
+
+
+def _is_alike(one: Scaling, other: Scaling) -> bool:
+    """Whether two scalings give the same scaled values, up to 1e-5."""
+    (shift, factor), (its_shift, its_factor) = (map(np.asarray, part) for part in (one, other))
+    if shift.shape != its_shift.shape or not np.allclose(factor, its_factor, atol=0):
+        return False
+    return bool(np.all(np.abs(shift - its_shift) <= 1e-5 * factor))
 
 
 def _scaled(
@@ -118,7 +126,7 @@ def _scaled(
         arrays[name] = jax.device_put(array)
         if center is not None:
             centers[name] = center
-    return data.replace(arrays, scaling, centers).with_test(data.test)
+    return data.replace(arrays, scaling, centers)
 
 
 def _check(who: str, data: Any, names: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.data.column_names import column_names
 from vtune.data.convert import to_array
 from vtune.data.own import CheckedArrays, is_borrowed
 
@@ -50,6 +51,7 @@ def check_arrays(who: str, arrays: Any) -> CheckedArrays:
             checked.borrowed.add(name)
         if cast is not array:
             checked.uncast[name] = array
+    checked.columns = column_names(arrays)
     _check_shapes(who, checked, arrays)
     return checked
 
@@ -57,7 +59,7 @@ def check_arrays(who: str, arrays: Any) -> CheckedArrays:
 def _check_shapes(who: str, checked: CheckedArrays, given: Mapping[str, Any]) -> None:
     lengths = {name: len(array) for name, array in checked.items()}
     if len(set(lengths.values())) > 1:
-        several = [n for n, v in given.items() if isinstance(v, tuple) and np.ndim(v[0])]
+        several = [n for n, v in given.items() if isinstance(v, tuple) and v and np.ndim(v[0])]
         hint = "".join(
             f"; {name!r} is a tuple of {len(given[name])} arrays: give each a name of its own"
             for name in several

@@ -29,6 +29,7 @@ from vtune.engine.parallel import everywhere
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population, Record
 from vtune.engine.recording import summarised
+from vtune.engine.refresh import refreshed
 from vtune.engine.replicates import over_population
 from vtune.engine.stepping import Periods, Stepping
 from vtune.engine.train_steps import Chunk, Progress, StepTrainer, start_progress
@@ -180,6 +181,7 @@ def _train_and_score(
         died = note_broken_states(plan, state, died, last)
         trained.append(population._replace(state=state, died=died))
         step_metrics.append(means)
+    trained = refreshed(plan, cohorts, trained, stepping, end, arguments)
     scores = evaluate(plan, cohorts, trained, end, arguments)
     result = []
     for i, (cohort, before) in enumerate(zip(cohorts, populations, strict=True)):

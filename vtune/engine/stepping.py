@@ -6,6 +6,7 @@ chunk of steps at a time; a chunk never crosses the end of an epoch or of a roun
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -132,7 +133,9 @@ class Stepping(NamedTuple):
         lengths = self.lengths
         if lengths is not None and self.cohort.by_fold is None:  # sizes are traced
             epochs = self.cohort.steps // (self.cohort.steps_per_epoch or 1)
-            at = lambda round: quotient(round * epochs, self.rounds) * lengths.steps_per_epoch
+            in_epochs = dataclasses.replace(self.cohort, steps=epochs)
+            done = jnp.asarray(round_boundaries(in_epochs, self.rounds))
+            at = lambda round: done[round] * lengths.steps_per_epoch
             return at(number), at(number + 1)
         bounds = jnp.asarray(round_boundaries(self.cohort, self.rounds))
         return bounds[number], bounds[number + 1]

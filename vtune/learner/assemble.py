@@ -25,10 +25,18 @@ from vtune.learner.objective import (
     transformation,
 )
 from vtune.learner.parts import Parts, checked
+from vtune.learner.per_example import (
+    check_aggregated,
+    check_alone,
+    gradients_by_row,
+    takes_rows,
+)
 from vtune.learner.pretrained import overlay
 from vtune.learner.protocol import Learner
+from vtune.learner.statistics import Path, mean_with, of_batch, warn_none
 from vtune.learner.trace_cache import cache_trace
 from vtune.rng.keys import IMPL
+from vtune.rng.threefry import folded
 from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, Totals, Weight
 from vtune.xla.ops.rewrite import rewrite, rewrite_once, rewrite_update
 
@@ -53,17 +61,31 @@ class Net(Protocol):
         """Returns the variables in the framework's own form."""
         ...
 
+    def statistics(self, h: Hparams, params: PyTree, other: PyTree) -> list[Path]:
+        """Returns the paths in `other` of running means and variances of batches."""
+        ...
+
     def split(self, variables: PyTree, params: PyTree, other: PyTree) -> tuple[PyTree, PyTree]:
         """Splits given variables, whole or in part, into those of `params` and of `other`."""
         ...
 
 
 class NetState(NamedTuple):
-    """One member's weights, other variables (such as BatchNorm statistics), optimizer state."""
+    """One member's weights, other variables (such as BatchNorm statistics), optimizer state.
+
+    Attributes:
+      judged: the other variables of the weights that are scored; None where they are `other`.
+    """
 
     params: PyTree
     other: PyTree
     opt_state: PyTree
+    judged: PyTree = None
+
+    @property
+    def scored(self) -> PyTree:
+        """The other variables beside the weights that are scored."""
+        return self.other if self.judged is None else self.judged
 
 
 def assemble(net: Net, parts: Parts) -> Learner:
@@ -103,6 +125,8 @@ class NetLearner:
             load=self.load,
             judge=self.judge,
             whole_batches=self.parts.batch_loss is not None,
+            refresh=self.refresh if self.parts.recompute_statistics else None,
+            refresh_batches=self.parts.recompute_statistics or 0,
         )
 
     # a member's state -----------------------------------------------------------------------------
@@ -123,7 +147,10 @@ class NetLearner:
         # under x64 Flax makes BatchNorm statistics float32 and returns float64.
         after, _ = jax.eval_shape(lambda s: self.step(key, h, s, batch), state)
         check_collections(state.other, after.other)
-        return jax.tree.map(lambda leaf, wide: jnp.asarray(leaf, wide.dtype), state, after)
+        state = jax.tree.map(lambda leaf, wide: jnp.asarray(leaf, wide.dtype), state, after)
+        if self.parts.recompute_statistics:
+            warn_none(self.net.statistics(h, slow(params), other))
+        return self._with_judged(state)
 
     def load(self, h: Hparams, state: NetState, variables: PyTree) -> NetState:
         own = slow(state.params)
@@ -131,12 +158,15 @@ class NetLearner:
         # Some optimizers keep a copy of the weights, so their state is made anew.
         optimizer = transformation(self.parts, h)
         params, opt_state = first_pair(optimizer, overlay(own, given_params))
-        return NetState(
-            params, overlay(state.other, given_other), _cast_like(opt_state, state.opt_state)
-        )
+        other = overlay(state.other, given_other)
+        opt_state = _cast_like(opt_state, state.opt_state)
+        return self._with_judged(NetState(params, other, opt_state))
+
+    def _with_judged(self, state: NetState) -> NetState:
+        return state._replace(judged=state.other) if self.parts.recompute_statistics else state
 
     def variables(self, state: NetState) -> PyTree:
-        return self.net.variables(self._eval_params(state), state.other)
+        return self.net.variables(self._eval_params(state), state.scored)
 
     def _eval_params(self, state: NetState) -> PyTree:
         """Returns the weights that are scored and shown."""
@@ -162,9 +192,15 @@ class NetLearner:
             lambda params: self._objective(key, h, params, state.other, batch, weight),
             self.parts.rewrite,
         )
-        (value, (other, totals)), grads = jax.value_and_grad(objective, has_aux=True)(
-            fast(state.params)
-        )
+        other = state.other
+        by_row = takes_rows(state.opt_state)
+        if by_row:
+            alone = functools.partial(self._alone, key, h, other)
+            value, totals, grads = gradients_by_row(alone, fast(state.params), batch)
+        else:
+            (value, (other, totals)), grads = jax.value_and_grad(objective, has_aux=True)(
+                fast(state.params)
+            )
         check_summable(totals)
         update = transformation(self.parts, h).update
         updates, opt_state = rewrite_update(update, self.parts.rewrite)(
@@ -173,8 +209,10 @@ class NetLearner:
             state.params,
             **_extra_args(update, objective, value, grads, state.opt_state),
         )
+        if by_row:
+            check_aggregated(updates, state.params)
         params = optax.apply_updates(state.params, updates)
-        return NetState(params, other, opt_state), {"loss": value, **totals}
+        return NetState(params, other, opt_state, state.judged), {"loss": value, **totals}
 
     def _objective(
         self, key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch, weight: Weight
@@ -185,6 +223,20 @@ class NetLearner:
         mean = batch_mean(self.parts, outputs, batch, h, weight)
         value = penalised(self.parts, mean, params, h)
         return value, (other, self._metric_totals("train_metrics", outputs, batch, weight))
+
+    def _alone(
+        self, key: Key, h: Hparams, other: PyTree, params: PyTree, batch: Batch, number: Array
+    ) -> tuple[Array, dict[str, Totals]]:
+        """Returns (what training minimises of one row, totals of `train_metrics`). Each row has
+        noise of its own: its key is the step key folded with its number."""
+
+        def objective(params: PyTree) -> tuple[Array, dict[str, Totals]]:
+            own = folded(key, number)
+            value, (after, totals) = self._objective(own, h, params, other, batch, jnp.ones(1))
+            check_alone(other, after)
+            return value, totals
+
+        return rewrite(objective, self.parts.rewrite)(params)
 
     def _apply(
         self, key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool
@@ -214,9 +266,22 @@ class NetLearner:
 
     # scoring --------------------------------------------------------------------------------------
 
+    def refresh(
+        self, key: Key, h: Hparams, state: NetState, batch: Batch, number: Array
+    ) -> NetState:
+        """Returns the state with the batch's statistics under the scored weights."""
+        batch, params = augmented(self.parts, key, h, batch), self._eval_params(state)
+        apply = rewrite_once(
+            lambda params, other, batch: self._apply(key, h, params, other, batch, True)[1],
+            self.parts.rewrite,
+        )
+        paths = self.net.statistics(h, params, state.other)
+        fresh = of_batch(lambda other: apply(params, other, batch), state.other, paths)
+        return state._replace(judged=mean_with(state.judged, fresh, number))
+
     def predict(self, h: Hparams, state: NetState, batch: Batch) -> Outputs:
         key = jax.random.key(0, impl=IMPL)  # for models that sample when they predict
-        return self._apply(key, h, self._eval_params(state), state.other, batch, False)[0]
+        return self._apply(key, h, self._eval_params(state), state.scored, batch, False)[0]
 
     def judge(self, h: Hparams, outputs: Outputs, batch: Batch, weight: Weight) -> Totals:
         self._check_rows(outputs, weight.shape[0])
@@ -231,7 +296,7 @@ class NetLearner:
             return self.judge(h, outputs, batch, weight)
 
         params = self._eval_params(state)
-        return rewrite_once(totals, self.parts.rewrite)(params, state.other, batch, weight)
+        return rewrite_once(totals, self.parts.rewrite)(params, state.scored, batch, weight)
 
     def score(self, totals: Totals) -> Metrics:
         total, count = totals["loss"]

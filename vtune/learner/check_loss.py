@@ -32,11 +32,11 @@ def check_loss(who: str, result: Any) -> None:
         )
 
 
-def warn_flat(loss: Callable[[PyTree], Any], outputs: PyTree) -> None:
+def warn_flat(who: str, loss: Callable[[PyTree], Any], outputs: PyTree) -> None:
     """Warns of a loss whose gradient by the model's outputs is 0 whatever these are.
 
     Args:
-      loss: outputs -> values.
+      who: the user's function. loss: outputs -> what is minimised.
     """
     leaves, structure = jax.tree.flatten(outputs)
     real = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)]
@@ -52,7 +52,7 @@ def warn_flat(loss: Callable[[PyTree], Any], outputs: PyTree) -> None:
         return
     if not any(i >= len(real) for source in found for i in source.inputs):
         warnings.warn(
-            "loss has no gradient by the model's outputs, so nothing is trained: it does not read "
-            "them, or only through argmax, comparisons, rounding or stop_gradient",
+            f"{who} has no gradient by the model's outputs, so nothing is trained: it does not "
+            "read them, or only through argmax, comparisons, rounding or stop_gradient",
             stacklevel=2,
         )

@@ -20,7 +20,7 @@ def check_static(state: State) -> None:
     It belongs to one trace, and a program carries arrays alone.
     """
     static = jax.tree.map(lambda leaf: None, state)
-    path = next(_traced(static, "state", set(), 0), None)
+    path = next(_traced(static, "state", {}, 0), None)
     if path is not None:
         raise TypeError(
             f"{path} is no array and was made of a traced hyperparameter; a state carries arrays "
@@ -30,14 +30,18 @@ def check_static(state: State) -> None:
         )
 
 
-def _traced(value: Any, path: str, seen: set[int], depth: int) -> Iterator[str]:
-    """Yields the paths of objects that hold a tracer, down into closures and fields."""
+def _traced(value: Any, path: str, seen: dict[int, Any], depth: int) -> Iterator[str]:
+    """Yields the paths of objects that hold a tracer, down into closures and fields.
+
+    Args:
+      seen: objects looked at, by `id`; they are kept, so that no other gets the same one.
+    """
     if isinstance(value, jax.core.Tracer):
         yield path
         return
     if id(value) in seen or depth > _DEPTH or isinstance(value, str | bytes | int | float | type):
         return
-    seen.add(id(value))
+    seen[id(value)] = value
     inside: dict[str, Any] = {}
     if isinstance(value, Mapping):
         inside = {f"{path}[{key!r}]": item for key, item in value.items()}

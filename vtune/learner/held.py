@@ -70,11 +70,9 @@ class _Traces(NamedTuple):
         return bool(self.read_by_init(leaf)) and not self.of_data(leaf) and self.unchanged(leaf)
 
     def read_in_training(self) -> set[str]:
-        """The hyperparameters that count in every step, directly or in a leaf made anew."""
+        """The hyperparameters that count in every step."""
         inputs = frozenset().union(*(source.inputs for source in self.stepped))
-        direct = {name for i, name in enumerate(self.names, 1) if i in inputs}
-        anew = (self.read_by_init(i) for i in range(len(self.made)) if self.renewed(i))
-        return direct.union(*anew)
+        return {name for i, name in enumerate(self.names, 1) if i in inputs}
 
 
 def with_current(init: Callable[..., State], step: Callable[..., Any]) -> Callable[..., Any]:
@@ -103,7 +101,11 @@ def held(
     state: State,
     batch: Batch,
 ) -> Held:
-    """Returns what a state holds of the hyperparameters, from the traces of one member."""
+    """Returns what a state holds of the hyperparameters, from the traces of one member.
+
+    Args:
+      step: as `with_current` returns it. To it a leaf that is made anew is one that it changes.
+    """
     found = Held({}, {}, {})
     traces = _traces(init, step, key, h, state, batch)
     if traces is None:
@@ -113,8 +115,6 @@ def held(
     current = traces.read_in_training()
     current |= {name for i, name in enumerate(traces.names) if i in scoring}
     for leaf, (path, _) in enumerate(jax.tree.leaves_with_path(state)):
-        if traces.renewed(leaf):
-            continue
         for name in traces.read_by_init(leaf):
             where = f"state{jax.tree_util.keystr(path)}"
             if traces.unchanged(leaf):

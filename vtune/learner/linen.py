@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from vtune.learner.first_apply import initialising
 from vtune.learner.mode import in_mode
 from vtune.learner.parts import Parts
 from vtune.learner.protocol import Learner
+from vtune.learner.statistics import Path, running
 from vtune.learner.streams import Asked, Streams, asked
 from vtune.learner.unswitched import flags, warn_argument, warn_constant
 from vtune.metrics import Metric
@@ -35,6 +37,7 @@ def flax_learner(
     batch_loss: Callable[..., Any] | None = None,
     augment: Callable[..., Any] | None = None,
     eval_params: Callable[..., Any] | None = None,
+    recompute_statistics: int | None = None,
     apply: Callable[..., Any] | None = None,
     sown: Sequence[str] = (),
     rewrite: str = "auto",
@@ -74,6 +77,10 @@ def flax_learner(
       eval_params: (opt_state, params) -> the weights that are scored, shown and used to predict,
         if these are not the trained ones: `vt.averaged` of `vt.weight_average`,
         `optax.contrib.schedule_free_eval_params`.
+      recompute_statistics: before members are scored, BatchNorm's means and variances are made
+        anew for the weights of `eval_params`: their mean over so many training batches, at most
+        one epoch's, as in PyTorch's `update_bn`. The batches are the first of the epoch that comes
+        next, augmented. Averaged weights are else judged with the statistics of the trained ones.
       apply: (model, variables, batch, *, train, rngs, mutable) -> what `model.apply` returns, for
         modules that `__call__` does not suit. It is called once with empty variables and
         `mutable=True`: there, `model.apply` does what `model.init_with_output` does.
@@ -115,6 +122,7 @@ def flax_learner(
         batch_loss=batch_loss,
         augment=augment,
         eval_params=eval_params,
+        recompute_statistics=recompute_statistics,
         rewrite=rewrite,
     )
     return assemble(LinenNet(model, apply, _names(sown)), parts)
@@ -124,6 +132,9 @@ def _names(sown: Any) -> tuple[str, ...]:
     if isinstance(sown, str) or not all(isinstance(name, str) for name in sown):
         raise TypeError(f'sown={sown!r} must be names of collections; write sown=["losses"]')
     return tuple(sown)
+
+
+_DROPOUT_AT_MOST = (Asked({}, ()), Asked({"dropout": 0}, ()))
 
 
 @dataclass(frozen=True)
@@ -158,13 +169,7 @@ class LinenNet:
         """Returns a module's first variables."""
         if self.user_apply is not None:
             first = initialising(module)
-            made = self.user_apply(first, {}, batch, train=False, rngs=rngs, mutable=True)
-            if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Mapping)):
-                raise TypeError(
-                    "apply must return (outputs, variables) where mutable is not False, as "
-                    f"model.apply does; got {type(made).__name__}: hand on mutable=mutable"
-                )
-            return made[1]
+            return self._user_applied(first, {}, batch, False, rngs, True)[1]
         positional, keywords = call_arguments(type(module).__call__, batch, False)
         return module.init(rngs, *positional, **keywords)
 
@@ -177,11 +182,7 @@ class LinenNet:
         call = lambda rngs, **more: self._applied(
             module, variables, rngs, batch, train, mutable, **more
         )
-        found = self._asked(call, key, h, module, batch, train)
-        rngs = found.rngs(key)
-        if train:  # some models ask has_rng("dropout") for the mode
-            rngs = {"dropout": key, **rngs}
-        made = found.bound(lambda: call(rngs))()
+        made = self._called(call, key, h, module, batch, train)
         outputs, changed = made if mutable else (made, {})
         if mutable and "batch_stats" in changed:
             warn_constant(
@@ -192,7 +193,7 @@ class LinenNet:
             changed = {name: tree for name, tree in changed.items() if name not in self.sown}
         return outputs, {**other, **changed}
 
-    def _asked(
+    def _called(
         self,
         call: Callable[..., Any],
         key: Key,
@@ -200,17 +201,28 @@ class LinenNet:
         module: nn.Module,
         batch: Batch,
         train: bool,
-    ) -> Asked:
-        """Returns what the module asks for by name; looked for once."""
-        form = (getattr(h, "form", tuple(h)), train, tuple(batch))  # `h` may be a plain dict
-        if form not in self.asked:
-            found = self.asked[form] = asked(call, key)
+    ) -> Any:
+        """Returns `call(rngs)` with the key under the names of streams that the module asks for.
+
+        They are looked for once. Where a training step asks for dropout at most, they are not
+        looked for in an evaluation, unless it fails.
+        """
+        form = (getattr(h, "form", tuple(h)), tuple(batch))  # `h` may be a plain dict
+        dropout = ("dropout",) if train else ()  # some models ask has_rng("dropout") for the mode
+        if (form, train) not in self.asked:
+            known = self.asked.get((form, True)) if self.user_apply is None else None
+            if not train and known in _DROPOUT_AT_MOST:
+                with contextlib.suppress(InvalidRngError, NameError):
+                    return call({})
+            found = self.asked[form, train] = asked(call, key, *dropout)
             if train and not found.streams and self.user_apply is None:
                 for name, default in flags(type(module).__call__, batch).items():
                     flipped = lambda rngs, more={name: not default}: call(rngs, **more)
                     if asked(flipped, key).streams:
                         warn_argument(name, default)
-        return self.asked[form]
+        found = self.asked[form, train]
+        rngs = {**dict.fromkeys(dropout, key), **found.rngs(key)}
+        return found.bound(lambda: call(rngs))()
 
     def _applied(
         self,
@@ -224,15 +236,36 @@ class LinenNet:
     ) -> Any:
         """Returns what the module's `apply` returns, or the user's function in its place."""
         if self.user_apply is not None:
-            return self.user_apply(
-                module, variables, batch, train=train, rngs=rngs, mutable=mutable
-            )
+            return self._user_applied(module, variables, batch, train, rngs, mutable)
         positional, keywords = call_arguments(type(module).__call__, batch, train)
         keywords |= more
         return module.apply(variables, *positional, rngs=rngs, mutable=mutable, **keywords)
 
+    def _user_applied(
+        self,
+        module: nn.Module,
+        variables: PyTree,
+        batch: Batch,
+        train: bool,
+        rngs: dict[str, Key],
+        mutable: list[str] | bool,
+    ) -> Any:
+        """Returns what the user's `apply` returns: a pair where variables may change."""
+        assert self.user_apply is not None
+        made = self.user_apply(module, variables, batch, train=train, rngs=rngs, mutable=mutable)
+        pair = isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Mapping)
+        if mutable and not pair:
+            raise TypeError(
+                "apply must return (outputs, variables) where mutable is not False, as "
+                f"model.apply does; got {type(made).__name__}: hand on mutable=mutable"
+            )
+        return made
+
     def variables(self, params: PyTree, other: PyTree) -> PyTree:
         return {"params": params, **other}
+
+    def statistics(self, h: Hparams, params: PyTree, other: PyTree) -> list[Path]:
+        return running(flatten_dict({"batch_stats": other.get("batch_stats", {})}))
 
     def split(self, variables: PyTree, params: PyTree, other: PyTree) -> tuple[PyTree, PyTree]:
         if "params" not in variables and not set(variables) <= set(other):

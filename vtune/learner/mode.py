@@ -98,7 +98,8 @@ def _inner(old: Any, train: bool, frozen: bool, known: dict[int, Any]) -> Any:
         new = type(old)(_inner(part, train, frozen, known) for part in old)
         return new if any(a is not b for a, b in zip(new, old, strict=True)) else old
     if dataclasses.is_dataclass(old) and not isinstance(old, type):
-        found = ((name, getattr(old, name, None)) for name in IN_SETTINGS)
+        given = {field.name for field in dataclasses.fields(old) if field.init}
+        found = ((name, getattr(old, name, None)) for name in IN_SETTINGS if name in given)
         flags = {name: flag for name, flag in found if isinstance(flag, bool)}
         switched = {name: _flag(name, flag, train, frozen) for name, flag in flags.items()}
         return dataclasses.replace(old, **switched) if switched != flags else old

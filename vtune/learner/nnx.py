@@ -19,6 +19,7 @@ from vtune.learner.mode import NAMES, mode_value
 from vtune.learner.nnx_advice import APPLY, FOREIGN, check_created, check_model
 from vtune.learner.parts import Parts
 from vtune.learner.protocol import Learner
+from vtune.learner.statistics import Path, running
 from vtune.learner.unswitched import warn_constant
 from vtune.metrics import Metric
 from vtune.rng.keys import IMPL
@@ -36,6 +37,7 @@ def nnx_learner(
     batch_loss: Callable[..., Any] | None = None,
     augment: Callable[..., Any] | None = None,
     eval_params: Callable[..., Any] | None = None,
+    recompute_statistics: int | None = None,
     apply: Callable[..., Any] | None = None,
     rewrite: str = "auto",
 ) -> Learner:
@@ -49,9 +51,10 @@ def nnx_learner(
         policy "match_shape". Of several streams, in alphabetical order, the second and later ones
         get the step key folded with 1, 2, ... A `__call__` that takes `rngs` is given
         `nnx.Rngs(step_key)`, if the argument has no default or layers keep no streams.
-      optimizer, loss, metrics, train_metrics, penalty, batch_loss, augment, eval_params, rewrite:
-        as in `vt.flax_learner`. The module's `train()` or `eval()` is called first, and the mode is
-        passed to `__call__`, and set in attributes, under the names that `vt.flax_learner` knows.
+      optimizer, loss, metrics, train_metrics, penalty, batch_loss, augment, eval_params,
+        recompute_statistics, rewrite: as in `vt.flax_learner`. The module's `train()` or `eval()`
+        is called first, and the mode is passed to `__call__`, and set in attributes, under the
+        names that `vt.flax_learner` knows.
       apply: (model, batch, *, train, rngs) -> outputs, for modules that `__call__` does not suit;
         `rngs` is `nnx.Rngs(step_key)`. Variables that a call creates, such as sown losses, can be
         read and removed here: `return model(batch["x"]), nnx.pop(model, Loss)`.
@@ -74,6 +77,7 @@ def nnx_learner(
         batch_loss=batch_loss,
         augment=augment,
         eval_params=eval_params,
+        recompute_statistics=recompute_statistics,
         rewrite=rewrite,
     )
     return assemble(NnxNet(model, apply), parts)
@@ -124,6 +128,10 @@ class NnxNet:
     def variables(self, params: PyTree, other: PyTree) -> PyTree:
         # A BatchNorm has leaves in both: they are joined leaf by leaf.
         return unflatten_dict(flatten_dict(params) | flatten_dict(other["variables"]))
+
+    def statistics(self, h: Hparams, params: PyTree, other: PyTree) -> list[Path]:
+        kept = running(_statistics(self._filled(h, params, other)))
+        return [("variables", *path) for path in kept]
 
     def split(self, variables: PyTree, params: PyTree, other: PyTree) -> tuple[PyTree, PyTree]:
         given, known = flatten_dict(variables), flatten_dict(other["variables"])

@@ -39,13 +39,18 @@ def loss_totals(
 
 def batch_mean(parts: Parts, outputs: Outputs, batch: Batch, h: Hparams, weight: Weight) -> Array:
     """Returns the mean of the loss over a training batch; 0 where all weights of `loss` are 0."""
+    mean = lambda outputs: _batch_mean(parts, outputs, batch, h, weight)
+    value = mean(outputs)
+    if parts.penalty is None:
+        warn_flat("loss" if parts.batch_loss is None else "batch_loss", mean, outputs)
+    return value
+
+
+def _batch_mean(parts: Parts, outputs: Outputs, batch: Batch, h: Hparams, weight: Weight) -> Array:
     if parts.batch_loss is not None:
         total, count = _batch_loss_totals(parts.batch_loss, outputs, batch, h, weight)
         return total / count
     total, count, weighted = _loss_totals(parts, outputs, batch, h, weight)
-    if parts.penalty is None:
-        loss = lambda outputs: parts.loss(outputs, own(batch), h)
-        warn_flat(lambda outputs: loss(outputs)[0] if weighted else loss(outputs), outputs)
     return mean_loss(total, count) if weighted else total / count
 
 

@@ -33,6 +33,7 @@ class Parts(NamedTuple):
     batch_loss: Any = None
     augment: Any = None
     eval_params: Any = None
+    recompute_statistics: Any = None
     rewrite: str = "auto"
 
 
@@ -46,6 +47,12 @@ def checked(parts: Parts) -> Parts:
     train_metrics = _named_metrics("train_metrics", parts.train_metrics)
     _check_functions(parts)
     check_form(parts.rewrite)
+    batches = parts.recompute_statistics
+    if batches is not None and (type(batches) is not int or batches < 1):
+        raise ValueError(
+            f"recompute_statistics={batches!r} must be a number of training batches, 1 or more, or "
+            "None to leave batch statistics as they were trained"
+        )
     return parts._replace(metrics=metrics, train_metrics=train_metrics)
 
 

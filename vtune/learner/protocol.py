@@ -48,6 +48,8 @@ class Learner(NamedTuple):
       whole_batches: whether the loss is one of whole batches, so that an evaluation batch may not
         hold a row twice. It then has as many rows as a training batch if `eval_batch_size=` is
         left out, and never more than the smallest fold.
+      refresh: (key, h, state, batch, number) -> the state, changed before members are scored by
+        training batches 0, 1, ... up to `refresh_batches` of them.
     """
 
     init: Callable[[Key, Any, Batch], State]
@@ -62,6 +64,8 @@ class Learner(NamedTuple):
     load: Callable[[Any, State, PyTree], State] | None = None
     judge: Callable[[Any, Outputs, Batch, Weight], Totals] | None = None
     whole_batches: bool = False
+    refresh: Callable[[Key, Any, State, Batch, Array], State] | None = None
+    refresh_batches: int = 0
 
 
 @bounded_cache(32)
@@ -77,6 +81,7 @@ def traced_once(learner: Learner) -> Learner:
         step=cache_trace(with_current(init, step)),
         measure=cache_trace(learner.measure),
         predict=None if learner.predict is None else cache_trace(learner.predict),
+        refresh=None if learner.refresh is None else cache_trace(learner.refresh),
     )
 
 

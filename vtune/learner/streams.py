@@ -2,8 +2,8 @@
 
 Flax lets every stream fall back on "params". But a lifted transform (`nn.scan`, `nn.RNN`,
 `nn.vmap`) splits streams by name and drops those that it is not told of, so the key has to stand
-under the stream's own name. The names are found by tracing the model without any: Flax says which
-one is missing, until none is.
+under the stream's own name. The names are found by tracing the model without any, but dropout's in
+training: Flax says which one is missing, until none is.
 """
 
 from __future__ import annotations
@@ -48,18 +48,27 @@ def asked(call: Callable[[dict[str, Key]], Any], key: Key, *given: str) -> Asked
     An error with another cause ends the search and is left to the call that counts.
 
     Args:
-      given: streams that are there from the start.
+      given: streams that are there from the start; those that nothing draws from are left out.
     """
     streams, axes = list(given), []  # type: tuple[list[str], list[str]]
+    together: set[frozenset[str]] = set()  # streams that one module draws from
+
+    def note(method: Callable[..., Any], args: Any, keywords: Any, context: Any) -> Any:
+        made = method(*args, **keywords)
+        counts = getattr(context.module.scope, "rng_counters", {})
+        together.add(frozenset(n for n, count in counts.items() if isinstance(n, str) and count))
+        return made
 
     def traced() -> None:
         found = Asked(dict.fromkeys(streams, 0), tuple(axes))
         rngs = Streams(dict.fromkeys(streams, key), key)
         # Inside a function that returns nothing, since outputs may be any Python objects.
-        jax.eval_shape(lambda: (found.bound(lambda: call(rngs))(), None)[1])
+        with nn.intercept_methods(note):
+            jax.eval_shape(lambda: (found.bound(lambda: call(rngs))(), None)[1])
         streams.extend(dict.fromkeys(rngs.read))
 
     while True:
+        together.clear()
         try:
             traced()
         except InvalidRngError as error:
@@ -75,7 +84,8 @@ def asked(call: Callable[[dict[str, Key]], Any], key: Key, *given: str) -> Asked
         except Exception:
             break
         else:
-            return Asked(_tags(streams, traced), tuple(axes))
+            unused = set(given).difference(*together)
+            return Asked(_tags(set(streams) - unused, together), tuple(axes))
     return Asked(dict.fromkeys(streams, 0), tuple(axes))
 
 
@@ -114,25 +124,13 @@ def _inside(call: Callable[[], Any], name: str) -> Callable[[], Any]:
     return lambda: jax.tree.map(lambda leaf: leaf[0], jax.vmap(call, axis_name=name, axis_size=1)())
 
 
-def _tags(streams: list[str], run: Callable[[], None]) -> dict[str, int]:
+def _tags(streams: set[str], together: set[frozenset[str]]) -> dict[str, int]:
     """Returns the number that each stream's key is folded with.
 
     Two streams that one module draws from would give equal numbers, as the module's path and
     its count of draws are all that is folded in: the later one, in alphabetical order after
     "params", is told apart by its place.
     """
-    if len(streams) < 2:
-        return dict.fromkeys(streams, 0)
-    together: set[frozenset[str]] = set()
-
-    def note(method: Callable[..., Any], args: Any, keywords: Any, context: Any) -> Any:
-        made = method(*args, **keywords)
-        counts = getattr(context.module.scope, "rng_counters", {})
-        together.add(frozenset(name for name in streams if counts.get(name)))
-        return made
-
-    with nn.intercept_methods(note):
-        run()
     ordered = sorted(streams, key=lambda name: (name != "params", name))
     return {
         name: place

@@ -7,6 +7,7 @@ alone, and `create` makes the rest anew in every step, of the current hyperparam
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from vtune.hparams import Hparams
 from vtune.learner.contracts import calling
 from vtune.learner.pretrained import plain
 from vtune.learner.protocol import Learner
+from vtune.learner.trace_cache import cache_trace
 from vtune.metrics import expand
 from vtune.metrics.base import ratio
 from vtune.rng.keys import IMPL
@@ -66,7 +68,7 @@ def train_state_learner(
     measure = _taking("measure", measure, "state, batch, weight" if score else "state, batch")
     if predict is not None:
         predict = _taking("predict", predict, "state, batch")
-    if not callable(score or len):
+    if score is not None and not callable(score):
         raise TypeError(f"score must be a function of (totals), got {score!r}")
     made = TrainStateLearner(create, train_step, measure, score, predict)
     return Learner(
@@ -95,16 +97,18 @@ class TrainStateLearner:
     def init(self, key: Key, h: Hparams, batch: Batch) -> State:
         state = _arrays(self._created(key, h, batch))
         # as in NetLearner.init: a step may return a wider type than it takes
-        after = jax.eval_shape(lambda state: self._stepped(key, h, state, batch)[0], state)
+        after = jax.eval_shape(lambda state: self.step(key, h, state, batch)[0], state)
         before: Any = jax.tree.structure(state)
         if before != jax.tree.structure(after):
             return state  # the check of the learner names the difference
         return jax.tree.map(lambda leaf, wide: jnp.asarray(leaf, wide.dtype), state, after)
 
-    def step(self, key: Key, h: Hparams, state: State, batch: Batch) -> tuple[State, Metrics]:
-        return self._stepped(key, h, state, batch)
+    @functools.cached_property
+    def step(self) -> Callable[..., tuple[State, Metrics]]:
+        """One training step, traced once: `init` asks for the types of its results, too."""
+        return cache_trace(self._step)
 
-    def _stepped(self, key: Key, h: Hparams, state: State, batch: Batch) -> tuple[State, Metrics]:
+    def _step(self, key: Key, h: Hparams, state: State, batch: Batch) -> tuple[State, Metrics]:
         with calling("train_step", batch=batch):
             result = self.train_step(self._filled(key, h, state, batch), batch, key, h)
         pair = isinstance(result, tuple) and len(result) == 2 and not hasattr(result, "params")
@@ -146,20 +150,25 @@ class TrainStateLearner:
         """Returns the user's state with a member's arrays. What it holds beside arrays is made anew
         of the current hyperparameters; the fresh arrays are never used, and the compiler drops
         them."""
-        shown = {name: iter(jax.tree.leaves(tree)) for name, tree in state["variables"].items()}
-        rest = iter(state["rest"])
-        paths, structure = jax.tree.flatten_with_path(self._created(key, h, batch))
-        leaves = [next(shown.get(_field(path), rest)) for path, _ in paths]
+        leaves, structure = jax.tree.flatten(self._created(key, h, batch))
+        places = _parts(jax.tree.unflatten(structure, range(len(leaves))))
+        for place, leaf in zip(jax.tree.leaves(places), jax.tree.leaves(state), strict=True):
+            leaves[place] = leaf
         return jax.tree.unflatten(structure, leaves)
 
 
 def _arrays(state: Any) -> State:
-    """Returns the arrays of a user's state, see `TrainStateLearner`."""
-    rest = [jnp.asarray(v) for p, v in jax.tree.leaves_with_path(state) if _field(p) not in SHOWN]
+    """Returns the arrays of a user's state, a step that began as the number 0 like any other."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), _parts(state))
+
+
+def _parts(state: Any) -> State:
+    """Returns the leaves of a user's state in two parts, see `TrainStateLearner`."""
+    rest = [leaf for path, leaf in jax.tree.leaves_with_path(state) if _field(path) not in SHOWN]
     read = state.get if isinstance(state, Mapping) else lambda name: getattr(state, name, None)
     shown = {name: plain(read(name)) for name in SHOWN}
     shown = {name: tree for name, tree in shown.items() if jax.tree.leaves(tree)}
-    return {"variables": jax.tree.map(jnp.asarray, shown), "rest": rest}
+    return {"variables": shown, "rest": rest}
 
 
 def _field(path: Any) -> Any:

@@ -106,7 +106,7 @@ def _check(
     """Raises ValueError where options do not suit the labels and outputs."""
     classes = check_labels(outputs, arrays)
     (logits,) = jax.tree.leaves(outputs)
-    multilabel = logits.ndim == 2 and logits.shape[1:] == arrays["y"].shape[1:] != (1,)
+    multilabel = is_multilabel(logits, arrays["y"])
     if average == "binary" and classes != 2:
         raise ValueError(
             f'{who} is of two classes, the model has {classes}; say average="macro", '

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -58,7 +59,8 @@ class Metric:
             when left out, and a metric of your own finds them as `batch["y"]`.
           weight: how much every row or place counts: the name of an entry, or (batch) -> weights
             `[batch]` or `[batch, ...]`, not negative; a mask will do. A metric of your own then
-            gets weights of that shape.
+            gets weights of that shape. Functions of the batch see all rows of the data once,
+            when they are checked.
           ignore: a label, or several, whose places do not count. Its batch has 0 there.
           args, kwargs: the metric's own options.
 
@@ -100,7 +102,15 @@ def _selected(metric: Metric, chosen: Selection) -> Metric:
         if metric.check is not None:
             metric.check(outputs, arrays)
 
-    return Metric(measure, metric.score, check, metric.mode, selected=chosen)
+    options = metric.options
+    if options is not None:
+        make = options
+
+        @functools.wraps(make)  # whose signature is that of the options
+        def options(*args: Any, **kwargs: Any) -> Metric:
+            return _selected(make(*args, **kwargs), chosen)
+
+    return Metric(measure, metric.score, check, metric.mode, options, chosen)
 
 
 def configurable(make: Callable[..., Metric]) -> Metric:
@@ -137,6 +147,8 @@ def mean(
                 f"metrics.mean: the function returned shape {list(values.shape)} for a batch of "
                 f"{weight.shape[0]} rows; return a value a row, without .mean()"
             )
+        if not jnp.issubdtype(values.dtype, jnp.inexact):  # weights are no whole numbers
+            values = values.astype(weight.dtype)
         weights = expand(weight, values).astype(values.dtype)
         # `where`, since padding may be NaN and 0 * NaN is NaN
         return jnp.sum(jnp.where(weights > 0, values * weights, 0.0)), jnp.sum(weights)

@@ -23,7 +23,7 @@ def one_logit(outputs: Any, labels: Any) -> bool:
 
 def is_multilabel(outputs: Any, labels: Any) -> bool:
     """Whether rows have several yes-or-no answers: logits and labels are both [rows, answers]."""
-    return outputs.shape == labels.shape and labels.ndim == 2 and labels.shape[1] > 1
+    return labels.ndim == 2 and outputs.shape[1:] == labels.shape[1:] != (1,)
 
 
 def flat(outputs: Outputs, batch: Batch, weight: Weight) -> tuple[Array, Array, Array]:

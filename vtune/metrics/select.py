@@ -39,7 +39,9 @@ class Selection:
     ) -> tuple[Outputs, Batch, Array]:
         """Returns the outputs, the batch with the labels as `y`, and the weights of the places."""
         given = None if self.weight is None else _of_batch("weight", self.weight, batch)
-        outputs, batch = self._output_of(outputs), self._with_target(batch)
+        outputs = self._output_of(outputs)
+        if self.target is not None:
+            batch = {**batch, "y": _of_batch("target", self.target, batch)}
         if given is not None:
             weight = _product(weight, given)
         if self.ignore:
@@ -60,21 +62,27 @@ class Selection:
           ValueError: what was selected is not there, or nothing would count.
         """
         outputs = jax.eval_shape(self._output_of, outputs)
-        given = None if self.weight is None else _of_batch("weight", self.weight, arrays)
-        arrays = self._with_target(arrays)
+        given = None if self.weight is None else _of_rows("weight", self.weight, arrays)
+        if self.target is not None:
+            arrays = {**arrays, "y": _of_rows("target", self.target, arrays)}
+        if given is not None:
+            _check_weights(given, arrays.get("y"))
         if self.ignore:
             if "y" not in arrays:
                 raise ValueError(
                     f"ignore= is of the labels batch['y'], the data has {sorted(arrays)}; say "
                     "which entry holds them: target=..."
                 )
-            labels = np.asarray(arrays["y"])
+            labels, ignored = np.asarray(arrays["y"]), list(self.ignore)
             left_out = np.asarray(_is_any(labels, self.ignore))
             if left_out.all():
-                raise ValueError(f"every label is one of ignore={list(self.ignore)}")
+                raise ValueError(f"every label is one of ignore={ignored}")
+            if given is not None and not np.any(given.T * ~left_out.T):
+                raise ValueError(
+                    f"weight= is 0 wherever the label is none of ignore={ignored}, so nothing "
+                    "would count"
+                )
             arrays = {**arrays, "y": np.where(left_out, labels[~left_out][0], labels)}
-        if given is not None:
-            _check_weights(np.asarray(given), arrays.get("y"))
         return outputs, arrays
 
     def _output_of(self, outputs: Outputs) -> Outputs:
@@ -96,11 +104,6 @@ class Selection:
             raise ValueError(
                 f"output={self.output!r} is not among the model's outputs, {names}"
             ) from None
-
-    def _with_target(self, batch: Any) -> Any:
-        if self.target is None:
-            return batch
-        return {**batch, "y": _of_batch("target", self.target, batch)}
 
 
 def selection(output: Any, target: Any, weight: Any, ignore: Any) -> Selection:
@@ -182,6 +185,13 @@ def _of_batch(what: str, given: Any, batch: Any) -> Any:
     if given not in batch:
         raise ValueError(f"{what}={given!r} is not an entry of the data, {sorted(batch)}")
     return batch[given]
+
+
+def _of_rows(what: str, given: Any, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """As `_of_batch`, of all rows on the host. A function gets JAX's arrays, as in the program."""
+    with jax.transfer_guard("allow"):
+        made = jax.jit(given)(dict(arrays)) if callable(given) else _of_batch(what, given, arrays)
+        return np.asarray(made)
 
 
 def _check_weights(weights: np.ndarray, labels: Any) -> None:

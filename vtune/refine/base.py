@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 
 from vtune.types import Array, FloatArray, IntArray, Key, PyTree
@@ -97,3 +98,16 @@ def rank(score: FloatArray[Array, " pop"]) -> IntArray[Array, " pop"]:
     """
     order = jnp.argsort(-jnp.where(jnp.isfinite(score), score, -jnp.inf), stable=True)
     return order.astype(jnp.int32)
+
+
+def check_is_refiner(refiner: Any) -> None:
+    """Raises TypeError where this is no refiner, or one that JAX does not know as a pytree."""
+    if isinstance(refiner, type) or not hasattr(refiner, "refine"):
+        raise TypeError(
+            f"refiner must have a refine method, got {refiner!r}; write vt.PBT() or vt.Halving()"
+        )
+    if any(leaf is refiner for leaf in jax.tree.leaves(refiner)):
+        raise TypeError(
+            f"refiner={refiner!r} is not registered with JAX; write @jax.tree_util."
+            "register_dataclass and @dataclass(frozen=True) above its class"
+        )

@@ -38,11 +38,7 @@ def saved_space(
             raise ValueError(f"load: choices has {name!r}; the space has {list(known)}")
     with refusing(folder):
         values = [
-            {
-                name: decode(saved, f"space[{name!r}]", trusted)
-                for name, saved in part.items()
-                if name not in given
-            }
+            {name: decode(saved, f"space[{name!r}]", trusted) for name, saved in part.items()}
             for part in parts
         ]
     for part, found in zip(parts, values, strict=True):

@@ -4,6 +4,7 @@ all others as a description."""
 from __future__ import annotations
 
 import functools
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,10 @@ def encode(value: Any) -> Any:
     if kind in _DISTRIBUTIONS.values():
         return {"kind": kind.__name__, "fields": {k: encode(v) for k, v in vars(value).items()}}
     if kind in _SEQUENCES.values():
-        return {"kind": kind.__name__, "items": [encode(v) for v in value]}
+        items = [encode(v) for v in value]
+        if kind in (set, frozenset):  # whose order differs from process to process
+            items.sort(key=_text)
+        return {"kind": kind.__name__, "items": items}
     if kind is dict and all(type(k) is str for k in value):
         return {"kind": "dict", "items": {k: encode(v) for k, v in value.items()}}
     if kind is functools.partial:
@@ -158,15 +162,31 @@ def is_same(saved: Any, value: Any) -> bool:
 
     A function may have moved to another module.
     """
-    if isinstance(saved, dict) and saved.get("kind") == "described":
+    found = encode(value)
+    if _text(found) == _text(saved):
+        return True
+    if not isinstance(saved, dict):
+        return False
+    kind, items = saved.get("kind"), saved.get("items")
+    if kind == "described":
         return same_description(saved, value)
-    if isinstance(saved, dict) and saved.get("kind") == "import":
+    if kind == "import":
         short = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
-        return encode(value) == saved or short == saved.get("name")
-    if isinstance(saved, dict) and saved.get("kind") in ("list", "tuple"):
-        alike = type(value).__name__ == saved["kind"] and len(value) == len(saved["items"])
-        return alike and all(map(is_same, saved["items"], value))
-    return encode(value) == saved
+        return bool(short == saved.get("name"))
+    if kind != type(value).__name__ or not items or len(items) != len(found["items"]):
+        return False
+    if kind == "dict":
+        return all(name in value and is_same(item, value[name]) for name, item in items.items())
+    if kind in ("set", "frozenset"):
+        return all(any(is_same(item, one) for one in value) for item in items)
+    if kind == "partial":
+        return all(map(is_same, items, (value.func, value.args, value.keywords)))
+    return kind in ("list", "tuple") and all(map(is_same, items, value))
+
+
+def _text(encoding: Any) -> str:
+    """The text of JSON, which is equal for NaN and differs for 1, 1.0 and True."""
+    return json.dumps(encoding, sort_keys=True)
 
 
 def missing(value: Any) -> Described | None:

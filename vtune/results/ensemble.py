@@ -13,12 +13,13 @@ import numpy as np
 
 from vtune.caches import bounded_cache
 from vtune.data.dataset import Data
-from vtune.data.scaling import check_scaling
 from vtune.learner.protocol import Learner
 from vtune.metrics.labels import one_logit
 from vtune.metrics.totals import join_rows, split_rows
+from vtune.results.given_data import usable_data
 from vtune.results.member import Member
 from vtune.results.member import outputs as member_outputs
+from vtune.results.no_score import finished
 from vtune.results.trained import Trained
 from vtune.types import Array, PyTree
 from vtune.validation import is_whole
@@ -107,30 +108,24 @@ def _check_arguments(kind: Any, k: Any, combine: Any) -> None:
 
 def _checked_data(trained: Trained, data: Data | None) -> Data:
     """The sweep's data, or those given in their place."""
-    if data is not None and trained.scaling:
-        check_scaling("ensemble", trained.scaling, data)
-    data = data if data is not None else trained.data
     if trained.plan.replicates is not None:
         raise ValueError(
             "ensemble: every member of this sweep is several trainings, of folds or seeds; train "
             "the settings on vt.holdout(...) without seeds= for an ensemble"
         )
-    if data is None:
-        raise ValueError("ensemble: a loaded sweep holds no data; give ensemble(..., data=...)")
     if trained.plan.learner.judge is None or trained.plan.learner.predict is None:
         raise ValueError(
             "ensemble: this learner cannot judge outputs; give Learner(predict=..., judge=...)"
         )
+    data = usable_data("ensemble", trained, data)
+    if data is None:
+        raise ValueError("ensemble: the sweep was trained without data, so no rows can judge")
     return data
 
 
 def _candidates(trained: Trained, kind: str, k: int) -> list[int]:
     """Columns of the members that may be chosen, the best first: those that trained to the end."""
-    scores = trained.scores
-    columns = [i for i in trained.ranking.tolist() if np.isfinite(scores[i])]
-    columns = [i for i in columns if not trained.dropped(i)]
-    if not columns:
-        raise ValueError("ensemble: no member has a finite score; see sweep.table()")
+    columns = finished(trained, "ensemble")
     if kind == "best" and k > len(columns):
         raise ValueError(
             f"ensemble: {k} members asked for, {len(columns)} have a finite score; give a smaller k"

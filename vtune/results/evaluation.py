@@ -19,7 +19,8 @@ from vtune.engine.recording import SPLITS
 from vtune.engine.replicates import split_replicates
 from vtune.engine.stepping import round_boundaries
 from vtune.results.new_rows import rows_to_score
-from vtune.results.table import html_of, import_pandas
+from vtune.results.states import members_left
+from vtune.results.table import html_of, import_pandas, std_of_splits
 from vtune.results.trained import Trained
 from vtune.runtime.check_learner import check_labels
 from vtune.runtime.compilation_cache import use_cache
@@ -71,7 +72,7 @@ class Evaluation(Mapping[str, np.ndarray]):
             if self[name].ndim == 1:
                 columns[name] = self[name]
                 if name + SPLITS in self:
-                    columns[f"{name}/std"] = self[name + SPLITS].std(axis=(1, 2))
+                    columns[f"{name}/std"] = std_of_splits(self[name + SPLITS])
         members = len(self[self.metric_name])
         return pandas.DataFrame(columns, index=pandas.RangeIndex(members, name="member"))
 
@@ -90,12 +91,14 @@ def evaluate(trained: Trained, given: Any) -> Evaluation:
     data, rows = rows_to_score(trained, given)
     arguments = Arguments(np.uint32(trained.seed), (), None, data)
     plan = _plan(trained, arguments, rows)
-    if isinstance(given, Mapping):
+    if given is not None and given is not trained.data:  # whose labels were checked in training
         for shapes in outputs(plan):
             check_labels(plan.learner, shapes, data)
     ends = tuple(round_boundaries(cohort, plan.rounds)[trained.rounds] for cohort in plan.cohorts)
     use_cache()
-    score = _program(plan, _members_left(trained))
+    parents = trained.records.parents
+    left = tuple(members_left(np.asarray(p.id), parents) for p in trained.populations)
+    score = _program(plan, left)
     by_cohort = jax.device_get(score(trained.populations, ends, arguments))
     return Evaluation(_by_member(trained, by_cohort), rows, trained.metric_name)
 
@@ -130,14 +133,6 @@ def _program(plan: Plan, left: tuple[int, ...]) -> Callable[..., Any]:
         return scored
 
     return jax.jit(score)
-
-
-def _members_left(trained: Trained) -> tuple[int, ...]:
-    """Returns by cohort how many slots hold weights; they come first."""
-    left = [0] * len(trained.populations)
-    for column, (cohort, _) in enumerate(trained.places):
-        left[cohort] += not trained.dropped(column)
-    return tuple(left)
 
 
 def _by_member(trained: Trained, by_cohort: list[dict[str, Any]]) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ weights/        every member's state, by Orbax
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from vtune.results.manifest import manifest_checksum, manifest_of, read_manifest
 from vtune.results.migrate import FLAT, migrated_arrays
 from vtune.results.paths import check_target, folder_of, make_folder
 from vtune.results.refiners import named_memories
-from vtune.results.schema import check_arrays
+from vtune.results.schema import check_arrays, check_manifest
 from vtune.results.states import named_leaves, named_members
 from vtune.results.storage import (
     Arrays,
@@ -41,6 +42,8 @@ def write(trained: Trained, path: str | os.PathLike, overwrite: bool = False) ->
     check_target(folder, overwrite)
     manifest = manifest_of(trained)
     arrays, leaves = _named_arrays(trained), named_leaves(trained)
+    manifest["leaves"] = list(leaves)
+    _check_readable(manifest, arrays)
     new = make_folder(folder)
     try:
         with commit.lock(folder) as alone:
@@ -58,6 +61,19 @@ def write(trained: Trained, path: str | os.PathLike, overwrite: bool = False) ->
         raise
 
 
+def _check_readable(manifest: dict[str, Any], arrays: Arrays) -> None:
+    """Raises ValueError where `read_saved` would refuse what is to be written."""
+    try:
+        read = json.loads(json.dumps(manifest))
+        check_manifest(read)
+        check_arrays(read, arrays)
+    except ValueError as error:
+        raise ValueError(
+            f"save: this sweep could not be read again ({error}), so nothing was written; please "
+            "report this, it is a fault in vtune"
+        ) from error
+
+
 def _write_parts(parts: Path, manifest: dict[str, Any], arrays: Arrays, leaves: Arrays) -> None:
     """Writes arrays and weights, adds to the manifest what is needed to read them, and reads them.
 
@@ -66,7 +82,6 @@ def _write_parts(parts: Path, manifest: dict[str, Any], arrays: Arrays, leaves: 
     """
     manifest["parts"] = parts.name
     manifest["arrays"] = write_arrays(parts / commit.ARRAYS, arrays)
-    manifest["leaves"] = list(leaves)
     write_weights(parts / commit.WEIGHTS, leaves)
     manifest["checksums"] = {"arrays": checksum(arrays), "weights": checksum(leaves)}
     manifest["checksums"]["manifest"] = manifest_checksum(manifest)
@@ -109,8 +124,8 @@ def read_saved(folder: Path, weights: bool) -> Saved:
         if "parts" in manifest and commit.current_parts(folder) != manifest["parts"]:
             return read_saved(folder, weights)  # saved over while it was read
         raise ValueError(f"{folder}: damaged, {error}") from error
-    arrays = migrated_arrays(manifest, arrays, leaves or {})
     with refusing(folder):
+        arrays = migrated_arrays(manifest, arrays, leaves or {})
         check_arrays(manifest, arrays)
     return Saved(folder, manifest, arrays, leaves)
 

@@ -4,8 +4,9 @@ seen where shapes are equal."""
 from __future__ import annotations
 
 import hashlib
+import itertools
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -14,9 +15,11 @@ import numpy as np
 from vtune.data.dataset import Data
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.learner.protocol import traced_once
-from vtune.results.described import without_addresses
-from vtune.rng.keys import member_key
+from vtune.results.contents import array_sum, without_addresses
+from vtune.results.states import batch_of
+from vtune.rng.keys import is_key, member_key
 from vtune.types import float_dtype
+from vtune.xla.jaxpr import is_literal, opened, subjaxprs
 
 MOST_COHORTS = 16  # are traced; more would make saving slow
 PROBES = 64  # numbers of a scaled entry
@@ -42,17 +45,16 @@ def data_fingerprint(data: Data) -> dict[str, Any]:
         values = np.asarray(array)
         entry: dict[str, Any] = {"shape": list(values.shape), "dtype": str(values.dtype)}
         scaled = name in data.scaling
-        entry |= {"probes": _probes(values)} if scaled else {"sha256": _digest(values)}
+        entry |= {"probes": _probes(values)} if scaled else {"sha256": array_sum(values)}
         arrays[name] = entry
-    rows = {"train": _digest(np.asarray(data.train)), "valid": _digest(np.asarray(data.valid))}
+    rows = {"train": array_sum(np.asarray(data.train)), "valid": array_sum(np.asarray(data.valid))}
     found = {"arrays": arrays, "rows": rows}
     _KNOWN[data] = (ids, found)
     return found
 
 
-def data_difference(saved: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
-    """Returns how data differ from those of a fingerprint; None where they do not."""
-    before, now = saved["arrays"], found["arrays"]
+def arrays_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """Returns how arrays differ from those of a fingerprint; None where they do not."""
     if before.keys() != now.keys():
         return f"they have the entries {sorted(now)}, those had {sorted(before)}"
     for name, entry in before.items():
@@ -61,10 +63,21 @@ def data_difference(saved: Mapping[str, Any], found: Mapping[str, Any]) -> str |
                 return f"{name!r} has {what} {now[name][what]}, there it was {entry[what]}"
         if not _same_values(entry, now[name]):
             return f"{name!r} has other values"
+    return None
+
+
+def split_difference(saved: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
+    """Returns how the split differs from that of a fingerprint; None where it does not."""
     for part in ("train", "valid"):
         if saved["rows"][part] != found["rows"][part]:
             return "the rows are split in another way (another seed or fraction)"
     return None
+
+
+def data_difference(saved: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
+    """Returns how data differ from those of a fingerprint; None where they do not."""
+    arrays = arrays_difference(saved["arrays"], found["arrays"])
+    return arrays or split_difference(saved, found)
 
 
 def _same_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
@@ -80,14 +93,6 @@ def _probes(values: np.ndarray) -> list[float]:
     return flat[places[: flat.size]].astype(np.float64).tolist()
 
 
-def _digest(values: np.ndarray) -> str:
-    digest = hashlib.sha256(f"{values.dtype} {values.shape};".encode())
-    if values.size:
-        flat = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-        digest.update(flat.data)  # no copy
-    return digest.hexdigest()
-
-
 def learner_fingerprint(plan: Plan, rows: Mapping[str, Any] | None) -> dict[str, str]:
     """Returns a checksum of the traced text of each of the learner's functions.
 
@@ -98,9 +103,27 @@ def learner_fingerprint(plan: Plan, rows: Mapping[str, Any] | None) -> dict[str,
     for cohort in plan.cohorts[:MOST_COHORTS]:
         for name, closed in _traces(plan, cohort, rows).items():
             digests[name].update(without_addresses(str(closed)).encode())
-            for constant in closed.consts:
-                digests[name].update(_digest(np.asarray(constant)).encode())
+            for constant in _constants(closed, set()):
+                digests[name].update(array_sum(constant).encode())
     return {name: digest.hexdigest() for name, digest in digests.items()}
+
+
+def _constants(closed: Any, seen: set[int]) -> Iterator[np.ndarray]:
+    """Yields the constants of a traced function and of those inside it, which no text shows whole.
+
+    Args:
+      seen: ids of the functions that were looked into.
+    """
+    if id(closed) in seen:
+        return
+    seen.add(id(closed))
+    jaxpr, constants = opened(closed)
+    literals = (a.val for e in jaxpr.eqns for a in e.invars if is_literal(a) and np.ndim(a.val))
+    for constant in itertools.chain(constants, literals):
+        yield np.asarray(jax.random.key_data(constant) if is_key(constant) else constant)
+    for equation in jaxpr.eqns:
+        for inner in subjaxprs(equation.params):
+            yield from _constants(inner, seen)
 
 
 def _traces(plan: Plan, cohort: CohortPlan, rows: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -108,7 +131,8 @@ def _traces(plan: Plan, cohort: CohortPlan, rows: Mapping[str, Any] | None) -> d
     learner = traced_once(plan.learner)
     key = jax.eval_shape(lambda: member_key(np.uint32(0), 0))
     traced = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
-    batch, judged = _batch(rows, cohort.batch_size), _batch(rows, plan.eval_batch_size)
+    batch = batch_of(rows, cohort.batch_size)
+    judged = batch_of(rows, plan.eval_batch_size)
     weight = jax.ShapeDtypeStruct((plan.eval_batch_size or 1,), float_dtype())
     found: dict[str, Any] = {}
 
@@ -125,12 +149,3 @@ def _traces(plan: Plan, cohort: CohortPlan, rows: Mapping[str, Any] | None) -> d
     if predict is not None:
         trace("predict", lambda t, s, b: predict(cohort.h(t), s, b), state, judged)
     return found
-
-
-def _batch(rows: Mapping[str, Any] | None, size: int | None) -> Any:
-    if rows is None or size is None:
-        return None
-    return {
-        name: jax.ShapeDtypeStruct((size, *shape), np.dtype(dtype))
-        for name, (shape, dtype) in rows.items()
-    }

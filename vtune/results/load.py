@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 from vtune.learner.protocol import Learner
 from vtune.results.choices import missing_in, saved_space
 from vtune.results.files import Saved, read_saved
-from vtune.results.identity import check_learner, check_setting
 from vtune.results.manifest import refusing
 from vtune.results.paths import folder_of
+from vtune.results.provenance import check_learner, check_setting
 from vtune.results.rebuild import rebuilt, with_states
 from vtune.results.refiners import decode_refiner
 from vtune.results.sweep import Sweep
@@ -45,8 +46,8 @@ def load(
       trusted: names of modules that may be imported, with those below them: `["my_project"]`.
       check: whether the learner and the choices are compared with what the file knows of those
         that were trained: the equations of the learner's functions (with the versions that the
-        sweep was saved with), the names and the code of choices. False for what is the same in
-        another form.
+        sweep was saved with), the names of choices, their code and all that they hold. False for
+        what is the same in another form.
 
     Returns:
       The sweep, without its data: `rerun` then needs `data=`.
@@ -74,16 +75,12 @@ def load(
     if absent is not None:
         return Sweep(trained)
     if check:
-        check_setting(str(folder), trained.identity)
-    described = saved.manifest["refiner"]
-    if refiner is None:
-        with refusing(folder):
-            own = decode_refiner(described, None, trusted, check)
-    else:
-        own = decode_refiner(described, refiner, trusted, check)
+        check_setting(str(folder), trained.provenance)
+    with refusing(folder) if refiner is None else contextlib.nullcontext():
+        own = decode_refiner(saved.manifest["refiner"], refiner, trusted, check)
     trained = with_states(trained, saved, own)
     if check:
-        check_learner(str(folder), trained.identity, trained.plan, trained.rows)
+        check_learner(str(folder), trained.provenance, trained.plan, trained.rows)
     return Sweep(trained)
 
 

@@ -18,8 +18,8 @@ from vtune.learner.pretrained import paths
 from vtune.refine.base import Rung
 from vtune.results.commit import MANIFEST
 from vtune.results.encoding import encode
-from vtune.results.identity import identity_of
 from vtune.results.migrate import OLDEST, migrated
+from vtune.results.provenance import provenance_of
 from vtune.results.refiners import encode_refiner
 from vtune.results.schema import check_manifest
 from vtune.results.trained import Trained
@@ -52,7 +52,7 @@ def manifest_of(trained: Trained) -> dict[str, Any]:
         "refiner": encode_refiner(trained.refiner),
         "stopping": plan.stopping,
         "columns": {name: list(columns) for name, columns in trained.columns.items()},
-        "identity": identity_of(trained),
+        "identity": provenance_of(trained),
         "modes": [list(mode) for mode in plan.learner.modes],
     }
 
@@ -86,8 +86,7 @@ def cohort_plan_of(
     lengths = {name: entry[name] for name in ("total_steps", "steps_per_epoch")}
     known = {name: steps for name, steps in lengths.items() if steps is not None}
     rungs = tuple(Rung(*rung) for rung in entry["rungs"])
-    by_fold = entry.get("by_fold")
-    past = entry.get("past", ())
+    by_fold, past = entry["by_fold"], entry["past"]
     return CohortPlan(
         static=Static({**static, **known}),
         traced=tuple((name, str(values.dtype)) for name, values in hparams.items()),
@@ -97,9 +96,9 @@ def cohort_plan_of(
         steps_per_epoch=entry["steps_per_epoch"],
         rungs=rungs,
         past=tuple(past) if by_fold is None else tuple(map(tuple, past)),
-        stretched=entry.get("stretched", False),
+        stretched=entry["stretched"],
         by_fold=None if by_fold is None else tuple(FoldSteps(*fold) for fold in by_fold),
-        own_epochs=entry.get("own_epochs", "total_steps" in hparams),
+        own_epochs=entry["own_epochs"],
     )
 
 

@@ -8,10 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from vtune.data.dataset import apply_scaling
 from vtune.engine.replicates import Replicates, split_replicates
 from vtune.identity import handed_out
-from vtune.results.predict import checked_rows, predict
+from vtune.results.predict import checked_rows, predict, scaled_rows
 from vtune.results.trained import Trained
 from vtune.types import PyTree
 
@@ -128,18 +127,21 @@ class Member:
         Raises:
           TypeError: values that are not numbers, or not of the kind in training.
           ValueError: rows of another shape than in training, a frame with other columns or in
-            another order, values that are not finite, or a learner without a predict function.
+            another order, values that are not finite or beyond the program's type, or a learner
+            without a predict function.
         """
         scaling, trainings = self.trained.scaling, self.trainings
         batch = checked_rows(x, self.trained.rows or {}, self.trained.columns)
         if trainings is None:
-            return outputs(self.trained, self._column, self.state, apply_scaling(scaling, batch))
+            return outputs(
+                self.trained, self._column, self.state, scaled_rows("predict", scaling, batch)
+            )
         state, parts = self.state, []
         for fold, seed in np.ndindex(trainings.folds, trainings.seeds):
             fold_scaling = scaling
             if trainings.folded:
                 fold_scaling = {k: (a[fold], b[fold]) for k, (a, b) in scaling.items()}
-            rows = apply_scaling(fold_scaling, batch)
+            rows = scaled_rows("predict", fold_scaling, batch)
             training = pick(pick(state, fold), seed)
             parts.append(outputs(self.trained, self._column, training, rows))
         return jax.tree.map(

@@ -32,15 +32,19 @@ def migrated(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "stopping": None,
     }
     cohorts = manifest.get("cohorts")
-    if manifest["version"] == OLDEST and isinstance(cohorts, list):
-        cohorts = [_with_lengths(cohort) for cohort in cohorts]
+    if isinstance(cohorts, list):
+        cohorts = [_whole_cohort(cohort, manifest["version"]) for cohort in cohorts]
     return {**none, **manifest, "cohorts": cohorts}
 
 
-def _with_lengths(cohort: Any) -> Any:
+def _whole_cohort(cohort: Any, version: int) -> Any:
     if not isinstance(cohort, dict):
         return cohort
-    return {"total_steps": cohort.get("steps"), "traced": None, **cohort}
+    none: dict[str, Any] = {"past": [], "stretched": False, "by_fold": None}
+    none["own_epochs"] = "total_steps" in (cohort.get("traced") or ())
+    if version == OLDEST:
+        none |= {"total_steps": cohort.get("steps"), "traced": None}
+    return {**none, **cohort}
 
 
 def migrated_arrays(manifest: Mapping[str, Any], arrays: Arrays, leaves: Arrays) -> Arrays:
@@ -68,5 +72,8 @@ def migrated_arrays(manifest: Mapping[str, Any], arrays: Arrays, leaves: Arrays)
 def _short(path: str) -> str:
     """ ".score" as "score", ".hparams['lr']" as "hparams/lr"."""
     if path.startswith(".hparams["):
-        return f"hparams/{ast.literal_eval(path.removeprefix('.hparams[')[:-1])}"
+        try:
+            return f"hparams/{ast.literal_eval(path.removeprefix('.hparams[')[:-1])}"
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            raise ValueError(f"leaves={path!r}") from None
     return path.removeprefix(".")

@@ -35,7 +35,7 @@ LIBRARY = (
     "vtune.components.penalties",
     "vtune.components.schedules",
 )
-_ROOTS = ("jax", "jaxlib", "flax", "optax", "numpy", "ml_dtypes", "vtune", "builtins")
+ROOTS = ("jax", "jaxlib", "flax", "optax", "numpy", "ml_dtypes", "vtune", "builtins")
 _BUILTINS = ("int", "float", "bool", "complex", "str", "tuple", "abs", "max", "min", "sum", "round")
 _FILES = ("load", "save", "savez", "fromfile", "frompyfunc")  # of jax.numpy
 
@@ -102,7 +102,7 @@ def _in_library(place: str, name: str) -> Any:
     if not name.isidentifier() or name.startswith("_"):
         return None
     value = getattr(importlib.import_module(place), name, None)
-    if value is None or isinstance(value, ModuleType) or _home(value).split(".")[0] not in _ROOTS:
+    if value is None or isinstance(value, ModuleType) or _home(value).split(".")[0] not in ROOTS:
         return None
     if place == "builtins":
         return value if name in _BUILTINS else None

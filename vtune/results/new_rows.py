@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from vtune.data.dataset import Data, apply_scaling
-from vtune.data.folds import Folds, folds_from_rows
-from vtune.data.scaling import check_scaling
-from vtune.results.predict import checked_rows
+from vtune.data.dataset import Data
+from vtune.data.folds import folds_from_rows
+from vtune.results.given_data import check_like, folds_of
+from vtune.results.predict import checked_rows, scaled_rows
 from vtune.results.trained import Trained
 
 
@@ -45,35 +45,9 @@ def rows_to_score(trained: Trained, given: Any) -> tuple[Data, int]:
             "evaluate: the data have no test rows; hold some out with vt.holdout(..., test=0.1), "
             'or give new ones: sweep.evaluate({"x": X_test, "y": y_test})'
         )
-    if given is not None:
-        _check_like(trained, data)
+    if data is not trained.data:
+        check_like("evaluate", trained, data)
     return data.scored_on(data.test), len(data.test)
-
-
-def _check_like(trained: Trained, data: Data) -> None:
-    """Raises ValueError where data are of other folds or scaled in another way."""
-    folds = data.folds if isinstance(data, Folds) else None
-    if folds != _folds(trained):
-        raise ValueError(
-            f"evaluate: the data have {folds or 'no'} folds, the sweep was trained on data with "
-            f"{_folds(trained) or 'no'} folds; give those, or arrays"
-        )
-    missing = sorted(set(trained.rows or {}) - set(data.arrays))
-    if missing:
-        raise ValueError(f"evaluate: the data lack {missing}, which the sweep was trained on")
-    for name, (shape, _) in (trained.rows or {}).items():
-        if list(data.arrays[name].shape[1:]) != list(shape):
-            raise ValueError(
-                f"evaluate: {name!r} is {list(data.arrays[name].shape[1:])} a row, in training it "
-                f"was {list(shape)}"
-            )
-    if trained.scaling:
-        check_scaling("evaluate", trained.scaling, data)
-
-
-def _folds(trained: Trained) -> int | None:
-    replicates = trained.plan.replicates
-    return replicates.folds if replicates is not None and replicates.folded else None
 
 
 def _of_arrays(trained: Trained, given: Mapping[str, Any]) -> tuple[Data, int]:
@@ -88,14 +62,12 @@ def _of_arrays(trained: Trained, given: Mapping[str, Any]) -> tuple[Data, int]:
     wanted = {name: given[name] for name in trained_rows}
     rows = checked_rows(wanted, trained_rows, trained.columns, "evaluate")
     every = np.arange(len(next(iter(rows.values()))), dtype=np.int32)
-    folds, scaling = _folds(trained), trained.scaling
+    folds, scaling = folds_of(trained), trained.scaling
     # Entries are scaled before the cast: by fold where rows are gathered, around a common center.
     centers = {name: np.mean(scaling[name][0], axis=0) for name in scaling if folds is not None}
-    if folds is None:
-        rows = apply_scaling(scaling, rows)
-    else:
-        rows |= {name: rows[name] - center for name, center in centers.items()}
-    arrays = {name: np.array(array, trained_rows[name][1]) for name, array in rows.items()}
+    rows |= {name: rows[name] - center for name, center in centers.items()}
+    types = {name: dtype for name, (_, dtype) in trained_rows.items()}
+    arrays = scaled_rows("evaluate", {} if folds is not None else scaling, rows, types)
     if folds is not None:
         data: Data = folds_from_rows(arrays, [every] * folds, [every] * folds)
         return data.replace(data.arrays, scaling, centers), len(every)

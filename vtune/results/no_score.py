@@ -32,3 +32,19 @@ def no_finite_score(trained: Trained) -> str | None:
         '0, R² two rows; stratify the split (stratify="y"), hold more rows out, or choose another '
         "metric="
     )
+
+
+def finished(trained: Trained, caller: str) -> list[int]:
+    """Returns the columns of the members that trained to the end with a finite score, best first.
+
+    Args:
+      caller: the function that the message names.
+
+    Raises:
+      ValueError: there are none.
+    """
+    reason = no_finite_score(trained)
+    if reason is not None:
+        raise ValueError(f"{caller}: {reason}")
+    finite = np.isfinite(trained.scores)
+    return [i for i in trained.ranking.tolist() if finite[i] and not trained.dropped(i)]

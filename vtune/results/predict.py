@@ -12,6 +12,7 @@ import numpy as np
 from vtune.caches import bounded_cache
 from vtune.data.column_names import check_columns, columns_of
 from vtune.data.convert import to_rows
+from vtune.data.dataset import apply_scaling
 from vtune.data.validate import check_finite
 from vtune.engine.plan import CohortPlan
 from vtune.hparams import Hparams, Static
@@ -79,7 +80,7 @@ def checked_rows(
     Raises:
       TypeError: they are no numbers, or none of the kind in training.
       ValueError: a row of another shape than in training, other columns of a frame, no rows, or
-        values that are not finite or beyond the type in training.
+        values that are not finite, or whole ones beyond the type in training.
     """
     given = x if isinstance(x, dict) else {"x": x}
     if rows and not set(given) & set(rows):
@@ -105,3 +106,34 @@ def checked_rows(
         )
     check_finite(who, batch)
     return batch
+
+
+def scaled_rows(
+    who: str,
+    scaling: Mapping[str, Any],
+    batch: Mapping[str, np.ndarray],
+    types: Mapping[str, Any] | None = None,
+) -> dict[str, np.ndarray]:
+    """Returns rows scaled as in training, in the types in which the program takes them.
+
+    Args:
+      who: the method that messages name. scaling: of one fold. batch: see `checked_rows`.
+      types: by name, the type to cast to; that in which JAX holds the array when left out.
+
+    Raises:
+      ValueError: numbers beyond the type.
+    """
+    with np.errstate(over="ignore"):
+        scaled = apply_scaling(scaling, batch)
+        kept = {k: jax.dtypes.canonicalize_dtype(v.dtype) for k, v in scaled.items()}
+        cast = {k: v.astype((types or {}).get(k, kept[k]), copy=False) for k, v in scaled.items()}
+    for name, array in cast.items():
+        whole = jnp.issubdtype(array.dtype, jnp.integer)
+        beyond = np.count_nonzero(array != scaled[name] if whole else ~np.isfinite(array))
+        if beyond:
+            raise ValueError(
+                f"{who}: {name!r} holds {beyond} numbers beyond {array.dtype}"
+                f"{' once it is scaled as in training' if name in scaling else ''}; look at its "
+                "units, or set jax_enable_x64"
+            )
+    return cast

@@ -10,7 +10,6 @@ from vtune.engine.plan import Plan, Stopping, jax_config
 from vtune.engine.replicates import Replicates
 from vtune.learner.pretrained import nested
 from vtune.learner.protocol import Learner
-from vtune.results.described import Described
 from vtune.results.files import Saved
 from vtune.results.history import Records
 from vtune.results.manifest import cohort_plan_of, refusing
@@ -64,7 +63,7 @@ def rebuilt(saved: Saved, space: Space, learner: Learner, lacks: str | None) -> 
             for name in manifest["scaling"]
         },
         columns=manifest["columns"],
-        identity=manifest["identity"],
+        provenance=manifest["identity"],
         lacks=lacks,
     )
 
@@ -90,10 +89,8 @@ def with_states(trained: Trained, saved: Saved, refiner: Any) -> Trained:
                 "one that was trained"
             ) from None
         populations.append(trained.populations[number]._replace(state=state))
-    memories = None
-    if refiner is not None and not isinstance(refiner, Described):
-        with refusing(saved.folder):
-            memories = restored_memories(refiner, trained.cohorts, saved.arrays)
+    with refusing(saved.folder):
+        memories = restored_memories(refiner, trained.cohorts, saved.arrays)
     return dataclasses.replace(
         trained, populations=tuple(populations), refiner=refiner, memories=memories
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 
 from vtune.engine.plan import as_arrays
+from vtune.refine.base import check_is_refiner
 from vtune.refine.halving import Halving
 from vtune.refine.hyperband import Hyperband
 from vtune.refine.keep import Keep
@@ -17,7 +19,7 @@ from vtune.refine.mfpbt import MFPBT
 from vtune.refine.pb2 import PB2
 from vtune.refine.pbt import PBT
 from vtune.results.described import Described, describe_value, same_description
-from vtune.results.encoding import decode, encode, missing
+from vtune.results.encoding import decode, encode, is_same, missing
 from vtune.results.trained import Trained
 from vtune.search.base import Cohort
 from vtune.space.traced import program_space
@@ -31,12 +33,25 @@ def encode_refiner(refiner: Any) -> dict[str, Any] | None:
     if refiner is None:
         return None
     if isinstance(refiner, Described):
-        return {"kind": "described", "type": "", "text": refiner.text}
+        return dict(refiner.saved)
     if type(refiner) in _OURS.values():
         settings = {f.name: _plain(getattr(refiner, f.name)) for f in dataclasses.fields(refiner)}
         fields = {name: encode(value) for name, value in settings.items()}
         return {"kind": "refiner", "name": type(refiner).__name__, "fields": fields}
     return describe_value(as_arrays(refiner))
+
+
+def _is_same(saved: Mapping[str, Any], refiner: Any) -> bool:
+    """Whether a refiner, as arrays, is the one that was encoded."""
+    if saved.get("kind") != "refiner":
+        return same_description(dict(saved), refiner)
+    found = encode_refiner(refiner) or {}
+    if (found.get("kind"), found.get("name")) != ("refiner", saved.get("name")):
+        return False
+    fields = saved.get("fields") or {}
+    return fields.keys() == found["fields"].keys() and all(
+        is_same(value, _plain(getattr(refiner, name))) for name, value in fields.items()
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -53,11 +68,12 @@ def decode_refiner(saved: Any, given: Any, trusted: Sequence[str], check: bool) 
       saved: as `encode_refiner` returned it; None of older formats. given: the caller's, or None.
 
     Raises:
-      ValueError: the one given is not the one that was saved, or no save wrote this.
+      TypeError: the one given is no refiner. ValueError: it is not the one that was saved, or no
+        save wrote this.
     """
     if given is not None:
-        alike = saved is None or saved in (encode_refiner(given), encode_refiner(as_arrays(given)))
-        if check and not alike and not same_description(saved, as_arrays(given)):
+        check_is_refiner(given)
+        if check and saved is not None and not _is_same(saved, as_arrays(given)):
             raise ValueError(
                 f"load: refiner={given!r} is not the one that the sweep was trained with, "
                 f"{saved.get('text', saved)}; leave it out, or give another to vt.extend(refiner=)"
@@ -66,14 +82,14 @@ def decode_refiner(saved: Any, given: Any, trusted: Sequence[str], check: bool) 
     if saved is None:
         return None
     if saved.get("kind") != "refiner":
-        return Described(str(saved.get("text")), _GIVE_IT)
+        return Described(str(saved.get("text")), _GIVE_IT, saved)
     cls, fields = _OURS.get(str(saved.get("name"))), saved.get("fields")
     if cls is None or not isinstance(fields, dict):
         raise ValueError(f"refiner={saved!r}")
     settings = {name: decode(value, f"refiner.{name}", trusted) for name, value in fields.items()}
     absent = missing(settings)
     if absent is not None:
-        return Described(f"vt.{saved['name']}(... {absent} ...)", _GIVE_IT)
+        return Described(f"vt.{saved['name']}(... {absent} ...)", _GIVE_IT, saved)
     try:
         return as_arrays(cls(**settings))
     except (TypeError, ValueError) as error:
@@ -94,12 +110,21 @@ def named_memories(trained: Trained) -> dict[str, np.ndarray]:
 
 def restored_memories(
     refiner: Any, cohorts: Sequence[Cohort], arrays: Mapping[str, np.ndarray]
-) -> tuple[PyTree, ...]:
-    """Returns by cohort what the refiner remembers, with the structure that it gives its memory.
+) -> tuple[PyTree, ...] | None:
+    """Returns by cohort what the refiner remembers, with the structure that it gives its memory; of
+    a `Described` one the arrays alone; None without a refiner.
 
     Raises:
       ValueError: the file has another memory.
     """
+    if refiner is None:
+        return None
+    if isinstance(refiner, Described):
+        leaves = lambda number: (arrays.get(f"memory{number}/{i}") for i in itertools.count())
+        there = lambda leaf: leaf is not None
+        return tuple(
+            list(itertools.takewhile(there, leaves(number))) for number in range(len(cohorts))
+        )
     return tuple(
         _restored(refiner, cohort, f"memory{number}", arrays)
         for number, cohort in enumerate(cohorts)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from vtune.data.dataset import Data
-from vtune.data.folds import Folds
-from vtune.data.scaling import check_scaling
 from vtune.engine.carry import Arguments, Trajectory
-from vtune.engine.plan import CohortPlan, Plan, describe
+from vtune.engine.plan import Plan, describe
 from vtune.refine.keep import Keep
-from vtune.results.identity import check_same_data
+from vtune.results.given_data import usable_data
 from vtune.results.member import Member
 from vtune.results.trained import Trained, finish
 from vtune.runtime.compile import inspect
@@ -26,60 +24,22 @@ from vtune.space.traced import program_space
 def rerun(trained: Trained, column: int, data: Data | None) -> Member:
     """Trains one member again; see `Sweep.rerun`."""
     trained.check_whole()
-    data = data if data is not None else trained.data
+    data = usable_data("rerun", trained, data)
     number = trained.places[column][0]
-    cohort = trained.plan.cohorts[number]
-    if data is None and cohort.batch_size is not None:
-        raise ValueError("rerun: a loaded sweep holds no data; give rerun(i, data=...)")
-    check_data("rerun", trained, cohort, data)
-    trajectory = _lived_trajectory(trained, column)
+    lineage = trained.records.lineage(column)
+    trajectory = trajectory_of(lineage, trained.lived_settings(column), trained.plan.rounds)
     start = cohort_at_start(trained.cohorts[number], trajectory)
-    plan, arguments = _solo(trained, number, data, trajectory)
+    plan, arguments = plan_again(
+        trained, (start,), [number], trained.seed, data, trajectory, stopping=None
+    )
     _check_total_steps(plan)
-    lived = len(trained.records.lineage(column))
-    outcome = execute(plan, (start,), arguments, stop_after=lived)
+    outcome = execute(plan, (start,), arguments, stop_after=len(lineage))
     stopped = trained.stopped
     if trained.dropped(column):
         stopped = "dropped"
     elif trained.records.stopped[column] >= 0:
         stopped = "stopped"
     return Member(finish(plan, trained.space, (start,), arguments, outcome, stopped), 0)
-
-
-def check_data(caller: str, trained: Trained, cohort: CohortPlan, data: Data | None) -> None:
-    """Raises ValueError where data differ from those that a cohort was trained on.
-
-    Args:
-      caller: the function that the message names.
-    """
-    if data is None:
-        return
-    if not isinstance(data, Data):
-        raise TypeError(
-            f"{caller}: data must be a vt.Data, got {type(data).__name__}; give the data that the "
-            'sweep was trained on, such as vt.holdout({"x": X, "y": y})'
-        )
-    if cohort.batch_size is not None:
-        replicates = trained.plan.replicates
-        trained_folds = replicates.folds if replicates is not None and replicates.folded else None
-        folds = data.folds if isinstance(data, Folds) else None
-        if folds != trained_folds:
-            raise ValueError(
-                f"{caller}: the data have {folds or 'no'} folds, the sweep was trained on data "
-                f"with {trained_folds or 'no'} folds; give the data it was trained on"
-            )
-        steps = data.steps_by_fold(cohort.batch_size) or data.steps_per_epoch(cohort.batch_size)
-        had: Any = cohort.steps_per_epoch
-        if cohort.by_fold is not None:
-            had = tuple(fold.steps_per_epoch for fold in cohort.by_fold)
-        if steps != had:
-            raise ValueError(
-                f"{caller}: the data give {steps} steps an epoch, the sweep had {had}; give the "
-                "data it was trained on"
-            )
-    if trained.scaling:
-        check_scaling(caller, trained.scaling, data)
-    check_same_data(caller, trained, cohort, data)
 
 
 def _check_total_steps(plan: Plan) -> None:
@@ -109,38 +69,34 @@ def cohort_at_start(cohort: Cohort, trajectory: Trajectory) -> Cohort:
     )
 
 
-def _lived_trajectory(trained: Trained, column: int) -> Trajectory:
-    """The ids and hyperparameters that the weights of a member were trained with."""
-    lineage = trained.records.lineage(column)
-    rounds, cohort = np.arange(len(lineage)), trained.plan.cohorts[trained.places[column][0]]
-    hparams = {
-        name: trained.records.settings[name][rounds, lineage].astype(dtype)
-        for name, dtype in cohort.traced
-    }
-    return trajectory_of(lineage, hparams, trained.plan.rounds)
-
-
-def _solo(
-    trained: Trained, number: int, data: Data | None, trajectory: Trajectory
+def plan_again(
+    trained: Trained,
+    cohorts: tuple[Cohort, ...],
+    numbers: Sequence[int],
+    seed: int,
+    data: Data | None,
+    trajectory: Trajectory | None,
+    **changes: Any,
 ) -> tuple[Plan, Arguments]:
-    """The plan and the arguments of a population of one.
+    """Returns the plan and the arguments of members that are trained again, without a refiner.
 
     Args:
-      number: of the cohort.
+      numbers: by cohort, that of the sweep's which they were in. changes: of the sweep's plan.
     """
     plan, refiner = trained.plan, Keep()
-    cohort = dataclasses.replace(plan.cohorts[number], size=1, rungs=refiner.rungs(1, plan.rounds))
-    space = (program_space(trained.cohorts[number].combination.traced),)
-    arguments = Arguments(
-        np.uint32(trained.seed), space, refiner, data, trajectory, trained.weights
+    space = tuple(program_space(cohort.combination.traced) for cohort in cohorts)
+    arguments = Arguments(np.uint32(seed), space, refiner, data, trajectory, trained.weights)
+    sizes = [len(cohort.id) for cohort in cohorts]
+    layout = dataclasses.replace(plan.layout, devices=min(plan.layout.devices or 1, max(sizes)))
+    plans = tuple(
+        dataclasses.replace(plan.cohorts[number], size=size, rungs=refiner.rungs(size, plan.rounds))
+        for number, size in zip(numbers, sizes, strict=True)
     )
-    solo = dataclasses.replace(
+    again = dataclasses.replace(
         plan,
-        cohorts=(cohort,),
-        layout=dataclasses.replace(plan.layout, devices=1),
+        cohorts=plans,
+        layout=layout,
         arguments=describe(arguments),
-        stopping=None,
-        past=0,
-        anew=False,
+        **{"past": 0, "anew": False, **changes},
     )
-    return solo, arguments
+    return again, arguments

@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vtune.data.dataset import Data
-from vtune.engine.carry import Arguments, Trajectory
-from vtune.engine.plan import Plan, describe
-from vtune.engine.recording import SPLITS
+from vtune.engine.carry import Trajectory
 from vtune.engine.replicates import Replicates
-from vtune.refine.keep import Keep
 from vtune.results.evaluation import Evaluation
-from vtune.results.member import Member, printable
-from vtune.results.rerun import check_data, cohort_at_start, trajectory_of
-from vtune.results.table import html_of, import_pandas
+from vtune.results.given_data import folds_of, usable_data
+from vtune.results.member import Member
+from vtune.results.no_score import finished
+from vtune.results.rerun import cohort_at_start, plan_again, trajectory_of
+from vtune.results.table import html_of, import_pandas, spread
 from vtune.results.trained import Trained, finish
 from vtune.runtime.execute import execute
 from vtune.search.base import Cohort
-from vtune.space.traced import program_space
 from vtune.validation import check_count, is_whole
 
 if TYPE_CHECKING:
@@ -56,34 +54,18 @@ class Retrained:
           ImportError: pandas is not installed (the extra `plot`).
         """
         pandas = import_pandas("Retrained.table()")
-        trained = self.sweep.trained
-        name = trained.metric_name
-        columns: dict[str, Any] = {
-            name: [member.score for member in self.sweep],
-            f"{name}/std": self._spread(),
-        }
+        trained, table = self.sweep.trained, self.sweep.table()
+        metric, std = trained.metric_name, f"{trained.metric_name}/std"
+        columns = {metric: table[metric], std: spread(trained, metric).get(std, 0.0)}
         if self.test is not None:
             tested = self.test.table()
-            for column in (name, f"{name}/std"):
-                if column in tested:
-                    columns[f"test/{column}"] = tested[column].to_numpy()
+            columns |= {f"test/{name}": tested[name] for name in (metric, std) if name in tested}
         columns["searched"] = self.searched
-        hparams = [member.hparams for member in self.sweep]
-        columns |= {
-            f"hparams/{key}" if key in columns else key: [printable(h.get(key)) for h in hparams]
-            for key in trained.space.names
-        }
+        for name in trained.space.names:
+            shown = f"hparams/{name}" if f"hparams/{name}" in table else name
+            columns[f"hparams/{name}" if shown in columns else shown] = table[shown]
         index = pandas.Index(self.members, name="member")
-        return pandas.DataFrame(columns, index=index).iloc[self.sweep.ranking]
-
-    def _spread(self) -> np.ndarray:
-        """[winners] the standard deviation over seeds and folds; 0 where there is one training."""
-        records = self.sweep.trained.records
-        splits = self.sweep.history.get(self.sweep.metric_name + SPLITS)
-        if splits is None:
-            return np.zeros(len(self.members))
-        winners = np.arange(len(self.members))
-        return splits[records.ends - 1, winners].astype(np.float64).std(axis=(1, 2))
+        return pandas.DataFrame(columns).set_index(index).iloc[self.sweep.ranking]
 
     def _repr_html_(self) -> str | None:
         return html_of(self.table)
@@ -109,13 +91,15 @@ def retrain(
             f"retrain: seed={seed} is the search's own, with which the winners won; give another"
         )
     winners = _winners(trained, top)
-    data = data if data is not None else trained.data
-    for cohort in trained.plan.cohorts:
-        if data is None and cohort.batch_size is not None:
-            raise ValueError("retrain: a loaded sweep holds no data; give retrain(..., data=...)")
-        check_data("retrain", trained, cohort, data)
+    data = usable_data("retrain", trained, data)
     cohorts, numbers, trajectory = _cohorts(trained, winners)
-    plan, arguments = _plan(trained, cohorts, numbers, int(seeds), int(seed), data, trajectory)
+    folds, folded = folds_of(trained) or 1, folds_of(trained) is not None
+    replicates = Replicates(folds, int(seeds), folded) if folded or seeds > 1 else None
+    plan, arguments = plan_again(
+        trained, cohorts, numbers, int(seed), data, trajectory, replicates=replicates
+    )
+    whole = (dataclasses.replace(cohort, past=(), stretched=False) for cohort in plan.cohorts)
+    plan = dataclasses.replace(plan, cohorts=tuple(whole))
     outcome = execute(plan, cohorts, arguments)
     ids = tuple(Member(trained, column).index for column in winners)
     return finish(plan, trained.space, cohorts, arguments, outcome), ids
@@ -123,15 +107,11 @@ def retrain(
 
 def _winners(trained: Trained, top: int) -> list[int]:
     """Returns the columns of the best members, of those that trained longest."""
-    scores, longest = trained.scores, trained.lived.max()
-    finished = np.isfinite(scores) & (trained.lived == longest)
-    columns = [i for i in trained.ranking.tolist() if finished[i]]
+    columns = finished(trained, "retrain")
     if len(columns) < top:
         raise ValueError(
             f"retrain: top={top}, but {len(columns)} members trained to the end with a finite "
             f"{trained.metric_name}; give at most {len(columns)}"
-            if columns
-            else f"retrain: no member has a finite {trained.metric_name}; see sweep.table()"
         )
     return columns[:top]
 
@@ -142,7 +122,7 @@ def _cohorts(
     """Returns the winners as new cohorts, the numbers of their old ones, and what they lived
     through where their hyperparameters changed."""
     numbers = sorted({trained.places[column][0] for column in winners})
-    lived = [_lived(trained, column) for column in winners]
+    lived = [trained.lived_settings(column) for column in winners]
     changed = any((values != values[-1]).any() for one in lived for values in one.values())
     if changed and len(numbers) > 1:
         raise ValueError(
@@ -172,59 +152,3 @@ def _cohorts(
         {k: np.concatenate([one.hparams[k] for one in each], axis=1) for k in each[0].hparams},
     )
     return (cohort_at_start(cohorts[0], together),), numbers, together
-
-
-def _lived(trained: Trained, column: int) -> dict[str, np.ndarray]:
-    """Returns the hyperparameters [rounds] that a member's weights were trained with, by name."""
-    lineage = trained.records.lineage(column)
-    rounds = np.arange(len(lineage))
-    traced = trained.plan.cohorts[trained.places[column][0]].traced
-    return {
-        name: trained.records.settings[name][rounds, lineage].astype(dtype)
-        for name, dtype in traced
-        if name in trained.records.settings
-    }
-
-
-def _plan(
-    trained: Trained,
-    cohorts: tuple[Cohort, ...],
-    numbers: list[int],
-    seeds: int,
-    seed: int,
-    data: Data | None,
-    trajectory: Trajectory | None,
-) -> tuple[Plan, Arguments]:
-    """Returns the plan and the arguments of the winners' training.
-
-    Args:
-      numbers: by new cohort, that of the search's.
-    """
-    plan, refiner, before = trained.plan, Keep(), trained.plan.replicates
-    folds, folded = (1, False) if before is None else (before.folds, before.folded)
-    space = tuple(program_space(cohort.combination.traced) for cohort in cohorts)
-    arguments = Arguments(np.uint32(seed), space, refiner, data, trajectory, trained.weights)
-    largest = max(len(cohort.id) for cohort in cohorts)
-    layout = dataclasses.replace(plan.layout, devices=min(plan.layout.devices or 1, largest))
-    plans = tuple(
-        dataclasses.replace(
-            plan.cohorts[number],
-            size=len(cohort.id),
-            rungs=tuple(refiner.rungs(len(cohort.id), plan.rounds)),
-            past=(),
-            stretched=False,
-        )
-        for number, cohort in zip(numbers, cohorts, strict=True)
-    )
-    return (
-        dataclasses.replace(
-            plan,
-            cohorts=plans,
-            layout=layout,
-            arguments=describe(arguments),
-            replicates=Replicates(folds, seeds, folded) if folded or seeds > 1 else None,
-            past=0,
-            anew=False,
-        ),
-        arguments,
-    )

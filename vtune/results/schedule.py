@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from vtune.engine.plan import CohortPlan
 from vtune.results.trained import Trained
 
@@ -56,15 +54,14 @@ def by_epochs(plan: CohortPlan) -> bool:
 
 def schedule(trained: Trained, column: int) -> Schedule:
     """Returns the schedule of one member; see `Sweep.schedule`."""
-    lineage = trained.records.lineage(column)
-    rounds, values = len(lineage), {}
+    rounds = len(trained.records.lineage(column))
+    values: dict[str, Any] = {}
+    lived = trained.lived_settings(column)
     cohort = trained.places[column][0]
     plan, combination = trained.plan.cohorts[cohort], trained.cohorts[cohort].combination
     for name in trained.space.names:
         if name in combination.traced:
-            dtype = dict(plan.traced)[name]
-            lived = trained.records.settings[name][np.arange(rounds), lineage]
-            values[name] = lived.astype(dtype)
+            values[name] = lived[name]
         elif name in combination.static:
             values[name] = Fixed([combination.static[name]] * rounds)
     planned = int(trained.records.budgets[column])

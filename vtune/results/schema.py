@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from vtune.results.commit import is_parts_name
-from vtune.validation import is_number, is_whole
+from vtune.validation import LARGEST, is_number, is_whole
 
-LARGEST = 2**31 - 1  # rounds and steps are int32 inside the program
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -29,12 +28,19 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
     """
     _check_settings(manifest)
     _want_each(manifest, "cohorts", lambda entry: isinstance(entry, dict))
-    rounds = manifest["rounds"]
+    if _metric(manifest) not in manifest["history"]:
+        raise _Wrong(f"metric={_metric(manifest)!r}, the history has {manifest['history']}")
+    folds = (manifest["trainings"] or [None])[0]
     for number, cohort in enumerate(manifest["cohorts"]):
         try:
-            _check_cohort(cohort, rounds)
+            _check_cohort(cohort, manifest["rounds"], folds)
         except _Wrong as error:
             raise _Wrong(f"cohort {number}: {error}") from None
+
+
+def _metric(manifest: Mapping[str, Any]) -> str:
+    """The metric that members are compared by, under its name in the history."""
+    return "score" if manifest["metric"] is None else manifest["metric"]
 
 
 def _check_settings(manifest: Mapping[str, Any]) -> None:
@@ -57,7 +63,7 @@ def _check_settings(manifest: Mapping[str, Any]) -> None:
     _want_each(manifest, "modes", lambda v: _texts(v) and len(v) == 2)
     _want_each(manifest, "init_from", lambda v: isinstance(v, list))
     _want(manifest, "columns", lambda v: isinstance(v, dict) and all(map(_texts, v.values())))
-    _want(manifest, "identity", lambda v: v is None or _identity(v))
+    _want(manifest, "identity", lambda v: v is None or _provenance(v))
     _want(manifest, "refiner", lambda v: v is None or isinstance(v, dict))
     _want(manifest, "stopping", lambda v: v is None or _stopping(v))
     if "parts" in manifest:
@@ -65,21 +71,24 @@ def _check_settings(manifest: Mapping[str, Any]) -> None:
         _want_each(manifest, "arrays", _array_entry)
 
 
-def _check_cohort(cohort: Mapping[str, Any], rounds: int) -> None:
+def _check_cohort(cohort: Mapping[str, Any], rounds: int, folds: int | None) -> None:
+    pair = lambda v: isinstance(v, list) and len(v) == 2 and all(map(_count, v))
+    each = lambda fits: lambda v: _list_of(fits)(v) and len(v) == folds  # one a fold
     _want(cohort, "combination", lambda v: is_whole(v) and v >= 0)
     _want(cohort, "batch_size", lambda v: v is None or _count(v))
     _want(cohort, "steps", _count)
     for name in ("steps_per_epoch", "total_steps"):
         _want(cohort, name, lambda v: v is None or _count(v))
     _want(cohort, "traced", lambda v: v is None or _texts(v))
-    pair = lambda v: isinstance(v, list) and len(v) == 2 and all(map(_count, v))
     _want(cohort, "rungs", lambda v: _list_of(pair)(v) and v)
+    _want(cohort, "by_fold", lambda v: v is None or each(pair)(v))
+    done = _count if cohort["by_fold"] is None else each(_count)
+    _want(cohort, "past", lambda v: _list_of(done)(v) and len(v) <= rounds and _grows(v))
+    for name in ("stretched", "own_epochs"):
+        _want(cohort, name, lambda v: isinstance(v, bool))
     sizes = [size for size, _ in cohort["rungs"]]
     if sum(n for _, n in cohort["rungs"]) != rounds or sizes != sorted(sizes, reverse=True):
         raise _Wrong(f"rungs={cohort['rungs']} do not fit the {rounds} rounds")
-    past = cohort.get("past", [])
-    if not _list_of(_count)(past) or past != sorted(past) or len(past) > rounds:
-        raise _Wrong(f"past={past!r}")
     if cohort["steps"] < rounds:
         raise _Wrong(f"steps={cohort['steps']} in {rounds} rounds")
 
@@ -102,11 +111,11 @@ def check_arrays(manifest: Mapping[str, Any], arrays: Arrays) -> None:
         most = rounds if name == "ends" else manifest["rounds"]
         if values.min() < least or values.max() > most:
             raise _Wrong(f"{name} from {values.min()} to {values.max()} in {rounds} rounds")
-    for kind in ("history", "settings"):
-        for name in manifest[kind]:
-            _array(
-                arrays, f"{kind}/{name}", (rounds, members, ...), "f" if kind == "history" else "if"
-            )
+    for name in manifest["history"]:
+        inner = () if name == _metric(manifest) else (...,)
+        _array(arrays, f"history/{name}", (rounds, members, *inner), "f")
+    for name in manifest["settings"]:
+        _array(arrays, f"settings/{name}", (rounds, members, ...), "if")
     for name in manifest["scaling"]:
         for part in ("shift", "factor"):
             _array(arrays, f"scaling/{name}/{part}", (...,), "f")
@@ -160,6 +169,10 @@ def _count(value: Any) -> bool:
     return is_whole(value) and 1 <= value <= LARGEST
 
 
+def _grows(counts: Sequence[Any]) -> bool:
+    return bool((np.diff(counts, axis=0) >= 0).all())
+
+
 def _length(value: Any) -> bool:
     return is_whole(value) and 0 <= value <= LARGEST
 
@@ -179,7 +192,7 @@ def _texts(value: Any) -> bool:
     return _list_of(lambda text: isinstance(text, str))(value)
 
 
-def _identity(value: Any) -> bool:
+def _provenance(value: Any) -> bool:
     """What is said of a sweep's making, as deep as it is read."""
     if not isinstance(value, dict) or not isinstance(value.get("x64"), bool):
         return False

@@ -14,6 +14,7 @@ import numpy as np
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population
 from vtune.engine.replicates import replicate_shape
+from vtune.learner.protocol import traced_once
 from vtune.results.trained import Trained
 from vtune.rng.keys import from_words, is_key, member_key
 from vtune.types import PyTree
@@ -113,19 +114,27 @@ def _restored(path: Any, shape: Any, value: np.ndarray | None) -> Any:
 def _state_shapes(plan: Plan, cohort: CohortPlan, rows: dict | None) -> PyTree:
     """Shapes and types of one member's state, with the axis of its folds and seeds."""
 
-    def init(traced: dict[str, Any]) -> PyTree:
-        batch = None
-        if rows is not None and cohort.batch_size is not None:
-            batch = {
-                name: jax.numpy.zeros((cohort.batch_size, *shape), dtype)
-                for name, (shape, dtype) in rows.items()
-            }
-        return plan.learner.init(member_key(np.uint32(0), 0), cohort.h(traced), batch)
-
+    learner = traced_once(plan.learner)
+    key = jax.eval_shape(lambda: member_key(np.uint32(0), 0))
     traced = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
-    state = jax.eval_shape(init, traced)
+    init = lambda traced, key, batch: learner.init(key, cohort.h(traced), batch)
+    state = jax.eval_shape(init, traced, key, batch_of(rows, cohort.batch_size))
     axes = replicate_shape(plan.replicates)
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*axes, *leaf.shape), leaf.dtype), state)
+
+
+def batch_of(rows: Mapping[str, Any] | None, size: int | None) -> Any:
+    """Returns the shapes of a batch of so many rows; None without data.
+
+    Args:
+      rows: see `Trained`.
+    """
+    if rows is None or size is None:
+        return None
+    return {
+        name: jax.ShapeDtypeStruct((size, *shape), np.dtype(dtype))
+        for name, (shape, dtype) in rows.items()
+    }
 
 
 def _of_states(state: PyTree) -> Any:

@@ -153,7 +153,8 @@ class Sweep:
           data: only for a loaded sweep, which does not hold its data.
 
         Raises:
-          ValueError: an unknown kind, more members than there are, a loaded sweep without data=.
+          TypeError, ValueError: an unknown kind, more members than there are, a loaded sweep
+            without data=, or other data than the sweep was trained on.
         """
         return ensemble(self.trained, kind, k, combine, data)
 
@@ -207,7 +208,8 @@ class Sweep:
 
         Raises:
           TypeError, ValueError: there are no test rows, an entry is missing or of another shape
-            or type, or a loaded sweep without data.
+            or type, numbers are beyond it, labels out of range, or a loaded sweep without data;
+            data that are those trained on, split in another way, so that training saw the rows.
         """
         return evaluate(self.trained, data)
 

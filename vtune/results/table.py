@@ -67,9 +67,8 @@ def spread(trained: Trained, name: str) -> dict[str, np.ndarray]:
     if splits is None or splits.ndim != 4:
         return {}
     members = splits.shape[1]
-    last = splits[trained.records.ends - 1, np.arange(members)].astype(np.float64)
-    count = last[0].size
-    std = last.reshape(members, count).std(axis=1)
+    last = splits[trained.records.ends - 1, np.arange(members)]
+    count, std = last[0].size, std_of_splits(last)
     columns = {
         f"{name}/std": std,
         f"{name}/se": std / np.sqrt(count - 1) if count > 1 else np.full(members, np.nan),
@@ -78,6 +77,11 @@ def spread(trained: Trained, name: str) -> dict[str, np.ndarray]:
         for fold, seed in np.ndindex(*last.shape[1:]):
             columns[f"{name}/fold{fold}/seed{seed}"] = last[:, fold, seed]
     return columns
+
+
+def std_of_splits(values: np.ndarray) -> np.ndarray:
+    """Returns the standard deviation over folds and seeds, the last two axes, divided by n."""
+    return values.astype(np.float64).std(axis=(-2, -1))
 
 
 def mode_of(trained: Trained, name: str) -> str:

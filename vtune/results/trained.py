@@ -47,7 +47,7 @@ class Trained:
         did not hold them, a `Described` refiner where a file cannot.
       stopped: what the status of a member says where fewer rounds were run than planned.
       columns: name of an entry -> the names of its columns, where it was a data frame.
-      identity: of a loaded sweep, what its file says of its making; see `identity`.
+      provenance: of a loaded sweep, what its file says of its making; see `provenance`.
       lacks: why there are no states, for a sweep that was read without them; else None.
     """
 
@@ -66,7 +66,7 @@ class Trained:
     memories: tuple[PyTree, ...] | None = None
     stopped: str = "interrupted"
     columns: Mapping[str, Any] = field(default_factory=dict)
-    identity: Mapping[str, Any] | None = None
+    provenance: Mapping[str, Any] | None = None
     lacks: str | None = None
 
     def check_whole(self) -> None:
@@ -120,6 +120,20 @@ class Trained:
         hparams = self.populations[cohort].hparams
         return {name: np.asarray(values)[slot] for name, values in hparams.items()}
 
+    def lived_settings(self, column: int) -> dict[str, np.ndarray]:
+        """The traced hyperparameters [rounds] of a member's weights, by name."""
+        lineage, settings = self.records.lineage(column), self.records.settings
+        traced = self.plan.cohorts[self.places[column][0]].traced
+        return {
+            name: settings[name][np.arange(len(lineage)), lineage].astype(dtype)
+            for name, dtype in traced
+        }
+
+
+def rows_of(data: Data) -> dict[str, Any]:
+    """Returns the shape and the type of a row of each entry; see `Trained.rows`."""
+    return {name: [list(a.shape[1:]), str(a.dtype)] for name, a in data.arrays.items()}
+
 
 def finish(
     plan: Plan,
@@ -136,8 +150,6 @@ def finish(
       stopped: see `Trained`. past: of an extended sweep, what it was before these rounds.
     """
     data = arguments.data
-    arrays = {} if data is None else data.arrays
-    rows = {name: [list(a.shape[1:]), str(a.dtype)] for name, a in arrays.items()}
     return Trained(
         plan=plan,
         space=space,
@@ -147,7 +159,7 @@ def finish(
         seed=int(arguments.seed),
         timing=Timing(outcome.compile_seconds, outcome.run_seconds),
         data=data,
-        rows=None if data is None else rows,
+        rows=None if data is None else rows_of(data),
         weights=arguments.weights,
         scaling={} if data is None else data.scaling,
         refiner=arguments.refiner,

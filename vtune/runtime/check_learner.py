@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -23,7 +24,9 @@ from vtune.learner.protocol import Learner, first_state, traced_once
 from vtune.metrics.modes import nearest
 from vtune.rng.keys import member_key
 from vtune.runtime.diagnose import trace_member
+from vtune.runtime.notices import users_line
 from vtune.types import PyTree
+from vtune.xla.lookups import Lookup, has_entries, lookups
 
 
 def outputs_of(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> PyTree:
@@ -42,11 +45,14 @@ class Inspection(NamedTuple):
       reads: the names of the hyperparameters that the learner reads.
       metrics: the shapes of the metrics by name.
       held: the hyperparameters of which the state holds what cannot follow them.
+      lookups: where entries of the data are indices or classes, and whether numbers out of range
+        reach what is returned for certain.
     """
 
     reads: frozenset[str]
     metrics: PyTree
     held: Held
+    lookups: Mapping[Lookup, bool]
 
 
 def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Inspection:
@@ -60,24 +66,25 @@ def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Inspec
         write instead.
     """
     reads: set[str] = set()
+    found: list[Held] = []
     before = _numpy_draws()
-    metrics = trace_member(_metrics, plan, cohort, arguments, reads)
+    metrics = trace_member(functools.partial(_metrics, found), plan, cohort, arguments, reads)
     if _numpy_draws() != before:
         warnings.warn(
             "one of the learner's functions drew from np.random while it was traced: "
             "the number is part of the program, one for all members and steps; draw with "
             "jax.random and the key, or draw before and pass the number in",
-            stacklevel=2,
+            stacklevel=users_line(),
         )
-    found: list[Held] = []
-    trace_member(functools.partial(_held, found), plan, cohort, arguments)
-    return Inspection(frozenset(reads), metrics, found[-1])
+    looked_up: dict[Lookup, bool] = {}
+    if has_entries(batch_shapes(arguments.data, cohort.batch_size)):
+        trace_member(functools.partial(_lookups, looked_up), plan, cohort, arguments)
+    return Inspection(frozenset(reads), metrics, found[-1], looked_up)
 
 
-def _numpy_draws() -> tuple[bytes, int]:
-    """Returns how far NumPy's global random numbers have been drawn."""
-    state: Any = np.random.get_state()  # noqa: NPY002 (as users may draw)
-    return state[1].tobytes(), state[2]
+def _numpy_draws() -> bytes:
+    """Returns how far NumPy's global random numbers have been drawn, from any bit generator."""
+    return pickle.dumps(np.random.get_state(legacy=False))  # noqa: NPY002 (as users may draw)
 
 
 def _zeros(shapes: PyTree) -> PyTree:
@@ -105,8 +112,13 @@ def _outputs(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -
     return learner.predict(h, state, _evaluation_batch(plan, arguments.data)[0])
 
 
-def _metrics(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
-    """Runs all functions of the learner once, checks what they return, and returns the metrics."""
+def _metrics(
+    found: list[Held], plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams
+) -> PyTree:
+    """Runs all functions of the learner once, checks what they return, and returns the metrics.
+
+    What a member's state holds of the hyperparameters is added to `found`.
+    """
     learner, data = traced_once(plan.learner), arguments.data
     key = member_key(np.uint32(0), 0)
     batch = _zeros(batch_shapes(data, cohort.batch_size))
@@ -133,20 +145,34 @@ def _metrics(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -
     if learner.predict is not None:
         learner.predict(h, state, rows)
     _check_metric(plan, metrics)
+    measure = lambda h, state: learner.measure(key, h, state, rows, weight)
+    found.append(held(learner.init, learner.step, measure, key, h, state, batch))
     return {name: jnp.asarray(value) for name, value in metrics.items()}
 
 
-def _held(
-    found: list[Held], plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams
+def _lookups(
+    found: dict[Lookup, bool],
+    plan: Plan,
+    cohort: CohortPlan,
+    arguments: Arguments,
+    h: Hparams,
 ) -> None:
-    """Adds to `found` what a member's state holds of the hyperparameters."""
-    learner, data = traced_once(plan.learner), arguments.data
+    """Adds to `found` where a member looks entries of the data up.
+
+    Whether a mask keeps out what lies out of range is seen where members are scored. A NaN that is
+    masked there may reach the gradient all the same.
+    """
+    learner = traced_once(plan.learner)
     key = member_key(np.uint32(0), 0)
-    rows = _evaluation_batch(plan, data)
-    measure = lambda h, state: learner.measure(key, h, state, *rows)
-    batch = _zeros(batch_shapes(data, cohort.batch_size))
-    state = learner.init(key, h, batch)
-    found.append(held(learner.init, learner.step, measure, key, h, state, batch))
+    state = _first_state(learner, cohort, arguments, h)
+    rows, weight = _evaluation_batch(plan, arguments.data)
+    scored = jax.make_jaxpr(lambda *given: learner.measure(key, h, *given))(state, rows, weight)
+    found |= lookups(scored, state, rows)
+    batch = _zeros(batch_shapes(arguments.data, cohort.batch_size))
+    stepped = jax.make_jaxpr(lambda *given: learner.step(key, h, *given))(state, batch)
+    for lookup, certain in lookups(stepped, state, batch).items():
+        if lookup.outside == "nan":
+            found[lookup] = certain or found.get(lookup, False)
 
 
 def check_metrics(inspections: tuple[Inspection, ...]) -> None:

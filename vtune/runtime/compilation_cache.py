@@ -8,6 +8,7 @@ import functools
 import importlib
 import json
 import os
+import re
 import stat
 import time
 import zlib
@@ -22,6 +23,7 @@ VARIABLE = "VTUNE_CACHE_DIR"
 OFF = ("", "off", "0", "no", "none", "false")
 LARGEST = 2 * 2**30  # bytes of all entries; the oldest ones go first
 SETTLED = 10.0  # seconds after which nobody still writes an entry
+ENTRY = re.compile(r".+-[0-9a-f]{64}-cache")  # the name of JAX's files: a program and its checksum
 ZSTANDARD = b"\x28\xb5\x2f\xfd"  # how a file of its begins
 CHECKED = "vtune-checked.json"  # the entries that are known to be whole: name -> [size, time]
 
@@ -65,8 +67,7 @@ def _is_private(folder: Path) -> bool:
 def _warn_of(folder: str) -> None:
     warn(
         f"compiled programs are not kept: others may write to {folder}, and what lies there would "
-        f"be run; write `chmod go-w {folder}`, or set {VARIABLE} to a folder of your own",
-        stacklevel=2,
+        f"be run; write `chmod go-w {folder}`, or set {VARIABLE} to a folder of your own"
     )
 
 
@@ -97,9 +98,9 @@ def tidy(folder: Path) -> None:
 
 
 def _entries(folder: Path) -> dict[str, list[int]]:
-    """Returns the size and the time of every entry by its file's name."""
+    """Returns the size and the time of every entry of JAX's by its file's name."""
     marks = {}
-    for path in folder.glob("*-cache"):
+    for path in filter(lambda path: ENTRY.fullmatch(path.name), folder.iterdir()):
         with contextlib.suppress(FileNotFoundError):  # another process tidies up, too
             status = path.stat()
             marks[path.name] = [status.st_size, status.st_mtime_ns]

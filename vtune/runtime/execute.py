@@ -80,10 +80,7 @@ def execute(
     report("done", done, best_score(carry))
     if done < (stop_after or plan.rounds):
         hint = "" if plan.stopping else ", and vt.extend(sweep, ...) trains on from there"
-        warn(
-            f"interrupted: {done} of {plan.rounds} rounds were run; the sweep holds those{hint}",
-            stacklevel=3,
-        )
+        warn(f"interrupted: {done} of {plan.rounds} rounds were run; the sweep holds those{hint}")
     return Outcome(carry, done, compile_seconds, time.perf_counter() - began)
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import warnings
 from typing import Any
 
 LOG = logging.getLogger("vtune")
+PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 def log(level: int, message: str, *values: Any) -> None:
@@ -27,16 +29,20 @@ def say(line: str) -> None:
             print(line, file=sys.stderr, flush=True)
 
 
-def warn(message: str, stacklevel: int = 1) -> None:
-    """Warns; where warnings are errors it is logged instead, since there is something to lose.
-
-    Args:
-      stacklevel: as for `warnings.warn`: 1 is the line that calls this function.
-    """
+def warn(message: str) -> None:
+    """Warns; where warnings are errors it is logged instead, since there is something to lose."""
     try:
-        warnings.warn(message, stacklevel=stacklevel + 1)
+        warnings.warn(message, stacklevel=users_line())
     except Exception:
         log(logging.WARNING, "vtune: %s", message)
+
+
+def users_line() -> int:
+    """Returns the stacklevel, for the function that warns, of the line that called vtune."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def is_terminal() -> bool:

@@ -21,13 +21,13 @@ def placed_arguments(arguments: Arguments, layout: Layout) -> Arguments:
     """
     place = sharding(layout, None)
     shared = place is not None and target.platform() == "cpu"
-
-    def placed(leaf: Any) -> Any:
-        if _packed(jax.numpy.result_type(leaf)):
-            return leaf  # placed by the call: JAX puts it in another layout than programs take
-        return jax.device_put(_view(leaf) if shared else leaf, place)
-
-    return jax.tree.map(placed, arguments)
+    leaves, structure = jax.tree.flatten(arguments)
+    # Packed types are placed by the call: JAX puts them in another layout than programs take.
+    numbers = [i for i, leaf in enumerate(leaves) if not _is_packed(leaf)]
+    placed = jax.device_put([_view(leaves[i]) if shared else leaves[i] for i in numbers], place)
+    for i, leaf in zip(numbers, placed, strict=True):
+        leaves[i] = leaf
+    return jax.tree.unflatten(structure, leaves)
 
 
 def placed_number(number: int, layout: Layout) -> Any:
@@ -43,6 +43,7 @@ def _view(leaf: Any) -> Any:
     return np.asarray(aligned)
 
 
-def _packed(dtype: np.dtype) -> bool:
+def _is_packed(leaf: Any) -> bool:
     """Whether several numbers may share a byte, as those of int4: NumPy holds them apart."""
+    dtype: Any = getattr(leaf, "dtype", None)
     return getattr(dtype, "isbuiltin", 1) != 1 and dtype.itemsize == 1

@@ -33,6 +33,8 @@ def converted(what: str, value: Any) -> Any:
         found = _of_optuna(value, names)
     elif module.startswith("ray.tune"):
         found = _of_ray(value, names)
+    elif isinstance(value, dict) and list(value) == ["grid_search"]:  # what Ray's function returns
+        found = Categorical(value["grid_search"])
     elif module.split(".")[0] in _OTHERS:
         found = None
     else:

@@ -26,7 +26,7 @@ def check_entry(name: str, value: Any) -> None:
             "vt.Ordinal([...]) for numbers or vt.Categorical([...]); for a range, vt.Float(low, "
             "high) or vt.Int(low, high); to fix it, the only choice of a vt.Categorical([[...]])"
         )
-    if isinstance(value, type) and issubclass(value, _KINDS):
+    if _is_class(value):
         raise TypeError(f"{what}: {value.__name__} is the class; call it with a range")
     inside = value.choices if isinstance(value, Categorical) else value
     found = _held(what, inside)
@@ -72,10 +72,16 @@ def _held(what: str, value: Any, path: tuple = (), depth: int = 8) -> tuple[tupl
         item = converted(what, item)
         if isinstance(item, _KINDS):
             return (*path, key), type(item).__name__
+        if _is_class(item):
+            return (*path, key), item.__name__
         found = _held(what, item, (*path, key), depth - 1) if depth else None
         if found:
             return found
     return None
+
+
+def _is_class(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, _KINDS)
 
 
 def _is_float(value: str) -> bool:

@@ -19,7 +19,7 @@ from vtune.learner.contracts import check_call
 from vtune.learner.pretrained import plain
 from vtune.learner.protocol import Learner
 from vtune.metrics.modes import nearest, usual_mode
-from vtune.refine.base import Refiner
+from vtune.refine.base import Refiner, check_is_refiner
 from vtune.refine.keep import Keep
 from vtune.results.member import Member
 from vtune.search.base import Search, sized
@@ -123,19 +123,6 @@ def check_arguments(given: TuneArguments) -> CheckedArguments:
         weights=_initial_weights(given.learner, given.init_from),
         replicates=_replicates(given.data, given.seeds),
     )
-
-
-def check_is_refiner(refiner: Any) -> None:
-    """Raises TypeError where this is no refiner, or one that JAX does not know as a pytree."""
-    if isinstance(refiner, type) or not hasattr(refiner, "refine"):
-        raise TypeError(
-            f"refiner must have a refine method, got {refiner!r}; write vt.PBT() or vt.Halving()"
-        )
-    if any(leaf is refiner for leaf in jax.tree.leaves(refiner)):
-        raise TypeError(
-            f"refiner={refiner!r} is not registered with JAX; write @jax.tree_util."
-            "register_dataclass and @dataclass(frozen=True) above its class"
-        )
 
 
 def _check_learner(learner: Any) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from vtune.engine.carry import Trajectory
 from vtune.refine.base import Refiner
 from vtune.runtime.check_learner import Inspection
+from vtune.runtime.notices import users_line
 from vtune.search.base import Cohort
-from vtune.tuning.hints import CALLER
 
 
 def check_changes(
@@ -52,7 +52,7 @@ def check_changes(
                     f"{who} changes {name!r} between rounds, but it sets the first weights only "
                     f"({held.starting[name]}): what it becomes is recorded and changes no "
                     f"training; to keep it as drawn, write {name!r}: vt.Categorical([...])",
-                    stacklevel=CALLER,
+                    stacklevel=users_line(),
                 )
 
 

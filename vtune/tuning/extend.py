@@ -13,16 +13,15 @@ from vtune.engine.layout import Layout, resolve_layout
 from vtune.engine.plan import CohortPlan, as_arrays, describe, jax_config
 from vtune.engine.stepping import round_boundaries
 from vtune.hparams import Static
-from vtune.refine.base import Refiner, Rung
+from vtune.refine.base import Refiner, Rung, check_is_refiner
 from vtune.refine.keep import Keep
 from vtune.results.described import Described
+from vtune.results.given_data import usable_data
 from vtune.results.no_score import no_finite_score
-from vtune.results.rerun import check_data
 from vtune.results.sweep import Sweep
 from vtune.results.trained import Trained
 from vtune.runtime.check_learner import check_metrics
 from vtune.space.traced import program_space
-from vtune.tuning.arguments import check_is_refiner
 from vtune.tuning.changes import check_changes
 from vtune.tuning.duration import (
     TrainingLength,
@@ -115,7 +114,7 @@ def _prepare(
 ) -> tuple[Prepared, EarlierRun]:
     """The plan of all rounds, earlier and new ones, and what the sweep was before the new ones."""
     _check_extendable(trained)
-    data = _checked_data(trained, data)
+    data = usable_data("extend", trained, data)
     next_refiner, remembers = _next_refiner(trained, refiner)
     # The sweep's own refiner goes on as planned; in a shrunk population no other one decides.
     deciding = None if remembers or _is_shrunk(trained) else next_refiner
@@ -171,23 +170,6 @@ def _check_extendable(trained: Trained) -> None:
             "extend: the sweep had patience=, keep= or epochs= as a function, so its members are "
             "finished; start a new sweep from its weights: vt.tune(..., init_from=sweep.best)"
         )
-
-
-def _checked_data(trained: Trained, given: Any) -> Data | None:
-    """The data to train on: the sweep's, or those given, which must be like the sweep's."""
-    if given is not None and not isinstance(given, Data):
-        raise TypeError(
-            f"extend: data must be a vt.Data, got {type(given).__name__}; give the data that the "
-            "sweep was trained on, or leave data= out"
-        )
-    data = trained.data if given is None else given
-    for cohort in trained.plan.cohorts:
-        if data is None and cohort.batch_size is not None:
-            raise ValueError("extend: a loaded sweep holds no data; give data= as well")
-        if given is not None and cohort.batch_size is None:
-            raise ValueError("extend: the sweep was trained without data; leave data= out")
-        check_data("extend", trained, cohort, data)
-    return data
 
 
 def _is_shrunk(trained: Trained) -> bool:

@@ -13,11 +13,9 @@ from vtune.engine.layout import cores
 from vtune.hparams import Hparams
 from vtune.refine.base import Refiner
 from vtune.runtime.check_learner import Inspection
-from vtune.runtime.notices import log, warn
+from vtune.runtime.notices import log, users_line, warn
 from vtune.search.base import Cohort
 from vtune.space.space import Space
-
-CALLER = 4  # stacklevel of the line that calls vt.tune: here, prepare, tune, that line
 
 
 def idle_cores(members: int) -> None:
@@ -57,14 +55,14 @@ def warn_idle(refiner: Refiner, rounds: int) -> None:
         warnings.warn(
             f"{type(refiner).__name__} never acts: it would first do so before round {first}, and "
             f"rounds are counted from 0 to {rounds - 1}; give more epochs= or rounds=",
-            stacklevel=CALLER,
+            stacklevel=users_line(),
         )
 
 
 def warn_no_score(reason: str | None) -> None:
     """Warns where no member of a sweep can be the best, with the reason."""
     if reason is not None:
-        warn(reason, stacklevel=3)  # the line that calls vt.tune: there is a sweep to lose
+        warn(reason)  # there is a sweep to lose
 
 
 def warn_unread(
@@ -88,5 +86,5 @@ def warn_unread(
         warnings.warn(
             f"{', '.join(map(repr, unread))} in the space: never read by the model, optimizer or "
             "loss, so it changes nothing; read it as h[name] or leave it out",
-            stacklevel=CALLER,
+            stacklevel=users_line(),
         )

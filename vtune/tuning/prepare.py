@@ -24,6 +24,7 @@ from vtune.tuning.arguments import CheckedArguments, TuneArguments, check_argume
 from vtune.tuning.changes import check_changes
 from vtune.tuning.duration import Durations, TrainingLength, durations_of, eval_batch_size_of
 from vtune.tuning.hints import many_combinations, warn_idle, warn_unread
+from vtune.tuning.ranges import check_ranges
 
 MANY_COHORTS = 16  # with more, the time to compile is predicted
 # Compiling took 12 times as long as checking, for 18 cohorts of an MLP on 2 CPU cores.
@@ -57,6 +58,7 @@ def prepare(given: TuneArguments) -> Prepared:
     check_changes(
         inspections, durations.cohorts, checked.refiner, given.trajectory, not given.known_schedule
     )
+    check_ranges(inspections, given.data, not given.known_schedule)
     if not given.known_schedule:
         warn_unread(checked.space, durations.cohorts, inspections, (given.batch_size, given.epochs))
     warn_idle(checked.refiner, durations.rounds)

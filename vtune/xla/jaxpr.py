@@ -23,6 +23,14 @@ def subjaxprs(params: Any) -> list[Any]:
     return [value for value in values if _is_traced(value)]
 
 
+def scan_counts(params: Any) -> tuple[int, int]:
+    """Returns how many inputs of `lax.scan` are constants, and how many are carried."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carried, _ = map(len, params["ft_in"].unpack())  # since jax 0.11
+    return consts, carried
+
+
 def bind(equation: Equation, ins: list[Any]) -> Sequence[Any]:
     """Runs one equation unchanged and returns its outputs."""
     params = equation.params

@@ -6,28 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from vtune.xla.jaxpr import Equation, is_literal, opened
+from vtune.xla.jaxpr import Equation, is_literal, opened, scan_counts
 
-_CALLS = {  # primitives that run the one traced function they hold on their own inputs
-    "jit",
-    "pjit",
-    "closed_call",
-    "core_call",
-    "checkpoint",
-    "remat",
-    "remat2",
-    "custom_jvp_call",
-    "custom_vjp_call",
-    "custom_vjp_call_jaxpr",
-}
-_COPIES = {  # they return their input where shape and type stay the same
-    "broadcast_in_dim",
-    "convert_element_type",
-    "copy",
-    "copy_p",
-    "reshape",
-    "squeeze",
-}
+# Primitives that run the one traced function they hold on their own inputs.
+_CALLS = {"jit", "closed_call", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call"}
+# They return their input where shape and type stay the same.
+_COPIES = {"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze"}
 
 
 class Source(NamedTuple):
@@ -63,10 +47,9 @@ def _run(closed: Any, ins: Sequence[Source]) -> list[Source]:
 
 def _equation(equation: Equation, ins: list[Source]) -> Sequence[Source]:
     name, params = equation.primitive.name, equation.params
-    if name in _CALLS:
-        held = [params[k] for k in ("jaxpr", "call_jaxpr", "fun_jaxpr") if k in params]
-        if held and len(opened(held[0])[0].invars) == len(ins):
-            return _run(held[0], ins)
+    held = called(equation)
+    if held is not None:
+        return _run(held, ins)
     if name == "cond":
         branches = [_run(branch, ins[1:]) for branch in params["branches"]]
         return [_also(_joined(outs), ins[0]) for outs in zip(*branches, strict=True)]
@@ -83,8 +66,17 @@ def _equation(equation: Equation, ins: list[Source]) -> Sequence[Source]:
     return [Source(_union(ins), None)] * len(equation.outvars)
 
 
+def called(equation: Equation) -> Any | None:
+    """Returns the one traced function that an equation runs on its own inputs, if it does."""
+    if equation.primitive.name not in _CALLS:
+        return None
+    held = [equation.params[k] for k in ("jaxpr", "call_jaxpr") if k in equation.params]
+    fits = held and len(opened(held[0])[0].invars) == len(equation.invars)
+    return held[0] if fits else None
+
+
 def _scan(params: Any, ins: list[Source]) -> list[Source]:
-    consts, carried = params["num_consts"], params["num_carry"]
+    consts, carried = scan_counts(params)
     fixed, carry, rows = ins[:consts], ins[consts : consts + carried], ins[consts + carried :]
     rows = [row._replace(same=None) for row in rows]
     carry = _settled(lambda carry: _run(params["jaxpr"], [*fixed, *carry, *rows])[:carried], carry)

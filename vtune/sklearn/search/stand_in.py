@@ -12,13 +12,9 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from vtune.sklearn.search.candidates import (
-    CandidateTable,
-    TrainedCandidate,
-    final_estimator,
-    run,
-)
+from vtune.sklearn.search.candidates import final_estimator, run
 from vtune.sklearn.search.splits import Dataset, Split
+from vtune.sklearn.search.trained import CandidateTable, TrainedCandidate
 
 
 class Runner:

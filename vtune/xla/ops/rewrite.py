@@ -25,7 +25,7 @@ from jax import lax
 from vtune import target
 from vtune.rng import threefry
 from vtune.types import PyTree
-from vtune.xla.jaxpr import bind, evaluate, opened, subjaxprs
+from vtune.xla.jaxpr import bind, evaluate, opened, scan_counts, subjaxprs
 from vtune.xla.ops import convolution, division, pooling
 
 FORMS = ("auto", "none", "patches", "winograd")
@@ -178,10 +178,7 @@ def _remat(walk: _Walk, ins: list[Any], params: Any) -> Sequence[Any]:
 
 
 def _scan(walk: _Walk, ins: list[Any], params: Any) -> Sequence[Any]:
-    if "num_consts" in params:
-        consts, carried = params["num_consts"], params["num_carry"]
-    else:  # since jax 0.11
-        consts, carried, _ = map(len, params["ft_in"].unpack())
+    consts, carried = scan_counts(params)
     constants, start, xs = ins[:consts], ins[consts : consts + carried], ins[consts + carried :]
 
     def body(carry: list[Any], x: list[Any]) -> Any:

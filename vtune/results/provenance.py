@@ -9,19 +9,18 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from vtune.data.dataset import Data
-from vtune.engine.plan import CohortPlan, Plan, jax_config
-from vtune.results.fingerprint import data_difference, data_fingerprint, learner_fingerprint
+from vtune.engine.plan import Plan, jax_config
+from vtune.results.fingerprint import data_fingerprint, learner_fingerprint
 from vtune.results.trained import Trained
 
 LOG = logging.getLogger("vtune")
 PACKAGES = ("vtune", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
-def identity_of(trained: Trained) -> dict[str, Any]:
+def provenance_of(trained: Trained) -> dict[str, Any]:
     """Returns what a manifest says of a sweep's making, as JSON."""
     data = trained.data
-    saved = trained.identity or {}
+    saved = trained.provenance or {}
     return {
         **_setting(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -56,71 +55,39 @@ def _learner_or_none(plan: Plan, rows: Any) -> dict[str, str] | None:
         return None
 
 
-def check_setting(where: str, identity: Mapping[str, Any] | None) -> None:
+def check_setting(where: str, provenance: Mapping[str, Any] | None) -> None:
     """Raises ValueError where a sweep was trained with other numbers; notes other versions."""
-    if identity is None:
+    if provenance is None:
         return
-    before, now = identity["x64"], bool(jax_config()[0])
+    before, now = provenance["x64"], bool(jax_config()[0])
     if before != now:
         raise ValueError(
             f"{where} was trained with jax_enable_x64={before}, here it is {now}; write "
             f'jax.config.update("jax_enable_x64", {before}) before loading'
         )
     versions = _setting()["versions"]
-    for name, version in identity["versions"].items():
+    for name, version in provenance["versions"].items():
         if versions.get(name) != version:
             LOG.info("%s: saved with %s %s, here %s", where, name, version, versions.get(name))
 
 
-def check_learner(where: str, identity: Mapping[str, Any] | None, plan: Plan, rows: Any) -> None:
+def check_learner(where: str, provenance: Mapping[str, Any] | None, plan: Plan, rows: Any) -> None:
     """Raises ValueError where a learner computes something else than the one that was trained.
 
     With other versions or settings than then nothing is compared: they change the equations.
     """
-    if identity is None or not identity.get("learner"):
+    if provenance is None or not provenance.get("learner"):
         return
     setting = _setting()
-    if any(identity[name] != setting[name] for name in ("versions", "config")):
+    if any(provenance[name] != setting[name] for name in ("versions", "config")):
         return
     found = _learner_or_none(plan, rows)
     if found is None:
         return
-    other = [name for name in found if found[name] != identity["learner"].get(name)]
+    other = [name for name in found if found[name] != provenance["learner"].get(name)]
     if other:
         raise ValueError(
             f"{where} was trained with another learner: its {' and '.join(other)} compute"
             f"{'' if len(other) > 1 else 's'} something else; give a learner made like the one "
             "that was trained (or check=False, if that is meant)"
         )
-
-
-def check_same_data(caller: str, trained: Trained, cohort: CohortPlan, data: Data) -> None:
-    """Raises ValueError where data are not those that a sweep was trained on."""
-    if data is trained.data or cohort.batch_size is None:
-        return
-    difference = _rows_difference(trained.rows, data)
-    saved = (trained.identity or {}).get("data")
-    if trained.data is not None:
-        saved = data_fingerprint(trained.data)
-    if difference is None and saved is not None:
-        difference = data_difference(saved, data_fingerprint(data))
-    if difference is not None:
-        raise ValueError(
-            f"{caller}: these are not the data that the sweep was trained on: {difference}; give "
-            "the data it was trained on (to train on others: vt.replay(learner, data, "
-            "sweep.schedule(i)))"
-        )
-
-
-def _rows_difference(rows: Mapping[str, Any] | None, data: Data) -> str | None:
-    """How rows differ in their names, shapes and types, which every file knows."""
-    if rows is None:
-        return None
-    found = {k: [list(v.shape[1:]), str(v.dtype)] for k, v in data.arrays.items()}
-    if found.keys() != rows.keys():
-        return f"they have the entries {sorted(found)}, those had {sorted(rows)}"
-    for name, row in rows.items():
-        if found[name] != list(row):
-            (now, kind), (before, kind_before) = found[name], row
-            return f"a row of {name!r} is {kind}{now}, there it was {kind_before}{before}"
-    return None
