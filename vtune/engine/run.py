@@ -240,7 +240,7 @@ def _chunk_trainer(
     widths = [fused_members(plan, population, data) for population in populations]
     trainers = [
         over_population(
-            StepTrainer(learner, cohort, plan.replicates, steps, width),
+            StepTrainer(learner, cohort, plan.replicates, steps, width, plan.layout.width != 1),
             plan.replicates,
             plan.layout,
             in_place=True,

@@ -23,7 +23,7 @@ from vtune.learner.protocol import Learner
 from vtune.metrics.totals import widened
 from vtune.rng.threefry import folded
 from vtune.types import Array, PyTree
-from vtune.xla.loops import flat, fused
+from vtune.xla.loops import flat, fused, side_by_side
 
 
 class Progress(NamedTuple):
@@ -64,6 +64,7 @@ class StepTrainer:
       learner, cohort, replicates: the member's.
       steps: steps of every chunk; None where they are traced.
       fused: how many trainings a core steps together.
+      side_by_side: whether members run under vmap.
     """
 
     learner: Learner
@@ -71,6 +72,7 @@ class StepTrainer:
     replicates: Replicates | None
     steps: int | None
     fused: int
+    side_by_side: bool
 
     def __call__(
         self, replicate: Replicate | None, member: Any, progress: Progress, rows: Any, chunk: Chunk
@@ -97,9 +99,12 @@ class StepTrainer:
 
         if self.fused > 1:
             return fused.fori_loop(steps, one_step, progress, rows(), chunk.columns)
-        train = lambda progress: flat.fori_loop(
-            0, steps, lambda i, progress: one_step(i, rows(i), progress), progress
-        )
+        if self.side_by_side:
+            train = lambda progress: side_by_side.fori_loop(steps, one_step, progress, rows())
+        else:
+            train = lambda progress: flat.fori_loop(
+                0, steps, lambda i, progress: one_step(i, rows(i), progress), progress
+            )
         if active is None:
             return train(progress)
         return lax.cond(active, train, lambda progress: progress, progress)

@@ -14,7 +14,7 @@ So weights, gradients and moments are carried with the members packed side by si
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -24,15 +24,15 @@ from jax.custom_batching import custom_vmap
 
 from vtune.rng.threefry import key_dtype
 from vtune.types import Array, PyTree
-from vtune.xla.jaxpr import Equation, evaluate, is_literal, needed, opened, subjaxprs
+from vtune.xla.jaxpr import Equation, evaluate, opened, subjaxprs
 from vtune.xla.loops import flat
 from vtune.xla.loops.fused_arrays import (
-    CALLS,
     FusedInterpreter,
     MemberArray,
     is_forward_product,
     is_shared_product,
 )
+from vtune.xla.loops.walk import walk
 
 MAX_MEMBERS = 16  # stepped together by one core
 CACHE = 3 << 19  # bytes of states that fit a core's cache beside a step's temporary arrays
@@ -209,7 +209,7 @@ def _packed_weights(
     """
     shared_cost, separate_cost = 0.0, 0.0
     weights: set[tuple[int, ...]] = set()
-    for equation, flags in _walk(traced, per_member):
+    for equation, flags in walk(traced, per_member):
         if equation.effects or any(map(_is_foreign_key, equation.invars)):
             return None
         if not any(flags):
@@ -256,26 +256,3 @@ def _is_foreign_key(atom: Any) -> bool:
 
 def _bytes(var: Any) -> int:
     return math.prod(var.aval.shape) * var.aval.dtype.itemsize
-
-
-def _walk(
-    traced: Any, per_member: Sequence[bool]
-) -> Generator[tuple[Equation, list[bool]], None, list[bool]]:
-    """Yields every equation, inside calls too, with a flag for each of its inputs.
-
-    A flag says whether the value differs between members. Returns the flags of the outputs.
-    """
-    jaxpr, _ = opened(traced)
-    differs = dict(zip([*jaxpr.constvars, *jaxpr.invars], per_member, strict=True))
-    flags = lambda atoms: [not is_literal(atom) and differs[atom] for atom in atoms]
-    for equation in needed(jaxpr.eqns, jaxpr.outvars):
-        ins, name = flags(equation.invars), equation.primitive.name
-        if name in CALLS:
-            body = equation.params[CALLS[name]]
-            consts = [False] * len(opened(body)[0].constvars)
-            outs = yield from _walk(body, [*consts, *ins])
-        else:
-            yield equation, ins
-            outs = [any(ins)] * len(equation.outvars)
-        differs |= zip(equation.outvars, outs, strict=True)
-    return flags(jaxpr.outvars)

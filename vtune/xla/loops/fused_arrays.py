@@ -25,9 +25,9 @@ import numpy as np
 from vtune.types import Array
 from vtune.xla.jaxpr import Equation, bind, evaluate
 from vtune.xla.loops.flat import ELEMENTWISE, is_narrow
+from vtune.xla.loops.walk import CALLS, dimension_numbers
 
 STACKED, FLAT, PACKED, TRANSPOSED = "stacked", "flat", "packed", "transposed"
-CALLS = {"jit": "jaxpr", "custom_jvp_call": "call_jaxpr"}  # call primitive: parameter of its body
 
 _FORWARD = (((1,), (0,)), ((), ()))  # dimension numbers of [n, k] x [k, m]
 _GRADIENT = (((0,), (0,)), ((), ()))  # of [k, n] x [k, m], the gradient by the weights
@@ -47,7 +47,7 @@ def is_forward_product(equation: Equation, per_member: Sequence[bool]) -> bool:
     return (
         is_shared_product(equation, per_member)
         and per_member[1]
-        and _dimension_numbers(equation) == _FORWARD
+        and dimension_numbers(equation) == _FORWARD
     )
 
 
@@ -63,7 +63,7 @@ def is_shared_product(equation: Equation, per_member: Sequence[bool]) -> bool:
         return False
     if any(atom.aval.ndim != 2 for atom in equation.invars):
         return False
-    numbers = _dimension_numbers(equation)
+    numbers = dimension_numbers(equation)
     return numbers == _GRADIENT or (numbers == _FORWARD and per_member[1])
 
 
@@ -192,7 +192,7 @@ class FusedInterpreter:
             return None
         (rows,) = (value for value in ins if not isinstance(value, MemberArray))
         (matrices,) = (value for value in ins if isinstance(value, MemberArray))
-        numbers = _dimension_numbers(equation)
+        numbers = dimension_numbers(equation)
         if numbers == _GRADIENT and id(rows) in self._columns:
             # XLA is slower at products whose left side it must transpose.
             rows, numbers = self._columns[id(rows)][1], _FORWARD
@@ -228,9 +228,3 @@ _RULES: dict[str, Callable[[FusedInterpreter, Equation, list[Any]], MemberArray 
 
 def _shape(value: Any) -> tuple[int, ...]:
     return value.shape if isinstance(value, MemberArray) else np.shape(value)
-
-
-def _dimension_numbers(equation: Equation) -> Any:
-    """Returns a product's dimension numbers as tuples of ints."""
-    pairs = equation.params["dimension_numbers"]
-    return tuple(tuple(tuple(map(int, axes)) for axes in pair) for pair in pairs)

@@ -6,6 +6,7 @@
                         a pooling -> slices and comparisons (pooling.py)
                         a threefry draw -> the same bits by unrolled code (rng/threefry.py)
                         an optimizer's division by a scalar -> a multiplication (division.py)
+                        one number of each row -> comparisons (indexing.py)
                         a loop, branch or remat that holds one -> rebuilt around its new body
                         anything else -> unchanged
 
@@ -26,23 +27,26 @@ from vtune import target
 from vtune.rng import threefry
 from vtune.types import PyTree
 from vtune.xla.jaxpr import bind, evaluate, opened, scan_counts, subjaxprs
-from vtune.xla.ops import convolution, division, pooling
+from vtune.xla.ops import convolution, division, indexing, pooling
 
 FORMS = ("auto", "none", "patches", "winograd")
 
-_PATCHES: dict[str, Callable[..., Any]] = {
-    "conv_general_dilated": convolution.convolve,
+_POOLING: dict[str, Callable[..., Any]] = {
     "reduce_window_max": functools.partial(pooling.pool, "max"),
     "reduce_window_min": functools.partial(pooling.pool, "min"),
     "reduce_window_sum": functools.partial(pooling.pool, "sum"),
     "select_and_scatter_add": pooling.pool_gradient,
 }
-_MODEL = {
+_PATCHES = _POOLING | {"conv_general_dilated": convolution.convolve}
+_BY_FORM = {
+    "none": {},
     "patches": _PATCHES,
     "winograd": _PATCHES
     | {"conv_general_dilated": functools.partial(convolution.convolve, fewer_products=True)},
 }
-_UPDATE = {form: {"div": division.divide} for form in _MODEL}
+# By docs/benchmarks/chips: what moves fewer bytes there. A TPU pads split windows.
+_ON_CHIPS = {"gpu": _POOLING | {"gather": indexing.pick}, "tpu": {"gather": indexing.pick}}
+_UPDATE = {"div": division.divide}
 _Rules = Mapping[str, Callable[..., Any]]  # primitive -> its replacement
 _Walk = Callable[[Any, Sequence[Any]], list[Any]]  # (traced function, arguments) -> outputs
 
@@ -64,7 +68,8 @@ def rewrite(f: Callable[..., PyTree], form: str = "auto") -> Callable[..., PyTre
       form: which replacements. "patches" replaces convolutions by products of patches (im2col) and
         poolings by comparisons. "winograd" also takes 2.25 times fewer products in convolutions of
         3 x 3 windows with stride 1 and at least 32 channels (Winograd 1980; Lavin and Gray 2016).
-        "none" replaces nothing. "auto" is "winograd" on CPU and "none" elsewhere.
+        "none" replaces nothing. "auto" is "winograd" on CPU; on a GPU it replaces poolings, and
+        on a GPU or TPU the gather that a loss picks the output of the true label with.
 
     Returns:
       A function with the arguments and results of `f`.
@@ -80,7 +85,7 @@ def rewrite(f: Callable[..., PyTree], form: str = "auto") -> Callable[..., PyTre
       (1, 1, 8, 8)
     """
     check_form(form)
-    return _replacing(_MODEL, f, form)
+    return _replacing(lambda: _model_rules(form), f)
 
 
 def rewrite_once(f: Callable[..., PyTree], form: str = "auto") -> Callable[..., PyTree]:
@@ -88,22 +93,26 @@ def rewrite_once(f: Callable[..., PyTree], form: str = "auto") -> Callable[..., 
 
     Here "auto" is "patches" on CPU: Winograd's form takes longer to compile than it saves.
     """
-    return rewrite(f, _resolved(form, "patches"))
+    check_form(form)
+    return _replacing(lambda: _model_rules(form, cpu="patches"), f)
 
 
 def rewrite_update(f: Callable[..., PyTree], form: str = "auto") -> Callable[..., PyTree]:
     """Returns an optimizer's update with divisions by a scalar replaced by multiplications.
 
-    Nothing changes where `rewrite` would replace nothing. Values are equal up to rounding.
+    Nothing changes where `form` is "none", or "auto" elsewhere than on CPU. Values are equal up to
+    rounding.
     """
-    return _replacing(_UPDATE, f, form)
+    slow = lambda: form != "none" and (form != "auto" or target.platform() == "cpu")
+    return _replacing(lambda: _UPDATE if slow() else {}, f)
 
 
-def _resolved(form: str, cpu: str) -> str:
-    """Resolves "auto" to `cpu` on CPU and to "none" elsewhere."""
+def _model_rules(form: str, cpu: str = "winograd") -> _Rules:
+    """Returns the replacements of a form; `cpu` is what "auto" means on CPU."""
     if form != "auto":
-        return form
-    return cpu if target.platform() == "cpu" else "none"
+        return _BY_FORM[form]
+    platform = target.platform()
+    return _BY_FORM[cpu] if platform == "cpu" else _ON_CHIPS.get(platform, {})
 
 
 def check_form(form: Any) -> None:
@@ -112,15 +121,11 @@ def check_form(form: Any) -> None:
         raise ValueError(f"rewrite={form!r} must be one of {', '.join(map(repr, FORMS))}")
 
 
-def _replacing(
-    by_form: Mapping[str, _Rules], f: Callable[..., PyTree], form: str
-) -> Callable[..., PyTree]:
+def _replacing(rules: Callable[[], _Rules], f: Callable[..., PyTree]) -> Callable[..., PyTree]:
     @functools.wraps(f)
     def rewritten(*args: Any, **kwargs: Any) -> PyTree:
-        chosen = _resolved(form, "winograd")
-        if chosen == "none":
-            return f(*args, **kwargs)
-        return _rewritten(by_form[chosen], f, args, kwargs)
+        chosen = rules()
+        return _rewritten(chosen, f, args, kwargs) if chosen else f(*args, **kwargs)
 
     return rewritten
 
