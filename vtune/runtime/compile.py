@@ -23,7 +23,7 @@ from vtune.engine.plan import Plan
 from vtune.runtime import memory
 from vtune.runtime.check_learner import Inspection, check_cohort, outputs_of
 from vtune.runtime.check_refiner import check_refiner
-from vtune.runtime.compilation_cache import use_cache
+from vtune.runtime.compilation_cache import no_cache, use_cache
 from vtune.types import PyTree
 
 
@@ -74,7 +74,8 @@ def build(plan: Plan) -> Program:
       MemoryError: it needs more than is available. Where the population alone does, nothing is
         compiled.
     """
-    use_cache()
+    if not target.is_elsewhere():
+        use_cache()
     arguments, devices = argument_shapes(plan), plan.layout.devices or 1
     carry = jax.eval_shape(functools.partial(_initial_carry, plan), arguments)
     limit = plan.layout.memory or memory.available_bytes(arguments)
@@ -131,7 +132,11 @@ def _compile(plan: Plan, carry: PyTree, arguments: Arguments) -> Any:
     call = jax.jit(functools.partial(program.run, plan), donate_argnums=0, **options)
     number = jax.ShapeDtypeStruct((), np.int32)
     traced = call.trace(carry, number, number, arguments)
-    return traced.lower(lowering_platforms=target.lowering_platforms()).compile()
+    lowered = traced.lower(lowering_platforms=target.lowering_platforms())
+    if not target.is_elsewhere():
+        return lowered.compile()
+    with no_cache():  # what was compiled for other devices cannot be read back
+        return lowered.compile(compiler_options=target.compiler_options())
 
 
 def _shardings(plan: Plan, carry: PyTree) -> PyTree | None:

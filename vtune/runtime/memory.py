@@ -145,6 +145,8 @@ def available_bytes(arguments: PyTree) -> int | None:
     if target.platform() == "cpu":
         free = host_memory.free_bytes()
         return None if free is None else max(0, free) + tree_bytes(arguments)
+    if target.is_elsewhere():
+        return target.memory_elsewhere()
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" not in stats:
         return None
