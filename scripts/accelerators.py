@@ -34,7 +34,7 @@ def install(chips: list[str]) -> None:
         python = ROOT / folder / "bin" / "python"
         if not python.exists():
             subprocess.run([sys.executable, "-m", "venv", str(ROOT / folder)], check=True)
-        own = [f"jax[{extra}]", "--editable", str(ROOT), "pytest"]
+        own = [f"jax[{extra}]", "--editable", f"{ROOT}[dev]"]
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", *own], check=True)
 
 
@@ -83,8 +83,7 @@ def add(row: dict[str, Any], out: Path) -> None:
     file = out / "chips.json"
     result = json.loads(file.read_text()) if file.exists() else {"cases": {}}
     result["date"] = str(datetime.date.today())
-    case = result["cases"].setdefault(row.pop("case"), {})
-    case[row.pop("chip")] = row
+    result["cases"].setdefault(row["case"], {})[row["chip"]] = row
     chip_tables.write(result, out)
 
 

@@ -77,7 +77,7 @@ CASES = dict(
         {"h200": 8, "v5e": 16},
     ),
     "halving, MLP-128 × 256": Case(
-        _of("MLP-128", 256), lambda work: {"refiner": vt.Halving(factor=4), "rounds": 10}
+        _of("MLP-128", 256), lambda work: {"refiner": vt.Halving(4), "rounds": 10}
     ),
     "4 folds × 4 seeds, MLP-32 × 64": Case(_of("MLP-32", 64), _folds),
 }
@@ -123,7 +123,9 @@ def plain_on(case: Case, chip: str) -> dict[str, Any]:
 
 def main(chip: str, names: list[str]) -> None:
     for name, case in CASES.items():
-        if names and not any(wanted in name for wanted in names):
+        exactly = [wanted for wanted in names if wanted in CASES]
+        parts = [wanted for wanted in names if wanted not in CASES]
+        if names and name not in exactly and not any(part in name for part in parts):
             continue
         row: dict[str, Any] = {}
         sides = {"vtune": ours_on} | ({"plain": plain_on} if case.beside else {})

@@ -142,7 +142,7 @@ class _Step(NamedTuple):
     """
 
     weight: float
-    trained: float
+    trained: int
     traffic: Traffic
     floor: float
     flops: dict[str, float]

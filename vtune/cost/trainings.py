@@ -25,13 +25,14 @@ class StepLoop(NamedTuple):
 
     Attributes:
       training: whose steps. steps: how many these members take in the whole sweep.
-      trained: trainings on one device: members times folds times seeds.
+      trained: trainings on one device: members times folds times seeds. Where members do not deal
+        out evenly, those of the fullest.
       kernels: of one step of all of them.
     """
 
     training: Training
     steps: float
-    trained: float
+    trained: int
     kernels: tuple[Kernel, ...]
 
 
@@ -62,7 +63,7 @@ def _step_loop(
     return StepLoop(
         training,
         cohort.steps * rounds / plan.rounds,
-        training.size * replicates / (plan.layout.devices or 1),
+        -(-training.size // (plan.layout.devices or 1)) * replicates,
         tuple(traffic.kernels(program, loop.body, passes)),
     )
 

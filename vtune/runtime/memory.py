@@ -142,11 +142,11 @@ def predicted_need(compiled: Any, devices: int, shared: int, own: int) -> Need:
 def available_bytes(arguments: PyTree) -> int | None:
     """Returns the default memory limit: what is free plus what the arguments already occupy; None
     if unknown."""
+    if target.is_elsewhere():
+        return target.memory_elsewhere()
     if target.platform() == "cpu":
         free = host_memory.free_bytes()
         return None if free is None else max(0, free) + tree_bytes(arguments)
-    if target.is_elsewhere():
-        return target.memory_elsewhere()
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" not in stats:
         return None
