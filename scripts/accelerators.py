@@ -51,8 +51,9 @@ def python_for(chip: str) -> str:
 def environment() -> dict[str, str]:
     """What is set before JAX starts. Several processes may use libtpu, since none has a TPU."""
     tpu = {"TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
-    paths = {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, PARTS)))}
-    return os.environ | tpu | paths | {"JAX_PLATFORMS": "cpu"}
+    paths = [str(ROOT), str(PARTS), os.environ.get("PYTHONPATH", "")]
+    own = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "JAX_PLATFORMS": "cpu"}
+    return os.environ | tpu | own
 
 
 def compiled_for(chip: str, names: list[str], out: Path) -> None:
