@@ -84,7 +84,8 @@ def add(row: dict[str, Any], out: Path) -> None:
     file = out / "chips.json"
     result = json.loads(file.read_text()) if file.exists() else {"cases": {}}
     result["date"] = str(datetime.date.today())
-    result["cases"].setdefault(row["case"], {})[row["chip"]] = row
+    own = {side: found for side, found in row.items() if side not in ("case", "chip")}
+    result["cases"].setdefault(row["case"], {})[row["chip"]] = own
     chip_tables.write(result, out)
 
 

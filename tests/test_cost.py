@@ -16,7 +16,9 @@ from vtune.cost import chips, traffic
 from vtune.cost.floor import products
 from vtune.cost.program_text import Shape, parse, shapes_of
 from vtune.cost.trainings import collectives, operation, round_collectives
+from vtune.runtime import compile as compiling
 from vtune.runtime.compile import build
+from vtune.runtime.memory import Need, refused
 from vtune.tuning.arguments import TuneArguments
 from vtune.tuning.prepare import prepare
 
@@ -288,3 +290,46 @@ def test_the_chips_memory_is_the_limit():
         with pytest.raises(MemoryError, match="the limit is"):
             build(plan)
     assert not target.is_elsewhere()
+
+
+TOO_LARGE = jax.errors.JaxRuntimeError(
+    "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries "
+    "(3.00M) exceeds available HBM (2.00M)."
+)
+
+
+def test_a_compiler_that_refuses_is_asked_for_less(monkeypatch):
+    """A TPU's compiler makes no program that does not fit."""
+    asked = []
+
+    class Small:
+        def memory_analysis(self):
+            return self
+
+        argument_size_in_bytes = output_size_in_bytes = alias_size_in_bytes = 0
+        temp_size_in_bytes = 1000
+
+    def compile(plan, carry, arguments):
+        asked.append(plan.layout.chunk)
+        if len(asked) == 1:
+            raise TOO_LARGE
+        return Small()
+
+    monkeypatch.setattr(compiling, "_compile", compile)
+    options = given(search=vt.Halton(64), layout=vt.Layout("fit", devices=1), seed=1)
+    build.cache_clear()
+    with target.compiling_for(jax.local_devices()[:1], memory=2 * 2**20):
+        built = build(prepare(TuneArguments(**options)).plan)
+    build.cache_clear()
+    assert asked[0] == 64
+    assert asked[1] == built.width < 43  # two thirds of it, with a margin
+
+
+def test_other_errors_of_the_compiler_are_shown():
+    assert refused(TOO_LARGE, 100, 2**21).need == Need(100, 3 * 2**20)
+    unsaid = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: too much")
+    assert refused(unsaid, 100, 1000).need.total == 1001
+    for error, limit in ((jax.errors.JaxRuntimeError("INTERNAL: 5G"), 1000), (TOO_LARGE, None)):
+        with pytest.raises(jax.errors.JaxRuntimeError) as raised:
+            refused(error, 100, limit)
+        assert raised.value is error

@@ -25,7 +25,9 @@ def table(result: dict[str, Any]) -> str:
         "`scripts/accelerators.py`; no chip was there. Bytes are what the kernels of a step read "
         "and write, in MB (10^6) a member. On a TPU much of that stays on the chip, and *main "
         "memory* is what does not. The floor is `vt.Cost.floor_bytes_per_member`. *At least* is "
-        "the time of a step of all members by the chip's bandwidth and rates.",
+        "the time of a step of all members by the chip's bandwidth and rates. Where the floor is "
+        "above what comes from main memory, weights stay on the chip from step to step. With folds "
+        "and seeds a member is 16 trainings.",
     ]
     for chip, title in TITLES.items():
         rows = [(name, case[chip]) for name, case in result["cases"].items() if chip in case]
@@ -48,7 +50,7 @@ def _line(name: str, row: dict[str, Any]) -> str:
     if "failed" in own:
         return f"| {name} | {own['failed'][:120]} |" + " |" * 12
     members = own["bytes"] / own["bytes_per_member"]
-    mega = lambda side, key, over=1.0: f"{side[key] / over / 1e6:.3g}" if side.get(key) else ""
+    mega = lambda side, key, over=1.0: _rounded(side[key] / over / 1e6) if side.get(key) else ""
     times = plain.get("bytes_per_member") and own["bytes_per_member"] / plain["bytes_per_member"]
     step = own["seconds_at_least"] / own["steps"]
     cells = [
@@ -65,11 +67,16 @@ def _line(name: str, row: dict[str, Any]) -> str:
             f"{side['cycles'] / members:,.0f}" if side.get("cycles") else ""
             for side in (own, plain)
         ),
-        f"{1e6 * step:.0f}",
+        f"{1e6 * step:,.0f}",
         mega(own, "temp_bytes"),
         mega(plain, "temp_bytes"),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _rounded(number: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _exchanges(rows: list[tuple[str, dict[str, Any]]]) -> list[str]:
@@ -79,7 +86,7 @@ def _exchanges(rows: list[tuple[str, dict[str, Any]]]) -> list[str]:
         own = row["vtune"]
         if own.get("devices", 1) > 1:
             said = lambda found: (
-                ", ".join(f"{kind} {bytes / 1e6:.3g} MB" for kind, bytes in found.items())
+                ", ".join(f"{kind} {_rounded(bytes / 1e6)} MB" for kind, bytes in found.items())
                 or "nothing"
             )
             lines += [

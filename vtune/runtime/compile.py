@@ -86,11 +86,19 @@ def build(plan: Plan) -> Program:
 
     def compile(width: int) -> Any:
         layout = dataclasses.replace(plan.layout, chunk=width) if fitting else plan.layout
-        return _compile(dataclasses.replace(plan, layout=layout), carry, arguments)
+        try:
+            return _compile(dataclasses.replace(plan, layout=layout), carry, arguments)
+        except jax.errors.JaxRuntimeError as error:
+            return memory.refused(error, shared + -(-own // devices), limit)
+
+    def need_of(compiled: Any) -> memory.Need:
+        if isinstance(compiled, memory.Refused):
+            return compiled.need
+        return memory.predicted_need(compiled, devices, shared, own)
 
     fitted = memory.fit(
         compile,
-        lambda compiled: memory.predicted_need(compiled, devices, shared, own),
+        need_of,
         width if fitting else min(plan.layout.width or width, width),
         limit,
         fixed=not fitting,
