@@ -9,6 +9,10 @@ cd "$(dirname "$0")/.."
 source scripts/venv.sh
 if [ "${1:-}" = --accelerators ]; then
     shift
+    if [ ! -x .venv-tpu/bin/python ]; then
+        echo "there is no .venv-tpu; run: python scripts/accelerators.py --install --chips v5e" >&2
+        exit 1
+    fi
     export JAX_PLATFORMS=cpu TPU_SKIP_MDS_QUERY=1 ALLOW_MULTIPLE_LIBTPU_LOAD=1 XLA_FLAGS=
     exec .venv-tpu/bin/python -m pytest tests/test_accelerators.py "$@"
 fi

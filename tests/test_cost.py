@@ -17,6 +17,7 @@ from vtune.cost.floor import products
 from vtune.cost.program_text import Shape, parse, shapes_of
 from vtune.cost.trainings import collectives, operation, round_collectives
 from vtune.runtime import compile as compiling
+from vtune.runtime.compilation_cache import no_cache
 from vtune.runtime.compile import build
 from vtune.runtime.memory import Need, refused
 from vtune.tuning.arguments import TuneArguments
@@ -333,3 +334,10 @@ def test_other_errors_of_the_compiler_are_shown():
         with pytest.raises(jax.errors.JaxRuntimeError) as raised:
             refused(error, 100, limit)
         assert raised.value is error
+
+
+def test_the_cache_is_left_off_for_a_while_only():
+    before = jax.config.jax_enable_compilation_cache
+    with no_cache():
+        assert not jax.config.jax_enable_compilation_cache
+    assert jax.config.jax_enable_compilation_cache is before is True
