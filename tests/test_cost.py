@@ -15,7 +15,7 @@ from vtune import target
 from vtune.cost import chips, traffic
 from vtune.cost.floor import products
 from vtune.cost.program_text import Shape, parse, shapes_of
-from vtune.cost.trainings import collectives, operation, round_collectives
+from vtune.cost.trainings import collectives, operation, round_collectives, step_loops
 from vtune.runtime import compile as compiling
 from vtune.runtime.compilation_cache import no_cache
 from vtune.runtime.compile import build
@@ -223,18 +223,17 @@ def momentum(h):
 def test_a_sweep_that_shrinks():
     """Four members for three rounds, then two of them for three more."""
     learner = vt.flax_learner(MLP(8), optimizer=momentum, loss=xent)
-    space = {"lr": vt.Float(1e-3, 1e-1, log=True)}
-    data = blobs(rows=64)  # 48 rows train
-    found = vt.cost(
-        learner,
-        space,
-        data,
-        search=vt.Halton(4),
-        refiner=vt.Halving(2, min_rounds=3),
-        epochs=6,
-        batch_size=8,
-        layout=vt.Layout(1, devices=1),
-    )
+    options = {
+        "learner": learner,
+        "space": {"lr": vt.Float(1e-3, 1e-1, log=True)},
+        "data": blobs(rows=64),  # 48 rows train
+        "search": vt.Halton(4),
+        "refiner": vt.Halving(2, min_rounds=3),
+        "epochs": 6,
+        "batch_size": 8,
+        "layout": vt.Layout(1, devices=1),
+    }
+    found = vt.cost(**options)
     assert (found.chip, found.members, found.devices, found.steps) == (None, 4, 1, 36)
     assert found.seconds_at_least is None
     assert found.cycles is None
@@ -251,6 +250,15 @@ def test_a_sweep_that_shrinks():
     assert json.loads(json.dumps(found.to_dict()))["kernels"] == found.kernels
     assert "4 members, 36 steps, on 1 x this machine" in str(found)
     assert "times the least" in str(found)
+    # Members train one after the other, so every kernel is started once for each.
+    plan = prepare(TuneArguments(**options)).plan
+    loops = step_loops(parse(build(plan).call.as_text()), plan)
+    assert [(loop.training.size, loop.trained, loop.steps) for loop in loops] == [
+        (4, 4, 18),
+        (2, 2, 18),
+    ]
+    assert [min(k.times for k in loop.kernels) for loop in loops] == [4, 2]
+    assert sum(k.times for loop in loops for k in loop.kernels) / 2 == found.kernels
 
 
 def given(**options):
