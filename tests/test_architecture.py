@@ -20,6 +20,7 @@ FLOORS = (
     ("runtime",),
     ("results",),
     ("tuning",),
+    ("cost",),
     ("__init__",),
     ("sklearn",),
 )

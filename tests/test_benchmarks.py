@@ -49,6 +49,26 @@ def test_search_quick(capsys):
     assert "| 32 | best accuracy |" in printed
 
 
+def test_the_table_of_chips_is_that_of_its_figures(tmp_path):
+    """And in it vtune moves no more than a plain vmapped scan."""
+    tables = importlib.import_module("chip_tables")
+    folder = SCRIPTS.parent / "docs" / "benchmarks" / "chips"
+    result = json.loads((folder / "chips.json").read_text())
+    tables.write(result, tmp_path)
+    assert (tmp_path / "chips.md").read_text() == (folder / "chips.md").read_text()
+    assert (tmp_path / "chips.png").stat().st_size > 0
+    pairs = [
+        (row["vtune"]["bytes_per_member"], row["plain"]["bytes_per_member"])
+        for case in result["cases"].values()
+        for row in case.values()
+        if "plain" in row
+    ]
+    assert len(pairs) == 14
+    assert all(ours < 1.01 * plain for ours, plain in pairs)
+    for case in result["cases"].values():
+        assert not any(row["vtune"]["step_collectives"] for row in case.values())
+
+
 @pytest.mark.parametrize(
     ("name", "run"),
     [

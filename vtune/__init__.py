@@ -7,7 +7,7 @@ that is trained once for each fold and seed has *replicates*. Imports go one way
 
     identity <- types, hparams, validation <- space, metrics, components, rng
         <- search, refine, xla <- data, learner <- engine <- runtime <- results
-        <- tuning <- vtune <- sklearn
+        <- tuning <- cost <- vtune <- sklearn
 """
 
 from vtune import metrics, refine
@@ -26,6 +26,7 @@ from vtune.refine import PBT, MFPBT, PB2, Halving, Hyperband
 from vtune.refine import Refinement, Refiner, Rung
 from vtune.engine import Layout, use_all_cores
 from vtune.tuning import extend, replay, tune
+from vtune.cost import Cost, cost
 from vtune.results import Ensemble, Evaluation, Member, Retrained, Schedule, Sweep, load, read
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ __all__ = [
     "Cohort",
     "Columns",
     "Combination",
+    "Cost",
     "Data",
     "Ensemble",
     "Evaluation",
@@ -68,6 +70,7 @@ __all__ = [
     "averaged",
     "class_weights",
     "clear_caches",
+    "cost",
     "extend",
     "flax_learner",
     "from_splits",

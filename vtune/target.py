@@ -6,19 +6,36 @@ goes the same way through the house.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import jax
 
-_elsewhere: ContextVar[tuple[jax.Device, ...] | None] = ContextVar("elsewhere", default=None)
+
+class _Elsewhere(NamedTuple):
+    devices: tuple[jax.Device, ...]
+    memory: int | None
+    options: dict[str, Any]
+
+
+_elsewhere: ContextVar[_Elsewhere | None] = ContextVar("elsewhere", default=None)
 
 
 @contextmanager
-def compiling_for(devices: Sequence[jax.Device]) -> Iterator[None]:
-    """Makes these the devices that programs are compiled for. Such programs cannot be run."""
-    token = _elsewhere.set(tuple(devices))
+def compiling_for(
+    devices: Sequence[jax.Device],
+    memory: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Iterator[None]:
+    """Makes these the devices that programs are compiled for. Such programs cannot be run.
+
+    Args:
+      memory: bytes that a program may take on each; None for no limit.
+      options: of the compiler.
+    """
+    token = _elsewhere.set(_Elsewhere(tuple(devices), memory, dict(options or {})))
     try:
         yield
     finally:
@@ -27,7 +44,8 @@ def compiling_for(devices: Sequence[jax.Device]) -> Iterator[None]:
 
 def devices() -> tuple[jax.Device, ...]:
     """Returns the devices that programs are compiled for: the local ones, or those elsewhere."""
-    return _elsewhere.get() or tuple(jax.local_devices())
+    given = _elsewhere.get()
+    return tuple(jax.local_devices()) if given is None else given.devices
 
 
 def is_elsewhere() -> bool:
@@ -40,7 +58,8 @@ def platform() -> str:
     given = _elsewhere.get()
     if given is None:
         return jax.default_backend()
-    return "gpu" if given[0].platform in ("cuda", "rocm", "gpu") else given[0].platform
+    named = given.devices[0].platform
+    return "gpu" if named in ("cuda", "rocm") else named
 
 
 def lowering_platforms() -> tuple[str, ...] | None:
@@ -49,3 +68,15 @@ def lowering_platforms() -> tuple[str, ...] | None:
     if given is None:
         return None
     return ("cuda" if platform() == "gpu" else platform(),)
+
+
+def memory_elsewhere() -> int | None:
+    """Returns the bytes that a program may take on each device elsewhere; None if unknown."""
+    given = _elsewhere.get()
+    return None if given is None else given.memory
+
+
+def compiler_options() -> dict[str, Any] | None:
+    """Returns the compiler's options for devices elsewhere; None for those of this machine."""
+    given = _elsewhere.get()
+    return None if given is None else given.options

@@ -61,14 +61,10 @@ def batches(work: Workload) -> Any:
     return cut(x), cut(y)
 
 
-def plain(work: Workload) -> tuple[Callable[[], Any], int]:
-    """jit(vmap(scan)) over the whole population. Returns what to time, and member-steps."""
+def vmapped_scan(work: Workload) -> Callable[[Any, Any], Any]:
+    """(rates, batches) -> losses, the whole population initialised and trained; to be jitted."""
     init, step = functions(work)
-    steps = min(work.plain_steps or work.steps, work.steps)
-    data = jax.tree.map(lambda a: a[:steps], batches(work))
-    rates = jnp.asarray(work.rates())
 
-    @jax.jit
     def train(rates: Any, data: Any) -> Any:
         def one(key: Any, rate: Any) -> Any:
             return jax.lax.scan(lambda state, batch: step(rate, state, batch), init(key), data)
@@ -76,6 +72,14 @@ def plain(work: Workload) -> tuple[Callable[[], Any], int]:
         keys = jax.random.split(jax.random.key(0), rates.shape[0])
         return jax.vmap(one)(keys, rates)[1]
 
+    return train
+
+
+def plain(work: Workload) -> tuple[Callable[[], Any], int]:
+    """jit(vmap(scan)) over the whole population. Returns what to time, and member-steps."""
+    steps = min(work.plain_steps or work.steps, work.steps)
+    data = jax.tree.map(lambda a: a[:steps], batches(work))
+    rates, train = jnp.asarray(work.rates()), jax.jit(vmapped_scan(work))
     return lambda: jax.block_until_ready(train(rates, data)), work.members * steps
 
 

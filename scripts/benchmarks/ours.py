@@ -20,28 +20,25 @@ def adam(h: Any) -> Any:
     return optax.adam(h["lr"])
 
 
+def sweep(work: Workload, form: str = "auto") -> dict[str, Any]:
+    """The arguments of `vt.tune` for one epoch of everybody, then scores on one batch."""
+    x, y = work.data()
+    rows = lambda part: {"x": x[part], "y": y[part]}
+    return {
+        "learner": vt.flax_learner(work.model, optimizer=adam, loss=xent, rewrite=form),
+        "space": {"lr": vt.Float(1e-5, 1.0, log=True)},
+        "data": vt.from_splits(rows(slice(work.batch, None)), rows(slice(0, work.batch))),
+        "search": vt.Given([{"lr": float(rate)} for rate in work.rates()]),
+        "epochs": 1,
+        "batch_size": work.batch,
+    }
+
+
 def tuned(work: Workload, layout: Any = None, form: str = "auto") -> tuple[Callable[[], Any], int]:
     """One epoch of the whole population, then scores on one batch. Returns what to time, and
     member-steps."""
-    learner = vt.flax_learner(work.model, optimizer=adam, loss=xent, rewrite=form)
-    x, y = work.data()
-    rows = lambda part: {"x": x[part], "y": y[part]}
-    data = vt.from_splits(rows(slice(work.batch, None)), rows(slice(0, work.batch)))
-    search = vt.Given([{"lr": float(rate)} for rate in work.rates()])
-    space = {"lr": vt.Float(1e-5, 1.0, log=True)}
-
-    def run() -> vt.Sweep:
-        return vt.tune(
-            learner,
-            space,
-            data,
-            search=search,
-            epochs=1,
-            batch_size=work.batch,
-            layout=layout,
-            progress=False,
-        )
-
+    made = sweep(work, form)
+    run = lambda: vt.tune(**made, layout=layout, progress=False)
     return run, work.members * work.steps
 
 

@@ -31,6 +31,7 @@ from vtune.engine.population import Population, Record
 from vtune.engine.recording import summarised
 from vtune.engine.refresh import refreshed
 from vtune.engine.replicates import over_population
+from vtune.engine.scopes import ROUNDS, Training
 from vtune.engine.stepping import Periods, Stepping
 from vtune.engine.train_steps import Chunk, Progress, StepTrainer, start_progress
 from vtune.learner.protocol import traced_once
@@ -69,7 +70,8 @@ def _run_rounds(
 ) -> tuple[Carry, ...]:
     """Runs rounds [first, stop) of groups that keep their size."""
     one_round = functools.partial(_one_round, plan, batch_group, None, arguments)
-    return lax.fori_loop(first, stop, one_round, carries)
+    with jax.named_scope(ROUNDS):
+        return lax.fori_loop(first, stop, one_round, carries)
 
 
 def _run_shrinking(
@@ -114,7 +116,8 @@ def _run_rung(
     leading = leading_slots(carry.population, size)
     part = everywhere(carry._replace(population=leading), plan.layout)
     one_round = functools.partial(_one_round, plan, (group,), size, arguments)
-    ((population, memory, record),) = lax.fori_loop(*bounds, one_round, (part,))
+    with jax.named_scope(ROUNDS):
+        ((population, memory, record),) = lax.fori_loop(*bounds, one_round, (part,))
     population = everywhere(population, plan.layout)
     full = jax.tree.map(lambda full, new: full.at[:size].set(new), carry.population, population)
     return everywhere(Carry(full, memory, record), plan.layout)
@@ -255,12 +258,19 @@ def _chunk_trainer(
         batches = None if data is None or rows is None else data.take(rows)
         columns = fused.columns(batches) if max(widths) > 1 else None
         chunk = Chunk(seed, first, jnp.asarray(count, jnp.int32), lengths, columns)
-        return tuple(
-            train((p.id, p.hparams, early_stopping.active(p)), before, batches, chunk)
-            for train, p, before in zip(trainers, populations, progress, strict=True)
-        )
+        after = []
+        for train, cohort, p, before in zip(trainers, cohorts, populations, progress, strict=True):
+            with jax.named_scope(_training(plan, cohort, p).name):
+                member = (p.id, p.hparams, early_stopping.active(p))
+                after.append(train(member, before, batches, chunk))
+        return tuple(after)
 
     return train_chunk
+
+
+def _training(plan: Plan, cohort: CohortPlan, population: Population) -> Training:
+    numbers = [number for number, group in enumerate(groups(plan)) if group.cohort == cohort]
+    return Training(numbers[0], population.id.shape[0])
 
 
 def _by_period(

@@ -19,6 +19,7 @@ from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population
 from vtune.engine.recording import zero_sums
 from vtune.engine.replicates import Replicate, Replicates, replicate_key
+from vtune.engine.scopes import STEPS
 from vtune.learner.protocol import Learner
 from vtune.metrics.totals import widened
 from vtune.rng.threefry import folded
@@ -98,13 +99,15 @@ class StepTrainer:
             return Progress(state, died, jax.tree.map(jnp.add, progress.sums, widened(metrics)))
 
         if self.fused > 1:
-            return fused.fori_loop(steps, one_step, progress, rows(), chunk.columns)
-        if self.side_by_side:
-            train = lambda progress: side_by_side.fori_loop(steps, one_step, progress, rows())
-        else:
-            train = lambda progress: flat.fori_loop(
-                0, steps, lambda i, progress: one_step(i, rows(i), progress), progress
-            )
+            with jax.named_scope(STEPS):
+                return fused.fori_loop(steps, one_step, progress, rows(), chunk.columns)
+
+        def train(progress: Progress) -> Progress:
+            with jax.named_scope(STEPS):
+                if self.side_by_side:
+                    return side_by_side.fori_loop(steps, one_step, progress, rows())
+                return flat.fori_loop(0, steps, lambda i, p: one_step(i, rows(i), p), progress)
+
         if active is None:
             return train(progress)
         return lax.cond(active, train, lambda progress: progress, progress)

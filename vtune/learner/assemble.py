@@ -203,15 +203,16 @@ class NetLearner:
             )
         check_summable(totals)
         update = transformation(self.parts, h).update
-        updates, opt_state = rewrite_update(update, self.parts.rewrite)(
-            grads,
-            state.opt_state,
-            state.params,
-            **_extra_args(update, objective, value, grads, state.opt_state),
-        )
-        if by_row:
-            check_aggregated(updates, state.params)
-        params = optax.apply_updates(state.params, updates)
+        with jax.named_scope("optimizer"):  # so that a profile, and `vt.cost`, can tell
+            updates, opt_state = rewrite_update(update, self.parts.rewrite)(
+                grads,
+                state.opt_state,
+                state.params,
+                **_extra_args(update, objective, value, grads, state.opt_state),
+            )
+            if by_row:
+                check_aggregated(updates, state.params)
+            params = optax.apply_updates(state.params, updates)
         return NetState(params, other, opt_state, state.judged), {"loss": value, **totals}
 
     def _objective(

@@ -12,10 +12,12 @@ import re
 import stat
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 from vtune.runtime.notices import warn
 
@@ -46,6 +48,20 @@ def use_cache() -> None:
         if _is_private(folder):
             tidy(folder)
             jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+@contextlib.contextmanager
+def no_cache() -> Iterator[None]:
+    """Leaves the cache off for a while, also one that JAX has opened already."""
+    name = "jax_enable_compilation_cache"
+    before = getattr(jax.config, name)
+    jax.config.update(name, False)
+    jax_cache.reset_cache()  # JAX asks once whether there is one, and remembers
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
+        jax_cache.reset_cache()
 
 
 def _default() -> Path:

@@ -23,7 +23,7 @@ from vtune.engine.plan import Plan
 from vtune.runtime import memory
 from vtune.runtime.check_learner import Inspection, check_cohort, outputs_of
 from vtune.runtime.check_refiner import check_refiner
-from vtune.runtime.compilation_cache import use_cache
+from vtune.runtime.compilation_cache import no_cache, use_cache
 from vtune.types import PyTree
 
 
@@ -74,7 +74,8 @@ def build(plan: Plan) -> Program:
       MemoryError: it needs more than is available. Where the population alone does, nothing is
         compiled.
     """
-    use_cache()
+    if not target.is_elsewhere():
+        use_cache()
     arguments, devices = argument_shapes(plan), plan.layout.devices or 1
     carry = jax.eval_shape(functools.partial(_initial_carry, plan), arguments)
     limit = plan.layout.memory or memory.available_bytes(arguments)
@@ -85,11 +86,19 @@ def build(plan: Plan) -> Program:
 
     def compile(width: int) -> Any:
         layout = dataclasses.replace(plan.layout, chunk=width) if fitting else plan.layout
-        return _compile(dataclasses.replace(plan, layout=layout), carry, arguments)
+        try:
+            return _compile(dataclasses.replace(plan, layout=layout), carry, arguments)
+        except jax.errors.JaxRuntimeError as error:
+            return memory.refused(error, shared + -(-own // devices), limit)
+
+    def need_of(compiled: Any) -> memory.Need:
+        if isinstance(compiled, memory.Refused):
+            return compiled.need
+        return memory.predicted_need(compiled, devices, shared, own)
 
     fitted = memory.fit(
         compile,
-        lambda compiled: memory.predicted_need(compiled, devices, shared, own),
+        need_of,
         width if fitting else min(plan.layout.width or width, width),
         limit,
         fixed=not fitting,
@@ -131,7 +140,11 @@ def _compile(plan: Plan, carry: PyTree, arguments: Arguments) -> Any:
     call = jax.jit(functools.partial(program.run, plan), donate_argnums=0, **options)
     number = jax.ShapeDtypeStruct((), np.int32)
     traced = call.trace(carry, number, number, arguments)
-    return traced.lower(lowering_platforms=target.lowering_platforms()).compile()
+    lowered = traced.lower(lowering_platforms=target.lowering_platforms())
+    if not target.is_elsewhere():
+        return lowered.compile()
+    with no_cache():  # what was compiled for other devices cannot be read back
+        return lowered.compile(compiler_options=target.compiler_options())
 
 
 def _shardings(plan: Plan, carry: PyTree) -> PyTree | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -35,6 +36,29 @@ class Need(NamedTuple):
     @property
     def total(self) -> int:
         return self.resident + self.scratch
+
+
+class Refused(NamedTuple):
+    """What stands for a program that the compiler refused, since it takes too much memory."""
+
+    need: Need
+
+
+def refused(error: Exception, resident: int, limit: int | None) -> Refused:
+    """Returns what a refused program would take: a TPU's compiler makes none that does not fit.
+
+    Args:
+      resident: bytes of arguments and results.
+
+    Raises:
+      Exception: the error itself, where it is another one, or no limit is known.
+    """
+    if "RESOURCE_EXHAUSTED" not in str(error) or limit is None:
+        raise error
+    said = re.findall(r"(\d+(?:\.\d+)?)([KMGT])(?:i?B)?\b", str(error))
+    sizes = [float(number) * 1024 ** ("KMGT".index(unit) + 1) for number, unit in said]
+    # What is said may be of the temporaries alone, or of all; either way it is more than the limit.
+    return Refused(Need(resident, max(round(max(sizes, default=0)), limit - resident + 1)))
 
 
 Compiled = TypeVar("Compiled")
@@ -74,6 +98,10 @@ def fit(
     while True:
         compiled = compile(width)
         tried[width] = needs(compiled)
+        if isinstance(compiled, Refused) and limit is not None and width > 1 and not fixed:
+            # It took little time, and what was said of it is no measure for the next one.
+            width, tried = narrower({width: tried[width]}, limit), {}
+            continue
         if limit is None or tried[width].total <= limit:
             return Fitted(compiled, width, tried[width])
         if fixed or width == 1 or len(tried) > PROBES or tried[width].resident > limit:
@@ -142,6 +170,8 @@ def predicted_need(compiled: Any, devices: int, shared: int, own: int) -> Need:
 def available_bytes(arguments: PyTree) -> int | None:
     """Returns the default memory limit: what is free plus what the arguments already occupy; None
     if unknown."""
+    if target.is_elsewhere():
+        return target.memory_elsewhere()
     if target.platform() == "cpu":
         free = host_memory.free_bytes()
         return None if free is None else max(0, free) + tree_bytes(arguments)
