@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
@@ -71,10 +72,16 @@ def evaluate_some(
     values = dict(values)
     read = lambda atom: atom.val if is_literal(atom) else values[atom]
     for equation in equations:
-        with equation.ctx.manager:  # settings of the user around it, such as how keys are drawn
+        # Settings of the user around it, such as how keys are drawn; and the names of modules.
+        with equation.ctx.manager, _named(equation):
             outs = run(equation, [read(atom) for atom in equation.invars])
         values |= zip(equation.outvars, outs, strict=True)
     return [read(atom) for atom in wanted]
+
+
+def _named(equation: Equation) -> AbstractContextManager[Any]:
+    names = str(equation.source_info.name_stack)
+    return jax.named_scope(names) if names else nullcontext()
 
 
 def is_literal(atom: Atom) -> bool:
