@@ -98,6 +98,8 @@ def optax_hot(logits, batch, h):
     return optax.softmax_cross_entropy(logits, batch["y"])
 
 
+WRONG = {"err": vt.metrics.mean(lambda o, b: o.argmax(-1) != b["y"])}
+PAIR = vt.metrics.Metric(lambda o, b, w: o.sum(), lambda total: total)
 HOT = np.eye(3)[np.arange(9) % 3]
 RATE = {**LR, "rate": vt.Float(0.1, 0.9)}
 WIDTH = {**LR, "width": vt.Int(4, 8)}
@@ -165,7 +167,7 @@ CASES = {
     "metric_function": (
         lambda: tune(learner(metrics={"right": lambda out, batch: out})),
         TypeError,
-        r"metrics\['right'\] must be a metric, .* vt.metrics.mean\(function\)",
+        r"metrics\['right'\] must be a metric, .* vt.metrics.mean\(function, mode=",
     ),
     "hyperparameter_as_attribute": (
         lambda: tune(learner(optimizer=lambda h: optax.sgd(h.lr))),
@@ -176,6 +178,32 @@ CASES = {
         lambda: tune(quadratic(), data=None, epochs=..., steps=3, metric="energy"),
         ValueError,
         r"metric='energy' does not say whether higher is better; give mode=\"max\" or",
+    ),
+    "metric_of_unknown_direction": (
+        lambda: tune(learner(metrics=WRONG), metric="err"),
+        ValueError,
+        r"metric='err' does not say whether higher is better; write vt.metrics.mean\(..., mode=",
+    ),
+    "metric_pair_of_unknown_direction": (
+        lambda: tune(learner(metrics={"err": PAIR}), metric="err"),
+        ValueError,
+        r"metric='err' does not say whether higher is better; write .* mode=\"min\"\); mode=",
+    ),
+    "metric_direction": (
+        lambda: vt.metrics.mean(lambda o, b: o, mode="lower"),
+        ValueError,
+        r"mode='lower' must be \"max\" \(higher is better\) or \"min\"",
+    ),
+    "metric_direction_of_an_own_learner": (
+        lambda: tune(
+            quadratic()._replace(modes=(("energy", "lower"),)),
+            data=None,
+            epochs=...,
+            steps=3,
+            metric="energy",
+        ),
+        ValueError,
+        r"mode='lower' must be \"max\"",
     ),
     "score_kind": (
         lambda: tune(quadratic()._replace(score=lambda t: t), data=None, epochs=..., steps=3),

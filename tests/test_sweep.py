@@ -301,7 +301,7 @@ def test_the_best_value_of_a_column_is_finite():
         init=lambda key, h, batch: jnp.zeros(()),
         step=lambda key, h, x, batch: (x + 1, {}),
         measure=lambda key, h, x, batch, weight: jnp.where(x == h["at"], jnp.inf, x),
-        score=lambda total: {"s": total},
+        score=lambda total: {"s": total, "unsaid": total, "val_error": total},
         variables=lambda x: x,
     )
     space = {"at": vt.Ordinal([1, 2, 9])}
@@ -310,3 +310,5 @@ def test_the_best_value_of_a_column_is_finite():
     table = sweep.table()
     assert table["s/best"].tolist() == [3.0, 3.0, 3.0]
     assert table["s/best_round"].tolist() == [2, 2, 2]
+    assert table["val_error/best"].tolist() == [2.0, 1.0, 1.0]  # lower is better
+    assert "unsaid/best" not in table and "unsaid" in table

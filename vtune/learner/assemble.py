@@ -28,6 +28,7 @@ from vtune.learner.parts import Parts, checked
 from vtune.learner.pretrained import overlay
 from vtune.learner.protocol import Learner
 from vtune.learner.trace_cache import cache_trace
+from vtune.metrics.modes import usual_mode
 from vtune.rng.keys import IMPL
 from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, Totals, Weight
 from vtune.xla.ops.rewrite import rewrite, rewrite_once, rewrite_update
@@ -89,7 +90,10 @@ class NetLearner:
     def learner(self) -> Learner:
         """Returns the methods as the `Learner` that users hold."""
         metrics = {**self.parts.train_metrics, **self.parts.metrics}
-        modes = {name: getattr(metric, "mode", "max") for name, metric in metrics.items()}
+        modes = {
+            name: getattr(metric, "mode", None) or usual_mode(name)
+            for name, metric in metrics.items()
+        }
         return Learner(
             init=self.init,
             step=self.step,

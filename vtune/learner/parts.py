@@ -59,7 +59,7 @@ def _named_metrics(argument: str, metrics: Any) -> dict[str, Metric]:
         if not (hasattr(metric, "measure") and hasattr(metric, "score")):
             way = (
                 "a function (outputs, batch) that returns a value a row becomes one with "
-                "vt.metrics.mean(function)"
+                'vt.metrics.mean(function, mode="max"), or "min" if lower is better'
                 if callable(metric)
                 else "take one of vt.metrics, or vt.metrics.mean(lambda outputs, batch: ...)"
             )

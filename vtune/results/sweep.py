@@ -163,7 +163,7 @@ class Sweep:
         The metric that members are compared by comes first. For a metric `m` the columns are `m`
         (with the weights that the member holds: those of its last round, or of its best with
         keep="best"), `m/best` and `m/best_round` (counted from 0, the row of the history; -1 where
-        there never was a value).
+        there never was a value); these two only where it is known whether higher is better.
         With several folds or seeds these are means. `m/std` is the standard deviation over folds
         and seeds (divided by n, as scikit-learn's), `m/se` the standard error of the mean. For the
         metric that members are compared by, the values are under `m/fold<i>/seed<j>`. Folds share

@@ -30,9 +30,9 @@ def table(trained: Trained) -> pandas.DataFrame:
     for name, values in records.history.items():
         if values.ndim == 2:
             columns[name] = values[records.ends - 1, np.arange(len(members))]
-            columns[f"{name}/best"], columns[f"{name}/best_round"] = peak(
-                values, mode_of(trained, name)
-            )
+            mode = mode_of(trained, name)
+            if mode is not None:
+                columns[f"{name}/best"], columns[f"{name}/best_round"] = peak(values, mode)
             columns |= spread(trained, name)
     columns["status"] = [member.status for member in members]
     compared = [trained.metric_name, f"{trained.metric_name}/std"]  # first, since print elides
@@ -80,12 +80,13 @@ def spread(trained: Trained, name: str) -> dict[str, np.ndarray]:
     return columns
 
 
-def mode_of(trained: Trained, name: str) -> str:
-    """Returns "max" where higher values of a recorded metric are better, else "min"."""
+def mode_of(trained: Trained, name: str) -> str | None:
+    """Returns "max" where higher values of a recorded metric are better, "min" where lower ones
+    are; None where nobody said."""
     if name == trained.metric_name:
         return trained.plan.mode
     short = name.removeprefix("train/")
-    return dict(trained.plan.learner.modes).get(short, usual_mode(short) or "max")
+    return dict(trained.plan.learner.modes).get(short) or usual_mode(short)
 
 
 def import_pandas(who: str) -> Any:
