@@ -169,6 +169,26 @@ CASES = {
         TypeError,
         r"metrics\['right'\] must be a metric, .* vt.metrics.mean\(function, mode=",
     ),
+    "hyperparameters_as_a_rate": (
+        lambda: tune(learner(optimizer=optax.adam)),
+        ValueError,
+        r"h holds all hyperparameters \('lr', 'total_steps', .*\); take one: h\[\"lr\"\]",
+    ),
+    "hyperparameters_as_a_width": (
+        lambda: tune(learner(lambda h: MLP(h))),
+        ValueError,
+        r"h holds all hyperparameters .* take one: h\[\"lr\"\]",
+    ),
+    "hyperparameters_compared": (
+        lambda: tune(learner(optimizer=lambda h: optax.sgd(0.1 if h > 1 else 0.2))),
+        ValueError,
+        r"h holds all hyperparameters ",
+    ),
+    "hyperparameters_in_an_array": (
+        lambda: tune(learner(loss=lambda out, batch, h: xent(out, batch, h) * jnp.log(h))),
+        ValueError,
+        r"h holds all hyperparameters ",
+    ),
     "hyperparameter_as_attribute": (
         lambda: tune(learner(optimizer=lambda h: optax.sgd(h.lr))),
         AttributeError,
@@ -415,7 +435,7 @@ CASES = {
     ),
     "optimizer_fails": (
         lambda: tune(learner(optimizer=optax.sgd)),
-        TypeError,
+        ValueError,
         r"called optimizer with h \['lr', 'total_steps', 'steps_per_epoch'\]",
     ),
     "measure_fails": (

@@ -12,6 +12,7 @@ import numpy as np
 from vtune.engine.carry import Arguments
 from vtune.engine.parallel import replicated
 from vtune.engine.plan import CohortPlan, Plan
+from vtune.learner.check_static import TracedStateError
 from vtune.types import PyTree
 
 
@@ -41,6 +42,8 @@ def trace_member(
 
     try:
         return trace(shapes, {})
+    except TracedStateError:  # its message says everything
+        raise
     except Exception as error:
         culprits, remaining = _culprits(trace, shapes, error)
         if not culprits:
