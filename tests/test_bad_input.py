@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pandas as pd
 import pytest
 from problems import LR, MLP, blobs, quadratic
 from solo import xent
@@ -380,6 +381,21 @@ CASES = {
         ValueError,
         r"__call__ takes \['image', 'mask'\], the data has \['x', 'y'\]",
     ),
+    "labels_bool": (
+        lambda: tune(data=relabelled([True, False] * 20)),
+        TypeError,
+        r'labels "y" are bool; give whole numbers: y.astype\("int32"\)',
+    ),
+    "labels_real": (
+        lambda: tune(data=relabelled([0.0, 1.0] * 20)),
+        TypeError,
+        r'labels "y" are float32; give whole numbers: y.astype\("int32"\)',
+    ),
+    "values_in_an_array": (
+        lambda: tune(space={"lr": np.logspace(-4, -1, 4)}),
+        TypeError,
+        r"'lr' is a fixed value here, an array of 4 numbers (.|\n)*\"lr\": vt.Ordinal\(\[...\]\)",
+    ),
     "labels_column": (
         lambda: tune(
             learner(loss=lambda o, b, h: xent(o, {"y": b["y"][:, 0]}, h)),
@@ -515,7 +531,17 @@ def test_bad_input_is_named_before_anything_is_compiled(case, compilations):
         (
             lambda: learner(loss=lambda o, b: o),
             TypeError,
-            r"loss must take .*\(outputs, batch, h\)",
+            r"loss must take .*\(outputs, batch, h\); write loss=lambda out, batch, h: optax",
+        ),
+        (
+            lambda: learner(loss=optax.softmax_cross_entropy_with_integer_labels),
+            TypeError,
+            r"batch is a dict .* write loss=lambda out, batch, h: optax.softmax.*\(out, batch\[",
+        ),
+        (
+            lambda: learner(loss=None, batch_loss=optax.l2_loss),
+            TypeError,
+            r'write batch_loss=lambda out, batch, h: optax.l2_loss\(out, batch\["y"\]\).mean\(\)',
         ),
         (lambda: learner(optimizer=lambda: 3), TypeError, r"optimizer must take .* \(h\)"),
         (
@@ -557,8 +583,11 @@ def test_a_users_own_error_is_shown_as_it_is():
 
 
 def test_unread_hyperparameters_warn():
-    space = {**LR, "momentum": vt.Float(0, 1), "width": vt.Categorical([1])}
-    with pytest.warns(UserWarning, match=r"'momentum', 'width' in the space: never read"):
+    space = {**LR, "momentum": vt.Float(0, 1), "width": vt.Categorical([1]), "epochs": vt.Int(1, 2)}
+    with (
+        pytest.warns(UserWarning, match=r"'momentum', 'width' in the space: never read"),
+        pytest.warns(UserWarning, match=r'write vt.tune\(..., epochs=lambda h: h\["epochs"\]\)'),
+    ):
         tune(space=space)
 
 
@@ -580,6 +609,11 @@ BAD_ARRAYS = {
         {"x": np.array([[1.0], [np.nan], [np.inf]])},
         ValueError,
         r"'x' holds 2 NaN or inf",
+    ),
+    "frame": (
+        pd.DataFrame({"a": [1.0]}),
+        TypeError,
+        r'give .*"y": frame.* vt.Columns\(.*\).fit\(frame',
     ),
     "text": ({"x": np.array(["a", "b"])}, TypeError, r"entry 'x' is of type <U1"),
     "scalar": ({"x": np.float32(3)}, ValueError, r"'x' is a single number"),

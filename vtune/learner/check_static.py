@@ -19,7 +19,7 @@ class TracedStateError(TypeError):
 
 
 def check_static(state: State) -> None:
-    """Raises TracedStateError if something in the state that is no array was made of a traced value.
+    """Raises TracedStateError if a part of the state that is no array was made of a traced value.
 
     It belongs to one trace, and a program carries arrays alone.
     """

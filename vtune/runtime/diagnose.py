@@ -47,6 +47,8 @@ def trace_member(
     except Exception as error:
         culprits, remaining = _culprits(trace, shapes, error)
         if not culprits:
+            for name, value in cohort.static.value.items():
+                _note_array(error, name, value)
             raise
         reason = f"JAX said: {_first_line(error)}"
         if remaining is not None:
@@ -55,6 +57,15 @@ def trace_member(
         advice = _TOTAL_STEPS_ADVICE if culprits[0] == "total_steps" else _ADVICE
         advice = advice.format(first=culprits[0])
         raise TypeError(_MESSAGE.format(names=names, advice=advice, reason=reason)) from error
+
+
+def _note_array(error: Exception, name: str, value: Any) -> None:
+    """Notes on an error that a fixed value is an array, where several values may be meant."""
+    if "shape" in str(error) and getattr(value, "ndim", 0) == 1 and len(value) > 1:
+        error.add_note(
+            f"{name!r} is a fixed value here, an array of {len(value)} numbers for every member; "
+            f'to try each, write "{name}": vt.Ordinal([...])'
+        )
 
 
 _MESSAGE = """\
