@@ -507,7 +507,7 @@ CASES = {
     "flax_dropout": (
         lambda: tune(learner(lambda h: FlaxDropout(h["rate"])), RATE),
         TypeError,
-        r"hyperparameter 'rate' is traced(.|\n)*vt.nn.Dropout\(h\[\"rate\"\]\)",
+        r"'rate' is traced(.|\n)*vt.nn.Dropout\(h\[\"rate\"\]\), or, in .*\"\], rngs=rngs\)",
     ),
 }
 

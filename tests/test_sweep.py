@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pandas as pd
 import pytest
 from problems import LR, MLP, blobs, mlp_learner, quadratic
 from solo import xent
@@ -117,6 +118,9 @@ def test_table_has_values_bests_and_status(sweep):
 def test_top_is_the_table_of_the_best(sweep):
     assert list(sweep.top(3).index) == list(sweep.ranking[:3])
     assert sweep.top(3)["accuracy"].is_monotonic_decreasing
+    assert list(sweep.top(3)) == ["accuracy", "lr", "width", "note", "loss", "status"]
+    with pd.option_context("display.width", 80, "display.max_columns", 0):  # as in a terminal
+        assert "..." not in repr(sweep.top(3))
     assert "<table" in sweep._repr_html_()
     with pytest.raises(ValueError, match=r"top: n=0 must be a whole number"):
         sweep.top(0)

@@ -20,7 +20,7 @@ from vtune.results.pickling import pickled, unpickled_record
 from vtune.results.rerun import rerun
 from vtune.results.retrain import Retrained, retrain
 from vtune.results.schedule import Schedule, schedule
-from vtune.results.table import html_of, table
+from vtune.results.table import best_rows, html_of, table
 from vtune.results.trained import Timing, Trained
 from vtune.runtime.surroundings import check_one_process
 from vtune.space.space import Space
@@ -178,13 +178,16 @@ class Sweep:
         return table(self.trained)
 
     def top(self, n: int = 5) -> pandas.DataFrame:
-        """The rows of `table()` of the n best members, the best first; see `ranking`.
+        """The n best members, the best first: the columns of `table()` to read; see `ranking`.
+
+        The metric that members are compared by and its standard deviation over folds and seeds,
+        the hyperparameters, the last values of the other validation metrics, the status.
 
         Raises:
           ImportError: pandas is not installed (the extra `plot`).
         """
         check_count("top: n", n)
-        return self.table().iloc[self.ranking[:n]]
+        return best_rows(self.trained, n)
 
     def evaluate(self, data: Any = None) -> Evaluation:
         """Scores every member on rows that it was neither trained on nor chosen by.

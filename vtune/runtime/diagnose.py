@@ -79,7 +79,8 @@ _ADVICE = """\
   - a learning-rate schedule:  vt.schedules.cosine(h["{first}"], h["total_steps"]) or another of \
 vt.schedules; or lambda step: h["{first}"] * schedule(step), where `schedule` has peak 1 and is \
 made without h["{first}"]
-  - a dropout rate:            vt.nn.Dropout(h["{first}"])
+  - a dropout rate:            vt.nn.Dropout(h["{first}"]), or, in an nnx model, \
+vt.nn.Dropout(h["{first}"], rngs=rngs)
   - a choice or a shape:       "{first}": vt.Categorical([...]) in the space"""
 
 

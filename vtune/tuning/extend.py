@@ -54,6 +54,9 @@ def extend(
     Where members were dropped, the others train on. `h["total_steps"]` is that of the whole sweep
     from then on. A sweep that was interrupted or loaded can be extended, too.
 
+    The number of rounds is part of the program, so an extension of another length than the last
+    one is compiled anew, which takes some 5 s for a small model: extend rarely, and by much.
+
     Args:
       sweep: what `vt.tune`, `vt.extend` or `vt.load` returned; it is not changed.
       epochs, steps: how much longer every member trains; one of the two.
