@@ -1,5 +1,9 @@
 """Bad input gets a clear error before anything is compiled: what was seen, what to write."""
 
+import copy
+import inspect
+import pickle
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -518,6 +522,57 @@ def test_bad_input_is_named_before_anything_is_compiled(case, compilations):
     with compilations() as seen, pytest.raises(error, match=says):
         call()
     assert seen.count == 0
+
+
+ASKED = {
+    "epoch": (lambda: tune(epoch=3), r"tune takes no argument epoch=; write epochs="),
+    "batchsize": (lambda: tune(batchsize=3), r"write batch_size="),
+    "n_trials": (lambda: tune(n_trials=3), r"write search=vt.Halton\(n\)"),
+    "callback": (lambda: tune(callbacks=[]), r"write progress=, .* sweep.history"),
+    "time_limit": (lambda: tune(time_limit=600), r"write timeout -s INT 600"),
+    "checkpoint": (lambda: tune(checkpoint="a"), r"write sweep.save\(path\)"),
+    "near": (lambda: tune(patiense=3), r"did you mean patience=\?"),
+    "extend": (lambda: vt.extend(None, n_epochs=3), r"extend takes no argument .*; write epochs="),
+    "replay": (lambda: vt.replay(None, None, None, random_state=3), r"write seed="),
+    "holdout": (lambda: vt.holdout({}, test_size=0.2), r"write fraction= .*, test= for the test"),
+    "kfold": (lambda: vt.kfold({}, n_splits=5), r"kfold takes no argument n_splits=; write k="),
+    "flax_learner": (lambda: learner(optimiser=3), r"did you mean optimizer=\?"),
+    "scale": (lambda: vt.Float(0.1, 1, scale="log"), r"Float takes no .* write log=True"),
+    "low": (lambda: vt.Int(min=1, max=3), r"Int takes no argument min=; write low=, high="),
+    "size": (lambda: vt.Halton(size=1), r"Halton takes no argument size=; it takes"),
+    "choices": (lambda: vt.Categorical(16, 32), r"as one list: vt.Categorical\(\[16, 32\]\)"),
+    "load": (lambda: vt.load("runs"), r"vt.read\(path\) gives the results alone"),
+}
+
+
+@pytest.mark.parametrize("case", ASKED)
+def test_arguments_of_other_libraries_are_answered(case):
+    call, says = ASKED[case]
+    with pytest.raises(TypeError, match=says):
+        call()
+
+
+def test_public_functions_keep_their_signatures():
+    assert str(inspect.signature(vt.kfold)).startswith("(arrays: ")
+    assert list(inspect.signature(vt.Float).parameters) == ["low", "high", "log", "step"]
+    assert vt.tune.__doc__.startswith("Trains a whole population")
+    assert pickle.loads(pickle.dumps(vt.tune)) is vt.tune
+    assert copy.deepcopy(vt.Float(0, 1)) == vt.Float(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("LogUniform", r"write vt.Float\(low, high, log=True\)"),
+        ("choice", r"write vt.Categorical\(\[...\]\)"),
+        ("hold_out", r"did you mean 'holdout'"),
+        ("xyzzy", r"module 'vtune' has no attribute 'xyzzy'$"),
+    ],
+)
+def test_names_of_other_libraries_are_answered(name, says):
+    assert not hasattr(vt, name)
+    with pytest.raises(AttributeError, match=says):
+        getattr(vt, name)
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,13 @@ def test_names_looked_for_are_answered(sweep, name, says):
         getattr(sweep, name)
 
 
+def test_names_looked_for_on_a_member_are_answered(sweep):
+    with pytest.raises(AttributeError, match=r'write member.hparams, or member.variables\["params'):
+        sweep.best.params  # noqa: B018
+    with pytest.raises(AttributeError, match=r"did you mean 'predict'"):
+        sweep.best.predictt  # noqa: B018
+
+
 def test_table_without_pandas_names_the_extra(sweep, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match=r"pip install 'vtune\[plot\]'"):

@@ -11,9 +11,11 @@ from vtune.data.column_names import column_names, with_columns
 from vtune.data.draw import draw_test_rows
 from vtune.data.folds import Folds, folds_of
 from vtune.data.validate import check_arrays
+from vtune.keywords import answering
 from vtune.validation import check_count, is_whole
 
 
+@answering
 def kfold(
     arrays: Mapping[str, Any],
     k: Any = 5,

@@ -13,6 +13,7 @@ from vtune.engine.layout import Layout, resolve_layout
 from vtune.engine.plan import CohortPlan, as_arrays, describe, jax_config
 from vtune.engine.stepping import round_boundaries
 from vtune.hparams import Static
+from vtune.keywords import answering
 from vtune.refine.base import Refiner, Rung
 from vtune.refine.keep import Keep
 from vtune.results.described import Described
@@ -36,6 +37,7 @@ from vtune.tuning.launch import run_prepared
 from vtune.tuning.prepare import Prepared, inspected, rungs_of
 
 
+@answering
 def extend(
     sweep: Sweep,
     *,

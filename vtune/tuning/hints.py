@@ -17,7 +17,7 @@ from vtune.runtime.notices import log, warn
 from vtune.search.base import Cohort
 from vtune.space.space import Space
 
-CALLER = 4  # stacklevel of the line that calls vt.tune: here, prepare, tune, that line
+CALLER = 5  # stacklevel of the line that calls vt.tune: here, prepare, tune and its wrapper
 
 
 def idle_cores(members: int) -> None:
@@ -64,7 +64,7 @@ def warn_idle(refiner: Refiner, rounds: int) -> None:
 def warn_no_score(reason: str | None) -> None:
     """Warns where no member of a sweep can be the best, with the reason."""
     if reason is not None:
-        warn(reason, stacklevel=3)  # the line that calls vt.tune: there is a sweep to lose
+        warn(reason, stacklevel=4)  # the line that calls vt.tune: there is a sweep to lose
 
 
 def warn_unread(
