@@ -88,9 +88,9 @@ def test_a_script_with_a_train_state_equals_itself_in_a_plain_loop():
 
 def by_hand(step):
     def init(key, h, batch):
-        return TrainState.create(apply_fn=None, params=jnp.ones(3), tx=optax.adam(h["lr"]))
+        return TrainState.create(apply_fn=None, params={"w": jnp.ones(3)}, tx=optax.adam(h["lr"]))
 
-    return vt.Learner(init, step, lambda key, h, s, b, w: s.params[0], lambda t: {"loss": t})
+    return vt.Learner(init, step, lambda key, h, s, b, w: s.params["w"][0], lambda t: {"loss": t})
 
 
 @pytest.mark.parametrize(
@@ -103,10 +103,10 @@ def by_hand(step):
         (
             lambda: vt.Learner(
                 lambda key, h, b: TrainState.create(
-                    apply_fn=None, params=jnp.ones(3), tx=optax.sgd(lambda count: h["lr"])
+                    apply_fn=None, params={"w": jnp.ones(3)}, tx=optax.sgd(lambda count: h["lr"])
                 ),
                 lambda key, h, s, b: (s.apply_gradients(grads=s.params), {}),
-                lambda key, h, s, b, w: s.params[0],
+                lambda key, h, s, b, w: s.params["w"][0],
                 lambda total: {"loss": total},
             ),
             r"^state.tx.* is no array and was made of a traced",
