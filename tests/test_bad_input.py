@@ -1,9 +1,14 @@
 """Bad input gets a clear error before anything is compiled: what was seen, what to write."""
 
+import copy
+import inspect
+import pickle
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pandas as pd
 import pytest
 from problems import LR, MLP, blobs, quadratic
 from solo import xent
@@ -98,6 +103,8 @@ def optax_hot(logits, batch, h):
     return optax.softmax_cross_entropy(logits, batch["y"])
 
 
+WRONG = {"err": vt.metrics.mean(lambda o, b: o.argmax(-1) != b["y"])}
+PAIR = vt.metrics.Metric(lambda o, b, w: o.sum(), lambda total: total)
 HOT = np.eye(3)[np.arange(9) % 3]
 RATE = {**LR, "rate": vt.Float(0.1, 0.9)}
 WIDTH = {**LR, "width": vt.Int(4, 8)}
@@ -165,7 +172,27 @@ CASES = {
     "metric_function": (
         lambda: tune(learner(metrics={"right": lambda out, batch: out})),
         TypeError,
-        r"metrics\['right'\] must be a metric, .* vt.metrics.mean\(function\)",
+        r"metrics\['right'\] must be a metric, .* vt.metrics.mean\(function, mode=",
+    ),
+    "hyperparameters_as_a_rate": (
+        lambda: tune(learner(optimizer=optax.adam)),
+        ValueError,
+        r"h holds all hyperparameters \('lr', 'total_steps', .*\); take one: h\[\"lr\"\]",
+    ),
+    "hyperparameters_as_a_width": (
+        lambda: tune(learner(lambda h: MLP(h))),
+        ValueError,
+        r"h holds all hyperparameters .* take one: h\[\"lr\"\]",
+    ),
+    "hyperparameters_compared": (
+        lambda: tune(learner(optimizer=lambda h: optax.sgd(0.1 if h > 1 else 0.2))),
+        ValueError,
+        r"h holds all hyperparameters ",
+    ),
+    "hyperparameters_in_an_array": (
+        lambda: tune(learner(loss=lambda out, batch, h: xent(out, batch, h) * jnp.log(h))),
+        ValueError,
+        r"h holds all hyperparameters ",
     ),
     "hyperparameter_as_attribute": (
         lambda: tune(learner(optimizer=lambda h: optax.sgd(h.lr))),
@@ -176,6 +203,32 @@ CASES = {
         lambda: tune(quadratic(), data=None, epochs=..., steps=3, metric="energy"),
         ValueError,
         r"metric='energy' does not say whether higher is better; give mode=\"max\" or",
+    ),
+    "metric_of_unknown_direction": (
+        lambda: tune(learner(metrics=WRONG), metric="err"),
+        ValueError,
+        r"metric='err' does not say whether higher is better; write vt.metrics.mean\(..., mode=",
+    ),
+    "metric_pair_of_unknown_direction": (
+        lambda: tune(learner(metrics={"err": PAIR}), metric="err"),
+        ValueError,
+        r"metric='err' does not say whether higher is better; write .* mode=\"min\"\); mode=",
+    ),
+    "metric_direction": (
+        lambda: vt.metrics.mean(lambda o, b: o, mode="lower"),
+        ValueError,
+        r"mode='lower' must be \"max\" \(higher is better\) or \"min\"",
+    ),
+    "metric_direction_of_an_own_learner": (
+        lambda: tune(
+            quadratic()._replace(modes=(("energy", "lower"),)),
+            data=None,
+            epochs=...,
+            steps=3,
+            metric="energy",
+        ),
+        ValueError,
+        r"mode='lower' must be \"max\"",
     ),
     "score_kind": (
         lambda: tune(quadratic()._replace(score=lambda t: t), data=None, epochs=..., steps=3),
@@ -332,6 +385,21 @@ CASES = {
         ValueError,
         r"__call__ takes \['image', 'mask'\], the data has \['x', 'y'\]",
     ),
+    "labels_bool": (
+        lambda: tune(data=relabelled([True, False] * 20)),
+        TypeError,
+        r'labels "y" are bool; give whole numbers: y.astype\("int32"\)',
+    ),
+    "labels_real": (
+        lambda: tune(data=relabelled([0.0, 1.0] * 20)),
+        TypeError,
+        r'labels "y" are float32; give whole numbers: y.astype\("int32"\)',
+    ),
+    "values_in_an_array": (
+        lambda: tune(space={"lr": np.logspace(-4, -1, 4)}),
+        TypeError,
+        r"'lr' is a fixed value here, an array of 4 numbers (.|\n)*\"lr\": vt.Ordinal\(\[...\]\)",
+    ),
     "labels_column": (
         lambda: tune(
             learner(loss=lambda o, b, h: xent(o, {"y": b["y"][:, 0]}, h)),
@@ -387,7 +455,7 @@ CASES = {
     ),
     "optimizer_fails": (
         lambda: tune(learner(optimizer=optax.sgd)),
-        TypeError,
+        ValueError,
         r"called optimizer with h \['lr', 'total_steps', 'steps_per_epoch'\]",
     ),
     "measure_fails": (
@@ -443,7 +511,7 @@ CASES = {
     "flax_dropout": (
         lambda: tune(learner(lambda h: FlaxDropout(h["rate"])), RATE),
         TypeError,
-        r"hyperparameter 'rate' is traced(.|\n)*vt.nn.Dropout\(h\[\"rate\"\]\)",
+        r"'rate' is traced(.|\n)*vt.nn.Dropout\(h\[\"rate\"\]\), or, in .*\"\], rngs=rngs\)",
     ),
 }
 
@@ -453,6 +521,57 @@ def test_bad_input_is_named_before_anything_is_compiled(case, refused):
     call, error, says = CASES[case]
     with refused(error, says):
         call()
+
+
+ASKED = {
+    "epoch": (lambda: tune(epoch=3), r"tune takes no argument epoch=; write epochs="),
+    "batchsize": (lambda: tune(batchsize=3), r"write batch_size="),
+    "n_trials": (lambda: tune(n_trials=3), r"write search=vt.Halton\(n\)"),
+    "callback": (lambda: tune(callbacks=[]), r"write progress=, .* sweep.history"),
+    "time_limit": (lambda: tune(time_limit=600), r"write timeout -s INT 600"),
+    "checkpoint": (lambda: tune(checkpoint="a"), r"write sweep.save\(path\)"),
+    "near": (lambda: tune(patiense=3), r"did you mean patience=\?"),
+    "extend": (lambda: vt.extend(None, n_epochs=3), r"extend takes no argument .*; write epochs="),
+    "replay": (lambda: vt.replay(None, None, None, random_state=3), r"write seed="),
+    "holdout": (lambda: vt.holdout({}, test_size=0.2), r"write fraction= .*, test= for the test"),
+    "kfold": (lambda: vt.kfold({}, n_splits=5), r"kfold takes no argument n_splits=; write k="),
+    "flax_learner": (lambda: learner(optimiser=3), r"did you mean optimizer=\?"),
+    "scale": (lambda: vt.Float(0.1, 1, scale="log"), r"Float takes no .* write log=True"),
+    "low": (lambda: vt.Int(min=1, max=3), r"Int takes no argument min=; write low=, high="),
+    "size": (lambda: vt.Halton(size=1), r"Halton takes no argument size=; it takes"),
+    "choices": (lambda: vt.Categorical(16, 32), r"as one list: vt.Categorical\(\[16, 32\]\)"),
+    "load": (lambda: vt.load("runs"), r"vt.read\(path\) gives the results alone"),
+}
+
+
+@pytest.mark.parametrize("case", ASKED)
+def test_arguments_of_other_libraries_are_answered(case):
+    call, says = ASKED[case]
+    with pytest.raises(TypeError, match=says):
+        call()
+
+
+def test_public_functions_keep_their_signatures():
+    assert str(inspect.signature(vt.kfold)).startswith("(arrays: ")
+    assert list(inspect.signature(vt.Float).parameters) == ["low", "high", "log", "step"]
+    assert vt.tune.__doc__.startswith("Trains a whole population")
+    assert pickle.loads(pickle.dumps(vt.tune)) is vt.tune
+    assert copy.deepcopy(vt.Float(0, 1)) == vt.Float(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("LogUniform", r"write vt.Float\(low, high, log=True\)"),
+        ("choice", r"write vt.Categorical\(\[...\]\)"),
+        ("hold_out", r"did you mean 'holdout'"),
+        ("xyzzy", r"module 'vtune' has no attribute 'xyzzy'$"),
+    ],
+)
+def test_names_of_other_libraries_are_answered(name, says):
+    assert not hasattr(vt, name)
+    with pytest.raises(AttributeError, match=says):
+        getattr(vt, name)
 
 
 @pytest.mark.parametrize(
@@ -466,7 +585,17 @@ def test_bad_input_is_named_before_anything_is_compiled(case, refused):
         (
             lambda: learner(loss=lambda o, b: o),
             TypeError,
-            r"loss must take .*\(outputs, batch, h\)",
+            r"loss must take .*\(outputs, batch, h\); write loss=lambda out, batch, h: optax",
+        ),
+        (
+            lambda: learner(loss=optax.softmax_cross_entropy_with_integer_labels),
+            TypeError,
+            r"batch is a dict .* write loss=lambda out, batch, h: optax.softmax.*\(out, batch\[",
+        ),
+        (
+            lambda: learner(loss=None, batch_loss=optax.l2_loss),
+            TypeError,
+            r'write batch_loss=lambda out, batch, h: optax.l2_loss\(out, batch\["y"\]\).mean\(\)',
         ),
         (lambda: learner(optimizer=lambda: 3), TypeError, r"optimizer must take .* \(h\)"),
         (
@@ -508,8 +637,11 @@ def test_a_users_own_error_is_shown_as_it_is():
 
 
 def test_unread_hyperparameters_warn():
-    space = {**LR, "momentum": vt.Float(0, 1), "width": vt.Categorical([1])}
-    with pytest.warns(UserWarning, match=r"'momentum', 'width' in the space: never read"):
+    space = {**LR, "momentum": vt.Float(0, 1), "width": vt.Categorical([1]), "epochs": vt.Int(1, 2)}
+    with (
+        pytest.warns(UserWarning, match=r"'momentum', 'width' in the space: never read"),
+        pytest.warns(UserWarning, match=r'write vt.tune\(..., epochs=lambda h: h\["epochs"\]\)'),
+    ):
         tune(space=space)
 
 
@@ -532,6 +664,11 @@ BAD_ARRAYS = {
         {"x": np.array([[1.0], [np.nan], [np.inf]])},
         ValueError,
         r"'x' holds 2 NaN or inf",
+    ),
+    "frame": (
+        pd.DataFrame({"a": [1.0]}),
+        TypeError,
+        r'give .*"y": frame.* vt.Columns\(.*\).fit\(frame',
     ),
     "text": ({"x": np.array(["a", "b"])}, TypeError, r"entry 'x' is of type <U1"),
     "scalar": ({"x": np.float32(3)}, ValueError, r"'x' is a single number"),

@@ -210,7 +210,11 @@ def test_test_rows_never_reach_training_or_validation(sweep, compilations):
 
 def test_members_are_scored_on_the_test_rows(sweep):
     scores, test = sweep.evaluate(), sweep.data.test
-    assert repr(scores) == "Evaluation(4 members on 18 rows: accuracy, loss, marked, matrix)"
+    best = sweep.best.index
+    said = f"the best, member {best}: accuracy {scores['accuracy'][best]:.4g})"
+    assert (
+        repr(scores) == f"Evaluation(4 members on 18 rows: accuracy, loss, marked, matrix; {said}"
+    )
     assert scores["matrix"].shape == (4, 3, 3)
     kept = ARRAYS["z"][test] != 9
     for member in sweep:
@@ -263,6 +267,7 @@ def test_a_loaded_sweep_takes_data(sweep, folded):
 def test_folds_and_seeds_are_scored_each(folded):
     scores, test = folded.evaluate(), folded.data.test
     assert [m.status.startswith("dropped") for m in folded].count(True) == 2
+    assert list(folded.top(1)) == ["marked", "marked/std", "lr", "accuracy", "loss", "status"]
     assert np.isnan(scores["marked"]).sum() == 2
     kept = ARRAYS["z"][test] != 9
     for member in folded:

@@ -98,7 +98,7 @@ CHANGES = {
     "kind": (put("space", 0, "c", {"kind": "exec"}), "the kind 'exec'"),
     "kind a list": (put("space", 0, "c", {"kind": [1]}), r"space\['c'\]"),
     "bounds": (put("space", 0, "lr", "fields", "low", "a"), r"space\['lr'\] .*'a'"),
-    "fields": (put("space", 0, "lr", "fields", {"x": 1}), r"space\['lr'\] .*'x'"),
+    "fields": (put("space", 0, "lr", "fields", {"x": 1}), r"space\['lr'\] .*x="),
     "array": (
         put("space", 0, "c", {"kind": "array", "of": "array", "dtype": "float32", "shape": [9**9],
                               "items": [1]}),

@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 import sklearn.metrics as sk
+from problems import mlp_learner
 
 import vtune as vt
 
@@ -249,3 +250,18 @@ def test_selections_that_do_not_suit_are_named(metric, says):
 def test_selections_of_another_kind_are_refused(make, says):
     with pytest.raises(TypeError, match=says):
         make()
+
+
+def test_where_a_metric_does_not_say_which_way_its_name_does():
+    cost = M.mean(lambda outputs, batch: batch["cost"])
+    metrics = {"mse": cost, "val_accuracy": cost, "cost": cost, "error": M.accuracy, "f1": M.f1}
+    learner = mlp_learner(metrics=metrics, train_metrics={"train_loss": cost(weight="mask")})
+    assert dict(learner.modes) == {
+        "loss": "min",
+        "mse": "min",
+        "val_accuracy": "max",
+        "cost": None,
+        "error": "max",  # as it says itself
+        "f1": "max",
+        "train_loss": "min",
+    }

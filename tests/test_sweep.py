@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pandas as pd
 import pytest
 from problems import LR, MLP, blobs, mlp_learner, quadratic
 from solo import xent
@@ -117,6 +118,9 @@ def test_table_has_values_bests_and_status(sweep):
 def test_top_is_the_table_of_the_best(sweep):
     assert list(sweep.top(3).index) == list(sweep.ranking[:3])
     assert sweep.top(3)["accuracy"].is_monotonic_decreasing
+    assert list(sweep.top(3)) == ["accuracy", "lr", "width", "note", "loss", "status"]
+    with pd.option_context("display.width", 80, "display.max_columns", 0):  # as in a terminal
+        assert "..." not in repr(sweep.top(3))
     assert "<table" in sweep._repr_html_()
     with pytest.raises(ValueError, match=r"top: n=0 must be a whole number"):
         sweep.top(0)
@@ -137,6 +141,13 @@ def test_names_looked_for_are_answered(sweep, name, says):
     assert not hasattr(sweep, name)
     with pytest.raises(AttributeError, match=says):
         getattr(sweep, name)
+
+
+def test_names_looked_for_on_a_member_are_answered(sweep):
+    with pytest.raises(AttributeError, match=r'write member.hparams, or member.variables\["params'):
+        sweep.best.params  # noqa: B018
+    with pytest.raises(AttributeError, match=r"did you mean 'predict'"):
+        sweep.best.predictt  # noqa: B018
 
 
 def test_table_without_pandas_names_the_extra(sweep, monkeypatch):
@@ -301,7 +312,7 @@ def test_the_best_value_of_a_column_is_finite():
         init=lambda key, h, batch: jnp.zeros(()),
         step=lambda key, h, x, batch: (x + 1, {}),
         measure=lambda key, h, x, batch, weight: jnp.where(x == h["at"], jnp.inf, x),
-        score=lambda total: {"s": total},
+        score=lambda total: {"s": total, "unsaid": total, "val_error": total},
         variables=lambda x: x,
     )
     space = {"at": vt.Ordinal([1, 2, 9])}
@@ -310,3 +321,6 @@ def test_the_best_value_of_a_column_is_finite():
     table = sweep.table()
     assert table["s/best"].tolist() == [3.0, 3.0, 3.0]
     assert table["s/best_round"].tolist() == [2, 2, 2]
+    assert table["val_error/best"].tolist() == [2.0, 1.0, 1.0]  # lower is better
+    assert "unsaid" in table
+    assert "unsaid/best" not in table

@@ -112,9 +112,9 @@ def test_the_one_function_that_reads_a_traced_number_is_found_among_many():
 
 def by_hand(step):
     def init(key, h, batch):
-        return TrainState.create(apply_fn=None, params=jnp.ones(3), tx=optax.adam(h["lr"]))
+        return TrainState.create(apply_fn=None, params={"w": jnp.ones(3)}, tx=optax.adam(h["lr"]))
 
-    return vt.Learner(init, step, lambda key, h, s, b, w: s.params[0], lambda t: {"loss": t})
+    return vt.Learner(init, step, lambda key, h, s, b, w: s.params["w"][0], lambda t: {"loss": t})
 
 
 @pytest.mark.parametrize(
@@ -122,24 +122,39 @@ def by_hand(step):
     [
         (
             lambda: by_hand(lambda key, h, s, b: (s.apply_gradients(grads=s.params), {})),
-            r"state.tx.* is no array and was made of a traced .* vt.train_state_learner\(",
+            r"^state.tx.* is no array and was made of a traced .* vt.train_state_learner\(",
         ),
         (
             lambda: vt.Learner(
                 lambda key, h, b: TrainState.create(
-                    apply_fn=None, params=jnp.ones(3), tx=optax.sgd(lambda count: h["lr"])
+                    apply_fn=None, params={"w": jnp.ones(3)}, tx=optax.sgd(lambda count: h["lr"])
                 ),
                 lambda key, h, s, b: (s.apply_gradients(grads=s.params), {}),
-                lambda key, h, s, b, w: s.params[0],
+                lambda key, h, s, b, w: s.params["w"][0],
                 lambda total: {"loss": total},
             ),
-            r"state.tx.* is no array and was made of a traced",
+            r"^state.tx.* is no array and was made of a traced",
         ),
         (
             lambda: vt.train_state_learner(create, train_step, lambda state: 0),
             r"measure must take the arguments \(state, batch\)",
         ),
         (lambda: vt.train_state_learner(None, train_step, measure), "create must be a function"),
+        (
+            lambda: vt.train_state_learner(lambda key, rate: -rate, train_step, measure),
+            r"h holds all hyperparameters (.|\n)*create\(key, rate\) was called with \(key, h\); .*"
+            r'write lambda key, h, batch: create\(key, batch\["x"\], h\["lr"\]\)',
+        ),
+        (
+            lambda: vt.train_state_learner(
+                create, lambda state, images, labels, rng: images @ labels, measure
+            ),
+            r"train_step\(state, images, labels, rng\) was called with \(state, batch, key, h\)",
+        ),
+        (
+            lambda: vt.train_state_learner(create, train_step, lambda state, x, y: x),
+            r"measure must take .*; for others write lambda state, batch: measure\(state, batch\[",
+        ),
         (
             lambda: vt.train_state_learner(lambda key, h: {"w": 0}, train_step, measure),
             "create returned dict without `params`",

@@ -5,10 +5,12 @@ the *population*, the leading array axis. Members that share all structural choi
 A *round* refines, trains and scores. A *rung* is a run of rounds with one population size. A member
 that is trained once for each fold and seed has *replicates*. Imports go one way:
 
-    identity <- types, hparams, validation <- space, metrics, components, rng
+    identity <- types, hparams, validation, caches, keywords <- space, metrics, components, rng
         <- search, refine, xla <- data, learner <- engine <- runtime <- results
         <- tuning <- cost <- vtune <- sklearn
 """
+
+from typing import TYPE_CHECKING
 
 from vtune import metrics, refine
 from vtune.caches import clear_caches
@@ -28,6 +30,7 @@ from vtune.engine import Layout, use_all_cores
 from vtune.tuning import extend, replay, tune
 from vtune.cost import Cost, cost
 from vtune.results import Ensemble, Evaluation, Member, Retrained, Schedule, Sweep, load, read
+from vtune.results.looked_for import no_such_public_name
 
 __version__ = "0.1.0"
 
@@ -96,6 +99,12 @@ __all__ = [
     "use_all_cores",
     "weight_average",
 ]
+
+
+if not TYPE_CHECKING:  # for a type checker any name would be there
+
+    def __getattr__(name: str):
+        raise AttributeError(no_such_public_name(name, __all__))
 
 
 def __dir__() -> list[str]:

@@ -82,6 +82,22 @@ class Hparams(Mapping[str, Any]):
         return f"Hparams({dict(self)!r})"
 
 
+def _is_no_number(h: Hparams, *others: Any) -> Any:
+    """Stands in the place of whatever a number or an array could do."""
+    names = ", ".join(map(repr, h)) or "none"
+    example = next(iter(h), "lr")
+    # a ValueError, since what JAX raises of a TypeError says less
+    raise ValueError(f'h holds all hyperparameters ({names}); take one: h["{example}"]')
+
+
+for _name in (
+    *("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "floordiv", "rfloordiv"),
+    *("mod", "rmod", "pow", "rpow", "matmul", "rmatmul", "neg", "pos", "abs", "round"),
+    *("lt", "le", "gt", "ge", "int", "float", "complex", "index", "array", "jax_array"),
+):
+    setattr(Hparams, f"__{_name}__", _is_no_number)
+
+
 class _Reads:
     """The set of names read, as part of a pytree's structure, so that reads inside `jit` count.
 

@@ -11,6 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+_ENCODE = (
+    "labels: names, y = numpy.unique(labels, return_inverse=True); columns of a table: vt.Columns; "
+    "text: vt.text"
+)
+
 
 def to_array(who: str, name: Any, value: Any) -> np.ndarray:
     """Returns an entry as an array of numbers in this machine's byte order.
@@ -31,7 +36,7 @@ def to_array(who: str, name: Any, value: Any) -> np.ndarray:
         kind = f"type {array.dtype}" if array.ndim else f"the type {type(value).__name__}"
         raise TypeError(
             f"{who}: entry {name!r} is of {kind}; entries are numeric arrays under names that are "
-            "strings (encode text or categories as numbers first: vt.text, vt.Columns)"
+            f"strings ({_ENCODE})"
         )
     if array.dtype in (np.longdouble, np.clongdouble):  # JAX has none of more than 64 bits a part
         array = array.astype(np.float64 if array.dtype == np.longdouble else np.complex128)
@@ -133,8 +138,8 @@ def _from_column(what: str, column: Any) -> np.ndarray:
         if array.dtype.hasobject and _is_numeric(_from_objects(array).dtype):
             return array
         raise TypeError(
-            f"{what} is of type {column.dtype}; encode text and categories as numbers first, as "
-            "with vt.Columns, and dates as numbers such as days"
+            f"{what} is of type {column.dtype}; entries are numbers ({_ENCODE}; dates as numbers "
+            "such as days)"
         )
     if int(missing.sum()):
         raise ValueError(

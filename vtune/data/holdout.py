@@ -13,9 +13,11 @@ from vtune.data.dataset import Data
 from vtune.data.draw import check_strata, draw_rows, share_of_rows
 from vtune.data.own import CheckedArrays, on_device
 from vtune.data.validate import check_arrays
+from vtune.keywords import answering
 from vtune.validation import check_count
 
 
+@answering
 def holdout(
     arrays: Mapping[str, Any],
     fraction: float = 0.2,
@@ -82,6 +84,7 @@ def _stratifying(arrays: Mapping[str, np.ndarray], name: Any) -> np.ndarray | No
     return None if name is None else arrays[name]
 
 
+@answering
 def from_splits(
     train: Mapping[str, Any], valid: Mapping[str, Any], test: Mapping[str, Any] | None = None
 ) -> Data:

@@ -10,9 +10,11 @@ import numpy as np
 from vtune.data.draw import draw_test_rows
 from vtune.data.folds import Folds, folds_of
 from vtune.data.validate import check_arrays
+from vtune.keywords import answering
 from vtune.validation import check_count, is_whole
 
 
+@answering
 def kfold(
     arrays: Mapping[str, Any],
     k: Any = 5,

@@ -34,6 +34,13 @@ def check_arrays(who: str, arrays: Any) -> CheckedArrays:
     Raises:
       TypeError, ValueError: they are empty, of different lengths, not numeric or not finite.
     """
+    if hasattr(arrays, "columns") and hasattr(arrays, "dtypes"):
+        raise TypeError(
+            f"{who}: a {type(arrays).__name__} does not say what is what; give entries by name: "
+            '{"x": frame[["a", "b"]], "y": frame["target"]}, or, with categories or missing '
+            "values, columns = vt.Columns(numeric=[...], categorical=[...]).fit(frame) and "
+            '{**columns.transform(frame), "y": frame["target"]}'
+        )
     if not isinstance(arrays, Mapping):
         raise TypeError(f'{who}: {type(arrays).__name__} is not a dict such as {{"x": X, "y": y}}')
     if not arrays:

@@ -35,6 +35,7 @@ from vtune.learner.pretrained import overlay
 from vtune.learner.protocol import Learner
 from vtune.learner.statistics import Path, mean_with, of_batch, warn_none
 from vtune.learner.trace_cache import cache_trace
+from vtune.metrics.modes import usual_mode
 from vtune.rng.keys import IMPL
 from vtune.rng.threefry import folded
 from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, Totals, Weight
@@ -111,7 +112,10 @@ class NetLearner:
     def learner(self) -> Learner:
         """Returns the methods as the `Learner` that users hold."""
         metrics = {**self.parts.train_metrics, **self.parts.metrics}
-        modes = {name: getattr(metric, "mode", "max") for name, metric in metrics.items()}
+        modes = {
+            name: getattr(metric, "mode", None) or usual_mode(name)
+            for name, metric in metrics.items()
+        }
         return Learner(
             init=self.init,
             step=self.step,

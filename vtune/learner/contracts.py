@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -32,7 +32,17 @@ def calling(who: str, **given: PyTree) -> Iterator[None]:
                 f"{name} {jax.tree.map(_shown, tree)!r}" for name, tree in given.items()
             )
             error.add_note(f"{_CALLED} {who} with {arguments}")
+            for note in _about_labels(error, given.get("batch")):
+                error.add_note(note)
         raise
+
+
+def _about_labels(error: Exception, batch: Any) -> Iterator[str]:
+    """Yields what to write where labels must be integers and are not."""
+    if isinstance(error, TypeError | ValueError) and "integer" in str(error):
+        labels = batch.get("y") if isinstance(batch, Mapping) else None
+        if labels is not None and not jnp.issubdtype(labels.dtype, jnp.integer):
+            yield f'labels "y" are {labels.dtype}; give whole numbers: y.astype("int32")'
 
 
 _CALLED = "vtune called"  # the innermost function alone is noted
@@ -159,18 +169,22 @@ def check_pairs(
         )
 
 
-def check_call(who: str, function: Any, arguments: str, keywords: str = "") -> None:
+def check_call(
+    who: str, function: Any, arguments: str, keywords: str = "", instead: str = ""
+) -> None:
     """Raises TypeError if the user's function `who` cannot be called with these arguments.
 
     Args:
       arguments: their names, such as "outputs, batch, h". keywords: of those passed by name.
+      instead: what to write, for the message.
     """
     by_name = dict.fromkeys(filter(None, keywords.split(", ")))
     try:
         inspect.signature(function).bind(*arguments.split(", "), **by_name)
     except TypeError:
         named = f", *, {keywords}" if keywords else ""
-        raise TypeError(f"{who} must take the arguments ({arguments}{named})") from None
+        write = f"; write {instead}" if instead else ""
+        raise TypeError(f"{who} must take the arguments ({arguments}{named}){write}") from None
     except ValueError:  # built-in functions may have no signature
         pass
 

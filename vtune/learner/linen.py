@@ -13,6 +13,7 @@ from flax.errors import InvalidRngError
 from flax.traverse_util import flatten_dict
 
 from vtune.hparams import Hparams
+from vtune.keywords import answering
 from vtune.learner.assemble import assemble
 from vtune.learner.contracts import call_arguments, calling, check_call
 from vtune.learner.first_apply import initialising
@@ -26,6 +27,7 @@ from vtune.metrics import Metric
 from vtune.types import Batch, Key, Outputs, PyTree
 
 
+@answering
 def flax_learner(
     model: nn.Module | Callable[[Hparams], nn.Module],
     *,

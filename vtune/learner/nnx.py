@@ -13,6 +13,7 @@ from flax.errors import TraceContextError
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vtune.hparams import Hparams
+from vtune.keywords import answering
 from vtune.learner.assemble import assemble
 from vtune.learner.contracts import call_arguments, calling, check_call
 from vtune.learner.mode import NAMES, mode_value
@@ -26,6 +27,7 @@ from vtune.rng.keys import IMPL
 from vtune.types import Batch, Key, Outputs, PyTree
 
 
+@answering
 def nnx_learner(
     model: Callable[[Hparams, nnx.Rngs], nnx.Module],
     *,

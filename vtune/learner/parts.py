@@ -66,7 +66,7 @@ def _named_metrics(argument: str, metrics: Any) -> dict[str, Metric]:
         if not (hasattr(metric, "measure") and hasattr(metric, "score")):
             way = (
                 "a function (outputs, batch) that returns a value a row becomes one with "
-                "vt.metrics.mean(function)"
+                'vt.metrics.mean(function, mode="max"), or "min" if lower is better'
                 if callable(metric)
                 else "take one of vt.metrics, or vt.metrics.mean(lambda outputs, batch: ...)"
             )
@@ -101,4 +101,26 @@ def _check_functions(parts: Parts) -> None:
                 f"{name} must be a function, got {part!r}; write {name}=lambda {arguments}: ..."
             )
         if part is not None:
-            check_call(name, part, arguments)
+            instead = f"{name}=lambda {arguments}: ..."
+            if name in ("loss", "batch_loss"):
+                instead = _adapted(name, part)
+                if _module(part) in ("optax", "jax"):
+                    raise TypeError(
+                        f"{name} is called with ({arguments}), where batch is a dict of the data's "
+                        f"entries; write {instead}"
+                    )
+            check_call(name, part, arguments, instead=instead)
+
+
+def _adapted(name: str, loss: Any) -> str:
+    """Returns how a function of outputs and labels is given as a loss."""
+    module = f"{_module(loss)}." if _module(loss) in ("optax", "jax") else ""
+    called = f"{module}{getattr(loss, '__name__', '<lambda>')}"
+    if "<" in called:
+        called = "optax.softmax_cross_entropy_with_integer_labels"
+    mean = ".mean()" if name == "batch_loss" else ""
+    return f'{name}=lambda out, batch, h: {called}(out, batch["y"]){mean}'
+
+
+def _module(function: Any) -> str:
+    return (getattr(function, "__module__", None) or "").partition(".")[0]

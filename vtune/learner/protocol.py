@@ -37,9 +37,9 @@ class Learner(NamedTuple):
       variables: state -> what `Member.variables` shows; also watched for non-finite values.
       check: (outputs as shapes, arrays on the host) -> None; raises if the metrics cannot be
         computed of such outputs and labels.
-      modes: (metric's name, "max" or "min"), whether higher is better. Without modes the names of
-        well-known metrics say it ("loss", "val_error", "accuracy"); for others `vt.tune` needs
-        `mode=`, and `Sweep.table()` takes the largest value for the best.
+      modes: (metric's name, "max" or "min"), whether higher is better; None where the metric does
+        not say it. Without modes the names of well-known metrics say it ("loss", "val_error",
+        "accuracy"); for others `vt.tune` needs `mode=`, and `Sweep.table()` has no best values.
       summarise: (sums of the step's metrics over a round, steps) -> metrics by name, if these are
         not means. The step may then return any totals by name.
       load: (h, state, variables) -> the state with the given weights, whole or in part, for
@@ -59,7 +59,7 @@ class Learner(NamedTuple):
     predict: Callable[[Any, State, Batch], Outputs] | None = None
     variables: Callable[[State], PyTree] | None = None
     check: Callable[[Any, Mapping[str, Any]], None] | None = None
-    modes: tuple[tuple[str, str], ...] = ()
+    modes: tuple[tuple[str, str | None], ...] = ()
     summarise: Callable[[PyTree, Array], Metrics] | None = None
     load: Callable[[Any, State, PyTree], State] | None = None
     judge: Callable[[Any, Outputs, Batch, Weight], Totals] | None = None

@@ -180,7 +180,7 @@ def _field(path: Any) -> Any:
 
 def _taking(who: str, function: Any, *forms: str) -> Callable[..., Any]:
     """Returns the function with the arguments of the longest form, of which it takes the first ones
-    or all.
+    or all. Where it has other arguments in mind, its errors say so.
 
     Raises:
       TypeError: it can be called in none of these forms.
@@ -196,8 +196,38 @@ def _taking(who: str, function: Any, *forms: str) -> Callable[..., Any]:
             continue
         except ValueError:  # built-in functions may have no signature
             pass
-        return lambda *arguments, count=count: function(*arguments[:count])
-    raise TypeError(f"{who} must take the arguments {shown}")
+        return functools.partial(_called, who, function, form)
+    raise TypeError(f"{who} must take the arguments {shown}; for others write {_LAMBDAS[who]}")
+
+
+def _called(who: str, function: Callable[..., Any], form: str, *arguments: Any) -> Any:
+    """Calls the function with the arguments of the form, the first ones of those given."""
+    takes = form.split(", ")
+    try:
+        return function(*arguments[: len(takes)])
+    except Exception as error:
+        names = _names(function)
+        if names[1:2] != takes[1:2]:
+            error.add_note(
+                f"{who}({', '.join(names)}) was called with ({form}); where it takes other "
+                f"arguments, write {_LAMBDAS[who]}"
+            )
+        raise
+
+
+def _names(function: Callable[..., Any]) -> list[str]:
+    try:
+        return list(inspect.signature(function).parameters)
+    except ValueError:  # built-in functions may have no signature
+        return ["..."]
+
+
+_LAMBDAS = {
+    "create": 'lambda key, h, batch: create(key, batch["x"], h["lr"])',
+    "train_step": 'lambda state, batch, key: train_step(state, batch["x"], batch["y"], key)',
+    "measure": 'lambda state, batch: measure(state, batch["x"], batch["y"])',
+    "predict": 'lambda state, batch: predict(state, batch["x"])',
+}
 
 
 def _total(name: str, values: Array, weight: Weight) -> tuple[Array, Array]:

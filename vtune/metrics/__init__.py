@@ -10,7 +10,7 @@ for models with several outputs, masks and labels that do not count:
 
 Your own metric, if it is a mean over the rows, is one line:
 
-    cosine = vt.metrics.mean(lambda outputs, batch: similarity(outputs, batch["target"]))
+    cosine = vt.metrics.mean(lambda out, batch: similarity(out, batch["target"]), mode="max")
 
 A metric is a pair of functions: `measure(outputs, batch, weight)` returns totals of one evaluation
 batch, which are summed over the batches; `score(totals)` computes the value from them, once.

@@ -72,7 +72,7 @@ def _averaged(who: str, value: Value) -> Callable[..., Metric]:
         def check(outputs: Any, arrays: Mapping[str, np.ndarray]) -> None:
             _check(who, average, labels, pos_label, outputs, arrays)
 
-        return Metric(measure, score, check)
+        return Metric(measure, score, check, "max")
 
     return make
 

@@ -11,6 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.metrics.modes import check_mode
 from vtune.metrics.select import Selection, expand, selection
 from vtune.types import Array, Batch, Outputs, Totals, Weight
 
@@ -28,16 +29,25 @@ class Metric:
       check: (outputs as shapes, arrays of the data set on the host) -> None. Called once before
         compiling; raises ValueError or TypeError if the metric cannot be computed of them.
       mode: "max" if higher is better, else "min". It decides which value of a history is the best.
+        When left out, the metric's name says it, if it is well known ("loss", "val_error",
+        "accuracy"); `vt.tune(metric=)` refuses others that do not say it.
       options: (*options) -> the metric with these options; calling the metric calls it.
       selected: what calling the metric selected, see `Metric.__call__`; None for nothing.
+
+    Raises:
+      ValueError: another mode.
     """
 
     measure: Callable[[Outputs, Batch, Weight], Totals]
     score: Callable[[Totals], Any]
     check: Check | None = None
-    mode: str = "max"
+    mode: str | None = None
     options: Callable[..., Metric] | None = None
     selected: Selection | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode is not None:
+            check_mode(self.mode)
 
     def __call__(
         self,
@@ -127,7 +137,7 @@ def documented(metric: Metric, text: str) -> Metric:
 def mean(
     value: Callable[[Outputs, Batch], Array],
     *,
-    mode: str = "max",
+    mode: str | None = None,
     check: Check | None = None,
     weight: Any = None,
 ) -> Metric:

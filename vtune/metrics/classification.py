@@ -47,11 +47,11 @@ def _top_k_accuracy(k: Any = 2) -> Metric:
         hits = (jnp.sum(before, axis=-1) < k) & ~jnp.isnan(logit[..., 0])
         return hits.astype(float_dtype())
 
-    return mean(hit, check=checked)
+    return mean(hit, mode="max", check=checked)
 
 
 accuracy = documented(
-    mean(_correct, check=checked),
+    mean(_correct, mode="max", check=checked),
     """Share of the rows whose largest logit is that of the label `y`.
 
     A single logit is above 0 for class 1.

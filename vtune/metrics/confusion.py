@@ -24,7 +24,7 @@ def counts(outputs: Outputs, batch: Batch, weight: Weight) -> Array:
 
 def _of_counts(score: Callable[[Array], Array]) -> Metric:
     """Makes a metric from a function of the confusion matrix."""
-    return Metric(counts, score, checked)
+    return Metric(counts, score, checked, "max")
 
 
 def _confusion_matrix(normalize: Any = None) -> Metric:

@@ -20,6 +20,12 @@ def usual_mode(name: str) -> str | None:
     return "min" if lower.endswith(("loss", "error")) else None
 
 
+def check_mode(mode: object) -> None:
+    """Raises ValueError unless `mode` is "max" or "min"."""
+    if mode not in ("max", "min"):
+        raise ValueError(f'mode={mode!r} must be "max" (higher is better) or "min"')
+
+
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """Returns the name that was most likely meant by a wrong one; None where none is near."""
     names = list(names)

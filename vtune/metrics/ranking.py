@@ -90,7 +90,7 @@ def _roc_auc(multi_class: Any = None, *, average: Any = "macro") -> Metric:
         if average == "micro" and classes > 2:
             raise ValueError('roc_auc: average="micro" is of yes-or-no answers; say "macro"')
 
-    return Metric(measure, score, check)
+    return Metric(measure, score, check, "max")
 
 
 roc_auc = documented(

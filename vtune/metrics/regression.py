@@ -88,7 +88,7 @@ def _r2() -> Metric:
         value = jnp.where(rows > 1, value, jnp.nan)  # of one row it is not defined
         return _mean_of_targets(value, rows > 0)
 
-    return Metric(measure, score, check_targets)
+    return Metric(measure, score, check_targets, "max")
 
 
 def _mean_of(value: Callable[[Array], Array]) -> Metric:

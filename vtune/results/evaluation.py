@@ -19,6 +19,7 @@ from vtune.engine.recording import SPLITS
 from vtune.engine.replicates import split_replicates
 from vtune.engine.stepping import round_boundaries
 from vtune.results.new_rows import rows_to_score
+from vtune.results.no_score import no_finite_score
 from vtune.results.states import members_left
 from vtune.results.table import html_of, import_pandas, std_of_splits
 from vtune.results.trained import Trained
@@ -41,12 +42,16 @@ class Evaluation(Mapping[str, np.ndarray]):
 
     Attributes:
       rows: how many rows were scored. metric_name: what the members of the sweep are compared by.
+      best: the index of the sweep's best member; None where there is none.
     """
 
-    def __init__(self, values: dict[str, np.ndarray], rows: int, metric_name: str):
+    def __init__(
+        self, values: dict[str, np.ndarray], rows: int, metric_name: str, best: int | None = None
+    ):
         self._values = values
         self.rows = rows
         self.metric_name = metric_name
+        self.best = best
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._values:
@@ -81,8 +86,11 @@ class Evaluation(Mapping[str, np.ndarray]):
 
     def __repr__(self) -> str:
         names = [name for name in self if not name.endswith(SPLITS)]
-        members = len(self[self.metric_name])
-        return f"Evaluation({members} members on {self.rows} rows: {', '.join(names)})"
+        compared = self[self.metric_name]
+        said = f"{len(compared)} members on {self.rows} rows: {', '.join(names)}"
+        if self.best is not None:
+            said += f"; the best, member {self.best}: {self.metric_name} {compared[self.best]:.4g}"
+        return f"Evaluation({said})"
 
 
 def evaluate(trained: Trained, given: Any) -> Evaluation:
@@ -100,7 +108,8 @@ def evaluate(trained: Trained, given: Any) -> Evaluation:
     left = tuple(members_left(np.asarray(p.id), parents) for p in trained.populations)
     score = _program(plan, left)
     by_cohort = jax.device_get(score(trained.populations, ends, arguments))
-    return Evaluation(_by_member(trained, by_cohort), rows, trained.metric_name)
+    best = None if no_finite_score(trained) else int(trained.ranking[0])
+    return Evaluation(_by_member(trained, by_cohort), rows, trained.metric_name, best)
 
 
 def _plan(trained: Trained, arguments: Arguments, rows: int) -> Plan:

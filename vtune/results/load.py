@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vtune.keywords import answering
 from vtune.learner.protocol import Learner
 from vtune.results.choices import missing_in, saved_space
 from vtune.results.files import Saved, read_saved
@@ -19,6 +20,7 @@ from vtune.results.sweep import Sweep
 from vtune.runtime.surroundings import check_one_process
 
 
+@answering
 def load(
     path: str | os.PathLike,
     learner: Learner,

@@ -53,7 +53,7 @@ def manifest_of(trained: Trained) -> dict[str, Any]:
         "stopping": plan.stopping,
         "columns": {name: list(columns) for name, columns in trained.columns.items()},
         "identity": provenance_of(trained),
-        "modes": [list(mode) for mode in plan.learner.modes],
+        "modes": [list(mode) for mode in plan.learner.modes if mode[1] is not None],
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from vtune.engine.replicates import Replicates, split_replicates
 from vtune.identity import handed_out
+from vtune.results.looked_for import no_such_name
 from vtune.results.predict import checked_rows, predict, scaled_rows
 from vtune.results.trained import Trained
 from vtune.types import PyTree
@@ -147,6 +148,11 @@ class Member:
         return jax.tree.map(
             lambda *leaves: split_replicates(trainings, jax.numpy.stack(leaves)), *parts
         )
+
+    def __getattr__(self, name: str) -> Any:
+        if hasattr(type(self), name):  # a property failed: its own error says why
+            return object.__getattribute__(self, name)
+        raise AttributeError(no_such_name(type(self), name))
 
     def __repr__(self) -> str:
         hparams = {name: printable(value) for name, value in self.hparams.items()}

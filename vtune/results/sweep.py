@@ -20,7 +20,7 @@ from vtune.results.pickling import pickled, unpickled_record
 from vtune.results.rerun import rerun
 from vtune.results.retrain import Retrained, retrain
 from vtune.results.schedule import Schedule, schedule
-from vtune.results.table import html_of, table
+from vtune.results.table import best_rows, html_of, table
 from vtune.results.trained import Timing, Trained
 from vtune.runtime.surroundings import check_one_process
 from vtune.space.space import Space
@@ -164,7 +164,7 @@ class Sweep:
         The metric that members are compared by comes first. For a metric `m` the columns are `m`
         (with the weights that the member holds: those of its last round, or of its best with
         keep="best"), `m/best` and `m/best_round` (counted from 0, the row of the history; -1 where
-        there never was a value).
+        there never was a value); these two only where it is known whether higher is better.
         With several folds or seeds these are means. `m/std` is the standard deviation over folds
         and seeds (divided by n, as scikit-learn's), `m/se` the standard error of the mean. For the
         metric that members are compared by, the values are under `m/fold<i>/seed<j>`. Folds share
@@ -179,13 +179,16 @@ class Sweep:
         return table(self.trained)
 
     def top(self, n: int = 5) -> pandas.DataFrame:
-        """The rows of `table()` of the n best members, the best first; see `ranking`.
+        """The n best members, the best first: the columns of `table()` to read; see `ranking`.
+
+        The metric that members are compared by and its standard deviation over folds and seeds,
+        the hyperparameters, the last values of the other validation metrics, the status.
 
         Raises:
           ImportError: pandas is not installed (the extra `plot`).
         """
         check_count("top: n", n)
-        return self.table().iloc[self.ranking[:n]]
+        return best_rows(self.trained, n)
 
     def evaluate(self, data: Any = None) -> Evaluation:
         """Scores every member on rows that it was neither trained on nor chosen by.

@@ -22,22 +22,35 @@ def table(trained: Trained) -> pandas.DataFrame:
     records = trained.records
     members = [Member(trained, column) for column in range(len(trained.places))]
     hparams = [member.hparams for member in members]
-    taken = {"status"}.union(*(_columns_of(trained, name) for name in records.history))
     columns: dict[str, Any] = {
-        f"hparams/{name}" if name in taken else name: [printable(h.get(name)) for h in hparams]
-        for name in trained.space.names
+        column: [printable(h.get(name)) for h in hparams]
+        for name, column in _hparams_columns(trained).items()
     }
     for name, values in records.history.items():
         if values.ndim == 2:
             columns[name] = values[records.ends - 1, np.arange(len(members))]
-            columns[f"{name}/best"], columns[f"{name}/best_round"] = peak(
-                values, mode_of(trained, name)
-            )
+            mode = mode_of(trained, name)
+            if mode is not None:
+                columns[f"{name}/best"], columns[f"{name}/best_round"] = peak(values, mode)
             columns |= spread(trained, name)
     columns["status"] = [member.status for member in members]
     compared = [trained.metric_name, f"{trained.metric_name}/std"]  # first, since print elides
     columns = {name: columns[name] for name in compared if name in columns} | columns
     return pandas.DataFrame(columns, index=pandas.RangeIndex(len(members), name="member"))
+
+
+def best_rows(trained: Trained, n: int) -> pandas.DataFrame:
+    """Returns the best rows of the table, with the columns to read; see `Sweep.top`."""
+    metrics = [name for name in trained.records.history if not name.startswith("train/")]
+    read = {f"{trained.metric_name}/std", "status", *metrics, *_hparams_columns(trained).values()}
+    whole = table(trained)
+    return whole.loc[:, [name in read for name in whole.columns]].iloc[trained.ranking[:n]]
+
+
+def _hparams_columns(trained: Trained) -> dict[str, str]:
+    """Returns the column of every hyperparameter."""
+    taken = {"status"}.union(*(_columns_of(trained, name) for name in trained.records.history))
+    return {n: f"hparams/{n}" if n in taken else n for n in trained.space.names}
 
 
 def _columns_of(trained: Trained, name: str) -> set[str]:
@@ -84,12 +97,13 @@ def std_of_splits(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float64).std(axis=(-2, -1))
 
 
-def mode_of(trained: Trained, name: str) -> str:
-    """Returns "max" where higher values of a recorded metric are better, else "min"."""
+def mode_of(trained: Trained, name: str) -> str | None:
+    """Returns "max" where higher values of a recorded metric are better, "min" where lower ones
+    are; None where nobody said."""
     if name == trained.metric_name:
         return trained.plan.mode
     short = name.removeprefix("train/")
-    return dict(trained.plan.learner.modes).get(short, usual_mode(short) or "max")
+    return dict(trained.plan.learner.modes).get(short) or usual_mode(short)
 
 
 def import_pandas(who: str) -> Any:

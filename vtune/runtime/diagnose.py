@@ -12,6 +12,7 @@ import numpy as np
 from vtune.engine.carry import Arguments
 from vtune.engine.parallel import replicated
 from vtune.engine.plan import CohortPlan, Plan
+from vtune.learner.check_static import TracedStateError
 from vtune.types import PyTree
 
 
@@ -41,9 +42,13 @@ def trace_member(
 
     try:
         return trace(shapes, {})
+    except TracedStateError:  # its message says everything
+        raise
     except Exception as error:
         culprits, remaining = _culprits(trace, shapes, error)
         if not culprits:
+            for name, value in cohort.static.value.items():
+                _note_array(error, name, value)
             raise
         reason = f"JAX said: {_first_line(error)}"
         if remaining is not None:
@@ -52,6 +57,15 @@ def trace_member(
         advice = _TOTAL_STEPS_ADVICE if culprits[0] == "total_steps" else _ADVICE
         advice = advice.format(first=culprits[0])
         raise TypeError(_MESSAGE.format(names=names, advice=advice, reason=reason)) from error
+
+
+def _note_array(error: Exception, name: str, value: Any) -> None:
+    """Notes on an error that a fixed value is an array, where several values may be meant."""
+    if "shape" in str(error) and getattr(value, "ndim", 0) == 1 and len(value) > 1:
+        error.add_note(
+            f"{name!r} is a fixed value here, an array of {len(value)} numbers for every member; "
+            f'to try each, write "{name}": vt.Ordinal([...])'
+        )
 
 
 _MESSAGE = """\
@@ -65,7 +79,8 @@ _ADVICE = """\
   - a learning-rate schedule:  vt.schedules.cosine(h["{first}"], h["total_steps"]) or another of \
 vt.schedules; or lambda step: h["{first}"] * schedule(step), where `schedule` has peak 1 and is \
 made without h["{first}"]
-  - a dropout rate:            vt.nn.Dropout(h["{first}"])
+  - a dropout rate:            vt.nn.Dropout(h["{first}"]), or, in an nnx model, \
+vt.nn.Dropout(h["{first}"], rngs=rngs)
   - a choice or a shape:       "{first}": vt.Categorical([...]) in the space"""
 
 

@@ -100,7 +100,7 @@ def deal(
         warnings.warn(
             f"{type(search).__name__}({n}) is smaller than the {count} structural combinations of "
             f"the space: {count - n} of them are not tried; ask for at least {count} members",
-            stacklevel=6,  # the line that calls vt.tune
+            stacklevel=7,  # the line that calls vt.tune
         )
     cohorts = []
     for c, combination in enumerate(space.combinations):

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vtune.keywords import answering
 from vtune.search.base import Cohort, check_count, deal
 from vtune.space.space import Space
 
 
+@answering
 @dataclass(frozen=True)
 class Random:
     """Random search: `n` independent draws (Bergstra and Bengio 2012).

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from vtune.hparams import Static
+from vtune.keywords import answering
 from vtune.types import float_dtype
 from vtune.validation import is_number, is_whole
 
 
+@answering
 @dataclass(frozen=True)
 class Float:
     """A real number in [low, high], drawn uniformly or uniformly in its logarithm.
@@ -114,6 +116,7 @@ class Float:
         return float(self._nth(np.round((float(value) - self.low) / self.step)))
 
 
+@answering
 @dataclass(frozen=True)
 class Int:
     """A whole number in [low, high], both ends included.
@@ -200,6 +203,7 @@ class Int:
         return int(value)
 
 
+@answering
 @dataclass(frozen=True)
 class Ordinal:
     """One of an ordered list of numbers, such as C in 0.001, 0.01, ..., 100. It is traced.
@@ -263,6 +267,7 @@ class Ordinal:
         return min(self.values, key=lambda v: abs(float(v) - float(value)))
 
 
+@answering
 @dataclass(frozen=True)
 class Categorical:
     """One of several plain Python values, which are part of the program (structural).

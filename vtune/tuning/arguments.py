@@ -18,7 +18,7 @@ from vtune.engine.replicates import Replicates
 from vtune.learner.contracts import check_call
 from vtune.learner.pretrained import plain
 from vtune.learner.protocol import Learner
-from vtune.metrics.modes import nearest, usual_mode
+from vtune.metrics.modes import check_mode, nearest, usual_mode
 from vtune.refine.base import Refiner, check_is_refiner
 from vtune.refine.keep import Keep
 from vtune.results.member import Member
@@ -143,12 +143,10 @@ def _mode_of(learner: Learner, metric: Any, mode: Any) -> str:
         )
     if mode is None:
         usual = usual_mode(metric) if isinstance(metric, str) and not learner.modes else None
-        known = {"loss": "min", **dict(learner.modes)}.get(metric, usual)
-        if known is None:
+        mode = {"loss": "min", **dict(learner.modes)}.get(metric, usual)
+        if mode is None:
             raise ValueError(_unknown_mode(learner, metric))
-        return known
-    if mode not in ("max", "min"):
-        raise ValueError(f'mode={mode!r} must be "max" (higher is better) or "min"')
+    check_mode(mode)
     return mode
 
 
@@ -158,6 +156,11 @@ def _unknown_mode(learner: Learner, metric: Any) -> str:
     if callable(metric) or not learner.modes:
         return f'{said}; give mode="max" or mode="min"'
     names = list(dict(learner.modes))
+    if metric in names:
+        return (
+            f'{said}; write vt.metrics.mean(..., mode="min") where it is made, or '
+            f'vt.tune(..., metric={metric!r}, mode="min"); mode="max" if higher is better'
+        )
     near = nearest(metric, names)
     meant = f"did you mean {near!r}? " if near else ""
     return (

@@ -13,6 +13,7 @@ from vtune.engine.layout import Layout, resolve_layout
 from vtune.engine.plan import CohortPlan, as_arrays, describe, jax_config
 from vtune.engine.stepping import round_boundaries
 from vtune.hparams import Static
+from vtune.keywords import answering
 from vtune.refine.base import Refiner, Rung, check_is_refiner
 from vtune.refine.keep import Keep
 from vtune.results.described import Described
@@ -35,6 +36,7 @@ from vtune.tuning.launch import run_prepared
 from vtune.tuning.prepare import Prepared, inspected, rungs_of
 
 
+@answering
 def extend(
     sweep: Sweep,
     *,
@@ -52,6 +54,9 @@ def extend(
     Everything else stays as it was when the sweep began: learner, space, batch size, metric, seed.
     Where members were dropped, the others train on. `h["total_steps"]` is that of the whole sweep
     from then on. A sweep that was interrupted or loaded can be extended, too.
+
+    The number of rounds is part of the program, so an extension of another length than the last
+    one is compiled anew, which takes some 5 s for a small model: extend rarely, and by much.
 
     Args:
       sweep: what `vt.tune`, `vt.extend` or `vt.load` returned; it is not changed.

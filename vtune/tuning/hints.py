@@ -82,6 +82,14 @@ def warn_unread(
             first = {name: values[0] for name, values in cohort.hparams.items()}
             function(Hparams(first, cohort.combination.static, read))
     unread = [name for name in space.names if name not in read]
+    for name in ("batch_size", "epochs"):  # which are not the model's to read
+        if name in unread:
+            unread.remove(name)
+            warnings.warn(
+                f"{name!r} in the space: never read, so it changes nothing; write "
+                f'vt.tune(..., {name}=lambda h: h["{name}"])',
+                stacklevel=users_line(),
+            )
     if unread:
         warnings.warn(
             f"{', '.join(map(repr, unread))} in the space: never read by the model, optimizer or "

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vtune.data.dataset import Data
+from vtune.keywords import answering
 from vtune.learner.protocol import Learner
 from vtune.results.member import Member
 from vtune.results.rerun import trajectory_of
@@ -35,6 +36,7 @@ class _Parts(NamedTuple):
     rounds: int | None
 
 
+@answering
 def replay(
     learner: Learner,
     data: Data | None,

@@ -8,6 +8,7 @@ from typing import Any
 from vtune.data.dataset import Data
 from vtune.engine.layout import Layout
 from vtune.hparams import Hparams
+from vtune.keywords import answering
 from vtune.learner.protocol import Learner
 from vtune.refine.base import Refiner
 from vtune.results.no_score import no_finite_score
@@ -19,6 +20,7 @@ from vtune.tuning.launch import run_prepared
 from vtune.tuning.prepare import prepare
 
 
+@answering
 def tune(
     learner: Learner,
     space: Any,
