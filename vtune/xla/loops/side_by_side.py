@@ -170,7 +170,7 @@ def _axes(batched: Any) -> Any:
 def _of_each(members: int, batched: Sequence[bool], leaves: Sequence[Array]) -> list[Array]:
     """Returns the leaves with the members' axis in front; those that all share are repeated."""
     return [
-        leaf if is_batched else jnp.repeat(leaf[None], members, axis=0)
+        leaf if is_batched else jnp.broadcast_to(leaf, (members, *jnp.shape(leaf)))
         for leaf, is_batched in zip(leaves, batched, strict=True)
     ]
 

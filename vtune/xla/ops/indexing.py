@@ -32,7 +32,8 @@ def pick(operand: Array, indices: Array, params: dict[str, Any]) -> Array | None
         return None
     index = indices[..., 0]  # [*rows, 1]
     classes = operand.shape[axis]
-    chosen = index == np.arange(classes, dtype=indices.dtype)
+    places = np.arange(classes, dtype=indices.dtype).reshape(*[1] * axis, classes)
+    chosen = index == places
     total = jnp.where(chosen, operand, 0).sum(-1, keepdims=True)
     fill = params["fill_value"]
     inside = (index >= 0) & (index < classes)
