@@ -44,7 +44,10 @@ _MODULE = {
     "vt.tune(learner, space, data, ...)": (
         *("Study", "create_study", "Tuner", "optimize", "run", "fit", "sweep", "search"),
     ),
-    "vt.holdout({...}, fraction=0.2)": ("train_test_split", "split"),
+    "vt.holdout({...}, fraction=0.2), or vt.from_splits(train, valid)": (
+        "train_test_split",
+        "split",
+    ),
     "vt.kfold({...}, k=5)": ("KFold", "cross_validate", "cross_val_score"),
     "vt.flax_learner(...)": ("linen_learner", "LinenLearner", "FlaxLearner"),
     "vt.nn.Dropout(rate)": ("Dropout",),
