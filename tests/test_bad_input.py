@@ -526,6 +526,7 @@ def test_bad_input_is_named_before_anything_is_compiled(case, refused):
 ASKED = {
     "epoch": (lambda: tune(epoch=3), r"tune takes no argument epoch=; write epochs="),
     "batchsize": (lambda: tune(batchsize=3), r"write batch_size="),
+    "cost": (lambda: vt.cost(None, {}, n_trials=3), r"write search=vt.Halton\(n\)"),
     "n_trials": (lambda: tune(n_trials=3), r"write search=vt.Halton\(n\)"),
     "callback": (lambda: tune(callbacks=[]), r"write progress=, .* sweep.history"),
     "time_limit": (lambda: tune(time_limit=600), r"write timeout -s INT 600"),

@@ -22,6 +22,7 @@ from vtune.engine.layout import Layout
 from vtune.engine.plan import Plan
 from vtune.engine.replicates import replicate_shape
 from vtune.hparams import Hparams
+from vtune.keywords import answering
 from vtune.learner.protocol import Learner
 from vtune.refine.base import Refiner
 from vtune.runtime.compile import Program, argument_shapes, build
@@ -32,6 +33,7 @@ from vtune.tuning.prepare import prepare
 MOVERS = 5  # how many are told
 
 
+@answering
 def cost(
     learner: Learner,
     space: Any,
