@@ -72,6 +72,10 @@ def test_a_batch_without_weights_has_loss_0_and_no_gradient():
             {"loss": lambda o, b, h: xent(o, b, h) * np.random.rand()},  # noqa: NPY002
             "drew from np.random while it was traced",
         ),
+        (
+            {"optimizer": lambda h: optax.sgd(h["lr"] * np.random.rand())},  # noqa: NPY002
+            "drew from np.random while it was traced",
+        ),
     ],
 )
 def test_a_loss_that_trains_nothing_is_named(parts, says, refused):

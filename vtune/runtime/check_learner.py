@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import pickle
-import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -24,7 +22,6 @@ from vtune.learner.protocol import Learner, first_state, traced_once
 from vtune.metrics.modes import nearest
 from vtune.rng.keys import member_key
 from vtune.runtime.diagnose import trace_member
-from vtune.runtime.notices import users_line
 from vtune.types import PyTree
 from vtune.xla.lookups import Lookup, has_entries, lookups
 
@@ -67,24 +64,11 @@ def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Inspec
     """
     reads: set[str] = set()
     found: list[Held] = []
-    before = _numpy_draws()
     metrics = trace_member(functools.partial(_metrics, found), plan, cohort, arguments, reads)
-    if _numpy_draws() != before:
-        warnings.warn(
-            "one of the learner's functions drew from np.random while it was traced: "
-            "the number is part of the program, one for all members and steps; draw with "
-            "jax.random and the key, or draw before and pass the number in",
-            stacklevel=users_line(),
-        )
     looked_up: dict[Lookup, bool] = {}
     if has_entries(batch_shapes(arguments.data, cohort.batch_size)):
         trace_member(functools.partial(_lookups, looked_up), plan, cohort, arguments)
     return Inspection(frozenset(reads), metrics, found[-1], looked_up)
-
-
-def _numpy_draws() -> bytes:
-    """Returns how far NumPy's global random numbers have been drawn, from any bit generator."""
-    return pickle.dumps(np.random.get_state(legacy=False))  # noqa: NPY002 (as users may draw)
 
 
 def _zeros(shapes: PyTree) -> PyTree:
