@@ -26,7 +26,7 @@ from vtune.engine.stepping import batch_shapes
 from vtune.learner.protocol import traced_once
 from vtune.rng.keys import member_key
 from vtune.types import PyTree
-from vtune.xla.jaxpr import Equation, is_literal, opened, subjaxprs
+from vtune.xla.jaxpr import Equation, is_literal, opened, scan_counts, subjaxprs
 
 _PRODUCTS = ("dot_general", "conv_general_dilated")
 
@@ -156,7 +156,7 @@ def _carried(equation: Equation) -> tuple[int, int]:
     """Returns where what a loop carries begins among its body's arguments, and how many it is."""
     params = equation.params
     if equation.primitive.name == "scan":
-        return params["num_consts"], params["num_carry"]
+        return scan_counts(params)
     if equation.primitive.name == "while":
         return params["body_nconsts"], len(equation.outvars)
     return 0, 0

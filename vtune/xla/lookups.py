@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vtune.xla.jaxpr import Equation, is_literal, opened
+from vtune.xla.dataflow import Flow
+from vtune.xla.jaxpr import Equation, opened
 from vtune.xla.lookup_values import (
     NONE,
     Entry,
@@ -31,17 +32,11 @@ from vtune.xla.lookup_values import (
     possible,
     without_finite,
 )
-from vtune.xla.sources import called
 
-_KEEPING = {  # primitives that change neither the numbers nor their order within the rows
-    "convert_element_type",
-    "copy",
-    "copy_p",
-    "stop_gradient",
-    "optimization_barrier",
-}
-_RESHAPING = {"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "rev"}
-_SCATTERS = {"scatter", "scatter-add", "scatter_add", "scatter-mul", "scatter_mul"}
+# Primitives that change neither the numbers nor their order within the rows.
+_KEEPING = {"convert_element_type", "copy", "stop_gradient"}
+_RESHAPING = {"broadcast_in_dim", "reshape", "squeeze", "transpose", "rev"}
+_SCATTERS = {"scatter", "scatter-add", "scatter-mul"}
 
 
 def has_entries(batch: Any) -> bool:
@@ -63,39 +58,36 @@ def lookups(traced: Any, state: Any, batch: Any) -> dict[Lookup, bool]:
         ins.append(Value(entry=Entry(name) if whole else None, data=True))
     jaxpr, _ = opened(traced)
     ins += [Value()] * (len(jaxpr.invars) - len(ins))
-    outs = _run(traced, ins)
+    outs = _Lookups().run(traced, ins)
     certain = NONE.union(*(out.certain for out in outs))
     return {lookup: lookup in certain for lookup in certain | possible(outs)}
 
 
-def _run(closed: Any, ins: Sequence[Value]) -> list[Value]:
-    jaxpr, _ = opened(closed)
-    known = dict.fromkeys(jaxpr.constvars, Value()) | dict(zip(jaxpr.invars, ins, strict=True))
-    read = lambda atom: _literal(atom.val) if is_literal(atom) else known[atom]
-    for equation in jaxpr.eqns:
-        values = [read(atom) for atom in equation.invars]
-        known |= zip(equation.outvars, _equation(equation, values), strict=True)
-    return [read(atom) for atom in jaxpr.outvars]
+class _Lookups(Flow[Value]):
+    constant = Value()
 
+    def one(self, equation: Equation, ins: list[Value]) -> Sequence[Value]:
+        out = _ONE.get(equation.primitive.name, _followed)(equation, ins)
+        if not jnp.issubdtype(equation.outvars[0].aval.dtype, jnp.inexact):
+            out = doubtful(out, nans(out.certain))
+        return [out] * len(equation.outvars)
 
-def _equation(equation: Equation, ins: list[Value]) -> Sequence[Value]:
-    name, params = equation.primitive.name, equation.params
-    held = called(equation)
-    if held is not None:
-        return _run(held, ins)
-    if name == "cond":
-        branches = [_run(branch, ins[1:]) for branch in params["branches"]]
-        return [mixed([ins[0], *outs]) for outs in zip(*branches, strict=True)]
-    if name == "scan":
-        return _scan(params, ins)
-    if name == "while":
-        return _while(params, ins)
-    if name == "optimization_barrier":
-        return ins
-    out = _ONE.get(name, _followed)(equation, ins)
-    if not jnp.issubdtype(equation.outvars[0].aval.dtype, jnp.inexact):
-        out = doubtful(out, nans(out.certain))
-    return [out] * len(equation.outvars)
+    def joined(self, cases: Sequence[Value]) -> Value:
+        return mixed(cases)
+
+    def decided(self, value: Value, by: Value) -> Value:
+        return mixed([by, value])
+
+    def part(self, value: Value) -> Value:
+        # Slices of all steps together are the whole entry.
+        return plain(value)._replace(entry=value.entry and value.entry.reshaped())
+
+    def carried(self, value: Value) -> Value:
+        return plain(value)
+
+    def literal(self, value: Any) -> Value:
+        whole = np.ndim(value) == 0 and _is_whole(np.asarray(value).dtype)
+        return Value(number=int(value) if whole else None)
 
 
 def _followed(equation: Equation, ins: list[Value]) -> Value:
@@ -238,37 +230,6 @@ _ONE = {
     "iota": _counting,
     **dict.fromkeys(_SCATTERS, _scattered),
 }
-
-
-def _scan(params: Any, ins: list[Value]) -> list[Value]:
-    consts, carried = params["num_consts"], params["num_carry"]
-    fixed, carry, rows = ins[:consts], ins[consts : consts + carried], ins[consts + carried :]
-    # Slices of all steps together are the whole entry.
-    rows = [plain(row)._replace(entry=row.entry and row.entry.reshaped()) for row in rows]
-    carry = _settled(lambda carry: _run(params["jaxpr"], [*fixed, *carry, *rows])[:carried], carry)
-    stacked = _run(params["jaxpr"], [*fixed, *carry, *rows])[carried:]
-    return [*carry, *map(plain, stacked)]
-
-
-def _while(params: Any, ins: list[Value]) -> list[Value]:
-    first, then = params["cond_nconsts"], params["body_nconsts"]
-    fixed, carry = ins[first : first + then], ins[first + then :]
-    return _settled(lambda carry: _run(params["body_jaxpr"], [*fixed, *carry]), carry)
-
-
-def _settled(body: Any, carry: list[Value]) -> list[Value]:
-    """Returns what a loop carries, after as many turns as change anything."""
-    carry = [plain(value) for value in carry]
-    while True:
-        after = [mixed(pair) for pair in zip(carry, body(carry), strict=True)]
-        if after == carry:
-            return carry
-        carry = after
-
-
-def _literal(value: Any) -> Value:
-    whole = np.ndim(value) == 0 and _is_whole(np.asarray(value).dtype)
-    return Value(number=int(value) if whole else None)
 
 
 def _is_whole(dtype: Any) -> bool:
