@@ -10,9 +10,10 @@ import warnings
 import weakref
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import quadratic
+from problems import blobs, mlp_learner, quadratic
 
 import vtune as vt
 from vtune.engine.plan import CohortPlan
@@ -137,10 +138,13 @@ def test_warnings_name_the_line_that_calls_vtune(monkeypatch):
             given = {**OPTIONS, **given, "progress": "refused before anything is compiled"}
             with pytest.raises(TypeError, match="progress="):
                 vt.tune(learner._replace(step=drawn), **given)
+        flat = mlp_learner(loss=lambda outputs, batch, h: jnp.ones(len(outputs)))
+        with pytest.raises(TypeError, match="progress="):  # warned of while JAX traces
+            vt.tune(flat, LR, blobs(), steps=1, batch_size=16, progress="refused")
         interrupting(monkeypatch, 2)
         tune()
     says = ["np.random", "'unread'", "never acts"]
-    says += ["combinations", "np.random", "'two' in the space", "interrupted"]
+    says += ["combinations", "np.random", "'two' in the space", "no gradient", "interrupted"]
     assert all(word in str(w.message) for word, w in zip(says, seen, strict=True))
     assert {warning.filename for warning in seen} == {__file__}
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vtune.callers import users_line
 from vtune.types import Array, PyTree
 from vtune.xla.sources import sources
 
@@ -54,5 +55,5 @@ def warn_flat(who: str, loss: Callable[[PyTree], Any], outputs: PyTree) -> None:
         warnings.warn(
             f"{who} has no gradient by the model's outputs, so nothing is trained: it does not "
             "read them, or only through argmax, comparisons, rounding or stop_gradient",
-            stacklevel=2,
+            stacklevel=users_line(),
         )

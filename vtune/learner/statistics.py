@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from vtune.callers import users_line
 from vtune.types import Array, PyTree
 from vtune.xla.jaxpr import evaluate
 from vtune.xla.sources import sources
@@ -32,7 +33,7 @@ def warn_none(paths: list[Path]) -> None:
         warnings.warn(
             "recompute_statistics= changes nothing: the model has no means and variances of "
             "batches, as BatchNorm has",
-            stacklevel=2,
+            stacklevel=users_line(),
         )
 
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from vtune.callers import users_line
 from vtune.learner.mode import ADVICE, is_mode
 from vtune.types import Array, Batch
 
@@ -25,7 +26,7 @@ def warn_constant(before: Mapping[Any, Array], after: Mapping[Any, Array]) -> No
             f"the model's batch statistics {first}{more} change in no training step, so they stay "
             f"as they were made. {ADVICE}; use one of these, or call the model yourself in apply=, "
             "which is given train. If they are frozen on purpose, ignore this warning",
-            stacklevel=2,
+            stacklevel=users_line(),
         )
 
 
@@ -36,7 +37,7 @@ def warn_argument(name: str, default: bool) -> None:
         f"{default}. {ADVICE}; if {name!r} is the mode, give it such a name, or write "
         "apply=lambda model, variables, batch, *, train, rngs, mutable: model.apply(variables, "
         f'batch["x"], {name}={"" if not default else "not "}train, rngs=rngs, mutable=mutable)',
-        stacklevel=2,
+        stacklevel=users_line(),
     )
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sys
 import warnings
 from typing import Any
 
+from vtune.callers import users_line
+
 LOG = logging.getLogger("vtune")
-PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 def log(level: int, message: str, *values: Any) -> None:
@@ -35,14 +35,6 @@ def warn(message: str) -> None:
         warnings.warn(message, stacklevel=users_line())
     except Exception:
         log(logging.WARNING, "vtune: %s", message)
-
-
-def users_line() -> int:
-    """Returns the stacklevel, for the function that warns, of the line that called vtune."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
-        level, frame = level + 1, frame.f_back
-    return level
 
 
 def is_terminal() -> bool:

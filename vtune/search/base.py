@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from vtune.callers import users_line
 from vtune.space.space import Combination, Space
 from vtune.validation import is_whole
 
@@ -100,7 +101,7 @@ def deal(
         warnings.warn(
             f"{type(search).__name__}({n}) is smaller than the {count} structural combinations of "
             f"the space: {count - n} of them are not tried; ask for at least {count} members",
-            stacklevel=7,  # the line that calls vt.tune
+            stacklevel=users_line(),
         )
     cohorts = []
     for c, combination in enumerate(space.combinations):

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vtune.callers import users_line
 from vtune.engine.carry import Trajectory
 from vtune.refine.base import Refiner
 from vtune.runtime.check_learner import Inspection
-from vtune.runtime.notices import users_line
 from vtune.search.base import Cohort
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import jax
 
+from vtune.callers import users_line
 from vtune.engine.layout import cores
 from vtune.hparams import Hparams
 from vtune.refine.base import Refiner
 from vtune.runtime.check_learner import Inspection
-from vtune.runtime.notices import log, users_line, warn
+from vtune.runtime.notices import log, warn
 from vtune.search.base import Cohort
 from vtune.space.space import Space
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from vtune.callers import users_line
 from vtune.data.dataset import Data
 from vtune.runtime.check_learner import Inspection
-from vtune.runtime.notices import users_line
 from vtune.xla.lookups import Entry, Lookup
 
 

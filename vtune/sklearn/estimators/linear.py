@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from vtune.callers import users_line
 from vtune.sklearn.estimators.base import (
     Classifier,
     Estimator,
@@ -72,7 +73,7 @@ class _Linear(Estimator):
                 f"{type(self).__name__} stopped after max_iter={self.max_iter} iterations before "
                 f"it reached tol={self.tol}; give more, or a larger tol",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=users_line(),
             )
 
     def _start(self) -> PyTree:
