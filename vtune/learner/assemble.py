@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from vtune.hparams import Hparams
-from vtune.learner.contracts import calling, check_collections, check_outputs, taken
+from vtune.learner.contracts import calling, check_collections, check_outputs
 from vtune.learner.lookahead import fast, first_pair, slow
 from vtune.learner.objective import (
     augmented,
@@ -24,6 +24,7 @@ from vtune.learner.objective import (
     penalised,
     transformation,
 )
+from vtune.learner.optimizer_arguments import extra_arguments
 from vtune.learner.parts import Parts, checked
 from vtune.learner.per_example import (
     check_aggregated,
@@ -212,7 +213,7 @@ class NetLearner:
                 grads,
                 state.opt_state,
                 state.params,
-                **_extra_args(update, objective, value, grads, state.opt_state),
+                **extra_arguments(update, objective, value, grads, state.opt_state),
             )
             if by_row:
                 check_aggregated(updates, state.params)
@@ -329,26 +330,3 @@ _ROWS = (
 
 def _cast_like(tree: PyTree, like: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf, old: jnp.asarray(leaf, old.dtype), tree, like)
-
-
-def _extra_args(
-    update: Callable[..., Any],
-    objective: Callable[..., Any],
-    value: Array,
-    grads: PyTree,
-    opt_state: PyTree,
-) -> dict[str, Any]:
-    """Returns the keyword arguments of an Optax update that need the loss or its gradient.
-
-    Line searches and Polyak's step take `value`, `grad` and `value_fn`. SAM takes `grad_fn`, which
-    a line search would hand on to the loss: it is passed only to updates that name it. Sophia
-    takes `obj_fn`, and is known by its state.
-    """
-    value_fn = lambda params, **_: objective(params)[0]
-    grad_fn = lambda params, *_: jax.grad(objective, has_aux=True)(params)[0]
-    offered = {"value": value, "grad": grads, "value_fn": value_fn}
-    sophia = (optax.contrib.SophiaState, optax.contrib.HutchinsonState)
-    is_sophia = lambda node: isinstance(node, sophia)
-    if any(map(is_sophia, jax.tree.leaves(opt_state, is_leaf=is_sophia))):
-        offered["obj_fn"] = value_fn
-    return taken(update, offered, {"grad_fn": grad_fn})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import jax
 import optax
 
+from vtune.learner.optimizer_arguments import holds
 from vtune.types import PyTree
 
 
@@ -19,8 +19,7 @@ def first_pair(optimizer: Any, params: PyTree) -> tuple[PyTree, PyTree]:
         opt_state = optimizer.init(params)
     finally:
         logger.disabled = before
-    is_lookahead = lambda node: isinstance(node, optax.LookaheadState)
-    if not any(map(is_lookahead, jax.tree.leaves(opt_state, is_leaf=is_lookahead))):
+    if not holds(opt_state, optax.LookaheadState):
         return params, opt_state
     pair = optax.LookaheadParams.init_synced(params)
     return pair, optimizer.init(pair)

@@ -13,15 +13,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from vtune.learner.optimizer_arguments import holds
 from vtune.types import Array, Batch, PyTree
-
-_TAKES_ROWS = optax.contrib.DifferentiallyPrivateAggregateState
 
 
 def takes_rows(opt_state: PyTree) -> bool:
     """Whether an optimizer takes gradients [rows, ...] and makes one of them."""
-    is_one = lambda node: isinstance(node, _TAKES_ROWS)
-    return any(map(is_one, jax.tree.leaves(opt_state, is_leaf=is_one)))
+    return holds(opt_state, optax.contrib.DifferentiallyPrivateAggregateState)
 
 
 def gradients_by_row(
