@@ -71,6 +71,12 @@ def test_history_is_the_score_on_the_validation_rows(sweep):
         assert member.history["loss"][-1] == pytest.approx(loss, abs=1e-5)
 
 
+def test_what_was_recorded_stays(sweep):
+    for recorded in (sweep.history["loss"], sweep.settings["lr"], sweep.parents):
+        with pytest.raises(ValueError, match="read-only"):
+            recorded[0, 0] = 5
+
+
 def test_best_has_the_best_last_score(sweep):
     last = sweep.history["accuracy"][-1]
     assert sweep.best.score == last.max()

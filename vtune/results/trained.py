@@ -69,6 +69,11 @@ class Trained:
     provenance: Mapping[str, Any] | None = None
     lacks: str | None = None
 
+    def __post_init__(self) -> None:
+        records = self.records
+        for array in (*records.history.values(), *records.settings.values(), records.parents):
+            array.flags.writeable = False  # scores and reruns read them
+
     def check_whole(self) -> None:
         """Raises ValueError where the members' states are not there."""
         if self.lacks is not None:
