@@ -289,12 +289,25 @@ def test_folds_and_seeds_are_scored_each(folded):
 FAR = X.astype(np.float64) * 1e300
 
 
+def unchecked(sweep):
+    """The same sweep with metrics that check no labels."""
+    trained = sweep.trained
+    learner = trained.plan.learner._replace(check=None)
+    plan = dataclasses.replace(trained.plan, learner=learner)
+    return vt.Sweep(dataclasses.replace(trained, plan=plan))
+
+
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [
         (lambda s, f: s.evaluate({"x": X, "y": Y}), ValueError, r"\['z'\] is missing; give all"),
         (lambda s, f: s.evaluate({**ARRAYS, "x": X[:, :5]}), ValueError, r"'x' has shape \[90, 5"),
         (lambda s, f: s.evaluate({**ARRAYS, "y": Y + 7}), ValueError, r"labels .* run from 7 to 9"),
+        (
+            lambda s, f: unchecked(s).evaluate({**ARRAYS, "y": Y + 7}),
+            ValueError,
+            r"batch\['y'\] runs from 7 to 9 and indexes an axis of length 3",
+        ),
         (
             lambda s, f: s.evaluate({**ARRAYS, "y": Y + 0.5}),
             TypeError,

@@ -2,7 +2,6 @@
 out."""
 
 import warnings
-from types import SimpleNamespace
 
 import flax.linen as nn
 import jax
@@ -14,7 +13,7 @@ from problems import LR, MLP
 from solo import xent
 
 import vtune as vt
-from vtune.tuning.ranges import check_ranges
+from vtune.runtime.check_ranges import check_ranges
 from vtune.xla.lookups import has_entries, lookups
 
 ROWS = 12
@@ -133,7 +132,7 @@ def outcome(function, entries, data=None):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            check_ranges([SimpleNamespace(lookups=found)], data)
+            check_ranges([found], data)
         except ValueError:
             return ERROR
     return WARNING if said else NOTHING

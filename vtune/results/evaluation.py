@@ -23,9 +23,10 @@ from vtune.results.no_score import no_finite_score
 from vtune.results.states import members_left
 from vtune.results.table import html_of, import_pandas, std_of_splits
 from vtune.results.trained import Trained
-from vtune.runtime.check_learner import check_labels
+from vtune.runtime.check_learner import check_labels, lookups_of
+from vtune.runtime.check_ranges import check_ranges
 from vtune.runtime.compilation_cache import use_cache
-from vtune.runtime.compile import outputs
+from vtune.runtime.compile import argument_shapes, outputs
 from vtune.types import PyTree
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def evaluate(trained: Trained, given: Any) -> Evaluation:
     if given is not None and given is not trained.data:  # whose labels were checked in training
         for shapes in outputs(plan):
             check_labels(plan.learner, shapes, data)
+        check_ranges((lookups_of(plan, c, argument_shapes(plan)) for c in plan.cohorts), data)
     ends = tuple(round_boundaries(cohort, plan.rounds)[trained.rounds] for cohort in plan.cohorts)
     use_cache()
     parents = trained.records.parents

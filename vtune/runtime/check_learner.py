@@ -65,10 +65,16 @@ def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Inspec
     reads: set[str] = set()
     found: list[Held] = []
     metrics = trace_member(functools.partial(_metrics, found), plan, cohort, arguments, reads)
-    looked_up: dict[Lookup, bool] = {}
+    return Inspection(frozenset(reads), metrics, found[-1], lookups_of(plan, cohort, arguments))
+
+
+def lookups_of(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Mapping[Lookup, bool]:
+    """Returns where entries of the data are looked up, see `Inspection`; nothing for data of real
+    numbers alone."""
+    found: dict[Lookup, bool] = {}
     if has_entries(batch_shapes(arguments.data, cohort.batch_size)):
-        trace_member(functools.partial(_lookups, looked_up), plan, cohort, arguments)
-    return Inspection(frozenset(reads), metrics, found[-1], looked_up)
+        trace_member(functools.partial(_lookups, found), plan, cohort, arguments)
+    return found
 
 
 def _zeros(shapes: PyTree) -> PyTree:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
 from vtune.callers import users_line
 from vtune.data.dataset import Data
-from vtune.runtime.check_learner import Inspection
 from vtune.xla.lookups import Entry, Lookup
 
 
-def check_ranges(inspections: Sequence[Inspection], data: Data | None, warn: bool = True) -> None:
+def check_ranges(
+    lookups: Iterable[Mapping[Lookup, bool]], data: Data | None, warn: bool = True
+) -> None:
     """Checks that ids and labels lie in what the model and the loss look them up in.
 
     Args:
+      lookups: by cohort, see `check_learner.Inspection`.
       warn: whether to warn of those that JAX takes for others, or leaves out.
 
     Raises:
@@ -25,8 +27,8 @@ def check_ranges(inspections: Sequence[Inspection], data: Data | None, warn: boo
     if data is None:
         return
     said: dict[str, None] = {}
-    for inspection in inspections:
-        for lookup, certain in inspection.lookups.items():
+    for found in lookups:
+        for lookup, certain in found.items():
             for message in _messages(lookup, data):
                 if certain and lookup.outside == "nan":
                     raise ValueError(message)

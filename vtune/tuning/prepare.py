@@ -16,6 +16,7 @@ from vtune.hparams import Static
 from vtune.refine.base import Refiner, Rung
 from vtune.results.rerun import cohort_at_start
 from vtune.runtime.check_learner import Inspection, check_labels, check_metrics
+from vtune.runtime.check_ranges import check_ranges
 from vtune.runtime.compile import inspect, outputs
 from vtune.runtime.surroundings import check_surroundings
 from vtune.search.base import Cohort
@@ -25,7 +26,6 @@ from vtune.tuning.arguments import CheckedArguments, TuneArguments, check_argume
 from vtune.tuning.changes import check_changes
 from vtune.tuning.duration import Durations, TrainingLength, durations_of, eval_batch_size_of
 from vtune.tuning.hints import many_combinations, warn_idle, warn_numpy_draws, warn_unread
-from vtune.tuning.ranges import check_ranges
 
 MANY_COHORTS = 16  # with more, the time to compile is predicted
 # Compiling took 12 times as long as checking, for 18 cohorts of an MLP on 2 CPU cores.
@@ -59,7 +59,7 @@ def prepare(given: TuneArguments) -> Prepared:
     check_changes(
         inspections, durations.cohorts, checked.refiner, given.trajectory, not given.known_schedule
     )
-    check_ranges(inspections, given.data, not given.known_schedule)
+    check_ranges((seen.lookups for seen in inspections), given.data, not given.known_schedule)
     if not given.known_schedule:
         warn_unread(checked.space, durations.cohorts, inspections, (given.batch_size, given.epochs))
     warn_idle(checked.refiner, durations.rounds)
