@@ -146,13 +146,14 @@ def finish(
     cohorts: tuple[Cohort, ...],
     arguments: Arguments,
     outcome: Outcome,
-    stopped: str = "interrupted",
+    stopped: str | None = None,
     past: EarlierRun | None = None,
 ) -> Trained:
     """Makes the record of a run from what the program returned.
 
     Args:
-      stopped: see `Trained`. past: of an extended sweep, what it was before these rounds.
+      stopped: see `Trained`; what the run says when left out.
+      past: of an extended sweep, what it was before these rounds.
     """
     data = arguments.data
     return Trained(
@@ -169,6 +170,6 @@ def finish(
         scaling={} if data is None else data.scaling,
         refiner=arguments.refiner,
         memories=tuple(carry.memory for carry in outcome.carry),
-        stopped=stopped,
+        stopped=stopped or outcome.ended or "stopped",
         columns={} if data is None else data.columns,
     )

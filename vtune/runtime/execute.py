@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,11 @@ from vtune.runtime.interrupt import Interrupt
 from vtune.runtime.notices import warn
 from vtune.runtime.placement import placed_arguments, placed_number
 from vtune.runtime.surroundings import check_surroundings
+from vtune.runtime.watch import Standing, Watcher
 from vtune.search.base import Cohort
 from vtune.types import PyTree
 
+INTERRUPTED = "interrupted"  # the status of what Ctrl-C ended
 SEGMENT_SECONDS = 0.5  # how often progress is shown and Ctrl-C answered
 Report = Callable[[str, int, float], None]  # (phase, rounds done, best score so far)
 
@@ -34,13 +36,15 @@ class Outcome:
 
     Attributes:
       carry: by cohort, on the device.
-      rounds: how many were run, earlier runs included; fewer than planned after Ctrl-C.
+      rounds: how many were run, earlier runs included; fewer than planned where it was ended.
+      ended: why it was ended early, as a status says it; None where it was not.
       compile_seconds: 0 where the program had been compiled before.
       run_seconds: the rest.
     """
 
     carry: PyTree
     rounds: int
+    ended: str | None
     compile_seconds: float
     run_seconds: float
 
@@ -52,6 +56,7 @@ def execute(
     report: Report | None = None,
     stop_after: int | None = None,
     past: EarlierRun | None = None,
+    watchers: Sequence[Watcher] = (),
 ) -> Outcome:
     """Runs a plan from its first round to its last.
 
@@ -63,6 +68,7 @@ def execute(
       report: is told of the progress.
       stop_after: the rounds to run where not all of them are.
       past: what the earlier run of an extended sweep left.
+      watchers: look on between segments, in this order.
 
     Raises:
       FloatingPointError: `jax_debug_nans` is on and a member's numbers became NaN.
@@ -75,13 +81,14 @@ def execute(
     devices = plan.layout.devices or 1
     memory.log_predicted(built.bytes, built.limit, built.width, devices, built.fused)
     began = time.perf_counter()
-    carry, done = _run(plan, built, cohorts, arguments, report, stop_after or plan.rounds, past)
+    last = stop_after or plan.rounds
+    carry, done, ended = _run(plan, built, cohorts, arguments, report, last, past, watchers)
     memory.log_peak()
     report("done", done, best_score(carry))
-    if done < (stop_after or plan.rounds):
+    if ended == INTERRUPTED:
         hint = "" if plan.stopping else ", and vt.extend(sweep, ...) trains on from there"
         warn(f"interrupted: {done} of {plan.rounds} rounds were run; the sweep holds those{hint}")
-    return Outcome(carry, done, compile_seconds, time.perf_counter() - began)
+    return Outcome(carry, done, ended, compile_seconds, time.perf_counter() - began)
 
 
 def _built(plan: Plan) -> tuple[Program, float]:
@@ -103,23 +110,34 @@ def _run(
     report: Report,
     rounds: int,
     past: EarlierRun | None,
-) -> tuple[PyTree, int]:
-    """Calls the program segment by segment; returns the carry and how many rounds were run."""
+    watchers: Sequence[Watcher],
+) -> tuple[PyTree, int, str | None]:
+    """Calls the program segment by segment.
+
+    Returns:
+      The carry, how many rounds were run, and why it was ended early.
+    """
     carry = first_carry(built, cohorts) if past is None else _continued_carry(built, past)
     carry = jax.device_put(carry, built.shardings)
     arguments = placed_arguments(arguments, plan.layout)
     done, segment = plan.past, 1
+    ended: str | None = None
     with Interrupt("after this round") as interrupt:
-        while done < rounds and not interrupt.asked:
+        while done < rounds and ended is None:
             report("run", done, best_score(carry) if done > plan.past else -np.inf)
             start = time.perf_counter()
-            stop = min(done + segment, rounds)
+            most = [most for w in watchers if (most := w.most_rounds(done)) is not None]
+            stop = min(done + min([segment, *most]), rounds)
             bounds = (placed_number(number, plan.layout) for number in (done, stop))
             carry = call_checked(built.call, carry, *bounds, arguments)
             seconds = time.perf_counter() - start
             segment = max(1, round((stop - done) * SEGMENT_SECONDS / max(seconds, 1e-6)))
+            standing = Standing(plan, cohorts, carry, done, stop, rounds, past)
+            reasons = [reason for w in watchers if (reason := w.segment(standing)) is not None]
             done = stop
-    return carry, done
+            if done < rounds and (reasons or interrupt.asked):
+                ended = INTERRUPTED if interrupt.asked else reasons[0]
+    return carry, done, ended
 
 
 def first_carry(built: Program, cohorts: tuple[Cohort, ...]) -> PyTree:

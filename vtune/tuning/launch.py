@@ -29,5 +29,4 @@ def run_prepared(
     idle_cores(members)
     with reporter(progress, stop_after or plan.rounds, members, label, plan.sign) as report:
         outcome = execute(plan, cohorts, arguments, report, stop_after, past)
-    stopped = "stopped" if outcome.rounds == stop_after else "interrupted"
-    return Sweep(finish(plan, space, cohorts, arguments, outcome, stopped, past))
+    return Sweep(finish(plan, space, cohorts, arguments, outcome, past=past))

@@ -1,0 +1,46 @@
+"""What looks on between the segments of a run, on the host, and may end it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from vtune.engine.carry import EarlierRun
+from vtune.engine.plan import Plan
+from vtune.search.base import Cohort
+from vtune.types import PyTree
+
+
+class Standing(NamedTuple):
+    """Where a run stands between two segments.
+
+    Attributes:
+      cohorts: ids and hyperparameters of the members at the start.
+      carry: by cohort, on the device. The next segment is donated it: copy what is kept.
+      first, done: rounds [first, done) were run since this watcher was last told.
+      rounds: how many are to be run in all.
+      past: what the earlier run of an extended sweep left.
+    """
+
+    plan: Plan
+    cohorts: tuple[Cohort, ...]
+    carry: PyTree
+    first: int
+    done: int
+    rounds: int
+    past: EarlierRun | None
+
+
+class Watcher:
+    """Is told of every segment; without any, nothing is paid. A base class that does nothing."""
+
+    def most_rounds(self, done: int) -> int | None:
+        """How many rounds the next segment may have; None for as many as fit."""
+        return None
+
+    def segment(self, standing: Standing) -> str | None:
+        """Is called after every segment.
+
+        Returns:
+          Why the run ends here, as a status says it ("interrupted"); None to go on.
+        """
+        return None
