@@ -529,7 +529,7 @@ ASKED = {
     "cost": (lambda: vt.cost(None, {}, n_trials=3), r"write search=vt.Halton\(n\)"),
     "n_trials": (lambda: tune(n_trials=3), r"write search=vt.Halton\(n\)"),
     "callback": (lambda: tune(callbacks=[]), r"write progress=, .* sweep.history"),
-    "time_limit": (lambda: tune(time_limit=600), r"write timeout -s INT 600"),
+    "time_limit": (lambda: tune(time_limit=600), r"write timeout=, in seconds"),
     "checkpoint": (lambda: tune(checkpoint="a"), r"write sweep.save\(path\)"),
     "near": (lambda: tune(patiense=3), r"did you mean patience=\?"),
     "extend": (lambda: vt.extend(None, n_epochs=3), r"extend takes no argument .*; write epochs="),

@@ -27,10 +27,7 @@ _ELSEWHERE = {
         "progress",
         "callback callbacks verbose logger log loggers show_progress_bar",
     ),
-    "timeout -s INT 600 python sweep.py, which ends a sweep after the current round": (
-        "progress",
-        "timeout time_limit max_time time_budget time_budget_s",
-    ),
+    "timeout=, in seconds": ("timeout", "time_limit max_time time_budget time_budget_s"),
     "sweep.save(path), and vt.extend(sweep, epochs=n) to go on": (
         "progress",
         "checkpoint checkpoints checkpoint_dir storage storage_path",

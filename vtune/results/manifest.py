@@ -51,6 +51,7 @@ def manifest_of(trained: Trained) -> dict[str, Any]:
         "timing": list(trained.timing),
         "refiner": encode_refiner(trained.refiner),
         "stopping": plan.stopping,
+        "stopped": trained.stopped,
         "columns": {name: list(columns) for name, columns in trained.columns.items()},
         "identity": provenance_of(trained),
         "modes": [list(mode) for mode in plan.learner.modes if mode[1] is not None],

@@ -28,7 +28,7 @@ class Member:
         round N", since its score had not improved for `patience` rounds; "dropped after round N"
         by the refiner; "diverged at step N", steps counted from 0: the first step whose metrics
         were not finite, or a round's last where only the weights were not; after Ctrl-C
-        "interrupted after round N".
+        "interrupted after round N", and "timeout after round N" where `timeout=` ended the sweep.
       history: metric by name, each [rounds, ...].
       trained: the record of the whole sweep, see `Sweep`.
     """

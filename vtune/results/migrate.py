@@ -30,6 +30,7 @@ def migrated(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "identity": None,
         "refiner": None,
         "stopping": None,
+        "stopped": "interrupted",
     }
     cohorts = manifest.get("cohorts")
     if isinstance(cohorts, list):

@@ -62,6 +62,7 @@ def rebuilt(saved: Saved, space: Space, learner: Learner, lacks: str | None) -> 
             name: (arrays[f"scaling/{name}/shift"], arrays[f"scaling/{name}/factor"])
             for name in manifest["scaling"]
         },
+        stopped=manifest["stopped"],
         columns=manifest["columns"],
         provenance=manifest["identity"],
         lacks=lacks,

@@ -66,6 +66,7 @@ def _check_settings(manifest: Mapping[str, Any]) -> None:
     _want(manifest, "identity", lambda v: v is None or _provenance(v))
     _want(manifest, "refiner", lambda v: v is None or isinstance(v, dict))
     _want(manifest, "stopping", lambda v: v is None or _stopping(v))
+    _want(manifest, "stopped", lambda v: isinstance(v, str) and v.isprintable())
     if "parts" in manifest:
         _want(manifest, "parts", is_parts_name)
         _want_each(manifest, "arrays", _array_entry)

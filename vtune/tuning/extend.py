@@ -22,6 +22,7 @@ from vtune.results.no_score import no_finite_score
 from vtune.results.sweep import Sweep
 from vtune.results.trained import Trained
 from vtune.runtime.check_learner import check_metrics
+from vtune.runtime.time_limit import TimeLimit
 from vtune.space.traced import program_space
 from vtune.tuning.changes import check_changes
 from vtune.tuning.duration import (
@@ -47,6 +48,7 @@ def extend(
     eval_batch_size: int | None = None,
     layout: str | int | Layout | None = None,
     data: Data | None = None,
+    timeout: float | None = None,
     progress: bool | None = None,
 ) -> Sweep:
     """Trains the members of a sweep further, as if the sweep had been longer from the start.
@@ -68,7 +70,7 @@ def extend(
       eval_batch_size, layout: as for `vt.tune`; as before when left out. A loaded sweep is laid
         out as `vt.tune` would without `layout=`.
       data: the data that the sweep was trained on; only a loaded sweep needs them.
-      progress: as for `vt.tune`.
+      timeout, progress: as for `vt.tune`.
 
     Returns:
       A new `Sweep`; its history holds all rounds, the earlier ones and the new ones.
@@ -79,7 +81,7 @@ def extend(
         a loaded sweep whose file does not hold its refiner; a refiner where members were dropped.
 
     Warns:
-      UserWarning: the refiner would first act after the last round.
+      UserWarning: the refiner would first act after the last round, or `timeout` ended it.
 
     Example:
       >>> import jax.numpy as jnp, vtune as vt
@@ -94,6 +96,7 @@ def extend(
       >>> vt.extend(sweep, steps=5).history["loss"].shape
       (3, 2)
     """
+    limit = None if timeout is None else TimeLimit(timeout, "extend")
     if not isinstance(sweep, Sweep):
         raise TypeError(
             f"extend: sweep must be a vt.Sweep, got {type(sweep).__name__}; give what vt.tune or "
@@ -102,7 +105,7 @@ def extend(
     prepared, past = _prepare(
         sweep.trained, data, epochs, steps, rounds, refiner, eval_batch_size, layout
     )
-    longer = run_prepared(prepared, progress, past=past)
+    longer = run_prepared(prepared, progress, past=past, limit=limit)
     warn_no_score(no_finite_score(longer.trained))
     return longer
 

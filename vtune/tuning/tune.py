@@ -13,6 +13,7 @@ from vtune.learner.protocol import Learner
 from vtune.refine.base import Refiner
 from vtune.results.no_score import no_finite_score
 from vtune.results.sweep import Sweep
+from vtune.runtime.time_limit import TimeLimit
 from vtune.search.base import Search
 from vtune.tuning.arguments import TuneArguments
 from vtune.tuning.hints import warn_no_score
@@ -41,6 +42,7 @@ def tune(
     init_from: Any = None,
     seeds: int | None = None,
     layout: str | int | Layout | None = None,
+    timeout: float | None = None,
     progress: bool | None = None,
 ) -> Sweep:
     """Trains a whole population of settings as one jitted program.
@@ -82,6 +84,9 @@ def tune(
         values of every training.
       layout: how members are laid over the machine, see `vt.Layout`; "vmap", "map" or a chunk
         size for short.
+      timeout: seconds from this call on, compiling included, after which the sweep ends as Ctrl-C
+        would end it: with the rounds that were run, its members "timeout after round N". No round
+        is cut, and one is always run; one that would end too late is not begun.
       progress: a live bar where the error stream is a terminal; elsewhere a line when compiling
         takes long, one every 30 s, and one at the end. When left out, nothing is written outside a
         terminal in the first 10 s; False is silent.
@@ -94,8 +99,8 @@ def tune(
 
     Warns:
       UserWarning: a hyperparameter is never read, the search draws fewer members than there are
-        structural combinations, the refiner never acts, or no member has a finite score (then
-        with the cause).
+        structural combinations, the refiner never acts, no member has a finite score (then with
+        the cause), or `timeout` ended the sweep.
 
     Example:
       >>> import jax.numpy as jnp, optax, vtune as vt
@@ -109,6 +114,7 @@ def tune(
       >>> vt.tune(quadratic, space, search=vt.Grid(), steps=10).best.hparams
       {'lr': 0.5}
     """
+    limit = None if timeout is None else TimeLimit(timeout, "tune")
     arguments = TuneArguments(
         learner=learner,
         space=space,
@@ -129,6 +135,6 @@ def tune(
         seeds=seeds,
         layout=layout,
     )
-    sweep = run_prepared(prepare(arguments), progress)
+    sweep = run_prepared(prepare(arguments), progress, limit=limit)
     warn_no_score(no_finite_score(sweep.trained))
     return sweep
