@@ -28,15 +28,17 @@ RATES = jnp.asarray([0.1, 0.2, 0.3])
 NOISE = random(SEEDS, WIDTH, seed=3)
 
 
-def training(loop, batches, steps=STEPS):
-    """(weights, rate, noise) -> (weights, momentum, loss) of one training, by a loop."""
+def training(loop, batches, steps=STEPS, kind=float):
+    """(weights, rate, noise) -> (weights, momentum, loss) of one training, by a loop; `kind` is
+    that of the arithmetic."""
 
     def one(weights, rate, noise):
         def step(i, batch, carried):
             weights, momentum, total = carried
 
             def loss(weights):
-                out = jnp.tanh(batch["x"] @ weights + noise[None]).sum(-1)
+                product = batch["x"].astype(kind) @ weights.astype(kind)
+                out = jnp.tanh(product + noise[None]).sum(-1)
                 return ((out - batch["t"]) ** 2).mean()
 
             value, gradient = jax.value_and_grad(loss)(weights)
@@ -79,15 +81,17 @@ def carried_shapes(f, *args):
     return shapes
 
 
-@pytest.mark.parametrize("steps", [STEPS, "traced"])
-def test_members_and_seeds_are_one_axis_where_the_product_wants_it(steps):
+@pytest.mark.parametrize(
+    ("steps", "kind"), [(STEPS, "float64"), ("traced", "float64"), (STEPS, "float32")]
+)
+def test_members_and_seeds_are_one_axis_where_the_product_wants_it(steps, kind):
     number = jnp.asarray(STEPS) if steps == "traced" else steps
-    ours = lifted(training(side_by_side.fori_loop, BATCHES, number))
-    theirs = lifted(training(plain, BATCHES))
+    ours = lifted(training(side_by_side.fori_loop, BATCHES, number, kind))
+    theirs = lifted(training(plain, BATCHES, kind=kind))
     for got, expected in zip(
         jax.jit(ours)(WEIGHTS, RATES, NOISE), jax.jit(theirs)(WEIGHTS, RATES, NOISE), strict=True
     ):
-        np.testing.assert_allclose(got, expected, rtol=1e-12)
+        np.testing.assert_allclose(got, expected, rtol=1e-12 if kind == "float64" else 1e-5)
     shapes = carried_shapes(ours, WEIGHTS, RATES, NOISE)
     assert (IN, MEMBERS * SEEDS, WIDTH) in shapes
     assert not {(MEMBERS, SEEDS, IN, WIDTH), (MEMBERS * SEEDS, IN, WIDTH)} & shapes

@@ -14,6 +14,7 @@ from problems import MLP, blobs
 from solo import batches, largest_difference, plain_loop, valid_batch, xent
 
 import vtune as vt
+from vtune.xla.jaxpr import opened, subjaxprs
 
 STEPS, BATCH = 200, 16
 
@@ -37,6 +38,17 @@ class Flat(nn.Module):
     @nn.compact
     def __call__(self, x, train=False):
         return MLP(rate=self.rate)(x.reshape(x.shape[0], -1), train)
+
+
+class Half(nn.Module):
+    """A convolution and two layers in bfloat16, with float32 weights. No axis is a batch's."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.Conv(5, (3, 3), dtype=jnp.bfloat16)(x[..., None]))
+        x = nn.max_pool(x, (2, 2), (2, 2)).reshape(x.shape[0], -1)
+        x = nn.relu(nn.Dense(9, dtype=jnp.bfloat16)(x))
+        return nn.Dense(3, dtype=jnp.bfloat16)(x)
 
 
 class CNN(nn.Module):
@@ -89,6 +101,7 @@ CASES = {
         "deterministic",
         ("lr", "clip"),
     ),
+    "bfloat16": (lambda h: Half(), lambda h: optax.sgd(h["lr"], momentum=0.9), None, ("lr",)),
     "lbfgs": (lambda h: Flat(), lambda h: optax.lbfgs(memory_size=4), None, ()),
     "reduce_on_plateau": (
         lambda h: Flat(),
@@ -101,6 +114,7 @@ CASES = {
     ),
 }
 DROPOUT = "mlp_dropout_adamw_cosine"  # whose steps draw numbers
+HALF = "bfloat16"  # which is never as exact as the others
 
 # Deliberately different members: tiny and large rates, no and heavy dropout.
 SETTINGS = [
@@ -167,9 +181,10 @@ def solo(member, steps):
 def test_members_equal_solo_in_float64(x64, exact):
     """Every case, all of them in one sweep."""
     steps, count = STEPS, 5
-    sweep = run_cases(CASES, count, steps=steps)
+    cases = [case for case in CASES if case != HALF]
+    sweep = run_cases(cases, count, steps=steps)
     rounds = len(sweep.history["loss"])
-    for number, case in enumerate(CASES):
+    for number, case in enumerate(cases):
         for setting in (0, 1, 4):
             i = count * number + setting
             variables, losses, metrics = solo(sweep[i], steps)
@@ -188,6 +203,37 @@ def test_members_equal_solo_in_float32():
     for i in (1, 2, 8, 9):
         _, _, metrics = solo(sweep[i], STEPS)
         assert sweep.history["loss"][-1, i] == pytest.approx(metrics["loss"], abs=1e-4)
+
+
+def test_members_equal_solo_in_bfloat16():
+    """Arithmetic in bfloat16, weights in float32: weights to 0.005, the loss to 0.01."""
+    sweep = run_cases([HALF], 3, steps=60, settings=SETTINGS[2:])
+    for i in range(3):
+        variables, _, metrics = solo(sweep[i], 60)
+        assert {leaf.dtype.name for leaf in jax.tree.leaves(sweep[i].variables)} == {"float32"}
+        assert largest_difference(sweep[i].variables, variables) < 0.005
+        assert sweep.history["loss"][-1, i] == pytest.approx(metrics["loss"], abs=0.01)
+
+
+def casts(closed, shapes):
+    """(from, to, shape) of the casts of arrays of these shapes in a traced function."""
+    for equation in opened(closed)[0].eqns:
+        if equation.primitive.name == "convert_element_type":
+            before, after = equation.invars[0].aval, equation.outvars[0].aval
+            if before.shape in shapes:
+                yield before.dtype.name, after.dtype.name, before.shape
+        for inner in subjaxprs(equation.params):
+            yield from casts(inner, shapes)
+
+
+def test_weights_are_cast_to_bfloat16_once_a_step_and_their_gradients_back():
+    key, h = vt.member_key(0, 0), vt.Hparams({"lr": 0.1}, {"case": HALF})
+    batch = {"x": jnp.zeros((8, 4, 4)), "y": jnp.arange(8) % 3}
+    state = jax.eval_shape(LEARNER.init, key, h, batch)
+    weights = {leaf.shape for leaf in jax.tree.leaves(state.params)}
+    found = sorted(casts(jax.make_jaxpr(LEARNER.step)(key, h, state, batch), weights))
+    there, back = ("float32", "bfloat16"), ("bfloat16", "float32")
+    assert found == sorted((*way, shape) for way in (there, back) for shape in weights)
 
 
 @pytest.mark.parametrize("count", [1, 16])

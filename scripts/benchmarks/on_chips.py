@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import ours
 from jax_peers import vmapped_scan
@@ -48,6 +49,12 @@ def _plainly(name: str, members: int) -> tuple[str, Case]:
     return f"{name} × {members:,}", Case(_of(name, members), beside=True)
 
 
+def _in_bfloat16(name: str, members: int) -> tuple[str, Case]:
+    work = _of(name, members)
+    half = replace(work, model=work.model.clone(dtype=jnp.bfloat16))
+    return f"{name} in bfloat16 × {members:,}", Case(half, beside=True)
+
+
 def _drawn(members: int, **options: Any) -> dict[str, Any]:
     return {"search": vt.Halton(members), **options}
 
@@ -66,6 +73,8 @@ CASES = dict(
         _plainly("CNN", 64),
         _plainly("ResNet", 16),
         _plainly("Transformer", 32),
+        _in_bfloat16("MLP-128", 256),
+        _in_bfloat16("CNN", 64),
     ]
 ) | {
     "PBT, MLP-128 × 256": Case(

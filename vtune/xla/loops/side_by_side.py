@@ -132,11 +132,11 @@ def _members_axes(traced: Any, own_consts: Sequence[bool]) -> list[int]:
     shared = [False] * (len(traced.jaxpr.invars) - len(carried))  # the step's number, its batch
     per_member = [*own_consts, *shared, *[True] * len(carried)]
     weights = {
-        (equation.invars[1].aval.shape, equation.invars[1].aval.dtype)
+        equation.invars[1].aval.shape
         for equation, flags in walk(traced, per_member)
         if _is_wide_product(equation, flags)
     }
-    return [1 if (like.shape, like.dtype) in weights else 0 for like in carried]
+    return [1 if like.shape in weights else 0 for like in carried]
 
 
 def _is_wide_product(equation: Equation, per_member: Sequence[bool]) -> bool:
