@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import importlib.util
 import io
 import os
 import signal
@@ -19,6 +20,7 @@ import vtune as vt
 from vtune.engine.plan import CohortPlan
 from vtune.engine.stepping import Stepping
 from vtune.hparams import Static
+from vtune.results.report import Best
 from vtune.runtime import execute, surroundings
 from vtune.sklearn.training.padded_folds import padded_folds
 from vtune.tuning import progress
@@ -202,40 +204,59 @@ def test_a_forked_process_is_refused(monkeypatch):
 
 def reported(show, capsys):
     """What is written of a sweep of 4 rounds, of which two are run."""
-    with progress.reporter(show, 4, 8, "loss", -1.0) as report:
-        report("compile", 0, -np.inf)
+    best = Best(5, 0.5, {"lr": 0.123456, "width": 8, "act": jnp.tanh})
+    with progress.reporter(show, 4, 8, 2, "loss", lambda carry, done: (best, 6)) as report:
+        report("compile", 0, None)
         for done in (0, 1, 2):
-            report("run", done, -0.5)
-        report("done", 2, -0.5)
+            report("run", done, done or None)
+        report("done", 2, 2)
     return capsys.readouterr().err.splitlines()
 
 
 def test_lines_are_written_where_there_is_no_terminal(monkeypatch, capsys):
     assert reported(None, capsys) == []  # over in less than 10 s
     (summary,) = reported(True, capsys)
-    assert summary.startswith("vtune: 8 members, 2 rounds: compiled in 0.0 s, ran in 0.0 s.")
+    assert summary.startswith("vtune: 8 members, 2 rounds: compiled in 0.0 s, ran in 0.0 s. best")
     for name in ("QUIET", "EVERY"):
         monkeypatch.setattr(progress, name, 0.0)
+    leads = "best loss 0.5 (lr=0.1235, width=8, act=tanh), 6 of 8 alive, 0:00 left"
     assert reported(None, capsys)[:-1] == [
-        "vtune: round 1/4, best loss 0.5, 0:00 left",
-        "vtune: round 2/4, best loss 0.5, 0:00 left",
+        f"vtune: round 1/4, {leads}",
+        f"vtune: round 2/4, {leads}",
     ]
     monkeypatch.setattr(progress.threading, "Timer", AtOnce)
-    assert [line.split(" s,")[0] for line in reported(None, capsys)[:2]] == [
-        "vtune: compiling, for 8 members",
+    assert [line.split(" s,")[0] for line in reported(None, capsys)[:3]] == [
+        "vtune: compiling, for 8 members of 2 structural combinations, 4 rounds",
+        "vtune: still compiling after 0:00",
         "vtune: compiled in 0.0",
     ]
     assert [progress._clock(s) for s in (5, 100, 7205)] == ["0:05", "1:40", "2:00:05"]
 
 
 class AtOnce:
-    """A timer that does not wait."""
+    """A timer that does not wait the first two times."""
+
+    made = 0
 
     def __init__(self, seconds, call, arguments):
-        self.start = lambda: call(*arguments)
+        AtOnce.made += 1
+        self.start = (lambda: call(*arguments)) if AtOnce.made < 3 else (lambda: None)
 
     def cancel(self):
         pass
+
+
+def test_a_notebook_shows_a_bar(monkeypatch):
+    """Where there are ipywidgets, which rich needs for it."""
+    shells = pytest.importorskip("rich.console")
+    shell = type("ZMQInteractiveShell", (), {})()
+    assert not progress._is_notebook()
+    monkeypatch.setattr(shells, "get_ipython", lambda: shell, raising=False)
+    find = importlib.util.find_spec
+    for there in (True, False):
+        found = lambda name, there=there: (there or None) if name == "ipywidgets" else find(name)
+        monkeypatch.setattr(importlib.util, "find_spec", found)
+        assert progress._is_notebook() is there
 
 
 def test_draws_from_np_random_are_named_whatever_generator_it_has():

@@ -23,10 +23,11 @@ _ELSEWHERE = {
     "metric=": ("metric", "monitor objective scoring"),
     "seed=": ("seed", "random_state random_seed rng key"),
     "patience=": ("patience", "early_stopping early_stop"),
-    "progress=, and look at sweep.history when it is done": (
-        "progress",
-        "callback callbacks verbose logger log loggers show_progress_bar",
+    "callbacks=[vt.log.TensorBoard(path)], or functions of your own": (
+        "callbacks",
+        "callback logger log loggers logging_dir",
     ),
+    "progress=": ("progress", "verbose callbacks callback logger show_progress_bar"),
     "timeout=, in seconds": ("timeout", "time_limit max_time time_budget time_budget_s"),
     "sweep.save(path), and vt.extend(sweep, epochs=n) to go on": (
         "progress",

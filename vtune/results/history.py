@@ -45,6 +45,13 @@ class Records(NamedTuple):
         return np.sum(self.parents >= 0, axis=0)
 
     @property
+    def trained(self) -> np.ndarray:
+        """[rounds, members] whether a member was trained in a round: not once it was dropped or
+        had stopped."""
+        rounds = np.arange(len(self.parents))[:, None]
+        return (self.parents >= 0) & ((self.stopped < 0) | (rounds <= self.stopped))
+
+    @property
     def rungs(self) -> list[tuple[int, int]]:
         """(members, rounds by its end) of every rung, all cohorts together."""
         alive = np.sum(self.parents >= 0, axis=1)
@@ -80,8 +87,10 @@ def join(
 
     Args:
       carry: by cohort, what the program returned. rounds: so many were run.
-      past: of an extended sweep, what it was; the carry then records only the rounds after it.
+      past: what earlier rounds left: those of an extended sweep, which the carry does not record,
+        or those that were joined before.
     """
+    begun = 0 if past is None else len(past.records.parents)
     ids = sorted(int(id) for cohort in cohorts for id in cohort.id)
     column_of = {id: column for column, id in enumerate(ids)}
     shape = (rounds, len(ids))
@@ -89,7 +98,7 @@ def join(
     first_ids = [np.asarray(c.id) for c in (cohorts if past is None else past.populations)]
     columns = [np.array([column_of[int(id)] for id in cohort_ids]) for cohort_ids in first_ids]
     moves = [
-        list(_moves(cohort, first, record.parents, plan.past, rounds))
+        list(_moves(cohort, first, record.parents, begun, rounds))
         for cohort, first, record in zip(plan.cohorts, columns, records, strict=True)
     ]
 
@@ -97,7 +106,7 @@ def join(
     for move in (move for cohort_moves in moves for move in cohort_moves):
         parents[move.round, move.columns] = move.parents
     if past is not None:
-        parents[: plan.past] = past.records.parents
+        parents[:begun] = past.records.parents
     # Early stopping never reorders slots, so `ends` can be stored by the first round's members.
     held = TrainingEnds(*np.zeros((3, len(ids)), np.int32))
     for cohort, first, left in zip(plan.cohorts, columns, carry, strict=True):
@@ -108,7 +117,7 @@ def join(
     lived = np.sum(parents >= 0, axis=0)  # a dropped member's weights end where it was dropped
     return Records(
         _history(plan, [record.metrics for record in records], moves, shape, past, held.stopped),
-        _settings(plan, [record.hparams for record in records], moves, shape, past),
+        _settings([record.hparams for record in records], moves, shape, past),
         parents,
         np.minimum(held.shown + 1, lived).astype(np.int32),
         held.stopped,
@@ -141,12 +150,11 @@ def _history(
                 history[name] = split_replicates(plan.replicates, history[name], 2)
     if past is not None:
         for name in {*history} & {*past.records.history}:
-            history[name][: plan.past] = past.records.history[name]
+            history[name][: len(past.records.parents)] = past.records.history[name]
     return history
 
 
 def _settings(
-    plan: Plan,
     hparams: Sequence[dict[str, np.ndarray]],
     moves: list[list[Move]],
     shape: tuple[int, int],
@@ -156,7 +164,7 @@ def _settings(
     settings = _by_member(hparams, moves, shape, np.float64)
     for name, values in settings.items():
         if past is not None:
-            values[: plan.past] = past.records.settings[name]
+            values[: len(past.records.parents)] = past.records.settings[name]
         if not np.isnan(values).any():
             types = [cohort[name].dtype for cohort in hparams if name in cohort]
             settings[name] = values.astype(np.result_type(*types))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,6 +14,8 @@ from vtune.identity import handed_out
 from vtune.results.looked_for import no_such_name
 from vtune.results.predict import checked_rows, predict, scaled_rows
 from vtune.results.trained import Trained
+from vtune.search.base import Cohort
+from vtune.space.space import Space
 from vtune.types import PyTree
 
 
@@ -28,7 +31,8 @@ class Member:
         round N", since its score had not improved for `patience` rounds; "dropped after round N"
         by the refiner; "diverged at step N", steps counted from 0: the first step whose metrics
         were not finite, or a round's last where only the weights were not; after Ctrl-C
-        "interrupted after round N", and "timeout after round N" where `timeout=` ended the sweep.
+        "interrupted after round N", "timeout after round N" where `timeout=` ended the sweep, and
+        "stopped after round N" where a callback did.
       history: metric by name, each [rounds, ...].
       trained: the record of the whole sweep, see `Sweep`.
     """
@@ -41,15 +45,8 @@ class Member:
 
     @property
     def hparams(self) -> dict[str, Any]:
-        combination = self.trained.cohorts[self._cohort].combination
-        population = self.trained.populations[self._cohort]
-        traced = {
-            name: distribution.report(np.asarray(population.hparams[name])[self._slot])
-            for name, distribution in combination.traced.items()
-        }
-        values = {**combination.static, **traced}
-        names = [name for name in self.trained.space.names if name in values]
-        return {name: handed_out(values[name]) for name in names}
+        trained, hparams = self.trained, self.trained.populations[self._cohort].hparams
+        return setting(trained.space, trained.cohorts[self._cohort], hparams, self._slot)
 
     @property
     def score(self) -> float:
@@ -158,6 +155,21 @@ class Member:
         hparams = {name: printable(value) for name, value in self.hparams.items()}
         name = self.trained.metric_name
         return f"Member({self.index}, {name}={self.score:.4g}, {self.status}, {hparams})"
+
+
+def setting(space: Space, cohort: Cohort, hparams: Mapping[str, Any], slot: int) -> dict[str, Any]:
+    """Returns the hyperparameters in one slot of a cohort, structural ones too, as plain values.
+
+    Args:
+      hparams: the traced ones of the whole cohort, by name [pop].
+    """
+    combination = cohort.combination
+    traced = {
+        name: distribution.report(np.asarray(hparams[name])[slot])
+        for name, distribution in combination.traced.items()
+    }
+    values = {**combination.static, **traced}
+    return {name: handed_out(values[name]) for name in space.names if name in values}
 
 
 def outputs(trained: Trained, column: int, state: PyTree, batch: dict[str, np.ndarray]) -> PyTree:

@@ -13,15 +13,18 @@ from vtune.results.manifest import is_saved_sweep
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # not a drive of Windows
 
 
-def folder_of(caller: str, path: Any) -> Path:
+def folder_of(caller: str, path: Any, what: str = "folder", example: str = "runs/first") -> Path:
     """Returns the folder that a user means; `~` is the home folder.
+
+    Args:
+      what: "file" where a file is meant. example: of a path, for the messages.
 
     Raises:
       TypeError, ValueError: this is no name of a folder on this machine.
     """
     if not isinstance(path, str | bytes | os.PathLike):
         raise TypeError(
-            f'{caller}: path must be the name of a folder, got {path!r}; write "runs/first"'
+            f'{caller}: path must be the name of a {what}, got {path!r}; write "{example}"'
         )
     name = os.fsdecode(path)
     if _REMOTE.match(name):
@@ -30,7 +33,7 @@ def folder_of(caller: str, path: Any) -> Path:
             "only; save to a local one and copy it there"
         )
     if not name or "\0" in name:
-        raise ValueError(f'{caller}: {name!r} cannot be the name of a folder; write "runs/first"')
+        raise ValueError(f'{caller}: {name!r} cannot be the name of a {what}; write "{example}"')
     try:
         return Path(name).expanduser()
     except RuntimeError as error:  # no such user, or no home

@@ -27,7 +27,7 @@ from vtune.types import PyTree
 
 INTERRUPTED = "interrupted"  # the status of what Ctrl-C ended
 SEGMENT_SECONDS = 0.5  # how often progress is shown and Ctrl-C answered
-Report = Callable[[str, int, float], None]  # (phase, rounds done, best score so far)
+Report = Callable[[str, int, PyTree], None]  # (phase, rounds done, the carry after them or None)
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def execute(
       KeyboardInterrupt: Ctrl-C before the first round.
     """
     check_surroundings("vtune")
-    report = report or (lambda phase, rounds, best: None)
-    report("compile", 0, -np.inf)
+    report = report or (lambda phase, rounds, carry: None)
+    report("compile", plan.past, None)
     built, compile_seconds = _built(plan)
     devices = plan.layout.devices or 1
     memory.log_predicted(built.bytes, built.limit, built.width, devices, built.fused)
@@ -84,7 +84,7 @@ def execute(
     last = stop_after or plan.rounds
     carry, done, ended = _run(plan, built, cohorts, arguments, report, last, past, watchers)
     memory.log_peak()
-    report("done", done, best_score(carry))
+    report("done", done, carry)
     if ended == INTERRUPTED:
         hint = "" if plan.stopping else ", and vt.extend(sweep, ...) trains on from there"
         warn(f"interrupted: {done} of {plan.rounds} rounds were run; the sweep holds those{hint}")
@@ -124,7 +124,7 @@ def _run(
     ended: str | None = None
     with Interrupt("after this round") as interrupt:
         while done < rounds and ended is None:
-            report("run", done, best_score(carry) if done > plan.past else -np.inf)
+            report("run", done, carry if done > plan.past else None)
             start = time.perf_counter()
             most = [most for w in watchers if (most := w.most_rounds(done)) is not None]
             stop = min(done + min([segment, *most]), rounds)
@@ -183,9 +183,3 @@ def _copy_to_slots(shape: Any, value: Any) -> Any:
     missing = np.zeros((shape.shape[0] - len(words), *words.shape[1:]), words.dtype)
     filled = np.concatenate([words, missing])
     return from_words(filled, shape) if is_key(shape) else filled.astype(shape.dtype)
-
-
-def best_score(carry: PyTree) -> float:
-    """Returns the best score among all members; higher is better."""
-    scores = jax.device_get([cohort.population.score for cohort in carry])
-    return float(max(map(np.max, scores)))

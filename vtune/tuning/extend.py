@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from vtune.results.trained import Trained
 from vtune.runtime.check_learner import check_metrics
 from vtune.runtime.time_limit import TimeLimit
 from vtune.space.traced import program_space
+from vtune.tuning.callbacks import checked_callbacks
 from vtune.tuning.changes import check_changes
 from vtune.tuning.duration import (
     TrainingLength,
@@ -50,6 +52,7 @@ def extend(
     data: Data | None = None,
     timeout: float | None = None,
     progress: bool | None = None,
+    callbacks: Sequence[Any] | None = None,
 ) -> Sweep:
     """Trains the members of a sweep further, as if the sweep had been longer from the start.
 
@@ -70,7 +73,7 @@ def extend(
       eval_batch_size, layout: as for `vt.tune`; as before when left out. A loaded sweep is laid
         out as `vt.tune` would without `layout=`.
       data: the data that the sweep was trained on; only a loaded sweep needs them.
-      timeout, progress: as for `vt.tune`.
+      timeout, progress, callbacks: as for `vt.tune`; callbacks are told of the new rounds.
 
     Returns:
       A new `Sweep`; its history holds all rounds, the earlier ones and the new ones.
@@ -102,10 +105,11 @@ def extend(
             f"extend: sweep must be a vt.Sweep, got {type(sweep).__name__}; give what vt.tune or "
             "vt.load returned (weights to start a new sweep from: vt.tune(..., init_from=...))"
         )
+    told = checked_callbacks(callbacks)
     prepared, past = _prepare(
         sweep.trained, data, epochs, steps, rounds, refiner, eval_batch_size, layout
     )
-    longer = run_prepared(prepared, progress, past=past, limit=limit)
+    longer = run_prepared(prepared, progress, past=past, limit=limit, callbacks=told)
     warn_no_score(no_finite_score(longer.trained))
     return longer
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from vtune.data.dataset import Data
@@ -16,6 +16,7 @@ from vtune.results.sweep import Sweep
 from vtune.runtime.time_limit import TimeLimit
 from vtune.search.base import Search
 from vtune.tuning.arguments import TuneArguments
+from vtune.tuning.callbacks import checked_callbacks
 from vtune.tuning.hints import warn_no_score
 from vtune.tuning.launch import run_prepared
 from vtune.tuning.prepare import prepare
@@ -44,6 +45,7 @@ def tune(
     layout: str | int | Layout | None = None,
     timeout: float | None = None,
     progress: bool | None = None,
+    callbacks: Sequence[Any] | None = None,
 ) -> Sweep:
     """Trains a whole population of settings as one jitted program.
 
@@ -90,6 +92,8 @@ def tune(
       progress: a live bar where the error stream is a terminal; elsewhere a line when compiling
         takes long, one every 30 s, and one at the end. When left out, nothing is written outside a
         terminal in the first 10 s; False is silent.
+      callbacks: what looks on between rounds: functions of a report, or objects such as
+        `vt.log.CSV(path)`; see `docs/callbacks.md`. One that returns `vt.STOP` ends the sweep.
 
     Returns:
       A `Sweep`; `vt.extend` trains it further.
@@ -135,6 +139,7 @@ def tune(
         seeds=seeds,
         layout=layout,
     )
-    sweep = run_prepared(prepare(arguments), progress, limit=limit)
+    told = checked_callbacks(callbacks)
+    sweep = run_prepared(prepare(arguments), progress, limit=limit, callbacks=told)
     warn_no_score(no_finite_score(sweep.trained))
     return sweep
