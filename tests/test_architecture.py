@@ -19,7 +19,7 @@ FLOORS = (
     ("engine",),
     ("runtime",),
     ("results",),
-    ("tuning",),
+    ("tuning", "log"),
     ("cost",),
     ("__init__",),
     ("sklearn",),

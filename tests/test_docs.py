@@ -88,6 +88,23 @@ def test_the_page_on_data_runs_as_printed(capsys):
 
 
 @pytest.mark.slow
+def test_the_page_on_callbacks_runs(tmp_path, monkeypatch, capsys):
+    """But for the loggers, whose libraries need not be there."""
+    text = (ROOT / "docs" / "callbacks.md").read_text()
+    sweep, loggers = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(sweep, "callbacks.md", "exec"), names)
+    assert names["sweep"].best.status.startswith("stopped after round")
+    own = sweep[sweep.index("class") : sweep.index("sweep =")]
+    assert len(list(filter(str.strip, own.splitlines()))) <= 15
+    assert "member " in capsys.readouterr().out
+    assert (tmp_path / "runs/digits/history.csv").exists()
+    for name in re.findall(r"vt\.log\.(\w+)", loggers):
+        assert hasattr(vtune.log, name)
+
+
+@pytest.mark.slow
 def test_the_page_on_training_scripts_runs(capsys):
     text = (ROOT / "docs" / "from_a_training_script.md").read_text()
     names: dict = {}

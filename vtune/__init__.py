@@ -7,12 +7,12 @@ that is trained once for each fold and seed has *replicates*. Imports go one way
 
     identity <- types, hparams, validation, caches, keywords <- space, metrics, components, rng
         <- search, refine, xla <- data, learner <- engine <- runtime <- results
-        <- tuning <- cost <- vtune <- sklearn
+        <- tuning, log <- cost <- vtune <- sklearn
 """
 
 from typing import TYPE_CHECKING
 
-from vtune import metrics, refine
+from vtune import log, metrics, refine
 from vtune.caches import clear_caches
 from vtune.hparams import Hparams, UnknownHyperparameterError
 from vtune.space import Categorical, Combination, Float, Int, Ordinal, Space
@@ -81,6 +81,7 @@ __all__ = [
     "holdout",
     "kfold",
     "load",
+    "log",
     "member_key",
     "metrics",
     "min_max_scale",
