@@ -27,6 +27,7 @@ from vtune.xla import rewrite
 from vtune.refine import PBT, MFPBT, PB2, Halving, Hyperband
 from vtune.refine import Refinement, Refiner, Rung
 from vtune.engine import Layout, use_all_cores
+from vtune.tuning import Checkpoint, CheckpointMismatchError, CheckpointSaveError
 from vtune.tuning import extend, replay, tune
 from vtune.cost import Cost, cost
 from vtune.results import Ensemble, Evaluation, Member, Retrained, Schedule, Sweep, load, read
@@ -39,6 +40,9 @@ __all__ = [
     "PB2",
     "PBT",
     "Categorical",
+    "Checkpoint",
+    "CheckpointMismatchError",
+    "CheckpointSaveError",
     "Cohort",
     "Columns",
     "Combination",

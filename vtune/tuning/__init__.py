@@ -1,11 +1,21 @@
 """What a user calls: `tune`, `extend`, `replay`, and what turns their arguments into a plan.
 
-`arguments` and `duration` check, `prepare` plans, `launch` runs a plan with progress shown. May
+`arguments` and `duration` check, `prepare` plans, `launch` runs a plan with progress shown,
+`checkpoints` keeps what it has. May
 import everything but `sklearn`. Nothing below imports it.
 """
 
+from vtune.runtime.resume import CheckpointMismatchError
+from vtune.tuning.checkpoints import Checkpoint, CheckpointSaveError
 from vtune.tuning.tune import tune
 from vtune.tuning.extend import extend
 from vtune.tuning.replay import replay
 
-__all__ = ["extend", "replay", "tune"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointMismatchError",
+    "CheckpointSaveError",
+    "extend",
+    "replay",
+    "tune",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from vtune.runtime.check_learner import check_metrics
 from vtune.runtime.time_limit import TimeLimit
 from vtune.space.traced import program_space
 from vtune.tuning.changes import check_changes
+from vtune.tuning.checkpoints.settings import Checkpoint, as_checkpoint
 from vtune.tuning.duration import (
     TrainingLength,
     checked_steps,
@@ -49,6 +51,7 @@ def extend(
     layout: str | int | Layout | None = None,
     data: Data | None = None,
     timeout: float | None = None,
+    checkpoint: str | os.PathLike | Checkpoint | None = None,
     progress: bool | None = None,
 ) -> Sweep:
     """Trains the members of a sweep further, as if the sweep had been longer from the start.
@@ -70,7 +73,7 @@ def extend(
       eval_batch_size, layout: as for `vt.tune`; as before when left out. A loaded sweep is laid
         out as `vt.tune` would without `layout=`.
       data: the data that the sweep was trained on; only a loaded sweep needs them.
-      timeout, progress: as for `vt.tune`.
+      timeout, checkpoint, progress: as for `vt.tune`.
 
     Returns:
       A new `Sweep`; its history holds all rounds, the earlier ones and the new ones.
@@ -97,6 +100,7 @@ def extend(
       (3, 2)
     """
     limit = None if timeout is None else TimeLimit(timeout, "extend")
+    kept = as_checkpoint("extend", checkpoint)
     if not isinstance(sweep, Sweep):
         raise TypeError(
             f"extend: sweep must be a vt.Sweep, got {type(sweep).__name__}; give what vt.tune or "
@@ -105,7 +109,7 @@ def extend(
     prepared, past = _prepare(
         sweep.trained, data, epochs, steps, rounds, refiner, eval_batch_size, layout
     )
-    longer = run_prepared(prepared, progress, past=past, limit=limit)
+    longer = run_prepared(prepared, progress, past=past, limit=limit, checkpoint=kept)
     warn_no_score(no_finite_score(longer.trained))
     return longer
 

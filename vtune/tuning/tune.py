@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from vtune.results.sweep import Sweep
 from vtune.runtime.time_limit import TimeLimit
 from vtune.search.base import Search
 from vtune.tuning.arguments import TuneArguments
+from vtune.tuning.checkpoints.settings import Checkpoint, as_checkpoint
 from vtune.tuning.hints import warn_no_score
 from vtune.tuning.launch import run_prepared
 from vtune.tuning.prepare import prepare
@@ -43,6 +45,7 @@ def tune(
     seeds: int | None = None,
     layout: str | int | Layout | None = None,
     timeout: float | None = None,
+    checkpoint: str | os.PathLike | Checkpoint | None = None,
     progress: bool | None = None,
 ) -> Sweep:
     """Trains a whole population of settings as one jitted program.
@@ -87,6 +90,10 @@ def tune(
       timeout: seconds from this call on, compiling included, after which the sweep ends as Ctrl-C
         would end it: with the rounds that were run, its members "timeout after round N". No round
         is cut, and one is always run; one that would end too late is not begun.
+      checkpoint: a folder, or a `vt.Checkpoint`. The run keeps there what it has, once a minute and
+        where Ctrl-C or SIGTERM ends it; the same call, made again, goes on from there, to the same
+        bits on as many devices. In the end it holds the sweep, as `Sweep.save` writes it, and the
+        same call returns it. Another call is refused. `vt.load` reads it at any time.
       progress: a live bar where the error stream is a terminal; elsewhere a line when compiling
         takes long, one every 30 s, and one at the end. When left out, nothing is written outside a
         terminal in the first 10 s; False is silent.
@@ -96,6 +103,8 @@ def tune(
 
     Raises:
       TypeError, ValueError: an argument cannot work. Raised before anything is compiled.
+      CheckpointMismatchError: a ValueError; another call left what `checkpoint` holds.
+      CheckpointSaveError: an OSError; nothing could be saved, and the sweep is `error.sweep`.
 
     Warns:
       UserWarning: a hyperparameter is never read, the search draws fewer members than there are
@@ -115,6 +124,7 @@ def tune(
       {'lr': 0.5}
     """
     limit = None if timeout is None else TimeLimit(timeout, "tune")
+    kept = as_checkpoint("tune", checkpoint)
     arguments = TuneArguments(
         learner=learner,
         space=space,
@@ -135,6 +145,6 @@ def tune(
         seeds=seeds,
         layout=layout,
     )
-    sweep = run_prepared(prepare(arguments), progress, limit=limit)
+    sweep = run_prepared(prepare(arguments), progress, limit=limit, checkpoint=kept)
     warn_no_score(no_finite_score(sweep.trained))
     return sweep
