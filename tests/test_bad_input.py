@@ -531,7 +531,7 @@ ASKED = {
     "callback": (lambda: tune(callback=print), r"write callbacks=\[vt.log.TensorBoard\(path\)\]"),
     "verbose": (lambda: tune(verbose=1), r"write progress="),
     "time_limit": (lambda: tune(time_limit=600), r"write timeout=, in seconds"),
-    "checkpoint": (lambda: tune(checkpoint="a"), r"write sweep.save\(path\)"),
+    "checkpoint": (lambda: tune(storage="a"), r"write checkpoint=.runs/a"),
     "near": (lambda: tune(patiense=3), r"did you mean patience=\?"),
     "extend": (lambda: vt.extend(None, n_epochs=3), r"extend takes no argument .*; write epochs="),
     "replay": (lambda: vt.replay(None, None, None, random_state=3), r"write seed="),

@@ -14,7 +14,7 @@ from solo import largest_difference, xent
 import vtune as vt
 from vtune.engine.stepping import round_boundaries
 from vtune.tuning.arguments import TuneArguments
-from vtune.tuning.launch import run_prepared
+from vtune.tuning.launch import Watching, run_prepared
 from vtune.tuning.prepare import prepare
 
 pytestmark = pytest.mark.slow
@@ -225,7 +225,7 @@ def test_a_loaded_sweep_that_was_refined_or_shrunk(x64, tmp_path):
 def interrupted(after, learner, space, **options):
     """A whole sweep, and the same as if Ctrl-C had come after so many rounds."""
     prepared = prepare(TuneArguments(learner=learner, space=space, **options))
-    return run_prepared(prepared, None), run_prepared(prepared, None, stop_after=after)
+    return run_prepared(prepared, Watching()), run_prepared(prepared, Watching(), stop_after=after)
 
 
 def test_an_interrupted_sweep_goes_on_from_there(x64):

@@ -81,7 +81,7 @@ def test_what_stands_in_the_way_is_named(tmp_path):
 
 def _prepare(folder):
     check_target(folder, overwrite=False)
-    make_folder(folder)
+    make_folder("save", folder)
 
 
 def test_a_folder_that_may_not_be_written_to_is_named(tmp_path, monkeypatch):

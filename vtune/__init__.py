@@ -27,7 +27,8 @@ from vtune.xla import rewrite
 from vtune.refine import PBT, MFPBT, PB2, Halving, Hyperband
 from vtune.refine import Refinement, Refiner, Rung
 from vtune.engine import Layout, use_all_cores
-from vtune.tuning import STOP, extend, replay, tune
+from vtune.tuning import STOP, Checkpoint, CheckpointMismatchError, CheckpointSaveError
+from vtune.tuning import extend, replay, tune
 from vtune.cost import Cost, cost
 from vtune.results import Ensemble, Evaluation, Member, Retrained, Schedule, Sweep, load, read
 from vtune.results.looked_for import no_such_public_name
@@ -40,6 +41,9 @@ __all__ = [
     "PBT",
     "STOP",
     "Categorical",
+    "Checkpoint",
+    "CheckpointMismatchError",
+    "CheckpointSaveError",
     "Cohort",
     "Columns",
     "Combination",

@@ -29,10 +29,12 @@ _ELSEWHERE = {
     ),
     "progress=": ("progress", "verbose callbacks callback logger show_progress_bar"),
     "timeout=, in seconds": ("timeout", "time_limit max_time time_budget time_budget_s"),
-    "sweep.save(path), and vt.extend(sweep, epochs=n) to go on": (
-        "progress",
-        "checkpoint checkpoints checkpoint_dir storage storage_path",
+    'checkpoint="runs/a"': (
+        "checkpoint",
+        "checkpoints checkpoint_dir checkpoint_path storage storage_path resume resume_from",
     ),
+    "rounds=": ("keep", "steps save_interval_steps checkpoint_frequency every_n_epochs"),
+    "keep=": ("keep", "max_to_keep num_to_keep save_top_k"),
     "vt.use_all_cores() first of all, before JAX starts": ("layout", "n_jobs num_workers"),
     "fraction= for the validation rows, test= for the test rows": (
         "fraction",

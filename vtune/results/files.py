@@ -7,22 +7,19 @@ weights/        every member's state, by Orbax
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from vtune.learner.pretrained import paths
 from vtune.results import commit
-from vtune.results.manifest import manifest_checksum, manifest_of, read_manifest, refusing
+from vtune.results.checkpoint_files import has_checkpoints, newest_checkpoint
+from vtune.results.manifest import Call, manifest_checksum, manifest_of, read_manifest, refusing
 from vtune.results.migrate import FLAT, migrated_arrays
-from vtune.results.paths import check_target, folder_of, make_folder
-from vtune.results.refiners import named_memories
+from vtune.results.paths import check_target, folder_of, make_folder, remove_empty
+from vtune.results.recorded_arrays import recorded_arrays
 from vtune.results.schema import check_arrays, check_manifest
-from vtune.results.states import named_leaves, named_members
+from vtune.results.states import named_leaves
 from vtune.results.storage import (
     Arrays,
     DamagedError,
@@ -40,25 +37,50 @@ def write(trained: Trained, path: str | os.PathLike, overwrite: bool = False) ->
     folder = folder_of("save", path)
     trained.check_whole()
     check_target(folder, overwrite)
-    manifest = manifest_of(trained)
-    arrays, leaves = _named_arrays(trained), named_leaves(trained)
-    manifest["leaves"] = list(leaves)
-    _check_readable(manifest, arrays)
-    new = make_folder(folder)
+    whole = _Whole.of(trained)
+    new = make_folder("save", folder)
     try:
         with commit.lock(folder) as alone:
             check_target(folder, overwrite)  # again: it may have been another's turn
-            before = commit.current_parts(folder)
-            commit.clean(folder, alone, before)
-            with commit.new_parts(folder) as parts:
-                _write_parts(parts, manifest, arrays, leaves)
-                commit.commit(folder, parts, manifest)
-            commit.clean(folder, alone, before)
+            _commit(folder, whole, alone)
     except BaseException:
-        for made in new:  # those that are empty
-            with contextlib.suppress(OSError):
-                made.rmdir()
+        remove_empty(new)
         raise
+
+
+def write_finished(trained: Trained, folder: Path, call: Call, alone: bool) -> None:
+    """Writes the sweep that a call made into the folder of its checkpoints, whose lock is held.
+
+    Args:
+      alone: as the lock says.
+    """
+    make_folder("checkpoint", folder)
+    _commit(folder, _Whole.of(trained, call), alone)
+
+
+class _Whole(NamedTuple):
+    """All that is to be written of a sweep."""
+
+    manifest: dict[str, Any]
+    arrays: Arrays
+    leaves: Arrays
+
+    @classmethod
+    def of(cls, trained: Trained, call: Call | None = None) -> _Whole:
+        manifest = manifest_of(trained, call)
+        arrays, leaves = recorded_arrays(trained), named_leaves(trained)
+        manifest["leaves"] = list(leaves)
+        _check_readable(manifest, arrays)
+        return cls(manifest, arrays, leaves)
+
+
+def _commit(folder: Path, whole: _Whole, alone: bool) -> None:
+    before = commit.current_parts(folder)
+    commit.clean(folder, alone, before)
+    with commit.new_parts(folder) as parts:
+        _write_parts(parts, *whole)
+        commit.commit(folder, parts, whole.manifest)
+    commit.clean(folder, alone, before)
 
 
 def _check_readable(manifest: dict[str, Any], arrays: Arrays) -> None:
@@ -108,7 +130,7 @@ class Saved(NamedTuple):
 
 
 def read_saved(folder: Path, weights: bool) -> Saved:
-    """Reads what a folder holds.
+    """Reads what a folder holds: the sweep, or where it is not finished its last checkpoint.
 
     Args:
       weights: whether the members' states are read; of older formats they always are.
@@ -116,6 +138,10 @@ def read_saved(folder: Path, weights: bool) -> Saved:
     Raises:
       FileNotFoundError: no such folder. ValueError: it holds no saved sweep, or a damaged one.
     """
+    if not (folder / commit.MANIFEST).exists() and has_checkpoints(folder):
+        found = newest_checkpoint(folder)
+        if found is not None:  # else it was finished meanwhile
+            return Saved(folder, found.manifest, found.arrays, found.leaves)
     manifest = read_manifest(folder)
     weights = weights or manifest["version"] <= FLAT
     try:
@@ -144,21 +170,3 @@ def _read_parts(
         if part is not None and checksum(part) != manifest["checksums"].get(name):
             raise DamagedError(f"the {name} are not what was saved")
     return arrays, leaves
-
-
-def _named_arrays(trained: Trained) -> Arrays:
-    """Everything of arrays.npz, by name."""
-    records = trained.records
-    arrays = {f"history/{name}": values for name, values in records.history.items()}
-    arrays |= {f"settings/{name}": values for name, values in records.settings.items()}
-    arrays |= {name: getattr(records, name) for name in ("parents", "ends", "stopped", "budgets")}
-    for i, leaf in enumerate(paths(trained.weights).values()):
-        arrays[f"init_from/{i}"] = np.asarray(leaf)
-    for name, (shift, factor) in trained.scaling.items():
-        arrays |= {f"scaling/{name}/shift": shift, f"scaling/{name}/factor": factor}
-    arrays |= named_members(trained) | named_memories(trained)
-    for number, cohort in enumerate(trained.cohorts):
-        arrays[f"cohort{number}/id"] = cohort.id
-        for name, values in cohort.hparams.items():
-            arrays[f"cohort{number}/hparams/{name}"] = values
-    return arrays

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,8 +29,23 @@ FORMAT = "vtune sweep"
 VERSION = 4
 
 
-def manifest_of(trained: Trained) -> dict[str, Any]:
-    """Returns the manifest of a sweep, without what `files` adds when it writes the arrays."""
+class Call(NamedTuple):
+    """The call that makes a sweep, as JSON.
+
+    Attributes:
+      asked: what it asks for, by name. provenance: see `provenance_of`.
+    """
+
+    asked: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+def manifest_of(trained: Trained, call: Call | None = None) -> dict[str, Any]:
+    """Returns the manifest of a sweep, without what `files` adds when it writes the arrays.
+
+    Args:
+      call: that made it, where it is kept in a folder of checkpoints.
+    """
     plan = trained.plan
     return {
         "format": FORMAT,
@@ -53,7 +68,8 @@ def manifest_of(trained: Trained) -> dict[str, Any]:
         "stopping": plan.stopping,
         "stopped": trained.stopped,
         "columns": {name: list(columns) for name, columns in trained.columns.items()},
-        "identity": provenance_of(trained),
+        "identity": provenance_of(trained) if call is None else call.provenance,
+        "call": None if call is None else call.asked,
         "modes": [list(mode) for mode in plan.learner.modes if mode[1] is not None],
     }
 
@@ -136,6 +152,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     sums = manifest.get("checksums")
     if not isinstance(sums, dict) or sums.get("manifest") != manifest_checksum(manifest):
         raise ValueError(f"{folder}: damaged, manifest.json is not what was saved")
+    return checked_manifest(folder, manifest)
+
+
+def checked_manifest(folder: Path, manifest: Any) -> dict[str, Any]:
+    """Returns a manifest in the form of today, checked.
+
+    Raises:
+      ValueError: it is of a version that cannot be read, or not as a save writes it.
+    """
+    if not isinstance(manifest, dict):
+        raise ValueError(f"{folder} is not as a save writes it: manifest={manifest!r}")
+    _check_version(folder, manifest.get("version"))
     manifest = migrated(manifest)
     with refusing(folder):
         check_manifest(manifest)

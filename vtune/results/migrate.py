@@ -31,6 +31,7 @@ def migrated(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "refiner": None,
         "stopping": None,
         "stopped": "interrupted",
+        "call": None,
     }
     cohorts = manifest.get("cohorts")
     if isinstance(cohorts, list):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +70,7 @@ def check_target(folder: Path, overwrite: bool) -> None:
         )
 
 
-def make_folder(folder: Path) -> list[Path]:
+def make_folder(caller: str, folder: Path) -> list[Path]:
     """Makes a folder and those above it, and returns the ones that are new, the deepest first."""
     new = [f for f in (folder, *folder.parents) if not f.exists()]
     try:
@@ -76,8 +78,15 @@ def make_folder(folder: Path) -> list[Path]:
         if not os.access(folder, os.W_OK):
             raise PermissionError(0, "Permission denied")
     except OSError as error:
-        raise worded(error, f"save: {folder} cannot be made or written to") from None
+        raise worded(error, f"{caller}: {folder} cannot be made or written to") from None
     return new
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Removes those of the folders that are empty."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def worded(error: OSError, sentence: str) -> OSError:

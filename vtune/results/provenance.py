@@ -21,15 +21,25 @@ def provenance_of(trained: Trained) -> dict[str, Any]:
     """Returns what a manifest says of a sweep's making, as JSON."""
     data = trained.data
     saved = trained.provenance or {}
+    known = saved.get("data") if data is None else data_fingerprint(data)
+    return provenance(trained.plan, trained.rows, known)
+
+
+def provenance(plan: Plan, rows: Any, data: Any) -> dict[str, Any]:
+    """Returns what is said of a sweep that is made here and now, as JSON.
+
+    Args:
+      rows: see `Trained.rows`. data: their fingerprint.
+    """
     return {
-        **_setting(),
+        **setting(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "data": saved.get("data") if data is None else data_fingerprint(data),
-        "learner": _learner_or_none(trained.plan, trained.rows),
+        "data": data,
+        "learner": _learner_or_none(plan, rows),
     }
 
 
-def _setting() -> dict[str, Any]:
+def setting() -> dict[str, Any]:
     """Versions and settings: with others, learners have other equations."""
     versions = {name: _version(name) for name in PACKAGES}
     versions["python"] = platform.python_version()
@@ -65,7 +75,7 @@ def check_setting(where: str, provenance: Mapping[str, Any] | None) -> None:
             f"{where} was trained with jax_enable_x64={before}, here it is {now}; write "
             f'jax.config.update("jax_enable_x64", {before}) before loading'
         )
-    versions = _setting()["versions"]
+    versions = setting()["versions"]
     for name, version in provenance["versions"].items():
         if versions.get(name) != version:
             LOG.info("%s: saved with %s %s, here %s", where, name, version, versions.get(name))
@@ -78,8 +88,8 @@ def check_learner(where: str, provenance: Mapping[str, Any] | None, plan: Plan, 
     """
     if provenance is None or not provenance.get("learner"):
         return
-    setting = _setting()
-    if any(provenance[name] != setting[name] for name in ("versions", "config")):
+    here = setting()
+    if any(provenance[name] != here[name] for name in ("versions", "config")):
         return
     found = _learner_or_none(plan, rows)
     if found is None:

@@ -47,7 +47,7 @@ class Run:
       space: the checked space.
       hparams: every member's hyperparameters, as plain Python values, before the first round.
       plan: in words.
-      first: the rounds done before: 0, or those of the sweep that is extended.
+      first: the rounds done before: 0, or those of the sweep that is extended or goes on.
       rounds: how many there are to the end.
       metric_name, mode: what members are compared by, as in a `Sweep`.
       changing: names of the hyperparameters that the refiner may change.
@@ -124,12 +124,13 @@ def run_of(
     cohorts: tuple[Cohort, ...],
     refiner: Any,
     seed: int,
+    first: int,
     past: EarlierRun | None,
 ) -> Run:
     """Returns what is told of a sweep before its first round.
 
     Args:
-      past: of an extended sweep, what it was.
+      first: the rounds done before. past: of an extended sweep, what it was.
     """
     now: tuple[Any, ...] = cohorts if past is None else past.populations
     members = {
@@ -152,7 +153,7 @@ def run_of(
         space=space,
         hparams=tuple(members[id] for id in sorted(members)),
         plan=", ".join(words),
-        first=plan.past,
+        first=first,
         rounds=plan.rounds,
         metric_name=metric,
         mode=plan.mode,

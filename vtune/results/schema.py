@@ -66,10 +66,25 @@ def _check_settings(manifest: Mapping[str, Any]) -> None:
     _want(manifest, "identity", lambda v: v is None or _provenance(v))
     _want(manifest, "refiner", lambda v: v is None or isinstance(v, dict))
     _want(manifest, "stopping", lambda v: v is None or _stopping(v))
+    _want(manifest, "call", lambda v: v is None or isinstance(v, dict))
     _want(manifest, "stopped", lambda v: isinstance(v, str) and v.isprintable())
     if "parts" in manifest:
         _want(manifest, "parts", is_parts_name)
         _want_each(manifest, "arrays", _array_entry)
+
+
+def check_entries(header: Mapping[str, Any]) -> None:
+    """Raises ValueError where a checkpoint, but for its sweep's manifest, is not as it is
+    written."""
+    _want(header, "rounds", lambda v: _count(v) and v <= header["sweep"]["rounds"])
+    _want_each(header, "arrays", _array_entry)
+    _want(header, "states", lambda v: isinstance(v, dict) and all(map(is_whole, v.values())))
+    if any(name.partition("/")[0] not in _numbers(header["sweep"]) for name in header["states"]):
+        raise _Wrong(f"states={list(header['states'])}")
+
+
+def _numbers(manifest: Mapping[str, Any]) -> list[str]:
+    return [str(number) for number in range(len(manifest["cohorts"]))]
 
 
 def _check_cohort(cohort: Mapping[str, Any], rounds: int, folds: int | None) -> None:

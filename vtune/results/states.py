@@ -33,10 +33,15 @@ def named_leaves(trained: Trained) -> dict[str, np.ndarray]:
     for number, population in enumerate(trained.populations):
         left = members_left(np.asarray(population.id), trained.records.parents)
         state = jax.tree.map(lambda leaf, left=left: leaf[:left], population.state)
-        paths = jax.tree.leaves_with_path(_of_states(state))
-        for name, (_, leaf) in zip(_names(number, paths), paths, strict=True):
+        for name, leaf in state_leaves(number, state).items():
             leaves[name] = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
     return {name: leaf for name, leaf in leaves.items() if leaf.size}
+
+
+def state_leaves(number: int, state: PyTree) -> dict[str, Any]:
+    """Returns the leaves of a cohort's states by name."""
+    paths = jax.tree.leaves_with_path(_of_states(state))
+    return {name: leaf for name, (_, leaf) in zip(_names(number, paths), paths, strict=True)}
 
 
 def named_members(trained: Trained) -> dict[str, np.ndarray]:

@@ -18,18 +18,24 @@ class DamagedError(ValueError):
 
 
 def write_arrays(file: Path, arrays: Arrays) -> list[dict[str, Any]]:
-    """Writes arrays and returns an entry for each: name, type and shape.
+    """Writes arrays and returns what reads them again, see `numbered`."""
+    entries, stored = numbered(arrays)
+    np.savez_compressed(file, **stored)  # type: ignore[arg-type]
+    return entries
 
-    In the file they are numbered, since a name may hold what no file name can. Types that are not
+
+def numbered(arrays: Arrays) -> tuple[list[dict[str, Any]], Arrays]:
+    """Returns an entry for each array, its name, type and shape, and the arrays by number.
+
+    In a file they are numbered, since a name may hold what no file name can. Types that are not
     NumPy's own, such as bfloat16, are written as bytes.
     """
-    entries, numbered = [], {}
+    entries, stored = [], {}
     for number, (name, array) in enumerate(arrays.items()):
         entries.append({"name": name, "dtype": str(array.dtype), "shape": list(array.shape)})
         own = array.dtype.isbuiltin == 1
-        numbered[_number(number)] = array if own else np.frombuffer(array.tobytes(), np.uint8)
-    np.savez_compressed(file, **numbered)  # type: ignore[arg-type]
-    return entries
+        stored[_number(number)] = array if own else np.frombuffer(array.tobytes(), np.uint8)
+    return entries, stored
 
 
 def read_arrays(file: Path, entries: list[dict[str, Any]] | None) -> Arrays:
@@ -52,16 +58,28 @@ def read_arrays(file: Path, entries: list[dict[str, Any]] | None) -> Arrays:
         raise
     except Exception as error:  # what zip, zlib and NumPy raise on damage has no common class
         raise DamagedError(f"{file.name}: {type(error).__name__}: {error}") from error
-    if entries is None:
-        return stored
+    return stored if entries is None else named(file.name, entries, stored)
+
+
+def named(where: str, entries: list[dict[str, Any]], stored: Arrays) -> Arrays:
+    """Returns numbered arrays by name; empty ones may be missing.
+
+    Args:
+      where: they were read, for messages. entries: see `numbered`.
+
+    Raises:
+      DamagedError: they are not as the entries say.
+    """
     arrays = {}
     for number, entry in enumerate(entries):
         name, shape, dtype = entry["name"], tuple(entry["shape"]), jnp.dtype(entry["dtype"])
         array = stored.get(_number(number))
+        if array is None and 0 in shape:
+            array = np.zeros(shape, dtype)
         if array is not None and dtype.isbuiltin != 1 and array.size == _bytes(shape, dtype):
             array = np.frombuffer(array.tobytes(), dtype).reshape(shape)
         if array is None or array.dtype != dtype or array.shape != shape:
-            raise DamagedError(f"{file.name} has no {name!r} of {dtype}{list(shape)}")
+            raise DamagedError(f"{where} has no {name!r} of {dtype}{list(shape)}")
         arrays[name] = array
     return arrays
 
@@ -105,6 +123,18 @@ def read_weights(folder: Path, names: list[str]) -> Arrays:
     Raises:
       DamagedError: they are not there, or not as many.
     """
+    stored = read_tree(folder)
+    if len(stored) != len(names):
+        raise DamagedError(f"{folder.name}: {len(stored)} arrays, not {len(names)}")
+    return dict(zip(names, (stored[key] for key in sorted(stored)), strict=True))
+
+
+def read_tree(folder: Path) -> Arrays:
+    """Reads numbered arrays that Orbax wrote.
+
+    Raises:
+      DamagedError: they are not there, or cannot be read.
+    """
     import orbax.checkpoint as ocp
 
     try:
@@ -113,7 +143,7 @@ def read_weights(folder: Path, names: list[str]) -> Arrays:
                 file.open("rb").close()
         with ocp.StandardCheckpointer() as reader:
             tree = reader.restore(folder.resolve())
-        return dict(zip(names, (np.asarray(tree[key]) for key in sorted(tree)), strict=True))
+        return {str(key): np.asarray(leaf) for key, leaf in tree.items()}
     except (PermissionError, MemoryError):
         raise
     except Exception as error:  # of many classes

@@ -20,6 +20,7 @@ from vtune.runtime.debug_nans import call_checked
 from vtune.runtime.interrupt import Interrupt
 from vtune.runtime.notices import warn
 from vtune.runtime.placement import placed_arguments, placed_number
+from vtune.runtime.resume import Point
 from vtune.runtime.surroundings import check_surroundings
 from vtune.runtime.watch import Standing, Watcher
 from vtune.search.base import Cohort
@@ -57,6 +58,7 @@ def execute(
     stop_after: int | None = None,
     past: EarlierRun | None = None,
     watchers: Sequence[Watcher] = (),
+    point: Point | None = None,
 ) -> Outcome:
     """Runs a plan from its first round to its last.
 
@@ -69,6 +71,7 @@ def execute(
       stop_after: the rounds to run where not all of them are.
       past: what the earlier run of an extended sweep left.
       watchers: look on between segments, in this order.
+      point: where the run goes on; None for its beginning.
 
     Raises:
       FloatingPointError: `jax_debug_nans` is on and a member's numbers became NaN.
@@ -82,7 +85,7 @@ def execute(
     memory.log_predicted(built.bytes, built.limit, built.width, devices, built.fused)
     began = time.perf_counter()
     last = stop_after or plan.rounds
-    carry, done, ended = _run(plan, built, cohorts, arguments, report, last, past, watchers)
+    carry, done, ended = _run(plan, built, cohorts, arguments, report, last, past, watchers, point)
     memory.log_peak()
     report("done", done, carry)
     if ended == INTERRUPTED:
@@ -111,16 +114,20 @@ def _run(
     rounds: int,
     past: EarlierRun | None,
     watchers: Sequence[Watcher],
+    point: Point | None,
 ) -> tuple[PyTree, int, str | None]:
     """Calls the program segment by segment.
 
     Returns:
       The carry, how many rounds were run, and why it was ended early.
     """
-    carry = first_carry(built, cohorts) if past is None else _continued_carry(built, past)
+    if point is not None:
+        carry = point.carry(built.carry)
+    else:
+        carry = first_carry(built, cohorts) if past is None else _continued_carry(built, past)
     carry = jax.device_put(carry, built.shardings)
     arguments = placed_arguments(arguments, plan.layout)
-    done, segment = plan.past, 1
+    done, segment = plan.past if point is None else point.done, 1
     ended: str | None = None
     with Interrupt("after this round") as interrupt:
         while done < rounds and ended is None:

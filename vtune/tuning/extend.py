@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from vtune.runtime.time_limit import TimeLimit
 from vtune.space.traced import program_space
 from vtune.tuning.callbacks import checked_callbacks
 from vtune.tuning.changes import check_changes
+from vtune.tuning.checkpoints.settings import Checkpoint, as_checkpoint
 from vtune.tuning.duration import (
     TrainingLength,
     checked_steps,
@@ -35,7 +37,7 @@ from vtune.tuning.duration import (
     rounds_of,
 )
 from vtune.tuning.hints import warn_idle, warn_no_score
-from vtune.tuning.launch import run_prepared
+from vtune.tuning.launch import Watching, run_prepared
 from vtune.tuning.prepare import Prepared, inspected, rungs_of
 
 
@@ -51,6 +53,7 @@ def extend(
     layout: str | int | Layout | None = None,
     data: Data | None = None,
     timeout: float | None = None,
+    checkpoint: str | os.PathLike | Checkpoint | None = None,
     progress: bool | None = None,
     callbacks: Sequence[Any] | None = None,
 ) -> Sweep:
@@ -73,7 +76,8 @@ def extend(
       eval_batch_size, layout: as for `vt.tune`; as before when left out. A loaded sweep is laid
         out as `vt.tune` would without `layout=`.
       data: the data that the sweep was trained on; only a loaded sweep needs them.
-      timeout, progress, callbacks: as for `vt.tune`; callbacks are told of the new rounds.
+      timeout, checkpoint, progress, callbacks: as for `vt.tune`; callbacks are told of the new
+        rounds.
 
     Returns:
       A new `Sweep`; its history holds all rounds, the earlier ones and the new ones.
@@ -100,6 +104,7 @@ def extend(
       (3, 2)
     """
     limit = None if timeout is None else TimeLimit(timeout, "extend")
+    kept = as_checkpoint("extend", checkpoint)
     if not isinstance(sweep, Sweep):
         raise TypeError(
             f"extend: sweep must be a vt.Sweep, got {type(sweep).__name__}; give what vt.tune or "
@@ -109,7 +114,8 @@ def extend(
     prepared, past = _prepare(
         sweep.trained, data, epochs, steps, rounds, refiner, eval_batch_size, layout
     )
-    longer = run_prepared(prepared, progress, past=past, limit=limit, callbacks=told)
+    watching = Watching(progress=progress, limit=limit, callbacks=told, checkpoint=kept)
+    longer = run_prepared(prepared, watching, past=past)
     warn_no_score(no_finite_score(longer.trained))
     return longer
 

@@ -1,38 +1,94 @@
-"""Runs a prepared sweep, shows its progress, tells its callbacks and makes its result."""
+"""Runs a prepared sweep, shows its progress, tells its callbacks, keeps it and makes its result."""
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import dataclass
 from typing import Any
 
 from vtune.engine.carry import EarlierRun
 from vtune.results.report import Best, alive, leader, on_the_host, run_of
 from vtune.results.sweep import Sweep
 from vtune.results.trained import finish
-from vtune.runtime.execute import execute
+from vtune.runtime.execute import Outcome, execute
+from vtune.runtime.notices import say
 from vtune.runtime.time_limit import ENDED, TimeLimit
 from vtune.runtime.watch import Watcher
 from vtune.tuning.callbacks import Callbacks
+from vtune.tuning.checkpoints.keeper import Keeper, keeping
+from vtune.tuning.checkpoints.settings import Checkpoint
 from vtune.tuning.hints import idle_cores
 from vtune.tuning.prepare import Prepared
 from vtune.tuning.progress import reporter
 from vtune.types import PyTree
 
 
+@dataclass(frozen=True, kw_only=True)
+class Watching:
+    """What looks on while a sweep runs, as checked; nothing of it changes what is computed.
+
+    Attributes:
+      progress: see `reporter`. limit: of its time. callbacks: are told of it.
+      checkpoint: where it is kept, and goes on from.
+    """
+
+    progress: bool | None = None
+    limit: TimeLimit | None = None
+    callbacks: tuple[Any, ...] = ()
+    checkpoint: Checkpoint | None = None
+
+
 def run_prepared(
     prepared: Prepared,
-    progress: bool | None,
+    watching: Watching,
     stop_after: int | None = None,
     past: EarlierRun | None = None,
-    limit: TimeLimit | None = None,
-    callbacks: tuple[Any, ...] = (),
 ) -> Sweep:
     """Runs a prepared sweep and returns its result.
 
     Args:
-      progress: see `reporter`.
       stop_after: so many rounds are run; None for all. past: of an extended sweep, what it was.
-      limit: of its time. callbacks: as checked.
     """
+    with contextlib.ExitStack() as held:
+        keeper: Keeper | None = None
+        if watching.checkpoint is not None:
+            keeper = held.enter_context(keeping(watching.checkpoint, prepared, past))
+            if watching.progress is not False:
+                _say_where_it_goes_on(keeper, watching.checkpoint, prepared.plan.rounds)
+            if keeper.finished is not None:
+                return keeper.finished
+        told = Callbacks(watching.callbacks, prepared.space, prepared.cohorts)
+        outcome = _run(prepared, watching, stop_after, past, told, keeper)
+        plan, space, cohorts, arguments = prepared
+        sweep = Sweep(finish(plan, space, cohorts, arguments, outcome, past=past))
+        told.end(sweep)
+        if keeper is not None:
+            keeper.end(outcome, sweep)
+    if watching.limit is not None and outcome.ended == ENDED:
+        then = "" if plan.stopping else "; vt.extend(sweep, ...) trains on from there"
+        then = then if keeper is None else "; the same call goes on from there"
+        watching.limit.say(plan, outcome.rounds, outcome.compile_seconds, then)
+    return sweep
+
+
+def _say_where_it_goes_on(keeper: Keeper, checkpoint: Checkpoint, rounds: int) -> None:
+    if keeper.finished is not None:
+        say(f"vtune: {checkpoint.folder} holds this sweep, finished; none is trained")
+    elif keeper.point is not None:
+        say(
+            f"vtune: goes on from {checkpoint.folder}, after {keeper.point.done} of {rounds} rounds"
+        )
+
+
+def _run(
+    prepared: Prepared,
+    watching: Watching,
+    stop_after: int | None,
+    past: EarlierRun | None,
+    told: Callbacks,
+    keeper: Keeper | None,
+) -> Outcome:
+    """Runs the program with everything that looks on."""
     plan, space, cohorts, arguments = prepared
     label = plan.metric if isinstance(plan.metric, str) else "score"
     members = sum(len(cohort.id) for cohort in cohorts)
@@ -43,18 +99,13 @@ def run_prepared(
         best = leader(plan, space, cohorts, populations, done)
         return best, alive(plan, populations, done)
 
-    told = Callbacks(callbacks, space, cohorts)
-    watchers: list[Watcher] = [told] if callbacks else []
-    if limit is not None:
-        watchers.append(limit)
+    given = (told if watching.callbacks else None, watching.limit, keeper)
+    watchers: list[Watcher] = [watcher for watcher in given if watcher is not None]
+    point = None if keeper is None else keeper.point
     rounds = stop_after or plan.rounds
-    with reporter(progress, rounds, members, len(cohorts), label, look) as report:
-        if callbacks:
-            told.begin(run_of(plan, space, cohorts, arguments.refiner, int(arguments.seed), past))
-        outcome = execute(plan, cohorts, arguments, report, stop_after, past, watchers)
-    if limit is not None and outcome.ended == ENDED:
-        then = "" if plan.stopping else "; vt.extend(sweep, ...) trains on from there"
-        limit.say(plan, outcome.rounds, outcome.compile_seconds, then)
-    sweep = Sweep(finish(plan, space, cohorts, arguments, outcome, past=past))
-    told.end(sweep)
-    return sweep
+    with reporter(watching.progress, rounds, members, len(cohorts), label, look) as report:
+        if watching.callbacks:
+            first = plan.past if point is None else point.done
+            seed = int(arguments.seed)
+            told.begin(run_of(plan, space, cohorts, arguments.refiner, seed, first, past))
+        return execute(plan, cohorts, arguments, report, stop_after, past, watchers, point)

@@ -17,7 +17,7 @@ from vtune.results.schedule import Fixed, Schedule
 from vtune.search.given import Given
 from vtune.space.distributions import Categorical, Float, Int
 from vtune.tuning.arguments import TuneArguments
-from vtune.tuning.launch import run_prepared
+from vtune.tuning.launch import Watching, run_prepared
 from vtune.tuning.prepare import prepare
 from vtune.types import float_dtype
 
@@ -100,7 +100,9 @@ def replay(
         trajectory=trajectory_of(np.zeros(rounds or 1, np.int32), traced, planned or 1),
         known_schedule=isinstance(schedule, Schedule),
     )
-    return run_prepared(prepare(arguments), progress, rounds if same_length else None)[0]
+    return run_prepared(
+        prepare(arguments), Watching(progress=progress), rounds if same_length else None
+    )[0]
 
 
 def _parts(schedule: Any) -> _Parts:

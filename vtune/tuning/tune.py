@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,8 +18,9 @@ from vtune.runtime.time_limit import TimeLimit
 from vtune.search.base import Search
 from vtune.tuning.arguments import TuneArguments
 from vtune.tuning.callbacks import checked_callbacks
+from vtune.tuning.checkpoints.settings import Checkpoint, as_checkpoint
 from vtune.tuning.hints import warn_no_score
-from vtune.tuning.launch import run_prepared
+from vtune.tuning.launch import Watching, run_prepared
 from vtune.tuning.prepare import prepare
 
 
@@ -44,6 +46,7 @@ def tune(
     seeds: int | None = None,
     layout: str | int | Layout | None = None,
     timeout: float | None = None,
+    checkpoint: str | os.PathLike | Checkpoint | None = None,
     progress: bool | None = None,
     callbacks: Sequence[Any] | None = None,
 ) -> Sweep:
@@ -89,6 +92,10 @@ def tune(
       timeout: seconds from this call on, compiling included, after which the sweep ends as Ctrl-C
         would end it: with the rounds that were run, its members "timeout after round N". No round
         is cut, and one is always run; one that would end too late is not begun.
+      checkpoint: a folder, or a `vt.Checkpoint`. The run keeps there what it has, once a minute and
+        where Ctrl-C or SIGTERM ends it; the same call, made again, goes on from there, to the same
+        bits on as many devices. In the end it holds the sweep, as `Sweep.save` writes it, and the
+        same call returns it. Another call is refused. `vt.load` reads it at any time.
       progress: a live bar where the error stream is a terminal; elsewhere a line when compiling
         takes long, one every 30 s, and one at the end. When left out, nothing is written outside a
         terminal in the first 10 s; False is silent.
@@ -100,6 +107,8 @@ def tune(
 
     Raises:
       TypeError, ValueError: an argument cannot work. Raised before anything is compiled.
+      CheckpointMismatchError: a ValueError; another call left what `checkpoint` holds.
+      CheckpointSaveError: an OSError; nothing could be saved, and the sweep is `error.sweep`.
 
     Warns:
       UserWarning: a hyperparameter is never read, the search draws fewer members than there are
@@ -119,6 +128,7 @@ def tune(
       {'lr': 0.5}
     """
     limit = None if timeout is None else TimeLimit(timeout, "tune")
+    kept = as_checkpoint("tune", checkpoint)
     arguments = TuneArguments(
         learner=learner,
         space=space,
@@ -139,7 +149,12 @@ def tune(
         seeds=seeds,
         layout=layout,
     )
-    told = checked_callbacks(callbacks)
-    sweep = run_prepared(prepare(arguments), progress, limit=limit, callbacks=told)
+    watching = Watching(
+        progress=progress,
+        limit=limit,
+        callbacks=checked_callbacks(callbacks),
+        checkpoint=kept,
+    )
+    sweep = run_prepared(prepare(arguments), watching)
     warn_no_score(no_finite_score(sweep.trained))
     return sweep

@@ -20,7 +20,7 @@ from vtune.runtime.execute import execute
 from vtune.sklearn.training.padded_folds import PaddedFolds, padded_folds
 from vtune.sklearn.training.spec import Setting, learner, untracked
 from vtune.tuning.arguments import TuneArguments
-from vtune.tuning.launch import run_prepared
+from vtune.tuning.launch import Watching, run_prepared
 from vtune.tuning.prepare import Prepared, prepare
 
 Pairs = Sequence[tuple[np.ndarray, np.ndarray]]  # per fold (training rows, rows to predict)
@@ -95,7 +95,7 @@ def train(
         capacity = refit_rows if pads else None
         options: Any = {"search": True, "capacity": capacity, "common": common}
         prepared = _prepared(settings, arrays, folds, **options)
-        return TrainedTogether(run_prepared(prepared, False), prepared)
+        return TrainedTogether(run_prepared(prepared, Watching(progress=False)), prepared)
 
 
 def fit(setting: Setting, arrays: dict[str, np.ndarray], start: Any, progress: bool) -> Fitted:
@@ -105,7 +105,8 @@ def fit(setting: Setting, arrays: dict[str, np.ndarray], start: Any, progress: b
       start: variables to start from, or None.
     """
     with precision(setting.spec.float64):
-        sweep = run_prepared(_prepared([setting], arrays, _all_rows(arrays), start), progress)
+        prepared = _prepared([setting], arrays, _all_rows(arrays), start)
+        sweep = run_prepared(prepared, Watching(progress=progress))
         state = jax.tree.map(lambda leaf: np.asarray(leaf)[0, 0], sweep[0].state)
     losses = sweep.history.get("train/loss")
     failed = None if np.isfinite(sweep[0].score) else sweep[0].status

@@ -1,0 +1,225 @@
+"""Checkpoints of a run that is not finished: what its program carries, and the sweep so far.
+
+folder/vtune-checkpoints/<rounds>/arrays/    the leaves of the carry, and what `arrays.npz` of a
+                                             saved sweep holds, by Orbax
+                                  manifest/  that sweep's manifest, and checksums, as JSON
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from vtune.engine.plan import Plan
+from vtune.results.manifest import Call, checked_manifest, manifest_checksum, manifest_of, refusing
+from vtune.results.recorded_arrays import recorded_arrays
+from vtune.results.schema import check_arrays, check_entries
+from vtune.results.states import members_left, state_leaves
+from vtune.results.storage import Arrays, DamagedError, checksum, named, numbered, read_tree
+from vtune.results.trained import Trained
+from vtune.runtime.notices import warn
+from vtune.validation import is_whole
+
+FOLDER = "vtune-checkpoints"
+FORMAT, VERSION = "vtune checkpoint", 1
+ARRAYS, MANIFEST = "arrays", "manifest"
+
+
+class Header(NamedTuple):
+    """What a checkpoint says of itself, checked but for its arrays.
+
+    Attributes:
+      manifest: of the sweep so far. rounds: that were run.
+      entries: of the arrays, see `storage.numbered`. states: name -> leaf of the carry.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    rounds: int
+    entries: list[dict[str, Any]]
+    states: dict[str, int]
+    checksum: str
+
+
+class Found(NamedTuple):
+    """A checkpoint that was read.
+
+    Attributes:
+      carry: its leaves, keys as words. manifest, arrays, leaves: of the sweep so far, as a saved
+        one has them.
+    """
+
+    rounds: int
+    carry: list[np.ndarray]
+    manifest: dict[str, Any]
+    arrays: Arrays
+    leaves: Arrays
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Whether a run keeps, or kept, its checkpoints in this folder."""
+    with contextlib.suppress(OSError):
+        return (folder / FOLDER).is_dir()
+    return False
+
+
+def write_checkpoint(
+    folder: Path, trained: Trained, carry: list[np.ndarray], structure: Any, call: Call, keep: int
+) -> None:
+    """Writes a checkpoint, and removes all but the last `keep`; whole or not at all.
+
+    Args:
+      trained: the sweep so far. carry: leaves, keys as words. structure: the carry's.
+    """
+    import orbax.checkpoint as ocp  # slow to import, only for files
+
+    manifest = manifest_of(trained, call)
+    states = _places(trained.plan, structure)
+    manifest["leaves"] = list(states)
+    arrays = {f"carry/{i}": leaf for i, leaf in enumerate(carry)} | recorded_arrays(trained)
+    entries, stored = numbered(arrays)
+    header: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "rounds": trained.rounds,
+        "sweep": manifest,
+        "arrays": entries,
+        "states": states,
+        "checksums": {"arrays": checksum(arrays)},
+    }
+    header["checksums"]["manifest"] = manifest_checksum(header)
+    stored = {number: array for number, array in stored.items() if array.size}  # Orbax refuses
+    options = ocp.CheckpointManagerOptions(
+        cleanup_tmp_directories=True,
+        preservation_policy=ocp.checkpoint_managers.LatestN(keep),
+    )
+    with ocp.CheckpointManager((folder / FOLDER).resolve(), options=options) as manager:
+        manager.save(
+            trained.rounds,
+            args=ocp.args.Composite(
+                **{ARRAYS: ocp.args.StandardSave(stored), MANIFEST: ocp.args.JsonSave(header)}
+            ),
+        )
+        manager.wait_until_finished()
+
+
+def _places(plan: Plan, structure: Any) -> dict[str, int]:
+    """Returns by name which leaf of the carry is a leaf of the members' states."""
+    places: dict[str, int] = {}
+    best = plan.stopping is not None and plan.stopping.keep == "best"
+    carries: Any = jax.tree.unflatten(structure, range(structure.num_leaves))
+    for number, carry in enumerate(carries):
+        population = carry.population
+        places |= state_leaves(number, population.best.state if best else population.state)
+    return places
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Returns the checkpoints that were written to their end, the newest first."""
+    import orbax.checkpoint as ocp
+
+    if not has_checkpoints(folder):
+        return []
+    steps = ocp.utils.checkpoint_steps((folder / FOLDER).resolve())
+    return [folder / FOLDER / str(step) for step in sorted(steps, reverse=True)]
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Removes all checkpoints; failing to is no fault of the run."""
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+
+
+def newest_checkpoint(folder: Path) -> Found | None:
+    """Returns the newest checkpoint that can be read; None where there is none any more.
+
+    Raises:
+      ValueError: none of those that are there can be read, or they are of something else.
+    """
+    while True:
+        paths = checkpoints(folder)
+        damages = []
+        for path in paths:
+            try:
+                found = read_checkpoint(read_header(path))
+            except DamagedError as error:
+                damages.append(f"{path}: damaged, {error}")
+                continue
+            for damage in damages:
+                warn(f"{damage}; read is the one of round {found.rounds} before it")
+            return found
+        if paths == checkpoints(folder):  # else a running sweep has replaced them meanwhile
+            break
+    if damages:
+        raise ValueError("; ".join(damages))
+    if has_checkpoints(folder):
+        raise ValueError(f"{folder}: its sweep has not written a checkpoint yet; try again later")
+    return None
+
+
+def read_header(path: Path) -> Header:
+    """Reads what a checkpoint says of itself.
+
+    Raises:
+      DamagedError: it is not what was written. ValueError: it is of something else, or of a newer
+        version.
+    """
+    try:
+        header = json.loads((path / MANIFEST / "metadata").read_text())
+    except PermissionError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedError(f"its manifest cannot be read ({error})") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a checkpoint of vtune's")
+    version: Any = header.get("version")
+    if is_whole(version) and version > VERSION:
+        raise ValueError(f"{path} was written by a newer vtune; upgrade vtune to read it")
+    sums = header.get("checksums")
+    if not isinstance(sums, dict) or sums.get("manifest") != manifest_checksum(header):
+        raise DamagedError("its manifest is not what was written")
+    manifest = checked_manifest(path, header.get("sweep"))
+    with refusing(path):
+        check_entries(header)
+    return Header(
+        path,
+        manifest,
+        rounds=header["rounds"],
+        entries=header["arrays"],
+        states=header["states"],
+        checksum=str(sums.get("arrays")),
+    )
+
+
+def read_checkpoint(header: Header) -> Found:
+    """Reads a whole checkpoint.
+
+    Raises:
+      DamagedError: its arrays are not what was written. ValueError: they do not fit each other.
+    """
+    arrays = named("arrays", header.entries, read_tree(header.path / ARRAYS))
+    if checksum(arrays) != header.checksum:
+        raise DamagedError("the arrays are not what was written")
+    names = [name for name in arrays if name.startswith("carry/")]
+    with refusing(header.path):
+        if names != [f"carry/{i}" for i in range(len(names))]:
+            raise ValueError(f"the leaves {names}")
+        carry = [arrays.pop(name) for name in names]
+        check_arrays(header.manifest, arrays)
+        leaves = {}
+        for name, place in header.states.items():
+            if not 0 <= place < len(carry) or not carry[place].ndim:
+                raise ValueError(f"states: {name!r} in {place}")
+            left = members_left(arrays[f"cohort{_cohort(name)}/id"], arrays["parents"])
+            leaves[name] = carry[place][:left]
+    leaves = {name: leaf for name, leaf in leaves.items() if leaf.size}
+    return Found(header.rounds, carry, header.manifest, arrays, leaves)
+
+
+def _cohort(name: str) -> str:
+    return name.partition("/")[0]

@@ -1,0 +1,10 @@
+"""`checkpoint=`: a run that is killed goes on where the same call is made again.
+
+`settings` is what a user writes, `call` what a run is compared by, `keeper` holds the folder, finds
+the point to go on from and writes. The files are `results/checkpoint_files.py`'s.
+"""
+
+from vtune.tuning.checkpoints.settings import Checkpoint
+from vtune.tuning.checkpoints.keeper import CheckpointSaveError
+
+__all__ = ["Checkpoint", "CheckpointSaveError"]

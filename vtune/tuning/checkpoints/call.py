@@ -1,0 +1,189 @@
+"""What a run is: all that its call asks for, by name, so that another call is told apart."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from vtune.engine.carry import EarlierRun
+from vtune.engine.plan import Plan
+from vtune.learner.pretrained import paths
+from vtune.results.contents import array_sum
+from vtune.results.described import describe_value
+from vtune.results.encoding import encode
+from vtune.results.fingerprint import data_fingerprint
+from vtune.results.manifest import Call
+from vtune.results.provenance import provenance, setting
+from vtune.results.refiners import encode_refiner
+from vtune.results.trained import rows_of
+from vtune.rng.keys import is_key
+from vtune.tuning.prepare import Prepared
+
+JAX_SETTINGS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_threefry_partitionable")
+MACHINE = "machine"  # what may differ, with a warning
+LEARNER = "the learner's "
+
+
+def call_of(prepared: Prepared, past: EarlierRun | None) -> Call:
+    """Returns what a call asks for. Nothing is compiled.
+
+    Args:
+      past: of an extended sweep, what it was.
+    """
+    plan, space, cohorts, arguments = prepared
+    data = arguments.data
+    rows = None if data is None else rows_of(data)
+    made = provenance(plan, rows, None if data is None else data_fingerprint(data))
+    asked: dict[str, Any] = {"seed": int(arguments.seed), **_durations(plan)}
+    for name in JAX_SETTINGS:
+        asked[name] = getattr(jax.config, name)
+    for number, part in enumerate(space.parts):
+        where = "space" if len(space.parts) == 1 else f"space[{number}]"
+        asked |= {f"{where}[{name!r}]": encode(value) for name, value in part.items()}
+    drawn: dict[str, list[str]] = defaultdict(list)
+    for cohort in cohorts:
+        for name, values in {"members' numbers": cohort.id, **cohort.hparams}.items():
+            drawn[name].append(array_sum(np.asarray(values)))
+    asked |= {f"the values drawn of {name!r}": _sums(sums) for name, sums in drawn.items()}
+    asked |= _refiner(arguments.refiner)
+    for path, leaf in paths(arguments.weights).items():
+        asked[f"init_from{list(path)}"] = _sums([array_sum(np.asarray(leaf))])
+    if made["data"] is not None:
+        arrays, parts = made["data"]["arrays"], made["data"]["rows"]
+        asked |= {f"data[{name!r}]": entry for name, entry in arrays.items()}
+        asked["the split of the rows"] = _sums(list(parts.values()))
+    asked |= {LEARNER + name: _sums([found]) for name, found in (made["learner"] or {}).items()}
+    if past is not None:
+        asked["the sweep that is extended"] = _sums(_past_sums(past))
+    asked[MACHINE] = _machine(plan)
+    return Call(json.loads(json.dumps(asked)), made)
+
+
+def _durations(plan: Plan) -> dict[str, Any]:
+    """How long members train, what they are compared by, and when they stop."""
+    of = lambda name: _one([getattr(cohort, name) for cohort in plan.cohorts])
+    return {
+        "members": _one([cohort.size for cohort in plan.cohorts]),
+        "steps": of("steps"),
+        "rounds": plan.rounds,
+        "rounds of the rungs": of("rungs"),
+        "total_steps": _one([c.static.value.get("total_steps") for c in plan.cohorts]),
+        "steps of each fold": of("by_fold"),
+        "batch_size": of("batch_size"),
+        "eval_batch_size": plan.eval_batch_size,
+        "metric": plan.metric if isinstance(plan.metric, str) else describe_value(plan.metric),
+        "mode": plan.mode,
+        "folds": plan.replicates.folds if plan.replicates else 1,
+        "seeds": plan.replicates.seeds if plan.replicates else 1,
+        "patience": plan.stopping.patience if plan.stopping else None,
+        "keep": plan.stopping.keep if plan.stopping else "last",
+    }
+
+
+def _one(values: list[Any]) -> Any:
+    """By cohort; one value where all are equal."""
+    return values[0] if all(value == values[0] for value in values) else values
+
+
+def _refiner(refiner: Any) -> dict[str, Any]:
+    encoded = encode_refiner(refiner) or {}
+    fields = encoded.get("fields")
+    if fields is None:
+        return {"refiner": encoded}
+    name = encoded["name"]
+    return {"refiner": name, **{f"{name}'s {key}": value for key, value in fields.items()}}
+
+
+def _past_sums(past: EarlierRun) -> list[str]:
+    leaves = jax.tree.leaves((past.records, past.populations, past.memories))
+    words = (jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in leaves)
+    return [array_sum(np.asarray(leaf)) for leaf in words]
+
+
+def _sums(sums: list[str]) -> dict[str, str]:
+    return {"sha256": "".join(sums) if len(sums) == 1 else array_sum(np.array(sums))}
+
+
+def _machine(plan: Plan) -> dict[str, Any]:
+    """What may change the last bits, and is no reason to refuse."""
+    return {
+        "devices": plan.layout.devices or 1,
+        "platform": jax.default_backend(),
+        "members side by side": plan.layout.chunk,
+        **{f"version of {name}": version for name, version in setting()["versions"].items()},
+    }
+
+
+def differences(saved: Mapping[str, Any], call: Call) -> list[str]:
+    """Returns how a call differs from the one that is kept in a folder, a line for each."""
+    said = []
+    versions = _versions(saved) == _versions(call.asked)
+    for name in dict.fromkeys([*call.asked, *saved]):
+        if name == MACHINE or (name.startswith(LEARNER) and not versions):
+            continue
+        now, before = call.asked.get(name), saved.get(name)
+        if not _is_same(before, now):
+            said.append(f"{name}: {_compared(now, before)}")
+    return said
+
+
+def other_machine(saved: Mapping[str, Any], call: Call) -> list[str]:
+    """Returns how the machine, the layout and the versions differ, a line for each."""
+    before, now = saved.get(MACHINE), call.asked[MACHINE]
+    if not isinstance(before, dict):
+        return []
+    return [
+        f"{name} {now[name]} here, {before.get(name)} there"
+        for name in now
+        if now[name] != before.get(name)
+    ]
+
+
+def _versions(asked: Mapping[str, Any]) -> Any:
+    machine = asked.get(MACHINE)
+    if not isinstance(machine, dict):
+        return None
+    return {k: v for k, v in machine.items() if k.startswith("version") or k == "platform"}
+
+
+def _is_same(before: Any, now: Any) -> bool:
+    """Whether two values are one, as far as JSON tells; 1 and 1.0 are not."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        if before.get("kind") == now.get("kind") == "described" and _other_python(before, now):
+            return bool(before.get("text") == now.get("text"))
+        return before.keys() == now.keys() and all(_is_same(before[k], now[k]) for k in now)
+    if isinstance(before, list) and isinstance(now, list):
+        return len(before) == len(now) and all(map(_is_same, before, now))
+    return json.dumps(before) == json.dumps(now)
+
+
+def _other_python(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    version = lambda value: str(value.get("contents")).partition(" ")[0]
+    return version(before) != version(now)
+
+
+def _compared(now: Any, before: Any) -> str:
+    here, there = _shown(now), _shown(before)
+    return "something else" if here == there else f"{here} here, {there} there"
+
+
+def _shown(value: Any) -> str:
+    """A value of JSON in a few words."""
+    if value is None:
+        return "none"
+    if not isinstance(value, dict):
+        text = json.dumps(value)
+        return text if len(text) <= 80 else text[:77] + "..."
+    if "fields" in value:
+        fields = (f"{name}={_shown(field)}" for name, field in value["fields"].items())
+        return f"{value.get('kind')}({', '.join(fields)})"
+    if "items" in value:
+        return _shown(value["items"]) if isinstance(value["items"], list) else str(value["items"])
+    if "shape" in value:
+        return f"{value.get('dtype')}{value['shape']}"
+    return str(value.get("text") or value.get("name") or "something")

@@ -1,0 +1,309 @@
+"""Keeps the checkpoints of one run: finds the point to go on from, writes, ends."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+
+from vtune.engine.carry import EarlierRun
+from vtune.results import checkpoint_files as files
+from vtune.results import commit
+from vtune.results.files import read_saved, write_finished
+from vtune.results.manifest import Call, is_saved_sweep, read_manifest
+from vtune.results.paths import make_folder, remove_empty
+from vtune.results.rebuild import rebuilt, with_states
+from vtune.results.storage import DamagedError
+from vtune.results.sweep import Sweep
+from vtune.results.trained import Trained, finish
+from vtune.rng.keys import is_key
+from vtune.runtime.execute import INTERRUPTED, Outcome
+from vtune.runtime.interrupt import Interrupt
+from vtune.runtime.notices import warn
+from vtune.runtime.resume import CheckpointMismatchError, Point
+from vtune.runtime.watch import Standing, Watcher
+from vtune.tuning.checkpoints.call import call_of, differences, other_machine
+from vtune.tuning.checkpoints.settings import Checkpoint
+from vtune.tuning.prepare import Prepared
+from vtune.types import PyTree
+
+
+class CheckpointSaveError(OSError):
+    """No checkpoint of a run could be written; `sweep` is what it made."""
+
+    def __init__(self, message: str, sweep: Sweep):
+        super().__init__(message)
+        self.sweep = sweep
+
+
+@contextlib.contextmanager
+def keeping(settings: Checkpoint, prepared: Prepared, past: EarlierRun | None) -> Iterator[Keeper]:
+    """Holds the folder of a run while it lasts.
+
+    Where SIGTERM came meanwhile it is raised again in the end, which ends the process.
+
+    Raises:
+      CheckpointMismatchError: the folder holds another call's checkpoints.
+      FileExistsError: another process holds the folder, or it holds something else.
+      OSError: it cannot be made or written to.
+    """
+    folder = settings.folder
+    new = make_folder("checkpoint", folder)
+    asked = False
+    try:
+        with commit.lock(folder) as alone:
+            keeper = Keeper(settings, prepared, past, alone)
+            try:
+                keeper.find()
+                yield keeper
+            finally:
+                asked = keeper.close()
+    finally:
+        remove_empty(new)
+        if asked:
+            signal.raise_signal(signal.SIGTERM)
+
+
+class Keeper(Watcher):
+    """Writes a run's checkpoints between its segments, in a thread.
+
+    Attributes:
+      point: where the run goes on; None at its beginning.
+      finished: the sweep, where the folder holds it already.
+    """
+
+    def __init__(
+        self, settings: Checkpoint, prepared: Prepared, past: EarlierRun | None, alone: bool
+    ):
+        self.point: Point | None = None
+        self.finished: Sweep | None = None
+        self._settings, self._prepared, self._past = settings, prepared, past
+        self._folder, self._alone = settings.folder, alone
+        self._call: Call = call_of(prepared, past)
+        self._terminate = Interrupt("after this round", signal.SIGTERM)
+        self._thread = ThreadPoolExecutor(1, "vtune-checkpoint")
+        self._writing: Future | None = None
+        self._began: float | None = None  # when the run began
+        self._last = (0.0, prepared.plan.past)  # when and at which round the last one was due
+        self._kept: int | None = None  # the round of the last one that is there
+        self._failure: BaseException | None = None  # of the last one that is not
+
+    # What is there
+
+    def find(self) -> None:
+        """Finds the point to go on from, or the finished sweep.
+
+        Raises:
+          CheckpointMismatchError, FileExistsError, ValueError: it cannot go on from what is there.
+        """
+        folder = self._folder
+        saved = is_saved_sweep(folder)
+        if (folder / commit.MANIFEST).exists() and not saved:
+            raise commit.RunExistsError(
+                f"{folder} holds a manifest.json of something else; choose another folder"
+            )
+        if self._settings.restart:
+            self._discard(saved)
+        elif saved:
+            self._compare(read_manifest(folder)["call"])
+            self.finished = self._loaded()
+            files.remove_checkpoints(folder)
+        else:
+            self.point = self._newest()
+        if self.point is not None:
+            self._last = (0.0, self.point.done)
+            self._kept = self.point.done
+
+    def _discard(self, saved: bool) -> None:
+        rounds = [path.name for path in files.checkpoints(self._folder)]
+        gone = ["its finished sweep"] if saved else []
+        gone += [f"its checkpoint of {' and '.join(rounds)} rounds"] if rounds else []
+        if gone:
+            warn(f"{self._folder}: {' and '.join(gone)} is removed, since restart=True was given")
+        if saved:
+            parts = commit.parts_folder(self._folder, read_manifest(self._folder))
+            (self._folder / commit.MANIFEST).unlink()
+            if parts != self._folder:
+                shutil.rmtree(parts, ignore_errors=True)
+        files.remove_checkpoints(self._folder)
+
+    def _compare(self, saved: dict[str, Any] | None) -> None:
+        """Raises CheckpointMismatchError where another call left what is there."""
+        folder = self._folder
+        if saved is None:
+            raise CheckpointMismatchError(
+                f"{folder} holds a sweep that was saved without checkpoint=, and no run can be "
+                "compared with it; choose another folder, or vt.Checkpoint(folder, restart=True), "
+                "which removes it"
+            )
+        found = differences(saved, self._call)
+        if found:
+            lines = "".join(f"\n  {line}" for line in found)
+            raise CheckpointMismatchError(
+                f"{folder} holds the sweep of another call. They differ in{lines}\nMake the call "
+                "that was made, choose another folder, or begin anew with "
+                "vt.Checkpoint(folder, restart=True), which removes what is there (to train a "
+                "finished sweep further: vt.extend, with a folder of its own)"
+            )
+
+    def _loaded(self) -> Sweep:
+        plan, space, cohorts, arguments = self._prepared
+        saved = read_saved(self._folder, weights=True)
+        refiner, data = arguments.refiner, arguments.data
+        trained = with_states(rebuilt(saved, space, plan.learner, None), saved, refiner)
+        trained = dataclasses.replace(
+            trained, plan=plan, cohorts=cohorts, data=data, weights=arguments.weights
+        )
+        return Sweep(trained)
+
+    def _newest(self) -> Point | None:
+        """Returns the point of the newest checkpoint that can be read."""
+        damaged = []
+        paths = files.checkpoints(self._folder)
+        for path in paths:
+            try:
+                header = files.read_header(path)
+                self._compare(header.manifest["call"])
+                found = files.read_checkpoint(header)
+            except DamagedError as error:
+                damaged.append((path, error))
+                continue
+            other = other_machine(header.manifest["call"] or {}, self._call)
+            if other:
+                warn(
+                    f"{self._folder}: the sweep goes on otherwise than it was begun, "
+                    f"{'; '.join(other)}. Sums may be rounded differently, and what is decided by "
+                    "them may differ"
+                )
+            for older, damage in damaged:
+                warn(
+                    f"{older}: damaged, {damage}; it is removed, and the sweep goes on from the "
+                    f"one before it, after {found.rounds} rounds"
+                )
+                shutil.rmtree(older, ignore_errors=True)
+            return Point(found.rounds, found.carry, str(path))
+        if damaged:
+            raise ValueError(
+                "; ".join(f"{path}: damaged, {damage}" for path, damage in damaged)
+                + ". There is no other checkpoint; begin anew with vt.Checkpoint(folder, "
+                "restart=True)"
+            )
+        return None
+
+    # While it runs
+
+    def most_rounds(self, done: int) -> int | None:
+        if self._began is None:
+            self._began = time.monotonic()
+            self._last = (self._began, self._last[1])
+            self._terminate.__enter__()
+        rounds = self._settings.rounds
+        return None if rounds is None else max(1, self._last[1] + rounds - done)
+
+    def segment(self, standing: Standing) -> str | None:
+        self._collect()
+        asked, over = self._terminate.asked, standing.done == standing.rounds
+        if self._is_due(standing.done) and self._writing is None and not asked and not over:
+            self._write(standing.carry, standing.done)
+        return INTERRUPTED if asked else None
+
+    def _is_due(self, done: int) -> bool:
+        since, rounds = self._last
+        if self._settings.rounds is not None:
+            return done - rounds >= self._settings.rounds
+        return time.monotonic() - since >= self._settings.every
+
+    def _write(self, carry: PyTree, done: int) -> None:
+        """Begins to write a checkpoint. The carry is copied first: it is donated to the next
+        segment."""
+        self._last = (time.monotonic(), done)
+        leaves, structure = jax.tree.flatten(carry)
+        copies = [_copy(leaf) for leaf in leaves]
+        self._writing = self._thread.submit(self._written, copies, structure, done)
+
+    def _written(self, copies: list[np.ndarray], structure: Any, done: int) -> int:
+        plan, space, cohorts, arguments = self._prepared
+        outcome = Outcome(jax.tree.unflatten(structure, copies), done, INTERRUPTED, 0.0, 0.0)
+        trained = finish(plan, space, cohorts, arguments, outcome, past=self._past)
+        make_folder("checkpoint", self._folder)
+        files.write_checkpoint(
+            self._folder, trained, copies, structure, self._call, self._settings.keep
+        )
+        return done
+
+    def _collect(self, wait: bool = False) -> None:
+        """Notes how the last write ended, if it has."""
+        if self._writing is None or not (wait or self._writing.done()):
+            return
+        writing, self._writing = self._writing, None
+        try:
+            self._kept, self._failure = writing.result(), None
+        except Exception as error:
+            if self._failure is None:
+                warn(
+                    f"{self._folder}: a checkpoint could not be written ({_said(error)}); training "
+                    "goes on, and it is tried again"
+                )
+            self._failure = error
+
+    # In the end
+
+    def end(self, outcome: Outcome, sweep: Sweep) -> None:
+        """Saves the sweep where it is finished, else a last checkpoint.
+
+        Raises:
+          CheckpointSaveError: nothing of the run could be saved.
+        """
+        self._collect(wait=True)
+        if outcome.rounds == self._prepared.plan.rounds:
+            self._finish(sweep.trained)
+        elif self._kept != outcome.rounds:
+            self._write(outcome.carry, outcome.rounds)
+            self._collect(wait=True)
+        if self._failure is not None and self._kept is None:
+            raise CheckpointSaveError(
+                f"{self._folder}: nothing could be saved there ({_said(self._failure)}); the sweep "
+                "itself is error.sweep: error.sweep.save(another_folder)",
+                sweep,
+            ) from self._failure
+        if self._failure is not None:
+            warn(
+                f"{self._folder}: the end of the sweep could not be saved there "
+                f"({_said(self._failure)}); what is there are the first {self._kept} rounds. Write "
+                "sweep.save(another_folder)"
+            )
+
+    def _finish(self, trained: Trained) -> None:
+        try:
+            write_finished(trained, self._folder, self._call, self._alone)
+        except Exception as error:
+            self._failure = error
+        else:
+            self._failure = None
+            files.remove_checkpoints(self._folder)
+
+    def close(self) -> bool:
+        """Waits for what is being written; returns whether SIGTERM came."""
+        self._thread.shutdown()
+        self._terminate.__exit__()
+        return self._terminate.asked
+
+
+def _copy(leaf: Any) -> np.ndarray:
+    """A copy on the host."""
+    words = jax.random.key_data(leaf) if is_key(leaf) else leaf
+    return np.array(jax.device_get(words))
+
+
+def _said(error: BaseException) -> str:
+    """An error in one line, of which there may be many."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."
