@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 from vtune.results.commit import RunExistsError, is_leftover
 from vtune.results.manifest import is_saved_sweep
-
-_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # not a drive of Windows
+from vtune.validation import is_remote
 
 
 def folder_of(caller: str, path: Any) -> Path:
@@ -24,7 +22,7 @@ def folder_of(caller: str, path: Any) -> Path:
             f'{caller}: path must be the name of a folder, got {path!r}; write "runs/first"'
         )
     name = os.fsdecode(path)
-    if _REMOTE.match(name):
+    if is_remote(name):
         raise ValueError(
             f"{caller}: {name!r} is not on this machine, and vtune reads and writes local folders "
             "only; save to a local one and copy it there"
