@@ -11,6 +11,7 @@ import numpy as np
 from vtune.engine.replicates import Replicates, split_replicates
 from vtune.identity import handed_out
 from vtune.results.looked_for import no_such_name
+from vtune.results.named import Named
 from vtune.results.predict import checked_rows, predict, scaled_rows
 from vtune.results.trained import Trained
 from vtune.types import PyTree
@@ -49,7 +50,7 @@ class Member:
         }
         values = {**combination.static, **traced}
         names = [name for name in self.trained.space.names if name in values]
-        return {name: handed_out(values[name]) for name in names}
+        return Named({name: handed_out(values[name]) for name in names})
 
     @property
     def score(self) -> float:
@@ -81,7 +82,8 @@ class Member:
 
     @property
     def history(self) -> dict[str, np.ndarray]:
-        return {name: a[:, self._column] for name, a in self.trained.records.history.items()}
+        recorded = self.trained.records.history
+        return Named({name: values[:, self._column] for name, values in recorded.items()})
 
     @property
     def state(self) -> PyTree:
