@@ -5,6 +5,7 @@ import inspect
 import pickle
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -101,6 +102,34 @@ def decaying(h):
 
 def optax_hot(logits, batch, h):
     return optax.softmax_cross_entropy(logits, batch["y"])
+
+
+def weighted(outputs, batch, h):
+    return xent(outputs, batch, h), batch["w"]
+
+
+def known(outputs, batch, h):
+    return xent(outputs, {"y": jnp.maximum(batch["y"], 0)}, h)
+
+
+def counted(**named):
+    metric = vt.metrics.accuracy(weight="w")
+    return learner(**{argument: {name: metric} for argument, name in named.items()})
+
+
+FOLDS = [(np.r_[10:40], np.r_[:10]), (np.r_[:30], np.r_[30:40])]
+
+
+def counting(w, folds=None, y=None):
+    arrays = {"x": np.zeros((40, 6)), "y": np.arange(40) % 3 if y is None else y, "w": w * 1.0}
+    return vt.holdout(arrays, seed=0) if folds is None else vt.kfold(arrays, folds)
+
+
+def held_out(weight):
+    """1 for training rows of `counting`, and this for those held out."""
+    weights = np.ones(40)
+    weights[np.asarray(counting(weights).valid)] = weight
+    return weights
 
 
 WRONG = {"err": vt.metrics.mean(lambda o, b: o.argmax(-1) != b["y"])}
@@ -276,6 +305,46 @@ CASES = {
         TypeError,
         r"data must be a vt.Data, got dict; make one with vt.hold",
     ),
+    "data_overlapping": (
+        lambda: tune(data=vt.Data(DATA.arrays, np.arange(60), np.arange(59, 70))),
+        ValueError,
+        r"data: row 59 both trains and validates",
+    ),
+    "data_beyond": (
+        lambda: tune(data=vt.Data(DATA.arrays, np.arange(60), np.arange(90, 97))),
+        ValueError,
+        r"data.valid goes from 90 to 96; there are rows 0 to 95",
+    ),
+    "data_without_validation": (
+        lambda: tune(data=vt.Data(DATA.arrays, np.arange(60), np.arange(0))),
+        ValueError,
+        r"data.valid is int64\[0\]; give row numbers \[rows\], 1 or more",
+    ),
+    "data_of_lists": (
+        lambda: tune(data=vt.Data(DATA.arrays, [0, 1], [2])),
+        TypeError,
+        r"data.train must be an array of row numbers; got a list",
+    ),
+    "data_of_unlike_length": (
+        lambda: tune(
+            data=vt.Data({"x": np.zeros((9, 6)), "y": np.zeros(8)}, *np.eye(2, dtype=int))
+        ),
+        ValueError,
+        r"data: the arrays must have equally many rows, 1 or more; got \{'x': 9, 'y': 8\}",
+    ),
+    "inside_jit": (
+        lambda: jax.eval_shape(lambda: tune().history),
+        RuntimeError,
+        r"a sweep cannot be part of a function that jax.jit traces; call it outside",
+    ),
+    "rows_of_0": (lambda: DATA.rows(0, 0, 0), ValueError, r"rows: batch_size=0 must be"),
+    "rows_of_a_negative_seed": (lambda: DATA.rows(-1, 0, 4), ValueError, r"rows: seed=-1 must be"),
+    "key_of_a_text": (lambda: vt.member_key("a", 0), ValueError, r"member_key: seed='a' must be"),
+    "schedule_ragged": (
+        lambda: vt.replay(learner(), DATA, {"lr": [0.1, [0.2]]}, epochs=2),
+        ValueError,
+        r"schedule\['lr'\] must hold one number per round, got \[0.1, \[0.2\]\]",
+    ),
     "search_class": (lambda: tune(search=vt.Halton), TypeError, r"write vt.Halton\(64\)"),
     "refiner_class": (
         lambda: tune(refiner=vt.refine.Keep),
@@ -359,6 +428,100 @@ CASES = {
         ),
         ValueError,
         r"a value for every pair of rows, \[16, 16\] .* write outputs\[:, 0\]",
+    ),
+    "loss_of_three": (
+        lambda: tune(learner(loss=lambda o, b, h: (xent(o, b, h), b["y"], 1))),
+        TypeError,
+        r"loss returned a tuple of 3; return values \[batch, ...\], or \(values, weights\)",
+    ),
+    "loss_dict": (
+        lambda: tune(learner(loss=lambda o, b, h: {"loss": xent(o, b, h)})),
+        TypeError,
+        r"loss returned a dict of 1; return values",
+    ),
+    "loss_weights_text": (
+        lambda: tune(learner(loss=lambda o, b, h: (xent(o, b, h), "w"))),
+        TypeError,
+        r"loss returned weights of type str; return real numbers, 0 or more",
+    ),
+    "loss_weights_complex": (
+        lambda: tune(learner(loss=lambda o, b, h: (xent(o, b, h), 1j * xent(o, b, h)))),
+        TypeError,
+        r"loss returned weights of type complex64",
+    ),
+    "loss_weights_of_numpy": (
+        lambda: tune(learner(loss=lambda o, b, h: (xent(o, b, h), np.ones(3)[b["y"]]))),
+        jax.errors.TracerArrayConversionError,
+        r"write jnp.asarray\(table\)\[...\] where a NumPy array is indexed",
+    ),
+    "batch_loss_pair": (
+        lambda: tune(learner(loss=None, batch_loss=lambda o, b, h: (xent(o, b, h).mean(), 1.0))),
+        TypeError,
+        r"batch_loss returned a tuple of 2; return one value",
+    ),
+    # how much rows count
+    "weights_0": (
+        lambda: tune(learner(loss=weighted), data=counting(np.zeros(40))),
+        ValueError,
+        r"loss gives all 32 training rows the weight 0, so nothing would count",
+    ),
+    "weights_negative": (
+        lambda: tune(learner(loss=weighted), data=counting(np.arange(40.0) - 1)),
+        ValueError,
+        r"loss gives row 0 of the data the weight -1; weights are 0, which leaves a row out, or",
+    ),
+    "weights_nan": (
+        lambda: tune(
+            learner(loss=lambda o, b, h: (xent(o, b, h), jnp.sqrt(b["w"] - 9))),
+            data=counting(np.ones(40)),
+        ),
+        ValueError,
+        r"loss gives row .* the weight nan",
+    ),
+    "weights_of_classes": (
+        lambda: tune(
+            learner(loss=lambda o, b, h: (xent(o, b, h), jnp.array([1.0, -2.0, 1.0])[b["y"]]))
+        ),
+        ValueError,
+        r"loss gives row \d+ of the data the weight -2",
+    ),
+    "weights_of_a_label_that_never_is": (
+        lambda: tune(learner(loss=lambda o, b, h: (xent(o, b, h), b["y"] == 7))),
+        ValueError,
+        r"loss gives all 72 training rows the weight 0",
+    ),
+    "weights_of_validation_rows": (
+        lambda: tune(learner(loss=weighted), data=counting(held_out(0))),
+        ValueError,
+        r"loss gives all 8 validation rows the weight 0, so nothing would count",
+    ),
+    "weights_of_a_fold": (
+        lambda: tune(learner(loss=weighted), data=counting(np.arange(40) >= 10, FOLDS)),
+        ValueError,
+        r"loss gives all 10 validation rows of fold 0 the weight 0",
+    ),
+    "weights_of_a_metric": (
+        lambda: tune(counted(metrics="accuracy"), data=counting(held_out(0))),
+        ValueError,
+        r"metrics\['accuracy'\] gives all 8 validation rows the weight 0, so nothing would count",
+    ),
+    "weights_of_a_metric_in_a_fold": (
+        lambda: tune(counted(metrics="accuracy"), data=counting(np.arange(40) >= 10, FOLDS)),
+        ValueError,
+        r"metrics\['accuracy'\] gives all 10 validation rows of fold 0 the weight 0",
+    ),
+    "weights_of_a_training_metric": (
+        lambda: tune(counted(train_metrics="hits"), data=counting(1 - held_out(0))),
+        ValueError,
+        r"train_metrics\['hits'\] gives all 32 training rows the weight 0, so nothing would count",
+    ),
+    "ignored_everywhere_held_out": (
+        lambda: tune(
+            learner(metrics={"accuracy": vt.metrics.accuracy(ignore=-1)}, loss=known),
+            data=counting(np.ones(40), y=np.where(held_out(0) > 0, 1, -1)),
+        ),
+        ValueError,
+        r"metrics\['accuracy'\] gives all 8 validation rows the weight 0",
     ),
     "batch_loss_vector": (
         lambda: tune(learner(loss=None, batch_loss=xent)),

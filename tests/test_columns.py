@@ -120,13 +120,16 @@ def test_new_rows_are_coded_as_those_of_fit():
         (lambda: vt.Columns(["city"]).fit(FRAME), r"'city' holds 'Rome', which is no number; name"),
         (
             lambda: vt.Columns(["day"]).fit(pd.DataFrame({"day": pd.to_datetime(["2026-01-01"])})),
-            r"'day' holds values of Timestamp, which are no numbers; give dates",
+            r"'day' holds values of Timestamp, which are no real numbers; give dates",
         ),
         (
             lambda: vt.Columns(categorical=["x"]).fit({"x": pd.Series([1, "a"], dtype=object)}),
-            r"a column of \['x'\] mixes text and numbers; make its values of one kind",
+            r"a column of \['x'\] holds values that have no order, such as text beside",
         ),
-        (lambda: fit_category(["a", 1.5, None]), r"a column of \['x'\] mixes text and numbers"),
+        (lambda: fit_category(["a", 1.5, None]), r"a column of \['x'\] holds values that have no"),
+        (lambda: fit_category([1j, 2j]), r"a column of \['x'\] holds values that have no order"),
+        (lambda: vt.Columns([["age"]]), r"numeric=\[\['age'\]\] must be a list of names"),
+        (lambda: vt.Columns(["x"]).fit({"x": [10**400]}), r"'x' holds numbers beyond float64"),
         (lambda: fit_category("abc"), r"'x' must be one column, such as a list .* got str$"),
         (lambda: fit_category({"a", "b"}), r"'x' must be one column, .* got set$"),
         (lambda: fit_category(3), r"'x' must be one column, .* got int$"),
@@ -144,7 +147,7 @@ def test_new_rows_are_coded_as_those_of_fit():
         (lambda: vt.Columns(["x"]).fit({"x": [1, np.inf, None]}), r"'x' holds 1 infinite values"),
         (
             lambda: vt.Columns(["x"]).fit({"x": np.array(["2026-01-01"], "M8[ns]")}),
-            r"'x' holds values of datetime, which are no numbers",
+            r"'x' holds values of datetime, which are no real numbers",
         ),
         (lambda: fit_category([]), r"fit: the table has no rows"),
         (lambda: vt.Columns(["age"]).fit(FRAME, rows=[]), r"rows= must be indices .* of 0 to 3"),

@@ -76,7 +76,7 @@ REFUSED = {
     "ragged inputs": ((X, X[:, :2]), ValueError, r"'x' holds rows .*several inputs are several"),
     "strings": (["a"] * 8, TypeError, r"entry 'x' is of type <U1; .*names, y = numpy.unique\("),
     "numbers as strings": (["1"] * 8, TypeError, r"entry 'x' is of type <U1"),
-    "none": ([1, None] * 4, TypeError, r"entry 'x' is of type object"),
+    "none": ([1, None] * 4, ValueError, r"'x' has 4 missing values; fill or drop"),
     "generator": ((i for i in range(8)), TypeError, r"'x' is of the type generator"),
     "dates": (np.arange(8).astype("M8[D]"), TypeError, r"'x' is of type datetime64"),
     "text column": (
@@ -98,6 +98,19 @@ REFUSED = {
     ),
     "1e300": ([1.0, 1e300], ValueError, r"'x' holds 1 numbers beyond float32"),
     "infinite": ([1.0, np.inf], ValueError, r"'x' holds 1 NaN or infinite values"),
+    "spans": (np.zeros(4, "m8[s]"), TypeError, r"entry 'x' is of type timedelta64\[s\]"),
+    "column of spans": (
+        pd.DataFrame({"a": pd.to_timedelta([1, 2, 3, 4], "s"), "b": 1.0}),
+        TypeError,
+        r"'x': column 'a' is of type timedelta64",
+    ),
+    "intervals": (pd.Series(pd.interval_range(0, 4)), TypeError, r"'x' is of type interval"),
+    "None in a column": (
+        pd.Series([1, None, 2, 3], dtype=object),
+        ValueError,
+        r"'x' has 1 missing values; fill or drop them first, as with vt.Columns",
+    ),
+    "complex NaN": (np.array([np.nan + 1j, 1]), ValueError, r"'x' holds 1 NaN or infinite values"),
     "keys": (jax.random.split(jax.random.key(0), 3), TypeError, r"'x': PRNGKeyArray cannot be"),
 }
 
@@ -107,6 +120,12 @@ def test_what_is_no_array_is_named(kind):
     value, error, says = REFUSED[kind]
     with pytest.raises(error, match=says):
         vt.holdout({"x": value})
+
+
+@pytest.mark.parametrize("value", [lambda x: x, lambda x: [x, x]], ids=["array", "list"])
+def test_what_is_traced_is_named(value):
+    with pytest.raises(TypeError, match=r"holdout: 'x' is traced, inside jax.jit, vmap or grad"):
+        jax.eval_shape(lambda x: vt.holdout({"x": value(x)}).arrays, X)
 
 
 def test_a_tuple_of_inputs_is_named():
@@ -145,6 +164,7 @@ def test_new_rows_take_the_type_of_training():
         (Y - 1, "uint8", r"'x' goes from -1 to 0, beyond uint8"),
         (Y + 1, "bool", r"'x' goes from 1 to 2, beyond bool"),
         ([["a"]], "float32", r"'x' is of type <U1"),
+        (X * 1j, "float32", r"'x' holds complex numbers; in training it was float32"),
     ]:
         with pytest.raises((TypeError, ValueError), match=says):
             rows(value, trained)

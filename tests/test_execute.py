@@ -95,6 +95,9 @@ def no_cache():
         ("0", None),
         ("~/own", "home/own"),
         ("file/below", None),  # cannot be made, which stops no sweep
+        ("gs://bucket/cache", None),
+        ("on", "caches/vtune"),
+        ("True", "caches/vtune"),
     ],
 )
 @pytest.mark.usefixtures("no_cache")
@@ -109,6 +112,24 @@ def test_where_the_cache_lies(variable, wanted, tmp_path, monkeypatch):
     use_cache()
     assert jax.config.jax_compilation_cache_dir == wanted
     assert wanted is None or (tmp_path / wanted).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("variable", "says"),
+    [("gs://bucket", "no folder of this machine; JAX may"), ("file/below", "Not a directory")],
+)
+@pytest.mark.usefixtures("no_cache")
+def test_a_named_folder_that_cannot_be_the_cache_is_said_once(
+    variable, says, tmp_path, monkeypatch
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VTUNE_CACHE_DIR", variable)
+    compilation_cache._warn_once.cache_clear()
+    with pytest.warns(UserWarning, match=rf"not kept in VTUNE_CACHE_DIR={variable}: .*{says}"):
+        use_cache()
+    use_cache()
+    assert {path.name for path in tmp_path.iterdir()} == {"file"}
 
 
 @pytest.mark.usefixtures("no_cache")

@@ -496,10 +496,23 @@ WRONG = [
     ({"k": []}, "no folds"),
     ({"k": [3]}, "fold 0 is int, not (training rows, validation rows)"),
     ({"k": [([0, 1], [1, 2])]}, "fold 0 trains on 1 of the rows it validates on, such as row 1"),
-    ({"k": [([0, 1], [])]}, "fold 0"),
     ({"k": [([0, 1], np.zeros(0, int))]}, "fold 0 has no validation rows"),
     ({"k": [([0, 67], [1])]}, "fold 0: training rows go from 0 to 67; there are rows 0 to 66"),
     ({"k": [([0.0, 1.0], [2])]}, "fold 0: training rows are float64[2]; give indices"),
+    ({"k": [([0, 1], [])]}, "fold 0 has no validation rows"),
+    ({"k": [([0], [1])], "stratify": "y"}, "stratify= says how folds are drawn, and yours are"),
+    ({"k": [([0], [1])], "groups": np.arange(67)}, "groups= says how folds are drawn"),
+    ({"k": model_selection.GroupKFold(3)}, "GroupKFold needs groups=, the group of every row"),
+    ({"k": model_selection.LeaveOneGroupOut()}, "LeaveOneGroupOut needs groups="),
+    ({"k": model_selection.StratifiedKFold(3)}, 'StratifiedKFold needs stratify="y"'),
+    ({"k": model_selection.KFold(3), "stratify": "y"}, "KFold does not look at stratify="),
+    ({"k": model_selection.KFold(3), "groups": np.arange(67)}, "KFold does not look at groups="),
+    ({"k": 4, "groups": np.zeros(67)}, "GroupKFold cannot split these rows: Cannot have number of"),
+    ({"groups": np.where(np.arange(67) < 3, np.nan, 1.0)}, "groups= holds NaN"),
+    ({"groups": [None] * 66 + ["a"]}, "groups= mixes values of several kinds"),
+    ({"groups": [[1, 2], *[[1]] * 66]}, "groups= has values of different shapes"),
+    ({"seed": 2**40}, "seed=1099511627776 must be below 2**32"),
+    ({"k": 4, "test": 0.99}, "from 2 to the 1 rows that test= leaves"),
 ]
 
 
@@ -507,6 +520,15 @@ WRONG = [
 def test_wrong_folds_are_named(options, says):
     with pytest.raises((TypeError, ValueError), match=re.escape(says)):
         vt.kfold(arrays(), **options)
+
+
+@pytest.mark.parametrize("number", [4, -5, 1.0, "a", None])
+def test_a_fold_that_is_not_there_is_named(number):
+    data = vt.kfold(arrays(), 4)
+    with pytest.raises(IndexError, match=rf"there is no fold {number!r}: the data have 4, from 0"):
+        data.fold(number)
+    with pytest.raises(ValueError, match="rows: batch_size=0 must be"):
+        data.rows(0, 0, 0)
 
 
 def test_what_cannot_be_trained_is_named_before_compiling(compilations):

@@ -37,7 +37,7 @@ def test_a_batch_without_weights_has_loss_0_and_no_gradient():
     ones = np.ones(4)
     data = vt.from_splits(
         {"x": ones, "y": 0 * ones, "k": np.array([1.0, 0, 0, 0])},
-        {"x": ones, "y": 0 * ones, "k": 0 * ones},
+        {"x": ones, "y": 0 * ones, "k": np.array([0, 0, 1.0, 0])},
     )
     learner = vt.flax_learner(
         Scale(),
@@ -46,13 +46,18 @@ def test_a_batch_without_weights_has_loss_0_and_no_gradient():
         metrics={"label": vt.metrics.mean(lambda outputs, batch: batch["y"])},
     )
     space = {"lr": vt.Ordinal([0.1, 0.2]), "loss": vt.Categorical([unweighted, overwriting])}
-    sweep = vt.tune(learner, space, data, search=vt.Grid(), epochs=1, batch_size=2)
+    sweep = vt.tune(
+        learner, space, data, search=vt.Grid(), epochs=1, batch_size=2, eval_batch_size=2
+    )
     assert set(sweep.table()["status"]) == {"completed"}
     assert (sweep.history["label"] == 0).all()
     for member in sweep:
         if member.hparams["loss"] is unweighted:
-            assert member.history["loss"][-1] == 0
-            assert float(member.variables["params"]["w"]) == pytest.approx(1 - member.hparams["lr"])
+            w = float(member.variables["params"]["w"])
+            assert w == pytest.approx(1 - member.hparams["lr"])
+            assert member.history["loss"][-1] == pytest.approx(w)
+    with pytest.raises(ValueError, match="loss gives all 4 rows the weight 0, so nothing would"):
+        sweep.evaluate({"x": ones, "y": ones, "k": 0 * ones})
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,14 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import quadratic
+from problems import mlp_learner, quadratic
 
 import vtune as vt
 from vtune.results import storage
 from vtune.results.encoding import decode
+from vtune.results.files import read_saved
 from vtune.results.manifest import manifest_checksum
+from vtune.results.schema import check_arrays
 
 LEARNER = quadratic()._replace(init=lambda key, h, batch: jnp.asarray(float(len(h["c"]))))
 
@@ -108,6 +110,20 @@ CHANGES = {
     "timing": (put("timing", ["a", 1]), "timing="),
     "modes": (put("modes", 3), "modes=3"),
     "leaves": (put("leaves", {}), "leaves={}"),
+    "modes sideways": (put("modes", [["loss", "sideways"]]), "modes="),
+    "no rows": (put("rows", {}), "rows={}"),
+    "rows without batches": (put("rows", {"x": [[3], "float32"]}), "eval_batch_size=None with"),
+    "batches without rows": (put("eval_batch_size", 5), "eval_batch_size=5 with rows=None"),
+    "batches of a cohort": (put("cohorts", 0, "batch_size", 5), "cohort 0: batch_size=5 with"),
+    "scaling of nothing": (put("scaling", ["x"]), r"scaling of \['x'\], rows of \[\]"),
+    "columns of nothing": (put("columns", {"x": ["a"]}), r"columns of \['x'\], rows of \[\]"),
+    "data of nothing": (
+        put("identity", "data", {"arrays": {"x": {"shape": [1], "dtype": "int32"}},
+                                 "rows": {"train": "", "valid": ""}}),
+        r"identity: data of \['x'\], rows of \[\]",
+    ),
+    "settings left out": (put("settings", []), r"cohort 0: traced=\['lr'\], settings of others"),
+    "paths": (put("init_from", [[{}]]), "init_from="),
     "checksums": (put("checksums", "arrays", 3), "damaged, the arrays are not what was saved"),
 }  # fmt: skip
 
@@ -131,6 +147,24 @@ def test_what_no_save_writes_is_named(saved, tmp_path, change):
     with pytest.raises(ValueError, match=CHANGES[change][1]) as caught:
         vt.read(run)
     assert str(caught.value).startswith(str(run))
+
+
+ARRAYS = {
+    "an orphan": (("parents", (1, 0), -1), "'parents' does not fit cohort 0"),
+    "never alive": (("parents", (0, 0), -1), "'parents' does not fit cohort 0"),
+    "ids": (("cohort0/id", 0, 1), "ids that are not 0 to 3"),
+    "end ids": (("end0/id", 0, 1), "'end0/id' has other members than 'cohort0/id'"),
+}
+
+
+@pytest.mark.parametrize("case", ARRAYS)
+def test_arrays_that_no_save_writes_are_named(saved, case):
+    (name, place, value), says = ARRAYS[case]
+    read = read_saved(saved, weights=False)
+    arrays = {**read.arrays, name: read.arrays[name].copy()}
+    arrays[name][place] = value
+    with pytest.raises(ValueError, match=says):
+        check_arrays(read.manifest, arrays)
 
 
 def test_a_leaf_that_no_older_version_writes_is_named(tmp_path):
@@ -188,6 +222,21 @@ def test_states_of_another_type_are_named(saved):
     half = LEARNER._replace(init=lambda key, h, batch: jnp.bfloat16(len(h["c"])))
     with pytest.raises(ValueError, match=r"needs bfloat16\[4\], the file has float32\[4\]"):
         vt.load(saved, half)
+
+
+def test_a_learner_for_other_data_is_named(saved):
+    with pytest.raises(
+        ValueError, match=r"run does not fit this learner: it makes no state for the"
+    ):
+        vt.load(saved, mlp_learner())
+
+
+def test_a_manifest_that_is_a_folder_is_no_sweep(saved, tmp_path):
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(ValueError, match="is not a saved sweep"):
+        vt.read(tmp_path)
+    with pytest.raises(FileExistsError, match="exists and is not a saved sweep; choose another"):
+        vt.load(saved, LEARNER).save(tmp_path, overwrite=True)
 
 
 def test_an_array_that_claims_more_than_there_is_allocates_nothing(tmp_path):

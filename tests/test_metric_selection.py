@@ -214,6 +214,8 @@ def test_what_is_selected_is_checked_before_anything_is_compiled(compilations):
         (M.accuracy(output="kind", target="kind", weight="mask"), r"weight= is \[5\] a row and"),
         (M.accuracy(weight=lambda b: -b["cost"], **tags), r"weight= must not be negative"),
         (M.accuracy(weight=lambda b: 0 * b["cost"], **tags), r"weight= is 0 everywhere"),
+        (M.accuracy(weight=lambda b: 2.0, **tags), r"weight= has shape \[\] for"),
+        (M.accuracy(weight=lambda b: b["cost"][:3], **tags), r"weight= has shape \[3\] for"),
         (M.accuracy(weight=lambda b: b["unknown"] < 0, ignore=-1, output="kind", target="unknown"),
          r"weight= is 0 wherever the label is none of ignore=\[-1\]"),
         (M.accuracy(ignore=(0, 1, 2), **tags), r"every label is one of ignore=\[0, 1, 2\]"),

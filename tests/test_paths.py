@@ -50,6 +50,28 @@ def test_what_is_no_folder_is_named(sweep, call, path, says, tmp_path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("overwrite", ["yes", "no", None, 2])
+def test_overwrite_is_yes_or_no(sweep, overwrite, tmp_path):
+    with pytest.raises(TypeError, match=rf"save: overwrite={overwrite!r} must be True or False"):
+        sweep.save(tmp_path / "run", overwrite=overwrite)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"check": "no"}, "check='no' must be True or False"),
+        ({"trusted": 3}, "trusted=3 must be names of modules"),
+        ({"trusted": "mine"}, "trusted='mine' must be names of modules"),
+        ({"trusted": [3]}, r"trusted=\[3\] must be names of modules"),
+    ],
+    ids=repr,
+)
+def test_what_load_cannot_take_is_named(options, says, tmp_path):
+    with pytest.raises(TypeError, match=says):
+        vt.load(tmp_path, LEARNER, **options)
+
+
 def test_home_is_home(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert folder_of("save", "~/run") == tmp_path / "run"

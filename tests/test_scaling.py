@@ -162,7 +162,50 @@ def test_class_weights_equal_sklearns():
             ValueError,
             r"'x' is scaled already",
         ),
-        (lambda d: vt.min_max_scale(d, "x", low=1), ValueError, r"low=1 must be below high=1.0"),
+        (
+            lambda d: vt.min_max_scale(d, "x", low=1),
+            ValueError,
+            r"low=1 and high=1.0 must be numbers, low",
+        ),
+        (lambda d: vt.min_max_scale(d, "x", low="0"), ValueError, r"low='0' and high=1.0 must be"),
+        (lambda d: vt.min_max_scale(d, "x", high=np.inf), ValueError, r"high=inf must be numbers"),
+        (lambda d: vt.standardize(d, ["x"]), ValueError, r"\['x'\] is not one of \['x', 'y'\]"),
+        (
+            lambda d: vt.standardize(vt.holdout({"x": np.ones(9) * 1j}), "x"),
+            TypeError,
+            r"'x' holds complex numbers, which have no mean",
+        ),
+        (
+            lambda d: jax.eval_shape(lambda d: vt.standardize(d, "x").arrays, d),
+            TypeError,
+            r"standardize: the data are traced, inside jax.jit",
+        ),
+        (
+            lambda d: vt.standardize(d, "x").scale({"x": np.ones((2, 9))}),
+            ValueError,
+            r"scale: 'x' has shape \[2, 9\]; a row of it is \[4\]",
+        ),
+        (lambda d: vt.standardize(d, "x").scale(np.ones((2, 3))), TypeError, r"is not a dict of"),
+        (
+            lambda d: vt.standardize(d, "x").scale({"x": ["a"]}),
+            TypeError,
+            r"scale: entry 'x' is of type <U1",
+        ),
+        (
+            lambda d: vt.standardize(d, "x").unscale("x", np.ones((2, 9))),
+            ValueError,
+            r"unscale: 'x' has shape \[2, 9\]; a row of it is \[4\]",
+        ),
+        (
+            lambda d: vt.standardize(d, "x").unscale("x", "a"),
+            TypeError,
+            r"unscale: entry 'x' is of",
+        ),
+        (
+            lambda d: vt.class_weights(vt.holdout({"y": np.array([0, 1, 2**31 - 2])})),
+            ValueError,
+            r"'y' goes up to 2147483646; count the classes from 0 on",
+        ),
         (lambda d: vt.class_weights(d, "x"), TypeError, r"'x' must hold classes, whole numbers"),
     ],
 )

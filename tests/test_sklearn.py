@@ -292,6 +292,12 @@ WRONG = [
     (vs.LogisticRegression(max_iter=0), "max_iter=0 must be a whole number"),
     (vs.LogisticRegression(tol=-1.0), "tol=-1.0 must be a number"),
     (vs.LogisticRegression(class_weight="equal"), "class_weight='equal' must be"),
+    (vs.LogisticRegression(class_weight=[1, 2]), "class_weight=[1, 2] must be"),
+    (vs.LogisticRegression(class_weight={0: -1}), "class_weight[0]=-1 must be a number, 0 or more"),
+    (vs.LogisticRegression(class_weight={0: "a"}), "class_weight[0]='a' must be a number"),
+    (vs.LogisticRegression(class_weight={1: np.nan}), "class_weight[1]=nan must be a number"),
+    (vs.LogisticRegression(fit_intercept="no"), "fit_intercept='no' must be True or False"),
+    (vs.Ridge(warm_start="yes"), "warm_start='yes' must be True or False"),
     (vs.Ridge(alpha=-1), "alpha=-1 must be a number"),
     (vs.Lasso(alpha=np.inf), "alpha=inf must be a number"),
     (vs.FlaxClassifier(lr=-1), "lr=-1 must be a number"),
@@ -318,18 +324,33 @@ def test_several_labels_a_row_are_named():
         vs.FlaxClassifier().fit(x, y)
 
 
+@pytest.mark.parametrize(
+    ("weight", "says"),
+    [
+        (np.zeros(20), "every weight is zero"),
+        (np.full(20, -1.0), "negative"),
+        (np.full(20, np.inf), "infinite"),
+        (-1.0, "negative"),
+        (np.nan, "NaN"),
+        (np.ones(3), "sample_weight has shape [3]"),
+        (["a"] * 20, "sample_weight of type list does not hold numbers"),
+        ({"a": 1}, "sample_weight of type dict does not hold numbers"),
+        (np.ones(20) * 1j, "sample_weight of type ndarray does not hold numbers"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+@pytest.mark.parametrize("model", [vs.Ridge(), vs.FlaxClassifier()], ids=str)
+def test_wrong_weights_are_named_before_compiling(model, weight, says, refused):
+    with refused(ValueError, re.escape(says)):
+        model.fit(X, Y, sample_weight=weight)
+
+
 def test_wrong_data_is_named():
     model = vs.LogisticRegression()
     with pytest.raises(TypeError, match="dense data is required"):
         model.fit(sparse.csr_matrix(X), Y)
     with pytest.raises(ValueError, match="there is one class, 0"):
         model.fit(X, np.zeros(20, int))
-    with pytest.raises(ValueError, match="every weight is zero"):
-        model.fit(X, Y, np.zeros(20))
-    with pytest.raises(ValueError, match="negative"):
-        model.fit(X, Y, np.full(20, -1.0))
-    with pytest.raises(ValueError, match=re.escape("sample_weight has shape [3]")):
-        model.fit(X, Y, np.ones(3))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(ValueError, match="the training diverged at step"):

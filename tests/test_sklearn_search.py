@@ -18,9 +18,11 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+import vtune as vt
 import vtune.sklearn as vs
 from vtune.runtime.compile import build
 from vtune.sklearn.search.hand_over import trains_all
+from vtune.sklearn.search.search import checked_split
 
 PEER = linear_model.LogisticRegression(tol=1e-8, max_iter=5000)
 OURS = vs.LogisticRegression()
@@ -533,6 +535,10 @@ def test_refitting_by_one_standard_error():
     assert vs.one_standard_error(results) == 1  # 0.90 - 0.02 / 2
     assert vs.one_standard_error(by="C")(results) == 1
     assert vs.one_standard_error(by="-C")(results) == 2
+    with pytest.raises(ValueError, match=r"no mean_test_f1 in these .* metric= one of \['score'\]"):
+        vs.one_standard_error(results, metric="f1")
+    with pytest.raises(ValueError, match="give a search's cv_results_"):
+        vs.one_standard_error(OURS)
     with pytest.raises(ValueError, match="by='alpha' is no parameter that was searched"):
         vs.one_standard_error(results, by="alpha")
     search = vs.GridSearchCV(OURS, {"C": CS}, cv=3, refit=vs.one_standard_error).fit(*IRIS)
@@ -577,6 +583,50 @@ def test_candidates_that_do_not_converge_warn_as_often_as_in_scikit_learns_searc
         True
     ] * 2
     assert len(seen) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"cv": [([0, 1], [150])]}, "cv: the test rows of split 0 must be one or more of 0 to 149"),
+        ({"cv": [([0, 99], [2]), ([], [1])]}, "cv: the training rows of split 1 must be one or"),
+        ({"cv": [([0, 99], [])]}, "cv: the test rows of split 0 must be one or more of 0 to 149"),
+        ({"cv": [([0.5, 1], [2])]}, "as whole numbers or as a mask, got [0.5, 1]"),
+        ({"cv": [(np.ones(9, bool), [2])]}, "cv: the training rows of split 0 must be"),
+        ({"scoring": vt.metrics.accuracy}, "scoring= takes scikit-learn's scorers, not vt.metrics"),
+        ({"scoring": {"a": vt.metrics.f1}}, "scoring= takes scikit-learn's scorers"),
+        ({"param_grid": vt.Grid()}, "The 'param_grid' parameter of GridSearchCV must be"),
+        ({"estimator": Pipeline([])}, "the estimator passed should have a 'score' method"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_wrong_searches_are_named_before_compiling(options, says, refused):
+    with refused((TypeError, ValueError), re.escape(says)):
+        vs.GridSearchCV(**{"estimator": OURS, "param_grid": {"C": CS}, **options}).fit(*IRIS)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"factor": 1}, "factor=1 must be above 1"),
+        ({"resource": "epochs"}, "resource='epochs' is no parameter of LogisticRegression; write"),
+    ],
+    ids=str,
+)
+def test_wrong_halvings_are_named_before_compiling(options, says, refused):
+    with refused(ValueError, says):
+        vs.HalvingGridSearchCV(OURS, {"C": CS}, **options).fit(*IRIS)
+
+
+@pytest.mark.parametrize("rows", [None, 3])
+def test_what_has_no_rows_is_named(rows, refused):
+    with refused(TypeError, r"X must be rows \[rows, features\], got"):
+        vs.GridSearchCV(OURS, {"C": CS}).fit(rows, IRIS[1])
+
+
+def test_negative_rows_and_masks_of_a_split_are_rows():
+    train, test = checked_split(0, ([-1, 0], [False, True, False, True]), 4)
+    assert (train.tolist(), test.tolist()) == ([3, 0], [1, 3])
 
 
 def test_wrong_calls_are_named():

@@ -1,7 +1,10 @@
 """Results: members, table, prediction, progress, Ctrl-C."""
 
 import contextlib
+import copy
+import json
 import os
+import pickle
 import signal
 import sys
 
@@ -154,6 +157,41 @@ def test_names_looked_for_on_a_member_are_answered(sweep):
         sweep.best.params  # noqa: B018
     with pytest.raises(AttributeError, match=r"did you mean 'predict'"):
         sweep.best.predictt  # noqa: B018
+
+
+LOOKUPS = {
+    "history": (lambda s: s.history["acc"], r"'acc' is not one of \['accuracy', 'loss', 'train/"),
+    "near": (lambda s: s.history["val_loss"], r"did you mean 'loss'\?"),
+    "a member's history": (lambda s: s.best.history["acc"], r"did you mean 'accuracy'\?"),
+    "settings": (lambda s: s.settings["learning_rate"], r"'learning_rate' is not one of \['lr'\]$"),
+    "hparams": (
+        lambda s: s.best.hparams["with"],
+        r"of \['lr', 'width', 'note'\]; did you mean 'wi",
+    ),
+    "schedule": (lambda s: s.schedule(0)["l"], r"'l' is not one of .*; did you mean 'lr'\?"),
+    "no text": (lambda s: s.history[0], r"^0 is not one of \['accuracy', 'loss', 'train/loss'\]$"),
+}
+
+
+@pytest.mark.parametrize("where", LOOKUPS)
+def test_a_wrong_name_is_answered_with_those_there_are(sweep, where):
+    call, says = LOOKUPS[where]
+    with pytest.raises(KeyError, match=says):
+        call(sweep)
+
+
+def test_what_has_names_is_a_dict_still(sweep):
+    history, hparams = sweep.history, sweep.best.hparams
+    history["mine"] = history.pop("loss")  # one's own copy
+    assert list(sweep.history) == ["accuracy", "loss", "train/loss"]
+    assert json.dumps(hparams) == json.dumps(dict(hparams))
+    for one in (hparams, pickle.loads(pickle.dumps(hparams)), copy.deepcopy(hparams)):
+        assert one == dict(hparams)
+        assert jax.tree.leaves(one) == jax.tree.leaves(dict(hparams))
+    paths = lambda tree: [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(tree)]
+    assert paths(hparams) == paths(dict(hparams))
+    assert jax.tree.map(lambda leaf: leaf, hparams) == hparams
+    assert sweep.history.get("acc") is None
 
 
 def test_table_without_pandas_names_the_extra(sweep, monkeypatch):

@@ -97,6 +97,14 @@ def test_a_text_classifier_equals_a_plain_loop(x64):
         ),
         (lambda: T.hash_ids(["a"], 4, 0), ValueError, r"buckets=0 must be"),
         (lambda: T.vocabulary(["a"], 2), ValueError, r"vocabulary: size=2 must be .* 3 or more"),
+        (lambda: T.byte_ids({"a", "b"}, 4), TypeError, r"byte_ids: set is not a list of strings"),
+        (lambda: T.byte_ids({"a": 1}, 4), TypeError, r"byte_ids: dict is not a list of strings"),
+        (lambda: T.byte_ids(["a\ud800"], 4), ValueError, r"is no valid text \(surrogates"),
+        (lambda: T.word_ids(["a"], 4, ["a"]), TypeError, r"words= must be a vocabulary, \{word:"),
+        (lambda: T.word_ids(["a"], 4, {"a": -1}), TypeError, r"words= must be a vocabulary"),
+        (lambda: T.word_ids(["a"], 4, {"a": 2.5}), TypeError, r"words= must be a vocabulary"),
+        (lambda: T.hash_ids(["a"], 4, 2**40), ValueError, r"buckets=1099511627776 must be at most"),
+        (lambda: T.mask("a text"), TypeError, r"mask: give ids, such as vt.text.word_ids"),
     ],
 )
 def test_wrong_texts_are_named(make, error, says):

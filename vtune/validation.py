@@ -1,4 +1,4 @@
-"""Checks of the numbers that users write.
+"""Checks of the numbers and the names of folders that users write.
 
 Checks of a refiner's settings skip arrays. JAX builds the refiner again inside the program, with
 traced arrays for its numbers; they were checked when the user built it.
@@ -7,12 +7,19 @@ traced arrays for its numbers; they were checked when the user built it.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 LARGEST = 2**31 - 1  # rounds are int32 inside the program
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # not a drive of Windows
+
+
+def is_remote(name: str) -> bool:
+    """Returns whether a path is that of another machine, such as "gs://bucket/runs"."""
+    return _REMOTE.match(name) is not None
 
 
 def is_whole(value: Any) -> bool:
@@ -23,6 +30,16 @@ def is_whole(value: Any) -> bool:
 def is_number(value: Any) -> bool:
     """Returns whether `value` is a real number, Python's or NumPy's, and not a bool."""
     return is_whole(value) or isinstance(value, float | np.floating)
+
+
+def check_flag(what: str, value: Any) -> None:
+    """Raises TypeError unless `value` is True or False (or 1 or 0): "no" would count as True.
+
+    Args:
+      what: the argument as the message names it.
+    """
+    if not isinstance(value, bool | np.bool_) and not (is_whole(value) and value in (0, 1)):
+        raise TypeError(f"{what}={value!r} must be True or False")
 
 
 def check_count(what: str, value: Any, least: int = 1) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,8 @@ class Columns:
         unknown: str = "encode",
     ):
         for what, names in (("numeric", numeric), ("categorical", categorical)):
-            if isinstance(names, str) or not isinstance(names, Sequence):
+            listed = isinstance(names, Sequence) and not isinstance(names, str)
+            if not listed or not all(isinstance(name, Hashable) for name in names):
                 raise TypeError(f"Columns: {what}={names!r} must be a list of names")
         both = [*numeric, *categorical]
         if not both:
@@ -105,8 +106,9 @@ class Columns:
                 self._encoder = encoder.fit(values[taken])
             except TypeError:
                 raise TypeError(
-                    f"Columns.fit: a column of {list(self.categorical)} mixes text and numbers; "
-                    "make its values of one kind, such as frame[name].astype(str)"
+                    f"Columns.fit: a column of {list(self.categorical)} holds values that have no "
+                    "order, such as text beside numbers; make them of one kind: "
+                    "frame[name].astype(str)"
                 ) from None
         return self
 
@@ -220,9 +222,11 @@ def _numbers(what: str, column: list[Any]) -> np.ndarray:
     except (TypeError, ValueError):
         kind = type(next(v for v in values if v is not np.nan)).__name__
         raise TypeError(
-            f"{what} holds values of {kind}, which are no numbers; give dates as numbers such as "
-            "days"
+            f"{what} holds values of {kind}, which are no real numbers; give dates as numbers such "
+            "as days"
         ) from None
+    except OverflowError:
+        raise ValueError(f"{what} holds numbers beyond float64; scale them") from None
     infinite = np.count_nonzero(np.isinf(array))
     if infinite:
         raise ValueError(

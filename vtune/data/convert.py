@@ -15,6 +15,7 @@ _ENCODE = (
     "labels: names, y = numpy.unique(labels, return_inverse=True); columns of a table: vt.Columns; "
     "text: vt.text"
 )
+_TRACED = jax.errors.TracerArrayConversionError  # of a list that holds what is traced
 
 
 def to_array(who: str, name: Any, value: Any) -> np.ndarray:
@@ -32,6 +33,8 @@ def to_array(who: str, name: Any, value: Any) -> np.ndarray:
     array = _as_numpy(what, value)
     if array.dtype.hasobject and array.ndim and not array.dtype.names:
         array = _from_objects(array)
+        if array.dtype.hasobject and (count := sum(v is None for v in array.flat)):
+            raise _missing(what, count)
     if not _is_numeric(array.dtype):
         kind = f"type {array.dtype}" if array.ndim else f"the type {type(value).__name__}"
         raise TypeError(
@@ -56,6 +59,8 @@ def to_rows(who: str, name: str, value: Any, trained: str | None) -> np.ndarray:
       TypeError, ValueError: as `to_array`, or the numbers do not fit the type.
     """
     array = to_array(who, name, value)
+    if trained and array.dtype.kind == "c" and jnp.dtype(trained).kind != "c":
+        raise TypeError(f"{who}: {name!r} holds complex numbers; in training it was {trained}")
     if trained is None or not _is_discrete(dtype := jnp.dtype(trained)):
         return array.astype(np.float64) if trained and _is_discrete(array.dtype) else array
     if array.dtype == dtype or not array.size:
@@ -106,8 +111,11 @@ def _as_numpy(what: str, value: Any) -> np.ndarray:
                     "them to one, with a mask as an entry of its own (several inputs are several "
                     "entries)"
                 ) from None
-        if isinstance(value, jax.core.Tracer):
-            raise
+        if isinstance(value, jax.core.Tracer) or isinstance(error, _TRACED):
+            raise TypeError(
+                f"{what} is traced, inside jax.jit, vmap or grad, where its rows are not known; "
+                "call this outside"
+            ) from None
         raise TypeError(
             f"{what}: {type(value).__name__} cannot be turned into an array ({error})"
         ) from None
@@ -133,20 +141,28 @@ def _from_column(what: str, column: Any) -> np.ndarray:
         return array
     missing = column.isna() if hasattr(column, "isna") else column.is_null()
     # pandas' types of its own, pyarrow's, and sparse ones.
-    dtype = getattr(column.dtype, "numpy_dtype", None) or getattr(column.dtype, "subtype", None)
+    dtype = getattr(column.dtype, "numpy_dtype", None)
+    if dtype is None and hasattr(column.dtype, "fill_value"):
+        dtype = column.dtype.subtype
     if dtype is None or not _is_numeric(np.dtype(dtype)):
-        if array.dtype.hasobject and _is_numeric(_from_objects(array).dtype):
-            return array
+        held = array[~np.asarray(missing)] if array.dtype.hasobject else array
+        if held.dtype.hasobject and _is_numeric(_from_objects(held).dtype):
+            if len(held) == len(array):
+                return array
+            raise _missing(what, len(array) - len(held))
         raise TypeError(
             f"{what} is of type {column.dtype}; entries are numbers ({_ENCODE}; dates as numbers "
             "such as days)"
         )
     if int(missing.sum()):
-        raise ValueError(
-            f"{what} has {int(missing.sum())} missing values; fill or drop them first, as with "
-            "vt.Columns"
-        )
+        raise _missing(what, int(missing.sum()))
     return np.asarray(column.to_numpy(dtype=np.dtype(dtype)))
+
+
+def _missing(what: str, count: int) -> ValueError:
+    return ValueError(
+        f"{what} has {count} missing values; fill or drop them first, as with vt.Columns"
+    )
 
 
 def _from_objects(array: np.ndarray) -> np.ndarray:
@@ -165,7 +181,8 @@ def _shape(row: Any) -> list[int]:
 
 
 def _is_numeric(dtype: np.dtype) -> bool:
-    return bool(jnp.issubdtype(dtype, jnp.number)) or dtype == np.bool_
+    number = jnp.issubdtype(dtype, jnp.number) and dtype.kind != "m"  # spans of time
+    return bool(number) or dtype == np.bool_
 
 
 def _is_discrete(dtype: np.dtype) -> bool:

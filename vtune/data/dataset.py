@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.data.convert import to_array
 from vtune.rng.keys import row_key
 from vtune.types import Array, IntArray, float_dtype
+from vtune.validation import check_count
 from vtune.xla.ops.rewrite import rewrite
 
 _permuted = jax.jit(rewrite(jax.random.permutation))
@@ -82,6 +84,7 @@ class Data:
         Returns:
           Indices into the arrays, which depend on seed, epoch and batch size only.
         """
+        check_count("rows: batch_size", batch_size)
         steps = self.train.shape[0] // batch_size
         order = _permuted(row_key(seed, 0, epoch), self.train)
         return order[: steps * batch_size].reshape(steps, batch_size)
@@ -163,8 +166,12 @@ class Data:
         return {k: jnp.take(v, rows, axis=0, mode="clip") for k, v in self.arrays.items()}
 
     def scale(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        """Scales new rows as these were scaled."""
-        return apply_scaling(self.scaling, arrays)
+        """Scales new rows as these were scaled.
+
+        Raises:
+          TypeError, ValueError: they are no arrays by name, no numbers, or rows of another shape.
+        """
+        return apply_scaling(self.scaling, new_rows(self.scaling, arrays))
 
     def unscale(self, name: str, values: Any, fold: int | None = None) -> Any:
         """Returns values of a scaled entry in its original units, such as predictions of it.
@@ -191,12 +198,14 @@ class Data:
         if name not in self.scaling:
             raise ValueError(f"unscale: {name!r} is not scaled; those are {list(self.scaling)}")
         traced = isinstance(values, jax.core.Tracer)
-        values = values if traced else np.asarray(values, np.float64)
+        values = values if traced else to_array("unscale", name, values).astype(np.float64)
+        scaling = self._scaling_of(name, fold)
+        _check_like("unscale", name, values, scaling)
         shift, factor = (
             part.astype(float_dtype() if traced else np.float64).reshape(
                 (1,) * (values.ndim - part.ndim) + part.shape
             )
-            for part in map(np.asarray, self._scaling_of(name, fold))
+            for part in map(np.asarray, scaling)
         )
         return values * factor + shift
 
@@ -238,6 +247,27 @@ class Data:
         arrays = ", ".join(f"{k}: {v.dtype}{list(v.shape)}" for k, v in self.arrays.items())
         test = "" if self.test is None else f", test {len(self.test)}"
         return f"Data({arrays}; train {len(self.train)} rows, valid {len(self.valid)}{test})"
+
+
+def new_rows(scaling: Mapping[str, Scaling], arrays: Any) -> dict[str, Any]:
+    """Returns the entries with those that are scaled as arrays of numbers."""
+    if not isinstance(arrays, Mapping):
+        raise TypeError(
+            f'scale: {type(arrays).__name__} is not a dict of arrays; write data.scale({{"x": X}})'
+        )
+    rows = {k: to_array("scale", k, v) if k in scaling else v for k, v in arrays.items()}
+    for name in set(scaling) & set(rows):
+        _check_like("scale", name, rows[name], scaling[name])
+    return rows
+
+
+def _check_like(who: str, name: str, values: Any, scaling: Scaling) -> None:
+    """Raises ValueError where values are not those of rows of a scaled entry."""
+    row = np.shape(scaling[0])
+    if values.shape[values.ndim - len(row) :] != row or values.ndim < len(row):
+        raise ValueError(
+            f"{who}: {name!r} has shape {list(values.shape)}; a row of it is {list(row)}"
+        )
 
 
 def apply_scaling(scaling: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vtune.data.dataset import Data, Scaling, apply_scaling
+from vtune.data.dataset import Data, Scaling, apply_scaling, new_rows
 from vtune.data.own import CheckedArrays, on_device
 from vtune.data.precision import is_far
 from vtune.rng.keys import row_key
 from vtune.rng.threefry import bits
 from vtune.types import Array, IntArray, float_dtype
-from vtune.validation import is_whole
+from vtune.validation import check_count, is_whole
 
 
 @jax.tree_util.register_pytree_node_class
@@ -99,7 +99,8 @@ class Folds(Data):
 
     def scale(self, arrays: Mapping[str, Any], fold: int = 0) -> dict[str, Any]:
         """Scales new rows as those of one fold are scaled."""
-        return apply_scaling({name: self._scaling_of(name, fold) for name in self.scaling}, arrays)
+        own = {name: self._scaling_of(name, fold) for name in self.scaling}
+        return apply_scaling(own, new_rows(own, arrays))
 
     def _scaling_of(self, name: str, fold: Any) -> Scaling:
         """Returns the scaling of an entry in one fold."""
@@ -171,6 +172,7 @@ class Folds(Data):
           seed, batch_size: as for `Data.rows`.
           epoch: counted from 0; or [folds], one of every fold.
         """
+        check_count("rows: batch_size", batch_size)
         steps = self.steps_per_epoch(batch_size)
         most = self.train.shape[1]
 
@@ -217,8 +219,14 @@ class Folds(Data):
         return taken
 
     def fold(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (training rows, validation rows) of one fold, on the host."""
-        train, valid = np.asarray(self.train[number]), np.asarray(self.valid[number])
+        """Returns (training rows, validation rows) of one fold, on the host.
+
+        Raises:
+          IndexError: there is no such fold.
+        """
+        if not is_whole(number) or not -self.folds <= number < self.folds:
+            raise IndexError(f"there is no fold {number!r}: the data have {self.folds}, from 0 on")
+        train, valid = np.asarray(self.train)[number], np.asarray(self.valid)[number]
         return train[: self.train_sizes[number]], valid[: self.valid_sizes[number]]
 
     def __repr__(self) -> str:
@@ -282,13 +290,13 @@ def _checked_pair(number: int, pair: Any, rows: int) -> tuple[np.ndarray, np.nda
             f"kfold: fold {number} is {type(pair).__name__}, not (training rows, validation rows)"
         ) from None
     for name, part in (("training", train), ("validation", valid)):
+        if part.shape == (0,):
+            raise ValueError(f"kfold: fold {number} has no {name} rows")
         if part.ndim != 1 or part.dtype.kind not in "iu":
             raise TypeError(
                 f"kfold: fold {number}: {name} rows are {part.dtype}{list(part.shape)}; give "
                 "indices [rows], whole numbers"
             )
-        if not len(part):
-            raise ValueError(f"kfold: fold {number} has no {name} rows")
         if part.min() < 0 or part.max() >= rows:
             raise ValueError(
                 f"kfold: fold {number}: {name} rows go from {part.min()} to {part.max()}; there "

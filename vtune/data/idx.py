@@ -26,8 +26,10 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is not an IDX file, or is cut short.
+      TypeError: this is no name of a file. ValueError: it is not an IDX file, or is cut short.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"read_idx: path must be the name of a file, got {path!r}")
     raw = Path(path).read_bytes()
     if raw[:2] == b"\x1f\x8b":
         try:
@@ -41,6 +43,8 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     if len(raw) < start:
         raise ValueError(f"{path}: cut short inside its header")
     shape = struct.unpack(f">{axes}i", raw[4:start])
+    if min(shape, default=0) < 0:
+        raise ValueError(f"{path}: damaged, its header says that the shape is {shape}")
     want = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     if len(raw) - start != want:
         raise ValueError(f"{path}: shape {shape} needs {want} bytes, {len(raw) - start} are there")

@@ -9,9 +9,10 @@ import numpy as np
 
 from vtune.data.draw import draw_test_rows
 from vtune.data.folds import Folds, folds_of
+from vtune.data.splitters import checked_groups, split_rows, splitter_of
 from vtune.data.validate import check_arrays
 from vtune.keywords import answering
-from vtune.validation import check_count, is_whole
+from vtune.validation import is_whole
 
 
 @answering
@@ -60,17 +61,19 @@ def kfold(
     rows = len(next(iter(checked.values())))
     labels = _entry(checked, "stratify", stratify)
     groups = _entry(checked, "groups", groups) if isinstance(groups, str) else groups
-    if groups is not None and np.shape(groups) != (rows,):
-        raise ValueError(f"kfold: groups= has shape {list(np.shape(groups))}; give one a row")
+    groups = None if groups is None else checked_groups(groups, rows)
     if test is not None:
         return _folds_and_test(checked, k, labels, groups, seed, test)
     is_splitter = hasattr(k, "split") and not isinstance(k, str | bytes | type)
-    if isinstance(k, Iterable) and not isinstance(k, str | bytes) and not is_splitter:
-        pairs = list(k)
-    else:
-        splitter = k if is_splitter else _splitter(k, rows, labels, groups, seed)
-        pairs = list(splitter.split(np.zeros(rows), labels, groups))
-    return folds_of(checked, pairs)
+    if is_splitter or isinstance(k, str | bytes) or not isinstance(k, Iterable):
+        splitter = k if is_splitter else splitter_of(k, rows, labels, groups, seed)
+        return folds_of(checked, split_rows(splitter, rows, labels, groups))
+    for name, given in (("stratify", labels), ("groups", groups)):
+        if given is not None:
+            raise ValueError(
+                f"kfold: {name}= says how folds are drawn, and yours are; leave it out"
+            )
+    return folds_of(checked, k)
 
 
 def _folds_and_test(
@@ -85,7 +88,7 @@ def _folds_and_test(
     total = len(next(iter(arrays.values())))
     rows = draw_test_rows("kfold", seed, total, test, labels, groups)
     rest = np.setdiff1d(np.arange(total), rows)
-    labels, groups = (None if of is None else np.asarray(of)[rest] for of in (labels, groups))
+    labels, groups = (None if of is None else of[rest] for of in (labels, groups))
     count = None if groups is None else len(np.unique(groups))
     if count is not None and count < k:
         raise ValueError(
@@ -93,7 +96,8 @@ def _folds_and_test(
             f"leaves {count} of the groups for {k} folds; take a smaller share, fewer folds or "
             "finer groups"
         )
-    pairs = _splitter(k, len(rest), labels, groups, seed).split(np.zeros(len(rest)), labels, groups)
+    splitter = splitter_of(k, len(rest), labels, groups, seed, " that test= leaves")
+    pairs = split_rows(splitter, len(rest), labels, groups)
     return folds_of(arrays, [(rest[a], rest[b]) for a, b in pairs]).with_test(rows)
 
 
@@ -109,24 +113,3 @@ def _entry(arrays: Mapping[str, np.ndarray], what: str, name: Any) -> Any:
     if arrays[name].ndim != 1:
         raise ValueError(f"kfold: {what}={name!r} has shape {list(arrays[name].shape)}, not [rows]")
     return arrays[name]
-
-
-def _splitter(k: Any, rows: int, labels: Any, groups: Any, seed: Any) -> Any:
-    if not is_whole(k) or not 2 <= k <= rows:
-        raise ValueError(
-            f"kfold: k={k!r} must be a whole number from 2 to the {rows} rows, a splitter of "
-            "scikit-learn's, or a list of (training rows, validation rows)"
-        )
-    check_count("kfold: seed", seed, 0)
-    try:
-        from sklearn import model_selection
-    except ImportError:
-        raise ImportError("kfold needs scikit-learn: pip install 'vtune[sklearn]'") from None
-    kinds = {
-        (False, False): model_selection.KFold,
-        (True, False): model_selection.StratifiedKFold,
-        (False, True): model_selection.GroupKFold,
-        (True, True): model_selection.StratifiedGroupKFold,
-    }
-    kind = kinds[labels is not None, groups is not None]
-    return kind(n_splits=int(k), shuffle=True, random_state=int(seed))

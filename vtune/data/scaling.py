@@ -8,6 +8,7 @@ the same way; `data.scale({"x": X_new})` does it by hand.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,9 @@ import numpy as np
 
 from vtune.data.dataset import Data, Scaling
 from vtune.types import Array, float_dtype
+from vtune.validation import is_number
+
+_MOST_CLASSES = 1_000_000  # a number of each is counted
 
 
 def standardize(data: Data, *names: str) -> Data:
@@ -51,8 +55,10 @@ def min_max_scale(data: Data, *names: str, low: float = 0.0, high: float = 1.0) 
     Raises:
       TypeError, ValueError: as `standardize`, and if `low` is not below `high`.
     """
-    if not low < high:
-        raise ValueError(f"min_max_scale: low={low!r} must be below high={high!r}")
+    if not (is_number(low) and is_number(high) and -math.inf < low < high < math.inf):
+        raise ValueError(
+            f"min_max_scale: low={low!r} and high={high!r} must be numbers, low below high"
+        )
 
     def fit(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         least, reach = rows.min(axis=0), np.ptp(rows, axis=0)
@@ -89,6 +95,11 @@ def class_weights(data: Data, name: str = "y") -> Array:
     if labels.dtype.kind not in "iub" or labels.min() < 0:
         raise TypeError(f"class_weights: {name!r} must hold classes, whole numbers from 0 on")
     classes = int(np.max(np.asarray(data.arrays[name]))) + 1
+    if classes > max(_MOST_CLASSES, len(data.arrays[name])):
+        raise ValueError(
+            f"class_weights: {name!r} goes up to {classes - 1}; count the classes from 0 on: "
+            "names, y = numpy.unique(labels, return_inverse=True)"
+        )
     counts = np.bincount(labels.ravel().astype(np.int64), minlength=classes)
     present = np.count_nonzero(counts)
     weights = np.where(counts > 0, labels.size / (present * np.maximum(counts, 1)), 0.0)
@@ -122,6 +133,8 @@ def _scaled(
     for name in names:
         if name in scaling:
             raise ValueError(f"{who}: {name!r} is scaled already")
+        if arrays[name].dtype.kind == "c":
+            raise TypeError(f"{who}: {name!r} holds complex numbers, which have no mean and spread")
         array, scaling[name], center = data._fit_scaling(name, fit)
         arrays[name] = jax.device_put(array)
         if center is not None:
@@ -135,8 +148,10 @@ def _check(who: str, data: Any, names: tuple[str, ...]) -> None:
             f"{who}: data must be a vt.Data, got {type(data).__name__}; split the rows first, so "
             'that only training rows are looked at: vt.holdout({"x": X, "y": y})'
         )
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(data)):
+        raise TypeError(f"{who}: the data are traced, inside jax.jit; call this outside")
     if not names:
         raise ValueError(f'{who}: name the entries, such as vt.{who}(data, "x")')
     for name in names:
-        if name not in data.arrays:
+        if not isinstance(name, str) or name not in data.arrays:
             raise ValueError(f"{who}: {name!r} is not one of {sorted(data.arrays)}")

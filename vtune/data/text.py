@@ -14,13 +14,13 @@ from __future__ import annotations
 import collections
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
 import jax
 import numpy as np
 
-from vtune.validation import check_count
+from vtune.validation import LARGEST, check_count, is_whole
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[^\w\s]")
 
@@ -36,7 +36,7 @@ def byte_ids(texts: Iterable[str], length: int) -> np.ndarray:
     Raises:
       TypeError, ValueError: `texts` is not a list of strings, or `length` is below 1.
     """
-    return _padded("byte_ids", texts, length, lambda text: [b + 1 for b in text.encode()])
+    return _padded("byte_ids", texts, length, lambda text: [b + 1 for b in _encoded(text)])
 
 
 def vocabulary(texts: Iterable[str], size: int) -> dict[str, int]:
@@ -59,8 +59,13 @@ def word_ids(texts: Iterable[str], length: int, words: Mapping[str, int]) -> np.
     """Encodes texts as ids [rows, length] int32 of a vocabulary; 1 for words that are not in it.
 
     Raises:
-      TypeError, ValueError: as `byte_ids`.
+      TypeError, ValueError: as `byte_ids`, or `words` is no vocabulary.
     """
+    if not isinstance(words, Mapping) or not all(map(_is_id, words.values())):
+        raise TypeError(
+            "text.word_ids: words= must be a vocabulary, {word: id} with whole numbers from 0 on; "
+            "make one with vt.text.vocabulary(texts, size)"
+        )
     return _padded(
         "word_ids", texts, length, lambda text: [words.get(word, 1) for word in words_of(text)]
     )
@@ -76,6 +81,8 @@ def hash_ids(texts: Iterable[str], length: int, buckets: int, *, ngrams: int = 1
       TypeError, ValueError: as `byte_ids`.
     """
     check_count("text.hash_ids: buckets", buckets)
+    if buckets > LARGEST:
+        raise ValueError(f"text.hash_ids: buckets={buckets} must be at most {LARGEST}")
     check_count("text.hash_ids: ngrams", ngrams)
 
     def ids(text: str) -> list[int]:
@@ -87,7 +94,14 @@ def hash_ids(texts: Iterable[str], length: int, buckets: int, *, ngrams: int = 1
 
 
 def mask(ids: Any) -> Any:
-    """Returns True where `ids` belong to a text, False on padding."""
+    """Returns True where `ids` belong to a text, False on padding.
+
+    Raises:
+      TypeError: these are no ids.
+    """
+    ids = ids if hasattr(ids, "dtype") else np.asarray(ids)
+    if not np.issubdtype(ids.dtype, np.number):
+        raise TypeError("text.mask: give ids, such as vt.text.word_ids(texts, 32, words)")
     return ids > 0
 
 
@@ -102,8 +116,20 @@ def _padded(
     return padded
 
 
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"text.byte_ids: {text!r} is no valid text ({error.reason})") from None
+
+
+def _is_id(value: Any) -> bool:
+    return is_whole(value) and 0 <= value <= LARGEST
+
+
 def _strings(who: str, texts: Any) -> list[str]:
-    if isinstance(texts, str | bytes | jax.Array) or not isinstance(texts, Iterable):
+    unordered = isinstance(texts, Mapping | Set)
+    if unordered or isinstance(texts, str | bytes | jax.Array) or not isinstance(texts, Iterable):
         raise TypeError(f"text.{who}: {type(texts).__name__} is not a list of strings")
     listed = list(texts)
     for i, text in enumerate(listed):

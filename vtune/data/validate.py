@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,19 +13,50 @@ from vtune.data.column_names import column_names
 from vtune.data.convert import to_array
 from vtune.data.own import CheckedArrays, is_borrowed
 
+if TYPE_CHECKING:
+    from vtune.data.dataset import Data
+
 
 def check_finite(who: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Raises ValueError if an array holds NaN or an infinity."""
     for name, array in arrays.items():
-        if jnp.issubdtype(array.dtype, jnp.floating):
+        if jnp.issubdtype(array.dtype, jnp.inexact):
             # NumPy does not know bfloat16: cast to float32.
-            plain = array if array.dtype.kind == "f" else array.astype(np.float32)
+            plain = array if array.dtype.kind in "fc" else array.astype(np.float32)
             bad = int(array.size - np.isfinite(plain).sum())
             if bad:
                 raise ValueError(
                     f"{who}: {name!r} holds {bad} NaN or infinite values; fill or drop those "
                     "rows before"
                 )
+
+
+def check_split(data: Data) -> None:
+    """Raises TypeError or ValueError where rows cannot be trained on and scored, as those of data
+    that were made by hand may be."""
+    lengths = {name: len(array) if np.ndim(array) else 0 for name, array in data.arrays.items()}
+    count = min(lengths.values(), default=0)
+    if not count or count != max(lengths.values()):
+        raise ValueError(f"data: the arrays must have equally many rows, 1 or more; got {lengths}")
+    seen = np.zeros(count, bool)
+    for part in ("train", "valid"):
+        if not hasattr(given := getattr(data, part), "dtype"):
+            raise TypeError(
+                f"data.{part} must be an array of row numbers; got a {type(given).__name__}"
+            )
+        rows = np.asarray(given)
+        if rows.ndim != 1 or rows.dtype.kind not in "iu" or not len(rows):
+            raise ValueError(
+                f"data.{part} is {rows.dtype}{list(rows.shape)}; give row numbers [rows], 1 or more"
+            )
+        if rows.min() < 0 or rows.max() >= count:
+            raise ValueError(
+                f"data.{part} goes from {rows.min()} to {rows.max()}; there are rows 0 to "
+                f"{count - 1}"
+            )
+        if seen[rows].any():
+            raise ValueError(f"data: row {rows[seen[rows]][0]} both trains and validates")
+        seen[rows] = True
 
 
 def check_arrays(who: str, arrays: Any) -> CheckedArrays:

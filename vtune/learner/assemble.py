@@ -22,6 +22,7 @@ from vtune.learner.objective import (
     mean_loss,
     metric_totals,
     penalised,
+    row_weights,
     transformation,
 )
 from vtune.learner.optimizer_arguments import extra_arguments
@@ -132,6 +133,7 @@ class NetLearner:
             whole_batches=self.parts.batch_loss is not None,
             refresh=self.refresh if self.parts.recompute_statistics else None,
             refresh_batches=self.parts.recompute_statistics or 0,
+            weights=functools.partial(row_weights, self.parts),
         )
 
     # a member's state -----------------------------------------------------------------------------

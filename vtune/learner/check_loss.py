@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,9 +20,19 @@ def check_loss(who: str, result: Any) -> None:
     Args:
       result: what the function `who` returned: values, or (values, weights).
     """
-    value = result[0] if isinstance(result, tuple) and result else result
+    returns = "one value" if who == "batch_loss" else "values [batch, ...], or (values, weights)"
+    pair = isinstance(result, tuple) and len(result) == 2 and who != "batch_loss"
+    value, weights = result if pair else (result, None)
     if value is None:
         raise TypeError(f"{who} returned None; end it with `return` and the loss")
+    if isinstance(value, tuple | Mapping | str):
+        of = "" if isinstance(value, str) else f" of {len(value)}"
+        raise TypeError(f"{who} returned a {type(value).__name__}{of}; return {returns}")
+    if weights is not None and not _is_real(weights):
+        raise TypeError(
+            f"{who} returned weights of type {getattr(weights, 'dtype', type(weights).__name__)}; "
+            "return real numbers, 0 or more"
+        )
     if isinstance(value, float) or not (hasattr(value, "dtype") or isinstance(value, int)):
         return
     dtype = jnp.asarray(value).dtype
@@ -31,6 +41,13 @@ def check_loss(who: str, result: Any) -> None:
             f"{who} returned values of type {dtype}, which have no gradient, so nothing would be "
             "trained; return real numbers, such as optax.softmax_cross_entropy_with_integer_labels"
         )
+
+
+def _is_real(value: Any) -> bool:
+    if not hasattr(value, "dtype"):
+        return isinstance(value, int | float | Sequence) and not isinstance(value, str)
+    kinds = (jnp.floating, jnp.integer, jnp.bool_)
+    return any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
 
 
 def warn_flat(who: str, loss: Callable[[PyTree], Any], outputs: PyTree) -> None:

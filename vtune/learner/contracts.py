@@ -32,7 +32,7 @@ def calling(who: str, **given: PyTree) -> Iterator[None]:
                 f"{name} {jax.tree.map(_shown, tree)!r}" for name, tree in given.items()
             )
             error.add_note(f"{_CALLED} {who} with {arguments}")
-            for note in _about_labels(error, given.get("batch")):
+            for note in (*_about_labels(error, given.get("batch")), *_about_numpy(error)):
                 error.add_note(note)
         raise
 
@@ -43,6 +43,15 @@ def _about_labels(error: Exception, batch: Any) -> Iterator[str]:
         labels = batch.get("y") if isinstance(batch, Mapping) else None
         if labels is not None and not jnp.issubdtype(labels.dtype, jnp.integer):
             yield f'labels "y" are {labels.dtype}; give whole numbers: y.astype("int32")'
+
+
+def _about_numpy(error: Exception) -> Iterator[str]:
+    """Yields what to write where NumPy met an array inside the program."""
+    if isinstance(error, jax.errors.TracerArrayConversionError):
+        yield (
+            "NumPy knows nothing of arrays inside a program: take jnp for np, and write "
+            "jnp.asarray(table)[...] where a NumPy array is indexed"
+        )
 
 
 _CALLED = "vtune called"  # the innermost function alone is noted

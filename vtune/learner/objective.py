@@ -75,6 +75,28 @@ def _loss_totals(
     return total, jnp.sum(weights), isinstance(result, tuple)
 
 
+def row_weights(
+    parts: Parts, h: Hparams, outputs: Outputs, batch: Batch, train: bool
+) -> dict[str, Array]:
+    """Returns by name how much every row counts; see `Learner.weights`.
+
+    Of training nothing is known where `augment` may change the batch.
+    """
+    if train and parts.augment is not None:
+        return {}
+    rows, weights = jax.tree.leaves(batch)[0].shape[0], {}
+    result = None if parts.loss is None else parts.loss(own(outputs), own(batch), h)
+    if isinstance(result, tuple):
+        weights["loss"] = per_example(result, rows)[1]
+    argument = "train_metrics" if train else "metrics"
+    for name, metric in getattr(parts, argument).items():
+        chosen = getattr(metric, "selected", None)
+        if chosen is not None and chosen.weighs:
+            counts = chosen.of_batch(outputs, batch, jnp.ones(rows))[2]
+            weights[f"{argument}[{name!r}]"] = counts
+    return weights
+
+
 def own(tree: PyTree) -> PyTree:
     """Returns the same leaves in containers of their own, which a user's function may change."""
     return jax.tree.map(lambda leaf: leaf, tree)

@@ -50,6 +50,9 @@ class Learner(NamedTuple):
         left out, and never more than the smallest fold.
       refresh: (key, h, state, batch, number) -> the state, changed before members are scored by
         training batches 0, 1, ... up to `refresh_batches` of them.
+      weights: (h, outputs, batch, train) -> by name, how much every row or place of a batch counts
+        [batch, ...], in training or else in scoring, of what has weights: the loss, metrics. Never
+        runs in the program: before anything is compiled, it is asked for all rows of the data.
     """
 
     init: Callable[[Key, Any, Batch], State]
@@ -66,6 +69,7 @@ class Learner(NamedTuple):
     whole_batches: bool = False
     refresh: Callable[[Key, Any, State, Batch, Array], State] | None = None
     refresh_batches: int = 0
+    weights: Callable[[Any, Outputs, Batch, bool], Mapping[str, Array]] | None = None
 
 
 @bounded_cache(32)

@@ -34,6 +34,11 @@ class Selection:
     weight: Any = None
     ignore: tuple[int | float, ...] = ()
 
+    @property
+    def weighs(self) -> bool:
+        """Whether some places may count more than others."""
+        return self.weight is not None or bool(self.ignore)
+
     def of_batch(
         self, outputs: Outputs, batch: Batch, weight: FloatArray[Array, " batch ..."]
     ) -> tuple[Outputs, Batch, Array]:
@@ -196,6 +201,11 @@ def _of_rows(what: str, given: Any, arrays: Mapping[str, np.ndarray]) -> np.ndar
 
 def _check_weights(weights: np.ndarray, labels: Any) -> None:
     shape = None if labels is None else np.shape(labels)
+    if shape is not None and weights.shape[:1] != shape[:1]:
+        raise ValueError(
+            f"weight= has shape {list(weights.shape)} for {shape[0]} rows; give one a row or one a "
+            "label"
+        )
     if shape is not None and not _fits(weights.shape, shape):
         raise ValueError(
             f"weight= is {list(weights.shape[1:])} a row and the labels {list(shape[1:])}; give "

@@ -18,13 +18,15 @@ from vtune.engine.population import Population
 from vtune.engine.recording import SPLITS
 from vtune.engine.replicates import split_replicates
 from vtune.engine.stepping import round_boundaries
+from vtune.results.named import no_such
 from vtune.results.new_rows import rows_to_score
 from vtune.results.no_score import no_finite_score
 from vtune.results.states import members_left
 from vtune.results.table import html_of, import_pandas, std_of_splits
 from vtune.results.trained import Trained
-from vtune.runtime.check_learner import check_labels, lookups_of
+from vtune.runtime.check_learner import check_labels, lookups_of, weighings_of
 from vtune.runtime.check_ranges import check_ranges
+from vtune.runtime.check_weights import check_weights
 from vtune.runtime.compilation_cache import use_cache
 from vtune.runtime.compile import argument_shapes, outputs
 from vtune.types import PyTree
@@ -56,7 +58,7 @@ class Evaluation(Mapping[str, np.ndarray]):
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._values:
-            raise KeyError(f"{name!r} is not one of {list(self._values)}")
+            raise no_such(name, self._values)
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -101,9 +103,12 @@ def evaluate(trained: Trained, given: Any) -> Evaluation:
     arguments = Arguments(np.uint32(trained.seed), (), None, data)
     plan = _plan(trained, arguments, rows)
     if given is not None and given is not trained.data:  # whose labels were checked in training
-        for shapes in outputs(plan):
-            check_labels(plan.learner, shapes, data)
-        check_ranges((lookups_of(plan, c, argument_shapes(plan)) for c in plan.cohorts), data)
+        for predicted in outputs(plan):
+            check_labels(plan.learner, predicted, data)
+        shapes = argument_shapes(plan)
+        check_ranges((lookups_of(plan, c, shapes) for c in plan.cohorts), data)
+        weighings = (weighings_of(plan, c, shapes) for c in plan.cohorts)
+        check_weights(weighings, data, {False: "rows"})
     ends = tuple(round_boundaries(cohort, plan.rounds)[trained.rounds] for cohort in plan.cohorts)
     use_cache()
     parents = trained.records.parents

@@ -30,11 +30,13 @@ from vtune.results.storage import (
     write_weights,
 )
 from vtune.results.trained import Trained
+from vtune.validation import check_flag
 
 
 def write(trained: Trained, path: str | os.PathLike, overwrite: bool = False) -> None:
     """Writes a sweep to a folder; see `Sweep.save`."""
     folder = folder_of("save", path)
+    check_flag("save: overwrite", overwrite)
     trained.check_whole()
     check_target(folder, overwrite)
     whole = _Whole.of(trained)

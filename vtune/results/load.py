@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vtune.keywords import answering
@@ -18,6 +18,7 @@ from vtune.results.rebuild import rebuilt, with_states
 from vtune.results.refiners import decode_refiner
 from vtune.results.sweep import Sweep
 from vtune.runtime.surroundings import check_one_process
+from vtune.validation import check_flag
 
 
 @answering
@@ -66,7 +67,9 @@ def load(
             f"load: learner must be the vt.Learner that was trained, made anew, got "
             f"{type(learner).__name__}; without one, vt.read(path) gives table and history"
         )
-    if isinstance(trusted, str) or not all(isinstance(name, str) for name in trusted):
+    check_flag("load: check", check)
+    several = isinstance(trusted, Iterable) and not isinstance(trusted, str)
+    if not several or not all(isinstance(name, str) for name in trusted):
         raise TypeError(
             f'load: trusted={trusted!r} must be names of modules, such as ["my_project"]'
         )

@@ -123,7 +123,9 @@ def is_saved_sweep(folder: Path) -> bool:
     """Whether a folder holds a sweep that vtune saved, of any version."""
     try:
         return json.loads((folder / MANIFEST).read_text()).get("format") == FORMAT
-    except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError, RecursionError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return False
+    except (ValueError, AttributeError, RecursionError):
         return False
 
 
@@ -184,7 +186,7 @@ def refusing(folder: Path) -> Iterator[None]:
     """Says of an error inside that no save wrote this folder."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{folder} is not as a save writes it: {error}") from None
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from vtune.engine.replicates import Replicates, split_replicates
 from vtune.identity import handed_out
 from vtune.results.looked_for import no_such_name
+from vtune.results.named import Named
 from vtune.results.predict import checked_rows, predict, scaled_rows
 from vtune.results.trained import Trained
 from vtune.search.base import Cohort
@@ -46,7 +47,7 @@ class Member:
     @property
     def hparams(self) -> dict[str, Any]:
         trained, hparams = self.trained, self.trained.populations[self._cohort].hparams
-        return setting(trained.space, trained.cohorts[self._cohort], hparams, self._slot)
+        return Named(setting(trained.space, trained.cohorts[self._cohort], hparams, self._slot))
 
     @property
     def score(self) -> float:
@@ -78,7 +79,8 @@ class Member:
 
     @property
     def history(self) -> dict[str, np.ndarray]:
-        return {name: a[:, self._column] for name, a in self.trained.records.history.items()}
+        recorded = self.trained.records.history
+        return Named({name: values[:, self._column] for name, values in recorded.items()})
 
     @property
     def state(self) -> PyTree:

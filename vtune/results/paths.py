@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from vtune.results.commit import RunExistsError, is_leftover
 from vtune.results.manifest import is_saved_sweep
-
-_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # not a drive of Windows
+from vtune.validation import is_remote
 
 
 def folder_of(caller: str, path: Any, what: str = "folder", example: str = "runs/first") -> Path:
@@ -29,7 +27,7 @@ def folder_of(caller: str, path: Any, what: str = "folder", example: str = "runs
             f'{caller}: path must be the name of a {what}, got {path!r}; write "{example}"'
         )
     name = os.fsdecode(path)
-    if _REMOTE.match(name):
+    if is_remote(name):
         raise ValueError(
             f"{caller}: {name!r} is not on this machine, and vtune reads and writes local folders "
             "only; save to a local one and copy it there"

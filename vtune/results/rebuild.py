@@ -108,6 +108,8 @@ def _cohorts(saved: Saved, space: Space) -> tuple[Cohort, ...]:
         own = [name for name in names if name not in ("total_steps", "steps_per_epoch")]
         if sorted(own) != sorted(combination.traced):
             raise ValueError(f"cohort {number}: traced={names}, the space has {combination.traced}")
+        if not set(names) <= set(saved.manifest["settings"]):
+            raise ValueError(f"cohort {number}: traced={names}, settings of others")
         hparams = {name: saved.arrays[f"cohort{number}/hparams/{name}"] for name in names}
         cohorts.append(Cohort(combination, saved.arrays[f"cohort{number}/id"], hparams))
     return tuple(cohorts)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vtune.engine.plan import CohortPlan
+from vtune.results.named import no_such
 from vtune.results.trained import Trained
 
 
@@ -34,6 +35,8 @@ class Schedule(Mapping[str, Any]):
         self.options = dict(options)
 
     def __getitem__(self, name: str) -> Any:
+        if name not in self._values:
+            raise no_such(name, self._values)
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:

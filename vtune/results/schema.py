@@ -36,6 +36,25 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
             _check_cohort(cohort, manifest["rounds"], folds)
         except _Wrong as error:
             raise _Wrong(f"cohort {number}: {error}") from None
+    _check_entries(manifest)
+
+
+def _check_entries(manifest: Mapping[str, Any]) -> None:
+    """Raises ValueError where parts of the manifest speak of different entries of the data."""
+    rows = manifest["rows"]
+    sizes = {
+        "eval_batch_size": manifest["eval_batch_size"],
+        **{f"cohort {i}: batch_size": c["batch_size"] for i, c in enumerate(manifest["cohorts"])},
+    }
+    for name, size in sizes.items():
+        if (size is None) != (rows is None):
+            raise _Wrong(f"{name}={size} with rows={rows}")
+    data = (manifest["identity"] or {}).get("data")
+    if data is not None and data["arrays"].keys() != (rows or {}).keys():
+        raise _Wrong(f"identity: data of {list(data['arrays'])}, rows of {list(rows or ())}")
+    for name in ("scaling", "columns"):
+        if not set(manifest[name]) <= set(rows or ()):
+            raise _Wrong(f"{name} of {list(manifest[name])}, rows of {list(rows or ())}")
 
 
 def _metric(manifest: Mapping[str, Any]) -> str:
@@ -54,14 +73,14 @@ def _check_settings(manifest: Mapping[str, Any]) -> None:
     _want(
         manifest,
         "rows",
-        lambda v: v is None or (isinstance(v, dict) and all(map(_row, v.values()))),
+        lambda v: v is None or (isinstance(v, dict) and v and all(map(_row, v.values()))),
     )
     _want(manifest, "trainings", lambda v: v is None or _replicates(v))
     _want(manifest, "timing", lambda v: _list_of(is_number)(v) and len(v) == 2)
     for name in ("scaling", "history", "settings", "leaves"):
         _want_each(manifest, name, lambda v: isinstance(v, str))
-    _want_each(manifest, "modes", lambda v: _texts(v) and len(v) == 2)
-    _want_each(manifest, "init_from", lambda v: isinstance(v, list))
+    _want_each(manifest, "modes", lambda v: _texts(v) and len(v) == 2 and v[1] in ("max", "min"))
+    _want_each(manifest, "init_from", _path)
     _want(manifest, "columns", lambda v: isinstance(v, dict) and all(map(_texts, v.values())))
     _want(manifest, "identity", lambda v: v is None or _provenance(v))
     _want(manifest, "refiner", lambda v: v is None or isinstance(v, dict))
@@ -132,9 +151,11 @@ def check_arrays(manifest: Mapping[str, Any], arrays: Arrays) -> None:
         _array(arrays, f"history/{name}", (rounds, members, *inner), "f")
     for name in manifest["settings"]:
         _array(arrays, f"settings/{name}", (rounds, members, ...), "if")
+    folds = manifest["trainings"][:1] if manifest["trainings"] and manifest["trainings"][2] else ()
     for name in manifest["scaling"]:
         for part in ("shift", "factor"):
-            _array(arrays, f"scaling/{name}/{part}", (...,), "f")
+            row = manifest["rows"][name][0]
+            _array(arrays, f"scaling/{name}/{part}", (*folds, *row), "f")
     for number in range(len(manifest["init_from"])):
         _array(arrays, f"init_from/{number}", (...,), "")
     for number, (cohort, size) in enumerate(zip(manifest["cohorts"], sizes, strict=True)):
@@ -144,10 +165,45 @@ def check_arrays(manifest: Mapping[str, Any], arrays: Arrays) -> None:
                 _array(arrays, f"{place}/hparams/{name}", (size,), "if")
         _array(arrays, f"end{number}/score", (size,), "f")
         _array(arrays, f"end{number}/died", (size,), "i")
-    for place in ("cohort", "end"):
-        ids = np.concatenate([arrays[f"{place}{number}/id"] for number in range(len(sizes))])
-        if sorted(ids.tolist()) != list(range(members)):
-            raise _Wrong(f"{place}: ids that are not 0 to {members - 1}")
+    _check_lives([cohort["rungs"] for cohort in manifest["cohorts"]], arrays)
+
+
+def _check_lives(rungs: Sequence[Any], arrays: Arrays) -> None:
+    """Raises ValueError where members are not as many as planned, or continue none that was there.
+
+    Args:
+      rungs: by cohort, its pairs (members, rounds).
+    """
+    parents = arrays["parents"]
+    ids = [arrays[f"cohort{number}/id"] for number in range(len(rungs))]
+    if sorted(np.concatenate(ids).tolist()) != list(range(parents.shape[1])):
+        raise _Wrong(f"cohort: ids that are not 0 to {parents.shape[1] - 1}")
+    for number, own in enumerate(ids):
+        sizes, rounds = np.transpose(rungs[number])
+        alive = sizes[np.searchsorted(np.cumsum(rounds), np.arange(len(parents)), side="right")]
+        end = arrays[f"end{number}/id"]
+        if sorted(end.tolist()) != sorted(own.tolist()):
+            raise _Wrong(f"the array 'end{number}/id' has other members than 'cohort{number}/id'")
+        if not _continues(parents, own, alive) or (parents[-1, end[: alive[-1]]] < 0).any():
+            raise _Wrong(f"the array 'parents' does not fit cohort {number}")
+    if (arrays["ends"] > np.sum(parents >= 0, axis=0)).any():
+        raise _Wrong("the array 'ends' has rounds after members were dropped")
+
+
+def _continues(parents: np.ndarray, ids: np.ndarray, alive: np.ndarray) -> bool:
+    """Whether the members of a cohort continue members of it that were alive the round before.
+
+    Args:
+      alive: [rounds] how many.
+    """
+    own = parents[:, ids] >= 0
+    if (own.sum(axis=1) != alive).any():
+        return False
+    before = np.zeros(parents.shape, bool)
+    before[0, ids] = True
+    before[1:, ids] = own[:-1]
+    rounds, members = np.nonzero(own)
+    return bool(before[rounds, parents[rounds, ids[members]]].all())
 
 
 def _array(arrays: Arrays, name: str, shape: tuple[Any, ...], kinds: str) -> np.ndarray:
@@ -202,6 +258,14 @@ def _array_entry(value: Any) -> bool:
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         return False
     return _list_of(_length)(value.get("shape")) and _is_dtype(value.get("dtype"))
+
+
+def _path(value: Any) -> bool:
+    """The keys that lead to an array, some of which may be tuples."""
+    key = lambda k: (
+        _path(k) if isinstance(k, list) else k is None or isinstance(k, str | int | float)
+    )
+    return _list_of(key)(value)
 
 
 def _texts(value: Any) -> bool:

@@ -123,7 +123,13 @@ def _state_shapes(plan: Plan, cohort: CohortPlan, rows: dict | None) -> PyTree:
     key = jax.eval_shape(lambda: member_key(np.uint32(0), 0))
     traced = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
     init = lambda traced, key, batch: learner.init(key, cohort.h(traced), batch)
-    state = jax.eval_shape(init, traced, key, batch_of(rows, cohort.batch_size))
+    try:
+        state = jax.eval_shape(init, traced, key, batch_of(rows, cohort.batch_size))
+    except Exception as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StateMismatchError(
+            f"it makes no state for the entries {list(rows or ())} ({said})"
+        ) from error
     axes = replicate_shape(plan.replicates)
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*axes, *leaf.shape), leaf.dtype), state)
 

@@ -15,6 +15,7 @@ from vtune.results.evaluation import Evaluation, evaluate
 from vtune.results.files import write
 from vtune.results.looked_for import no_such_name
 from vtune.results.member import Member
+from vtune.results.named import Named
 from vtune.results.no_score import no_finite_score
 from vtune.results.pickling import pickled, unpickled_record
 from vtune.results.rerun import rerun
@@ -52,11 +53,11 @@ class Sweep:
 
     @property
     def history(self) -> dict[str, np.ndarray]:
-        return self.trained.records.history
+        return Named(self.trained.records.history)
 
     @property
     def settings(self) -> dict[str, np.ndarray]:
-        return self.trained.records.settings
+        return Named(self.trained.records.settings)
 
     @property
     def parents(self) -> np.ndarray:

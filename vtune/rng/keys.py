@@ -17,6 +17,7 @@ import numpy as np
 
 from vtune.rng.threefry import IMPL, folded
 from vtune.types import Key
+from vtune.validation import is_whole
 
 _ROWS = 0x726F7773  # "rows": larger than the id of any member
 _REPEAT = 2**16  # more than there are folds
@@ -36,12 +37,20 @@ def member_key(seed: Any, id: Any, fold: Any = None, repeat: Any = None) -> Key:
       A typed key. The member's training step number `step` (from 0) receives
       `jax.random.fold_in(member_key(seed, id), step)`.
     """
-    key = jax.random.key(seed, impl=IMPL)
+    key = _first_key("member_key", seed)
     if fold is None and repeat is None:
         return folded(key, id)
     return folded(
         key, id, (0 if fold is None else fold) + _REPEAT * (0 if repeat is None else repeat)
     )
+
+
+def _first_key(who: str, seed: Any) -> Key:
+    """Returns the key of a seed; inside a program the seed is an array."""
+    beyond = is_whole(seed) and not 0 <= seed < 2**32
+    if beyond or seed is None or isinstance(seed, str | float | bool):
+        raise ValueError(f"{who}: seed={seed!r} must be a whole number from 0 to 2**32 - 1")
+    return jax.random.key(seed, impl=IMPL)
 
 
 def augment_key(step_key: Key) -> Key:
@@ -74,7 +83,7 @@ def from_words(words: np.ndarray | None, like: Any) -> Key:
 
 def row_key(seed: Any, fold: Any, epoch: Any) -> Key:
     """Returns the key that shuffles the training rows of one fold in one epoch."""
-    return folded(jax.random.key(seed, impl=IMPL), _ROWS, fold, epoch)
+    return folded(_first_key("rows", seed), _ROWS, fold, epoch)
 
 
 def refine_key(seed: Any, round: Any, cohort: Any) -> Key:

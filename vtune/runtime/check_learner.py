@@ -21,6 +21,7 @@ from vtune.learner.held import Held, held
 from vtune.learner.protocol import Learner, first_state, traced_once
 from vtune.metrics.modes import nearest
 from vtune.rng.keys import member_key
+from vtune.runtime.check_weights import Weighings, weighings
 from vtune.runtime.diagnose import trace_member
 from vtune.types import PyTree
 from vtune.xla.lookups import Lookup, has_entries, lookups
@@ -42,6 +43,7 @@ class Inspection(NamedTuple):
       reads: the names of the hyperparameters that the learner reads.
       metrics: the shapes of the metrics by name.
       held: the hyperparameters of which the state holds what cannot follow them.
+      weighings: how much every row counts, see `check_weights`.
       lookups: where entries of the data are indices or classes, and whether numbers out of range
         reach what is returned for certain.
     """
@@ -49,6 +51,7 @@ class Inspection(NamedTuple):
     reads: frozenset[str]
     metrics: PyTree
     held: Held
+    weighings: Weighings
     lookups: Mapping[Lookup, bool]
 
 
@@ -63,9 +66,17 @@ def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Inspec
         write instead.
     """
     reads: set[str] = set()
-    found: list[Held] = []
+    found: list[tuple[Held, Weighings]] = []
     metrics = trace_member(functools.partial(_metrics, found), plan, cohort, arguments, reads)
-    return Inspection(frozenset(reads), metrics, found[-1], lookups_of(plan, cohort, arguments))
+    lookups = lookups_of(plan, cohort, arguments)
+    return Inspection(frozenset(reads), metrics, *found[-1], lookups)
+
+
+def weighings_of(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Weighings:
+    """Returns how much every row counts; see `check_weights`."""
+    found: list[Weighings] = []
+    trace_member(functools.partial(_weighings, found), plan, cohort, arguments)
+    return found[-1]
 
 
 def lookups_of(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Mapping[Lookup, bool]:
@@ -103,11 +114,15 @@ def _outputs(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -
 
 
 def _metrics(
-    found: list[Held], plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams
+    found: list[tuple[Held, Weighings]],
+    plan: Plan,
+    cohort: CohortPlan,
+    arguments: Arguments,
+    h: Hparams,
 ) -> PyTree:
     """Runs all functions of the learner once, checks what they return, and returns the metrics.
 
-    What a member's state holds of the hyperparameters is added to `found`.
+    What a member's state holds of the hyperparameters and how much rows count are added to `found`.
     """
     learner, data = traced_once(plan.learner), arguments.data
     key = member_key(np.uint32(0), 0)
@@ -132,12 +147,26 @@ def _metrics(
             'name: {"loss": value}'
         )
     metrics = dict(metrics)
-    if learner.predict is not None:
-        learner.predict(h, state, rows)
+    outputs = None if learner.predict is None else learner.predict(h, state, rows)
     _check_metric(plan, metrics)
     measure = lambda h, state: learner.measure(key, h, state, rows, weight)
-    found.append(held(learner.init, learner.step, measure, key, h, state, batch))
+    holds = held(learner.init, learner.step, measure, key, h, state, batch)
+    found.append((holds, weighings(learner, h, outputs, rows, data)))
     return {name: jnp.asarray(value) for name, value in metrics.items()}
+
+
+def _weighings(
+    found: list[Weighings], plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams
+) -> None:
+    """Adds to `found` how much every row counts."""
+    if plan.learner.weights is None:
+        found.append({})
+        return
+    learner, data = traced_once(plan.learner), arguments.data
+    rows, _ = _evaluation_batch(plan, data)
+    state = _first_state(learner, cohort, arguments, h)
+    assert learner.predict is not None
+    found.append(weighings(learner, h, learner.predict(h, state, rows), rows, data))
 
 
 def _lookups(

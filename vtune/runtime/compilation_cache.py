@@ -20,9 +20,11 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 from vtune.runtime.notices import warn
+from vtune.validation import is_remote
 
 VARIABLE = "VTUNE_CACHE_DIR"
 OFF = ("", "off", "0", "no", "none", "false")
+ON = ("on", "1", "yes", "true")  # the usual folder
 LARGEST = 2 * 2**30  # bytes of all entries; the oldest ones go first
 SETTLED = 10.0  # seconds after which nobody still writes an entry
 ENTRY = re.compile(r".+-[0-9a-f]{64}-cache")  # the name of JAX's files: a program and its checksum
@@ -35,19 +37,24 @@ def use_cache() -> None:
 
     The environment variable VTUNE_CACHE_DIR names the folder; without it, it is `vtune` in the
     user's cache folder. VTUNE_CACHE_DIR=off leaves the cache off. Programs that JAX takes a second
-    or more to compile are kept. Where the folder cannot be made, there is no cache, and no error.
-    Programs in it are run as they are, so a folder that others may write to is not used.
+    or more to compile are kept. Where the folder cannot be made, there is no cache, and no error;
+    a warning if the user named it. Programs in it are run as they are, so a folder that others may
+    write to is not used.
     """
     chosen = os.environ.get(VARIABLE)
     configured = getattr(jax.config, "jax_compilation_cache_dir")  # noqa: B009
     if configured is not None or (chosen is not None and chosen.strip().lower() in OFF):
         return
-    with contextlib.suppress(OSError, RuntimeError):  # Python does not know a home folder
-        folder = Path(chosen).expanduser() if chosen else _default()
+    named = None if chosen is None or chosen.strip().lower() in ON else chosen
+    try:
+        folder = _default() if named is None else _named(named)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _is_private(folder):
             tidy(folder)
             jax.config.update("jax_compilation_cache_dir", str(folder))
+    except (OSError, RuntimeError) as error:  # Python may not know a home folder
+        if named is not None:
+            _warn_once(f"compiled programs are not kept in {VARIABLE}={named}: {error}")
 
 
 @contextlib.contextmanager
@@ -68,6 +75,15 @@ def _default() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vtune"
 
 
+def _named(name: str) -> Path:
+    if is_remote(name):
+        raise OSError(
+            "this is no folder of this machine; JAX may know it: "
+            f'jax.config.update("jax_compilation_cache_dir", {name!r})'
+        )
+    return Path(name).expanduser()
+
+
 def _is_private(folder: Path) -> bool:
     """Returns whether only this user (and root) can write to the folder; warns where not."""
     if not hasattr(os, "getuid"):  # Windows
@@ -75,16 +91,16 @@ def _is_private(folder: Path) -> bool:
     status = folder.stat()
     if status.st_uid in (os.getuid(), 0) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return True
-    _warn_of(str(folder))
-    return False
-
-
-@functools.cache  # once
-def _warn_of(folder: str) -> None:
-    warn(
+    _warn_once(
         f"compiled programs are not kept: others may write to {folder}, and what lies there would "
         f"be run; write `chmod go-w {folder}`, or set {VARIABLE} to a folder of your own"
     )
+    return False
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    warn(message)
 
 
 def tidy(folder: Path) -> None:

@@ -1,16 +1,17 @@
-"""Refuses surroundings in which a sweep cannot run: several processes, a fork, no compiler."""
+"""Refuses surroundings in which a sweep cannot run: several processes, a fork, no compiler, jit."""
 
 from __future__ import annotations
 
 import os
 
 import jax
+import numpy as np
 
 _process: int | None = None  # the one that JAX was first used in
 
 
 def check_surroundings(caller: str) -> None:
-    """Raises RuntimeError where a sweep would fail, hang or be trained twice.
+    """Raises RuntimeError where a sweep would fail, hang or be trained twice, or is traced.
 
     Args:
       caller: what the message names, such as "vt.tune".
@@ -21,6 +22,10 @@ def check_surroundings(caller: str) -> None:
         raise RuntimeError(
             f"{caller}: this process was forked from one that had started JAX already, and would "
             'hang; start it with multiprocessing.get_context("spawn")'
+        )
+    if isinstance(jax.device_put(np.uint32(0)), jax.core.Tracer):
+        raise RuntimeError(
+            f"{caller}: a sweep cannot be part of a function that jax.jit traces; call it outside"
         )
     if getattr(jax.config, "jax_disable_jit"):  # noqa: B009 (unknown to the types)
         raise RuntimeError(

@@ -11,7 +11,7 @@ from jax.tree_util import keystr
 
 from vtune.data.dataset import Data
 from vtune.data.folds import Folds
-from vtune.data.validate import check_finite
+from vtune.data.validate import check_finite, check_split
 from vtune.engine.carry import Trajectory
 from vtune.engine.plan import as_arrays
 from vtune.engine.replicates import Replicates
@@ -99,6 +99,8 @@ def check_arguments(given: TuneArguments) -> CheckedArguments:
             "vt.holdout({'x': X, 'y': y}), vt.from_splits(train, valid) or "
             "vt.kfold({'x': X, 'y': y}, k=5)"
         )
+    if given.data is not None and not given.data.folded:  # of folds, kfold has checked the rows
+        check_split(given.data)
     space = parse(given.space)
     mode = _mode_of(given.learner, given.metric, given.mode)
     seed = given.seed

@@ -17,6 +17,7 @@ from vtune.refine.base import Refiner, Rung
 from vtune.results.rerun import cohort_at_start
 from vtune.runtime.check_learner import Inspection, check_labels, check_metrics
 from vtune.runtime.check_ranges import check_ranges
+from vtune.runtime.check_weights import check_weights
 from vtune.runtime.compile import inspect, outputs
 from vtune.runtime.surroundings import check_surroundings
 from vtune.search.base import Cohort
@@ -49,6 +50,7 @@ def prepare(given: TuneArguments) -> Prepared:
     Raises:
       TypeError, ValueError: an argument, or what a user's function returns, cannot work.
     """
+    check_surroundings("vtune")
     checked = check_arguments(given)
     cohorts = _drawn(given, checked)
     durations = durations_of(given, cohorts, checked.refiner)
@@ -59,6 +61,7 @@ def prepare(given: TuneArguments) -> Prepared:
     check_changes(
         inspections, durations.cohorts, checked.refiner, given.trajectory, not given.known_schedule
     )
+    check_weights((seen.weighings for seen in inspections), given.data)
     check_ranges((seen.lookups for seen in inspections), given.data, not given.known_schedule)
     if not given.known_schedule:
         warn_unread(checked.space, durations.cohorts, inspections, (given.batch_size, given.epochs))

@@ -112,8 +112,7 @@ def _parts(schedule: Any) -> _Parts:
             f"schedule must be a sweep.schedule(i) or a dict, got {schedule!r}; write "
             '{"lr": [0.1, 0.1, 0.01]}'
         )
-    by_round = lambda v: not isinstance(v, Fixed | str | Mapping) and np.ndim(v) > 0
-    names = tuple(name for name, value in schedule.items() if by_round(value))
+    names = tuple(name for name, value in schedule.items() if _is_by_round(name, value))
     fixed = {
         # A choice may be a list, which a bare value may not.
         name: Categorical([value[0]]) if isinstance(value, Fixed) else value
@@ -129,6 +128,15 @@ def _parts(schedule: Any) -> _Parts:
     repeated = [len(value) for value in schedule.values() if isinstance(value, Fixed)]
     rounds = next(iter([*lengths.values(), *repeated]), None)
     return _Parts({name: _in_program(name, schedule[name]) for name in names}, fixed, rounds)
+
+
+def _is_by_round(name: str, value: Any) -> bool:
+    try:
+        return not isinstance(value, Fixed | str | Mapping) and np.ndim(value) > 0
+    except ValueError:  # rows of different shapes
+        raise ValueError(
+            f"schedule[{name!r}] must hold one number per round, got {value!r}"
+        ) from None
 
 
 def _in_program(name: str, values: Any) -> np.ndarray:

@@ -156,10 +156,12 @@ class Classifier(ClassifierMixin, Estimator):
     def _class_weights(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
         if self.class_weight is None:
             return None
-        if isinstance(self.class_weight, str) and self.class_weight != "balanced":
-            raise ValueError(
-                f'class_weight={self.class_weight!r} must be "balanced", a dict by class, or None'
-            )
+        given = self.class_weight
+        if isinstance(given, dict):
+            for label, number in given.items():
+                checked_number(f"class_weight[{label!r}]", number)
+        elif not isinstance(given, str) or given != "balanced":
+            raise ValueError(f'class_weight={given!r} must be "balanced", a dict by class, or None')
         # Newer versions of scikit-learn count a row by its sample weight.
         counts_weights = "sample_weight" in inspect.signature(compute_class_weight).parameters
         options = {"sample_weight": weight} if counts_weights else {}
@@ -230,10 +232,19 @@ def checked_weight(sample_weight: Any, rows: int) -> np.ndarray:
     """
     if sample_weight is None:
         return np.ones(rows)
-    weight = np.asarray(sample_weight, np.float64)
+    try:
+        weight = np.asarray(sample_weight)
+        weight = weight if weight.dtype.kind == "c" else weight.astype(np.float64)
+    except (TypeError, ValueError):
+        weight = None
+    if weight is None or weight.dtype.kind == "c":
+        raise ValueError(
+            f"sample_weight of type {type(sample_weight).__name__} does not hold numbers; give one "
+            f"per row, [{rows}]"
+        )
+    if weight.ndim == 0:
+        weight = np.full(rows, weight)
     if weight.shape != (rows,):
-        if weight.ndim == 0:
-            return np.full(rows, weight)
         raise ValueError(
             f"sample_weight has shape {list(weight.shape)}; give one weight per row, [{rows}]"
         )

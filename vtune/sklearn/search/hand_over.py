@@ -25,8 +25,10 @@ def trains_all(search: Any) -> bool:
         candidates.
     """
     grids = getattr(search, "param_grid", getattr(search, "param_distributions", None)) or {}
-    grids = [grids] if isinstance(grids, Mapping) else list(grids)
-    name = search.estimator.steps[-1][0] if isinstance(search.estimator, Pipeline) else None
+    steps = search.estimator.steps if isinstance(search.estimator, Pipeline) else [(None, None)]
+    if not isinstance(grids, Mapping | list) or not steps:
+        return False  # scikit-learn says what is wrong
+    grids, name = [grids] if isinstance(grids, Mapping) else grids, steps[-1][0]
     for grid in grids or [{}]:
         finals = grid.get(name) if isinstance(grid, Mapping) else None
         if finals is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.metrics import check_scoring, get_scorer
 from sklearn.pipeline import Pipeline
 
+from vtune.metrics import Metric
 from vtune.sklearn.search.candidates import final_estimator
 from vtune.sklearn.search.hand_over import trains_all
 from vtune.sklearn.search.splits import Dataset
@@ -104,10 +106,8 @@ class _Search:
         def evaluate(candidate_params: Any, cv: Any = None, *rest: Any, **named: Any) -> Any:
             candidates = list(candidate_params)
             cv = cv or self._checked_cv_orig  # type: ignore[attr-defined]
-            splits = [
-                (_indices(train), _indices(test))
-                for train, test in cv.split(runner.dataset.X, runner.dataset.y, groups=self._groups)
-            ]
+            rows = cv.split(runner.dataset.X, runner.dataset.y, groups=self._groups)
+            splits = [checked_split(*pair, len(runner.dataset)) for pair in enumerate(rows)]
             runner.train(candidates, splits)
             return evaluate_candidates(candidates, _FixedSplits(splits), *rest, **named)
 
@@ -115,6 +115,15 @@ class _Search:
 
     def _check(self, X: Any, params: dict[str, Any]) -> None:
         name = type(self).__name__
+        several = self.scoring.values() if isinstance(self.scoring, Mapping) else (self.scoring,)
+        if any(isinstance(scorer, Metric) for scorer in several):
+            raise TypeError(
+                f"{name}: scoring= takes scikit-learn's scorers, not vt.metrics; write "
+                'scoring="accuracy", or make_scorer(...)'
+            )
+        if not hasattr(X, "__len__") and not hasattr(X, "shape"):
+            raise TypeError(f"{name}: X must be rows [rows, features], got {type(X).__name__}")
+        self._check_halving(name)
         if sparse.issparse(X) and not isinstance(self.estimator, Pipeline):
             raise TypeError(f"{name}: X is sparse, but dense data is required; use X.toarray()")
         if get_config()["enable_metadata_routing"]:
@@ -124,6 +133,18 @@ class _Search:
         if unknown:
             raise ValueError(
                 f"{name}.fit: {unknown[0]}= is not passed on; it takes {sorted(allowed)}"
+            )
+
+    def _check_halving(self, name: str) -> None:
+        """Says what scikit-learn would say of the stand-in, or by a division by zero."""
+        factor, resource = getattr(self, "factor", None), getattr(self, "resource", "n_samples")
+        if isinstance(factor, Real) and 0 < factor <= 1:
+            raise ValueError(f"{name}: factor={factor!r} must be above 1")
+        known = self.estimator.get_params()
+        if isinstance(resource, str) and resource not in ("n_samples", *known):
+            raise ValueError(
+                f"{name}: resource={resource!r} is no parameter of "
+                f'{type(self.estimator).__name__}; write "n_samples" or one of {sorted(known)}'
             )
 
 
@@ -179,12 +200,18 @@ def one_standard_error(
       The candidate's number. Among candidates with equal values, that of the best one.
 
     Raises:
-      ValueError: `by` is no parameter that was searched.
+      ValueError: `by` is no parameter that was searched, or `metric` none that was scored.
 
     Source: Breiman, Friedman, Olshen and Stone (1984), the 1 SE rule.
     """
     if cv_results is None:
         return lambda results: one_standard_error(results, by=by, metric=metric)
+    scored = _scored(cv_results)
+    if metric not in scored:
+        raise ValueError(
+            f"one_standard_error: there is no mean_test_{metric} in these results; give a search's "
+            f"cv_results_, and metric= one of {sorted(scored)}"
+        )
     mean = np.asarray(cv_results[f"mean_test_{metric}"], np.float64)
     if not np.isfinite(mean).any():
         return 0
@@ -203,6 +230,12 @@ def one_standard_error(
         )
     values = sign * np.asarray(cv_results[f"param_{name}"], np.float64)[close]
     return int(close[np.lexsort((-mean[close], values))[0]])
+
+
+def _scored(cv_results: Any) -> set[str]:
+    """Returns the names of the scorers; none of what is no `cv_results_`."""
+    begin, keys = "mean_test_", cv_results if isinstance(cv_results, Mapping) else ()
+    return {key.removeprefix(begin) for key in keys if key.startswith(begin)}
 
 
 class _FixedSplits:
@@ -261,7 +294,22 @@ def _sample_weight(estimator: Any, params: dict[str, Any]) -> Any:
     return params.get(request if isinstance(request, str) else "sample_weight")
 
 
-def _indices(rows: Any) -> np.ndarray:
-    """Returns row numbers; some splitters return masks."""
-    rows = np.asarray(rows)
-    return np.flatnonzero(rows) if rows.dtype == bool else rows
+def checked_split(number: int, pair: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the row numbers of a split; some splitters return masks, and -1 is the last row.
+
+    Raises:
+      ValueError: it has no rows, or some that do not exist.
+    """
+    every, split = np.arange(count), []
+    for name, rows in zip(("training", "test"), pair, strict=True):
+        try:
+            taken = every[np.asarray(rows)]
+        except IndexError:
+            taken = every[:0]
+        if taken.ndim != 1 or not len(taken):
+            raise ValueError(
+                f"cv: the {name} rows of split {number} must be one or more of 0 to {count - 1}, "
+                f"as whole numbers or as a mask, got {rows!r}"
+            )
+        split.append(taken)
+    return split[0], split[1]
