@@ -6,6 +6,7 @@ import json
 import math
 import struct
 import sys
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -343,15 +344,25 @@ def wandb_records(data):
             parts = []
 
 
-def read_wandb(folder):
+def read_wandb(folder, count):
     """By run name: config, history {name: {step: value}}, summary and folder of offline runs."""
     record_type = pytest.importorskip("wandb.proto.wandb_internal_pb2").Record
+
+    def records(path):  # W&B's own process may still be writing them
+        for _ in range(300):
+            found = [record_type.FromString(data) for data in wandb_records(path.read_bytes())]
+            if any(record.WhichOneof("record_type") == "exit" for record in found):
+                break
+            time.sleep(0.1)
+        return found
+
     runs = {}
-    for path in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
+    paths = sorted(folder.glob("wandb/offline-run-*/*.wandb"))
+    assert len(paths) == count
+    for path in paths:
         found = {"config": {}, "history": {}, "summary": {}, "folder": path.parent}
         named = lambda items: {i.key or i.nested_key[0]: json.loads(i.value_json) for i in items}
-        for data in wandb_records(path.read_bytes()):
-            record = record_type.FromString(data)
+        for record in records(path):
             kind = record.WhichOneof("record_type")
             if kind == "run":
                 found["name"], found["group"] = record.run.display_name, record.run.run_group
@@ -372,7 +383,7 @@ def test_wandb_reads_the_sweep_as_one_run(told, tmp_path, monkeypatch):
     listener = told["halving"]
     sweep = listener.sweep
     tell(vt.log.WandB("p", name="ours", mode="offline", dir=str(tmp_path)), listener)
-    (run,) = read_wandb(tmp_path).values()
+    (run,) = read_wandb(tmp_path, 1).values()
     assert run["name"] == "ours"
     assert run["config"]["plan"] == listener.run.plan
     assert run["history"]["best/loss"] == finite(np.nanmin(sweep.history["loss"], axis=1))
@@ -395,7 +406,7 @@ def test_wandb_reads_a_run_a_member(told, tmp_path, monkeypatch):
     sweep = listener.sweep
     options = {"mode": "offline", "dir": str(tmp_path), "group": "ours"}
     tell(vt.log.WandB("p", runs="members", **options), listener)
-    runs = read_wandb(tmp_path)
+    runs = read_wandb(tmp_path, 4)
     assert set(runs) == {f"member-{number:03}" for number in range(4)}
     for number, member in enumerate(sweep):
         run = runs[f"member-{number:03}"]
