@@ -143,6 +143,28 @@ def test_a_run_that_goes_on_continues_its_file(form, told, tmp_path):
         tell(form(path), other_columns(told["halving"]), first=4)
 
 
+def test_a_run_that_goes_on_from_a_checkpoint_continues_its_file(told, tmp_path):
+    """It died after rows were written whose rounds were in no checkpoint yet."""
+    whole, path = tmp_path / "whole", tmp_path / "rows"
+    tell(vt.log.CSV(whole), told["halving"])
+
+    def die(report):
+        if report.stop == 5:
+            raise SystemExit
+
+    die.most_rounds = 1
+    kept = vt.Checkpoint(tmp_path / "run", rounds=2)
+    options = {**HALVING, "steps": 8, "rounds": 8, "checkpoint": kept, "progress": False}
+    with pytest.raises(SystemExit):
+        vt.tune(LEARNER, **options, callbacks=[vt.log.CSV(path), die])
+    assert {int(row["round"]) for row in read_csv(path)} == {0, 1, 2, 3, 4}
+    firsts = []
+    note = lambda report: firsts.append(report.first)
+    vt.tune(LEARNER, **options, callbacks=[vt.log.CSV(path), note])
+    assert 0 < firsts[0] < 5
+    assert path.read_text() == whole.read_text()
+
+
 def other_columns(listener):
     other = Listener()
     other.run, other.sweep = listener.run, listener.sweep

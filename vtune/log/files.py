@@ -26,7 +26,8 @@ class CSV:
     finite is `nan` or `inf`; a hyperparameter that the member does not have is empty.
 
     Args:
-      path: of the file; folders are made. A sweep that goes on (`vt.extend`) continues it.
+      path: of the file; folders are made. A sweep that goes on (`vt.extend`, `checkpoint=`)
+        continues it.
       overwrite: whether a sweep that begins may replace a file that is there.
       strict: whether a failure ends the sweep; see `docs/callbacks.md`.
 

@@ -40,7 +40,7 @@ class TensorBoard:
     written at the end, and each has a curve `hparams/<name>`. What is not finite is left out.
 
     Args:
-      logdir: a folder. A sweep that goes on (`vt.extend`) continues what is there.
+      logdir: a folder. A sweep that goes on (`vt.extend`, `checkpoint=`) continues what is there.
       members: how many of them have curves.
       overwrite: whether a sweep that begins may remove the event files of another one.
       strict: whether a failure ends the sweep; see `docs/callbacks.md`.
