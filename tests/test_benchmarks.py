@@ -63,8 +63,12 @@ def test_the_table_of_chips_is_that_of_its_figures(tmp_path):
         for row in case.values()
         if "plain" in row
     ]
-    assert len(pairs) == 14
+    assert len(pairs) == 18
     assert all(ours < 1.01 * plain for ours, plain in pairs)
+    full, half = (result["cases"][f"CNN{kind} × 64"] for kind in ("", " in bfloat16"))
+    for chip in full:  # activations are most of what it moves
+        moved = [case[chip]["vtune"]["bytes"] for case in (full, half)]
+        assert moved[1] < 0.65 * moved[0]
     for case in result["cases"].values():
         assert not any(row["vtune"]["step_collectives"] for row in case.values())
 

@@ -10,8 +10,11 @@ import pytest
 from problems import Own, quadratic
 
 import vtune as vt
+from vtune.engine.exchange import take_parents
+from vtune.engine.layout import Layout
 from vtune.engine.population import Population, gather
 from vtune.refine import rank
+from vtune.rng.keys import is_key
 
 
 @jax.tree_util.register_dataclass
@@ -53,6 +56,38 @@ def test_gather_moves_everything_but_the_ids():
     np.testing.assert_array_equal(moved.state["w"], [[0, 1], [2, 3], [2, 3]])
     assert list(moved.died) == [-1, -1, -1]  # a copy of a live parent is alive again
     assert list(moved.hparams["lr"]) == [1, 2, 3]
+
+
+def test_members_between_devices_are_the_same_bits_and_only_those_that_move(compilations):
+    """Of 40 members on two devices, two a device and exchange; 9 are whole on both."""
+    rng, layout = np.random.default_rng(0), Layout(devices=2)
+    for size in (40, 9):
+        weights = jnp.asarray(rng.normal(size=(size, 3)), jnp.float32)
+        members = {
+            "weights": weights.at[0].set(jnp.nan).at[1].set(-0.0),
+            "half": jnp.arange(size).astype(jnp.bfloat16),
+            "odd": jnp.arange(size) % 2 == 1,
+            "key": jax.random.split(jax.random.key(0), size),
+            "nothing": jnp.zeros((size, 0)),
+        }
+        slots = np.arange(size)
+        moves = [slots, slots[::-1], rng.integers(0, size, size), np.full(size, size - 1)]
+        with compilations() as seen:
+            taken = jax.jit(lambda m, p: take_parents(m, p, layout)).lower(members, slots).compile()
+        assert seen.count == 1
+        for parents in moves:
+            bits = lambda leaf: np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
+            for name, moved in taken(members, parents).items():
+                before, after = bits(members[name]), bits(moved)
+                assert after.dtype == before.dtype
+                assert after.tobytes() == before[parents].tobytes(), name
+        exchanged = [
+            line
+            for line in taken.as_text().splitlines()
+            if "all-to-all(" in line or "all-g" in line
+        ]
+        assert bool(exchanged) == (size == 40)
+        assert not any("[40" in line or "[20" in line for line in exchanged)  # never a whole device
 
 
 def test_a_users_refiner_moves_members_inside_the_program(compilations):

@@ -210,6 +210,12 @@ def _written(
     program: Program, body: Computation, instruction: Instruction
 ) -> Iterator[tuple[Shape, int]]:
     """Yields the arrays of a result, each with the bytes that are written."""
+    if instruction.opcode.removesuffix("-start") in COLLECTIVES:
+        # What is started holds its operands, where there are more arrays than results, and these.
+        count = len(instruction.operands)
+        results_of = instruction.shapes[count : 2 * count] or instruction.shapes
+        yield from ((shape, shape.bytes) for shape in results_of)
+        return
     fused = program.fused(instruction)
     results: list[Instruction] = []
     if fused is not None:

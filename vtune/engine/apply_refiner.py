@@ -49,7 +49,8 @@ def refine(
         parents = jnp.concatenate([decision.parents for decision in decisions])
         hparams = jax.tree.map(lambda *v: jnp.concatenate(v), *[d.hparams for d in decisions])
         starts = np.repeat(np.asarray(group.starts, np.int32), group.sizes)
-        return gather(population, Refinement(parents + starts, hparams)), parents, memories
+        moved = gather(population, Refinement(parents + starts, hparams), plan.layout)
+        return moved, parents, memories
 
     def stay(population: Population, memory: tuple[PyTree, ...]) -> Any:
         return population, jnp.asarray(slots_in_cohort(group)), memory

@@ -57,7 +57,7 @@ def over_members(
     def sharded(members: PyTree, shared: PyTree) -> PyTree:
         size = _size(members)
         padded = _pad(members, -size % devices)
-        out = _on_devices(chunked, devices, (SHARDED, REPLICATED), SHARDED)(padded, shared)
+        out = on_devices(chunked, devices, (SHARDED, REPLICATED), SHARDED)(padded, shared)
         return jax.tree.map(lambda a: a[:size], out)
 
     return sharded
@@ -92,10 +92,10 @@ def replicated(f: Callable[..., PyTree], layout: Layout) -> Callable[..., PyTree
     devices = layout.devices or 1
     if devices == 1:
         return f
-    return lambda *args: _on_devices(f, devices, (REPLICATED,) * len(args), REPLICATED)(*args)
+    return lambda *args: on_devices(f, devices, (REPLICATED,) * len(args), REPLICATED)(*args)
 
 
-def _on_devices(
+def on_devices(
     f: Callable[..., PyTree],
     devices: int,
     specs: tuple[PartitionSpec, ...],

@@ -6,10 +6,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from vtune.engine.exchange import take_parents
+from vtune.engine.layout import Layout
 from vtune.refine.base import Refinement
 from vtune.types import Array, FloatArray, IntArray, PyTree
+
+ON_ONE_DEVICE = Layout(devices=1)
 
 
 class Population(NamedTuple):
@@ -56,22 +59,22 @@ class Record(NamedTuple):
     metrics: PyTree
 
 
-def gather(population: Population, refinement: Refinement) -> Population:
+def gather(
+    population: Population, refinement: Refinement, layout: Layout = ON_ONE_DEVICE
+) -> Population:
     """Moves every slot's parent into it, and sets the new hyperparameters.
 
     The ids stay with their slots, so that two copies of one member do not share their noise. In a
     smaller next population they go with their members. Nothing is copied where every slot
     continues itself.
+
+    Args:
+      layout: over whose devices the members are dealt out, where none is dropped.
     """
     parents = refinement.parents
     if parents.shape[0] < population.id.shape[0]:
         survivors = jax.tree.map(lambda leaf: jnp.take(leaf, parents, axis=0), population)
         return survivors._replace(hparams=refinement.hparams)
     moved = (population.state, population.score, population.died)
-    state, score, died = lax.cond(
-        jnp.all(parents == jnp.arange(parents.shape[0])),
-        lambda tree: tree,
-        lambda tree: jax.tree.map(lambda leaf: jnp.take(leaf, parents, axis=0), tree),
-        moved,
-    )
+    state, score, died = take_parents(moved, parents, layout)
     return population._replace(hparams=refinement.hparams, state=state, score=score, died=died)
