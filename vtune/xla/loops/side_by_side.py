@@ -24,6 +24,7 @@ from vtune.types import Array, PyTree
 from vtune.xla.jaxpr import Equation, evaluate
 from vtune.xla.loops import flat
 from vtune.xla.loops.walk import dimension_numbers, walk
+from vtune.xla.ops.rewrite import evaluate_for_several
 
 # (steps as a list of none or one, what the body closes over, batches, the carry's leaves)
 _Loop = Callable[[list[Array], list[Any], PyTree, list[Array]], list[Array]]
@@ -91,7 +92,7 @@ def _loop_of_several(
     axes = _members_axes(traced, own_consts)
     const_axes = [0 if own else None for own in own_consts]
     several = jax.vmap(
-        lambda consts, rows, i, carry: _step(traced, consts, rows, i, carry),
+        lambda consts, rows, i, carry: _step(traced, consts, rows, i, carry, evaluate_for_several),
         in_axes=(const_axes, None, None, axes),
         out_axes=axes,
         axis_size=members,
@@ -150,8 +151,15 @@ def _is_wide_product(equation: Equation, per_member: Sequence[bool]) -> bool:
     )
 
 
-def _step(traced: Any, consts: Any, rows: Any, i: Array, carry: list[Array]) -> list[Array]:
-    return evaluate(traced, [i, *jax.tree.leaves(_batch(rows, i)), *carry], consts=consts)
+def _step(
+    traced: Any,
+    consts: Any,
+    rows: Any,
+    i: Array,
+    carry: list[Array],
+    run: Callable[..., list[Array]] = evaluate,
+) -> list[Array]:
+    return run(traced, [i, *jax.tree.leaves(_batch(rows, i)), *carry], consts=consts)
 
 
 def _steps(static: int | None, bound: list[Array]) -> Any:

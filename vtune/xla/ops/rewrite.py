@@ -11,6 +11,8 @@
                         anything else -> unchanged
 
 Differentiation comes afterwards, so gradients are those of the replacements, and as fast.
+What replaces operations of a step that is differentiated already, for several members at once, is
+in `groups.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from vtune import target
 from vtune.rng import threefry
 from vtune.types import PyTree
 from vtune.xla.jaxpr import bind, evaluate, opened, scan_counts, subjaxprs
-from vtune.xla.ops import convolution, division, indexing, pooling
+from vtune.xla.ops import convolution, division, groups, indexing, pooling
 
 FORMS = ("auto", "none", "patches", "winograd")
 
@@ -47,6 +49,7 @@ _BY_FORM = {
 # By docs/benchmarks/chips: what moves fewer bytes there. A TPU pads split windows.
 _ON_CHIPS = {"gpu": _POOLING | {"gather": indexing.pick}, "tpu": {"gather": indexing.pick}}
 _UPDATE = {"div": division.divide}
+_SEVERAL = {"gpu": {"conv_general_dilated": groups.convolve}}
 _Rules = Mapping[str, Callable[..., Any]]  # primitive -> its replacement
 _Walk = Callable[[Any, Sequence[Any]], list[Any]]  # (traced function, arguments) -> outputs
 
@@ -105,6 +108,19 @@ def rewrite_update(f: Callable[..., PyTree], form: str = "auto") -> Callable[...
     """
     slow = lambda: form != "none" and (form != "auto" or target.platform() == "cpu")
     return _replacing(lambda: _UPDATE if slow() else {}, f)
+
+
+def evaluate_for_several(
+    closed: Any, args: Sequence[Any], consts: Sequence[Any] | None = None
+) -> list[Any]:
+    """Runs a traced step, to be used under vmap: convolutions are those of all members.
+
+    Nothing changes where the step has no convolution, and elsewhere than on a GPU.
+    """
+    rules = _SEVERAL.get(target.platform(), {})
+    if not rules or not _mentions(lambda name: name == "conv_general_dilated", closed):
+        return evaluate(closed, args, consts=consts)
+    return evaluate(closed, args, functools.partial(_equation, rules), consts)
 
 
 def _model_rules(form: str, cpu: str = "winograd") -> _Rules:
@@ -174,6 +190,9 @@ def _jit(walk: _Walk, ins: list[Any], params: Any) -> Sequence[Any]:
 
 
 def _remat(walk: _Walk, ins: list[Any], params: Any) -> Sequence[Any]:
+    if params["differentiated"]:  # what JAX makes of it then
+        barrier = lax.optimization_barrier if params["prevent_cse"] else list
+        return walk(params["jaxpr"], barrier(ins))
     body = jax.checkpoint(
         lambda *args: walk(params["jaxpr"], args),
         prevent_cse=params["prevent_cse"],
@@ -231,9 +250,16 @@ _REBUILT: dict[str, Callable[..., Sequence[Any]]] = {
 
 def _holds(rules: _Rules, closed: Any) -> bool:
     """Whether a traced function holds anything to replace, in itself or in what it calls."""
+    return _mentions(lambda name: name in rules or name in threefry.DRAWS, closed)
+
+
+def _mentions(is_wanted: Callable[[str], bool], closed: Any) -> bool:
+    """Whether a traced function holds a primitive, in itself or in what it calls."""
     return any(
-        (name := equation.primitive.name) in rules
-        or name in threefry.DRAWS
-        or (name in _REBUILT and any(_holds(rules, body) for body in subjaxprs(equation.params)))
+        is_wanted(name := equation.primitive.name)
+        or (
+            name in _REBUILT
+            and any(_mentions(is_wanted, body) for body in subjaxprs(equation.params))
+        )
         for equation in opened(closed)[0].eqns
     )
