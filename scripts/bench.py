@@ -4,6 +4,7 @@
     python scripts/bench.py --quick       a smoke check, about a minute
     python scripts/bench.py --only CNN    one workload
     python scripts/bench.py --device gpu
+    python scripts/bench.py --device gpu --quick    populations of 1 to 4,096, within 6 minutes
 
 Peers: a Python loop over jitted Flax steps; `jit(vmap(scan))` written plainly; for the MLPs on CPU
 a program written for just that; and, where PyTorch is installed (pip install 'vtune[bench]'), a
@@ -18,36 +19,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import importlib.metadata
+import importlib
 import os
 import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
+from timing import in_turn, seconds
 
-def seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def in_turn(
-    runners: Mapping[Any, tuple[Callable[[], Any], float]], turns: int
-) -> dict[Any, list[float]]:
-    """Microseconds a member-step (or whatever is counted) of every runner, turn by turn, after one
-    run to warm up."""
-    for run, _ in runners.values():
-        run()
-    times: dict[Any, list[float]] = {name: [] for name in runners}
-    for _ in range(turns):
-        for name, (run, count) in runners.items():
-            times[name].append(1e6 * seconds(run) / count)
-    return times
+SECONDS = 240  # after which --quick begins no further population on a GPU
 
 
 def compared(work: Any, turns: int, torch: bool, quick: bool) -> dict[str, Any]:
@@ -124,24 +107,6 @@ def machines(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def sizes(turns: int, members: list[int]) -> dict[int, float]:
-    """Microseconds a member-step on the first workload, by population."""
-    import ours
-    import workloads
-
-    first = workloads.WORKLOADS["MLP-32"]
-    times = in_turn(
-        {
-            str(size): ours.tuned(
-                dataclasses.replace(first, members=size, steps=400 if size < 64 else first.steps)
-            )
-            for size in members
-        },
-        turns,
-    )
-    return {int(size): statistics.median(own) for size, own in times.items()}
-
-
 def alone(turns: int, quick: bool) -> dict[str, Any]:
     """A population of one against a plain jitted scan of one member."""
     import jax_peers
@@ -210,11 +175,52 @@ def cold(turns: int, names: list[str], quick: bool) -> dict[str, dict[str, float
     return result
 
 
+def versions(torch: bool) -> dict[str, str]:
+    """Of what is compared, installed or only on the path."""
+    names = ["vtune", "jax", "flax", "optax", *(["torch"] if torch else [])]
+    return {name: importlib.import_module(name).__version__ for name in names}
+
+
+def torch_is_here(device: str) -> bool:
+    """Whether PyTorch is installed, and for this device."""
+    try:
+        import torch
+    except ImportError:
+        print("PyTorch is not installed: its peers are left out (pip install 'vtune[bench]')")
+        return False
+    return device == "cpu" or torch.cuda.is_available()
+
+
+def only_populations(options: argparse.Namespace) -> None:
+    """Times populations of 1 to 4,096; the results are written after each."""
+    import machine
+    import populations
+    import summary
+
+    torch = torch_is_here("cuda")
+
+    def write(found: dict[str, Any]) -> None:
+        summary.write_populations(
+            {
+                "date": str(datetime.date.today()),
+                "machine": {"name": machine.name(), "versions": versions(torch)},
+                "populations": found,
+            },
+            options.out,
+        )
+
+    chosen = options.only or ["MLP-128", "MLP-32"]
+    populations.measured(chosen, populations.ORDER, 3, SECONDS, torch, show=write)
+    print((options.out / "bench.md").read_text())
+
+
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line's options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--quick", action="store_true", help="two workloads, few members, small batches, one turn"
+        "--quick",
+        action="store_true",
+        help="on a CPU little work, as a smoke check; on a GPU populations of 1 to 4,096 alone",
     )
     parser.add_argument("--only", nargs="*", help="names of workloads")
     parser.add_argument("--device", choices=("cpu", "gpu"), help="JAX's choice when left out")
@@ -228,31 +234,24 @@ def bench(options: argparse.Namespace) -> None:
     import jax
     import machine
     import ours
+    import populations
     import summary
     import workloads
 
-    try:
-        import torch  # noqa: F401
-
-        has_torch = jax.default_backend() == "cpu"  # its peers here run on the CPU
-    except ImportError:
-        has_torch = False
-        print("PyTorch is not installed: its peers are left out (pip install 'vtune[bench]')")
-
+    if options.quick and jax.default_backend() == "gpu":
+        only_populations(options)
+        return
+    has_torch = torch_is_here("cpu") and jax.default_backend() == "cpu"  # most peers run there
     turns = 1 if options.quick else options.turns
     chosen = [w for n, w in workloads.WORKLOADS.items() if not options.only or n in options.only]
     if options.quick:
         small = [w for w in chosen if w.name in (options.only or ("MLP-32", "CNN"))]
         chosen = [w.little() for w in small]
-    versions = ["vtune", "jax", "flax", "optax", *(["torch"] if has_torch else [])]
     pbt = ours.refined(1000)
     pbt()
     result: dict[str, Any] = {
         "date": str(datetime.date.today()),
-        "machine": {
-            "name": machine.name(),
-            "versions": {name: importlib.metadata.version(name) for name in versions},
-        },
+        "machine": {"name": machine.name(), "versions": versions(has_torch)},
         "workloads": {},
         "pbt": statistics.median(seconds(pbt) for _ in range(1 if options.quick else 11)),
     }
@@ -267,7 +266,15 @@ def bench(options: argparse.Namespace) -> None:
             result["half"] = half(turns, options.quick)
         names = ["MLP-128"] if options.quick else ["MLP-128", "CNN", "ResNet"]
         result["cold"] = cold(turns, names, options.quick)
-        result["sizes"] = sizes(turns, [1] if options.quick else [4**i for i in range(7)])
+        gpu = jax.default_backend() == "gpu"
+        result["populations"] = populations.measured(
+            ["MLP-32", "MLP-128"] if gpu else ["MLP-32"],
+            (1,) if options.quick else populations.ORDER,
+            turns,
+            limit=600,
+            torch=has_torch or (gpu and torch_is_here("cuda")),
+            quick=options.quick,
+        )
     summary.write(result, options.out)
     print(summary.table(result))
     print(f"results: {options.out}")

@@ -32,6 +32,8 @@ def test_bench_quick(tmp_path, capsys):
     assert kernels["us"] == pytest.approx(sum(quickest.values()))
     assert "| MLP-32, batch 8 × 2 | vtune |" in (tmp_path / "bench.md").read_text()
     assert (tmp_path / "bench.png").stat().st_size > 0
+    alone = measured["populations"]["workloads"]["MLP-32"]["members"]["1"]
+    assert min(alone[key] for key in ("vtune", "plain", "by_bytes", "kernels")) > 0
 
 
 def test_structure_quick(capsys):

@@ -67,7 +67,11 @@ def vmapped_scan(work: Workload) -> Callable[[Any, Any], Any]:
 
     def train(rates: Any, data: Any) -> Any:
         def one(key: Any, rate: Any) -> Any:
-            return jax.lax.scan(lambda state, batch: step(rate, state, batch), init(key), data)
+            one_step = lambda state, batch: step(rate, state, batch)
+            epoch = lambda state, _: jax.lax.scan(one_step, state, data)
+            if work.epochs == 1:
+                return epoch(init(key), None)
+            return jax.lax.scan(epoch, init(key), length=work.epochs)
 
         keys = jax.random.split(jax.random.key(0), rates.shape[0])
         return jax.vmap(one)(keys, rates)[1]
@@ -80,7 +84,8 @@ def plain(work: Workload) -> tuple[Callable[[], Any], int]:
     steps = min(work.plain_steps or work.steps, work.steps)
     data = jax.tree.map(lambda a: a[:steps], batches(work))
     rates, train = jnp.asarray(work.rates()), jax.jit(vmapped_scan(work))
-    return lambda: jax.block_until_ready(train(rates, data)), work.members * steps
+    count = work.members * steps * work.epochs
+    return lambda: jax.block_until_ready(train(rates, data)), count
 
 
 def by_hand(work: Workload) -> tuple[Callable[[], Any], int]:

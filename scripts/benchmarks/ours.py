@@ -21,7 +21,7 @@ def adam(h: Any) -> Any:
 
 
 def sweep(work: Workload, form: str = "auto") -> dict[str, Any]:
-    """The arguments of `vt.tune` for one epoch of everybody, then scores on one batch."""
+    """The arguments of `vt.tune` for the epochs of everybody, then scores on one batch."""
     x, y = work.data()
     rows = lambda part: {"x": x[part], "y": y[part]}
     return {
@@ -29,17 +29,18 @@ def sweep(work: Workload, form: str = "auto") -> dict[str, Any]:
         "space": {"lr": vt.Float(1e-5, 1.0, log=True)},
         "data": vt.from_splits(rows(slice(work.batch, None)), rows(slice(0, work.batch))),
         "search": vt.Given([{"lr": float(rate)} for rate in work.rates()]),
-        "epochs": 1,
+        "epochs": work.epochs,
+        "rounds": 1,
         "batch_size": work.batch,
     }
 
 
 def tuned(work: Workload, layout: Any = None, form: str = "auto") -> tuple[Callable[[], Any], int]:
-    """One epoch of the whole population, then scores on one batch. Returns what to time, and
+    """The epochs of the whole population, then scores on one batch. Returns what to time, and
     member-steps."""
     made = sweep(work, form)
     run = lambda: vt.tune(**made, layout=layout, progress=False)
-    return run, work.members * work.steps
+    return run, work.members * work.steps * work.epochs
 
 
 def refined(rounds: int) -> Callable[[], Any]:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import populations
+
 NAMES = {
     "vtune": "vtune",
     "plain": "plain jit(vmap(scan))",
@@ -35,9 +37,8 @@ def table(result: dict[str, Any]) -> str:
     machine = result["machine"]
     rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in machine["matmul"].items())
     lines = [
-        f"{result['date']}; {machine['name']}; "
-        + ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-        + f". float32 products, GFLOP/s: {rates}; copying {machine['copy'] / 1e9:.0f} GB/s.",
+        f"{_head(result)} float32 products, GFLOP/s: {rates}; copying "
+        f"{machine['copy'] / 1e9:.0f} GB/s.",
         "",
         "Medians of pairs, in brackets their middle half. vtune's time is that of whole warm calls "
         "of `vt.tune`, drawing and scoring included; the others only train.",
@@ -100,11 +101,16 @@ def table(result: dict[str, Any]) -> str:
                 f"{first / own['alone']:.2f} | {first / own['one']:.2f} | {own['second']:.1f} | "
                 f"{own['second'] / first:.2f} |"
             )
-    if "sizes" in result:
-        lines += ["", "MLP-32 by population:", "", "| members | µs a member-step |", "|---|---|"]
-        lines += [f"| {size:,} | {us:.1f} |" for size, us in result["sizes"].items()]
+    if "populations" in result:
+        lines += ["", *populations.table(result["populations"])]
     lines += ["", f"1,000 rounds of PBT, 32 members of one weight: {result['pbt']:.3f} s warm."]
     return "\n".join(lines) + "\n"
+
+
+def _head(result: dict[str, Any]) -> str:
+    """When, where and with what it was measured."""
+    versions = ", ".join(f"{name} {v}" for name, v in result["machine"]["versions"].items())
+    return f"{result['date']}; {result['machine']['name']}; {versions}."
 
 
 def _kernels(kernels: dict[str, Any]) -> str:
@@ -151,6 +157,14 @@ def chart(result: dict[str, Any], path: Path) -> None:
     axes.set_xlim(right=2 * axes.get_xlim()[1])  # room for the longest bar's number
     figure.legend(fontsize=8, loc="outside upper center", ncols=3)
     figure.savefig(path, dpi=150)
+
+
+def write_populations(result: dict[str, Any], out: Path) -> None:
+    """Writes a result that has nothing but populations."""
+    out.mkdir(parents=True, exist_ok=True)
+    lines = [_head(result), "", *populations.table(result["populations"])]
+    (out / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
+    (out / "bench.md").write_text("\n".join(lines) + "\n")
 
 
 def write(result: dict[str, Any], out: Path) -> None:

@@ -93,27 +93,27 @@ def network(work: Workload) -> nn.Module:
     return Words()
 
 
-def batches(work: Workload, channels_last: bool) -> list[tuple[Any, Any]]:
-    x, y = (torch.from_numpy(a[work.batch :]) for a in work.data())
+def batches(work: Workload, channels_last: bool, device: str = "cpu") -> list[tuple[Any, Any]]:
+    x, y = (torch.from_numpy(a[work.batch :]).to(device) for a in work.data())
     if len(work.shape) == 3:
         x = x.permute(0, 3, 1, 2)
         x = x.contiguous(memory_format=torch.channels_last) if channels_last else x.contiguous()
     return list(zip(x.split(work.batch), y.long().split(work.batch), strict=True))
 
 
-def loop(work: Workload) -> tuple[Callable[[], Any], int]:
-    """One model after the other; two members are timed."""
+def loop(work: Workload, device: str = "cpu") -> tuple[Callable[[], Any], int]:
+    """One model after the other on "cpu" or "cuda"; two members are timed."""
     rates = [float(rate) for rate in work.rates()[:2]]
     images = len(work.shape) == 3
 
     def form(threads: int, fused: bool, channels_last: bool) -> Callable[[], None]:
-        data = batches(work, channels_last)
+        data = batches(work, channels_last, device)
 
         def run() -> None:
             torch.set_num_threads(threads)
             for number, rate in enumerate(rates):
                 torch.manual_seed(number)
-                model = network(work)
+                model = network(work).to(device)
                 if channels_last:
                     model = model.to(memory_format=torch.channels_last)
                 optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=fused)
@@ -121,10 +121,13 @@ def loop(work: Workload) -> tuple[Callable[[], Any], int]:
                     optimizer.zero_grad(set_to_none=True)
                     F.cross_entropy(model(x), y).backward()
                     optimizer.step()
+            if device == "cuda":
+                torch.cuda.synchronize()
 
         return run
 
-    forms = itertools.product(_threads(), (False, True), (False, True) if images else (False,))
+    threads = _threads() if device == "cpu" else (1,)
+    forms = itertools.product(threads, (False, True), (False, True) if images else (False,))
     return _quickest([form(*options) for options in forms]), len(rates) * work.steps
 
 

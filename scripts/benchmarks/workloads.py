@@ -70,7 +70,7 @@ class Workload:
     """A model trained with Adam on random rows.
 
     Attributes:
-      shape: of one row. steps: how many are timed, all members.
+      shape: of one row. steps: how many are timed, all members. epochs: how often they are taken.
       peers: names of what it is compared with; see `bench.py`.
       targets: by peer, how many times faster vtune is meant to be.
       plain_steps: how many steps of the plain vmapped scan are timed, where it is very slow; two
@@ -86,6 +86,7 @@ class Workload:
     peers: tuple[str, ...] = ("plain", "loop", "torch", "torch_vmap")
     targets: dict[str, float] = field(default_factory=dict)
     plain_steps: int | None = None
+    epochs: int = 1
 
     @property
     def tokens(self) -> bool:
