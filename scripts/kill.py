@@ -29,19 +29,15 @@ import numpy as np
 import optax
 
 import vtune as vt
+from vtune.runtime import execute
 
 CASES = ("plain", "PBT", "PB2", "Halving", "folds")
 QUICK = "small"  # a quadratic, which takes little to import and compile: for the tests
-ROUNDS = 24
+ROUNDS = 150
 
 
-def sweep(case: str, devices: int, folder: str | None) -> str:
+def sweep(case: str, folder: str | None) -> str:
     """Trains a sweep of a kind and returns a checksum of all that it holds."""
-    jax.config.update("jax_num_cpu_devices", devices)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    from vtune.runtime import execute
-
-    execute.SEGMENT_SECONDS = 0.0  # a round each, so that there is something to write after each
     learner, data, options = quadratic() if case == QUICK else network(case)
     trained = vt.tune(
         learner,
@@ -130,11 +126,11 @@ def rounds_kept(folder: Path) -> int:
     return max((int(name) for name in names if name.isdigit()), default=0)
 
 
-def killed(case: str, devices: int, kills: int, rng: random.Random, work: Path) -> tuple[str, list]:
-    """Kills a run so often, lets it end, and returns its checksum and the rounds at each kill."""
+def killed(case: str, devices: int, kills: int, rng: random.Random, work: Path) -> list[int]:
+    """Begins a run in work/run and kills it so often; returns the rounds that were kept then."""
     cache, folder = str(work / f"cache-{devices}"), work / "run"
     shutil.rmtree(folder, ignore_errors=True)
-    seen = []
+    seen: list[int] = []
     while len(seen) < kills:
         child = start(case, devices, str(folder), cache)
         before = rounds_kept(folder)
@@ -146,7 +142,7 @@ def killed(case: str, devices: int, kills: int, rng: random.Random, work: Path) 
         child.kill()
         child.communicate()
         seen.append(rounds_kept(folder))
-    return checksum(start(case, devices, str(folder), cache)), seen
+    return seen
 
 
 def main() -> None:
@@ -160,7 +156,10 @@ def main() -> None:
     given = parser.parse_args()
     if given.child:
         case, devices, folder = given.child
-        print(sweep(case, int(devices), folder or None))
+        jax.config.update("jax_num_cpu_devices", int(devices))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        execute.SEGMENT_SECONDS = 0.0  # a round each, so that there is something to write
+        print(sweep(case, folder or None))
         return
     rng, done, differ = random.Random(given.seed), 0, 0
     with tempfile.TemporaryDirectory() as name:
@@ -175,8 +174,9 @@ def main() -> None:
                     alone = start(case, devices, None, str(work / f"cache-{devices}"))
                     whole[case, devices] = checksum(alone)
                 wanted = min(rng.randint(2, 4), given.times - done)
-                found, seen = killed(case, devices, wanted, rng, work)
-                same = found == whole[case, devices]
+                seen = killed(case, devices, wanted, rng, work)
+                end = start(case, devices, str(work / "run"), str(work / f"cache-{devices}"))
+                same = checksum(end) == whole[case, devices]
                 done, differ = done + len(seen), differ + (not same)
                 word = "equal" if same else "DIFFERENT"
                 print(f"{case}, {devices} devices: killed at rounds {seen}: {word}", flush=True)
