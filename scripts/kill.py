@@ -1,0 +1,188 @@
+"""Kills a running sweep (SIGKILL) at random moments, again and again, and compares what it becomes
+with a run that was left alone, bit by bit.
+
+    python scripts/kill.py                      once through all kinds of sweeps
+    python scripts/kill.py --times 100          so many kills, spread over them
+    python scripts/kill.py --cases PBT --devices 2 --seed 3
+
+A child trains, and goes on where the one before it was killed. Compiled programs are kept, so most
+of a child's life is training and writing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+
+import vtune as vt
+from vtune.runtime import execute
+
+CASES = ("plain", "PBT", "PB2", "Halving", "folds")
+QUICK = "small"  # a quadratic, which takes little to import and compile: for the tests
+ROUNDS = 150
+
+
+def sweep(case: str, folder: str | None) -> str:
+    """Trains a sweep of a kind and returns a checksum of all that it holds."""
+    learner, data, options = quadratic() if case == QUICK else network(case)
+    trained = vt.tune(
+        learner,
+        {"lr": vt.Float(1e-3, 1e-1, log=True)},
+        data,
+        search=vt.Halton(8),
+        checkpoint=None if folder is None else vt.Checkpoint(folder, every=1e-9),
+        progress=False,
+        **options,
+    ).trained
+    digest = hashlib.sha256()
+    left = np.asarray(trained.records.parents)[-1] >= 0  # states of dropped members are not kept
+    states = [
+        np.asarray(leaf)[: left[population.id].sum()]
+        for population in trained.populations
+        for leaf in jax.tree.leaves(population.state)
+    ]
+    for leaf in [*jax.tree.leaves((trained.records, trained.memories)), trained.scores, *states]:
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def quadratic() -> tuple[vt.Learner, None, dict[str, Any]]:
+    """A learner without data, and how it is trained."""
+    learner = vt.Learner(
+        init=lambda key, h, batch: jax.random.normal(key, (5000,)),
+        step=lambda key, h, x, batch: (x - h["lr"] * x, {}),
+        measure=lambda key, h, x, batch, weight: (x**2).sum(),
+        score=lambda total: {"loss": total},
+    )
+    return learner, None, {"steps": 100, "rounds": 100}
+
+
+def network(case: str) -> tuple[vt.Learner, vt.Data, dict[str, Any]]:
+    """A small network with dropout and BatchNorm, and how it is trained."""
+
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            x = nn.BatchNorm(not train)(nn.Dense(16)(x))
+            return nn.Dense(3)(nn.Dropout(0.1, deterministic=not train)(nn.relu(x)))
+
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 240)
+    arrays = {"x": rng.normal(size=(240, 8)) + y[:, None], "y": y}
+    learner = vt.flax_learner(
+        Model(),
+        optimizer=lambda h: optax.adam(h["lr"]),
+        loss=lambda out, b, h: optax.softmax_cross_entropy_with_integer_labels(out, b["y"]),
+        metrics={"accuracy": vt.metrics.accuracy},
+    )
+    folds = case == "folds"
+    data = vt.kfold(arrays, k=2) if folds else vt.holdout(arrays, fraction=0.25)
+    refiner = {
+        "PBT": vt.PBT(),
+        "PB2": vt.PB2(candidates=32, observations=16),
+        "Halving": vt.Halving(reduction_factor=2),
+    }.get(case)
+    options: dict[str, Any] = {"epochs": ROUNDS, "batch_size": 16, "metric": "accuracy"}
+    more = {"seeds": 2, "patience": 6, "keep": "best"} if folds else {"refiner": refiner}
+    return learner, data, {**options, **more}
+
+
+def start(case: str, devices: int, folder: str | None, cache: str) -> subprocess.Popen:
+    """Starts a child that trains a sweep and prints its checksum."""
+    command = [sys.executable, __file__, "--child", case, str(devices), folder or ""]
+    root = str(Path(__file__).resolve().parents[1])
+    env = {**os.environ, "VTUNE_CACHE_DIR": cache, "JAX_PLATFORMS": "cpu", "PYTHONPATH": root}
+    return subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def checksum(child: subprocess.Popen) -> str:
+    """Waits for a child and returns what it printed."""
+    out, said = child.communicate()
+    if child.returncode != 0:
+        raise SystemExit(f"a child failed with {child.returncode}:\n{said}")
+    return out.split()[-1]
+
+
+def rounds_kept(folder: Path) -> int:
+    """Returns the rounds of the newest checkpoint, by its name."""
+    kept = folder / "vtune-checkpoints"
+    names = [path.name for path in kept.iterdir()] if kept.is_dir() else []
+    return max((int(name) for name in names if name.isdigit()), default=0)
+
+
+def killed(case: str, devices: int, kills: int, rng: random.Random, work: Path) -> list[int]:
+    """Begins a run in work/run and kills it so often; returns the rounds that were kept then."""
+    cache, folder = str(work / f"cache-{devices}"), work / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    seen: list[int] = []
+    while len(seen) < kills:
+        child = start(case, devices, str(folder), cache)
+        before = rounds_kept(folder)
+        while child.poll() is None and rounds_kept(folder) == before:
+            time.sleep(0.002)  # it is importing, or compiling
+        time.sleep(rng.uniform(0, 0.4))  # any moment of training and writing
+        if child.poll() is not None:
+            break  # it was done
+        child.kill()
+        child.communicate()
+        seen.append(rounds_kept(folder))
+    return seen
+
+
+def main() -> None:
+    """Reads the command line, kills, and prints a line for each run."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--times", type=int, default=20, help="kills in all")
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=[*CASES, QUICK])
+    parser.add_argument("--devices", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        case, devices, folder = given.child
+        jax.config.update("jax_num_cpu_devices", int(devices))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        execute.SEGMENT_SECONDS = 0.0  # a round each, so that there is something to write
+        print(sweep(case, folder or None))
+        return
+    rng, done, differ = random.Random(given.seed), 0, 0
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        whole: dict[tuple[str, int], str] = {}
+        pairs = [(case, devices) for case in given.cases for devices in given.devices]
+        while done < given.times:
+            for case, devices in pairs:
+                if done >= given.times:
+                    break
+                if (case, devices) not in whole:
+                    alone = start(case, devices, None, str(work / f"cache-{devices}"))
+                    whole[case, devices] = checksum(alone)
+                wanted = min(rng.randint(2, 4), given.times - done)
+                seen = killed(case, devices, wanted, rng, work)
+                end = start(case, devices, str(work / "run"), str(work / f"cache-{devices}"))
+                same = checksum(end) == whole[case, devices]
+                done, differ = done + len(seen), differ + (not same)
+                word = "equal" if same else "DIFFERENT"
+                print(f"{case}, {devices} devices: killed at rounds {seen}: {word}", flush=True)
+    print(f"{done} kills, {differ} runs that differ")
+    sys.exit(differ > 0)
+
+
+if __name__ == "__main__":
+    main()
