@@ -264,10 +264,12 @@ def new_rows(scaling: Mapping[str, Scaling], arrays: Any) -> dict[str, Any]:
 def _check_like(who: str, name: str, values: Any, scaling: Scaling) -> None:
     """Raises ValueError where values are not those of rows of a scaled entry."""
     row = np.shape(scaling[0])
-    if values.shape[values.ndim - len(row) :] != row or values.ndim < len(row):
+    try:
+        np.broadcast_shapes(values.shape, row)
+    except ValueError:
         raise ValueError(
             f"{who}: {name!r} has shape {list(values.shape)}; a row of it is {list(row)}"
-        )
+        ) from None
 
 
 def apply_scaling(scaling: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -133,7 +133,7 @@ class NetLearner:
             whole_batches=self.parts.batch_loss is not None,
             refresh=self.refresh if self.parts.recompute_statistics else None,
             refresh_batches=self.parts.recompute_statistics or 0,
-            weights=functools.partial(row_weights, self.parts),
+            weights=self.weights,
         )
 
     # a member's state -----------------------------------------------------------------------------
@@ -312,6 +312,9 @@ class NetLearner:
         loss = total / count if self.parts.loss is None else mean_loss(total, count)
         metrics = self.parts.metrics
         return {"loss": loss} | {name: m.score(totals[name]) for name, m in metrics.items()}
+
+    def weights(self, h: Hparams, outputs: Outputs, batch: Batch, train: bool) -> dict[str, Array]:
+        return row_weights(self.parts, h, outputs, batch, train)
 
     def check(self, outputs: Any, arrays: Mapping[str, Any]) -> None:
         for argument in ("metrics", "train_metrics"):
