@@ -138,7 +138,7 @@ def read_saved(folder: Path, weights: bool) -> Saved:
     Raises:
       FileNotFoundError: no such folder. ValueError: it holds no saved sweep, or a damaged one.
     """
-    if not (folder / commit.MANIFEST).exists() and has_checkpoints(folder):
+    if has_checkpoints(folder) and not (folder / commit.MANIFEST).exists():
         found = newest_checkpoint(folder)
         if found is not None:  # else it was finished meanwhile
             return Saved(folder, found.manifest, found.arrays, found.leaves)
