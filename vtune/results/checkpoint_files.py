@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,7 +101,8 @@ def write_checkpoint(
         cleanup_tmp_directories=True,
         preservation_policy=ocp.checkpoint_managers.LatestN(keep),
     )
-    with ocp.CheckpointManager((folder / FOLDER).resolve(), options=options) as manager:
+    root = (folder / FOLDER).resolve()
+    with _unlogged(), ocp.CheckpointManager(root, options=options) as manager:
         manager.save(
             trained.rounds,
             args=ocp.args.Composite(
@@ -107,6 +110,17 @@ def write_checkpoint(
             ),
         )
         manager.wait_until_finished()
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """Leaves out what Orbax logs, such as the traceback of every write that fails: it is raised."""
+    logger = logging.getLogger("absl")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _places(plan: Plan, structure: Any) -> dict[str, int]:
