@@ -18,6 +18,7 @@ from vtune.results.rebuild import rebuilt, with_states
 from vtune.results.refiners import decode_refiner
 from vtune.results.sweep import Sweep
 from vtune.runtime.surroundings import check_one_process
+from vtune.validation import check_flag
 
 
 @answering
@@ -70,6 +71,7 @@ def load(
         raise TypeError(
             f'load: trusted={trusted!r} must be names of modules, such as ["my_project"]'
         )
+    check_flag("load", "check", check)
     saved = read_saved(folder, weights=True)
     space = saved_space(folder, saved.manifest["space"], choices, trusted, check)
     absent = missing_in(space)

@@ -25,7 +25,7 @@ from vtune.results.trained import Timing, Trained
 from vtune.runtime.surroundings import check_one_process
 from vtune.space.space import Space
 from vtune.types import PyTree
-from vtune.validation import check_count, is_whole
+from vtune.validation import check_count, check_flag, is_whole
 
 if TYPE_CHECKING:
     import pandas
@@ -297,6 +297,7 @@ class Sweep:
           RuntimeError: several processes run under `jax.distributed`.
         """
         check_one_process("save")
+        check_flag("save", "overwrite", overwrite)
         write(self.trained, path, overwrite)
 
     def __reduce__(self) -> Any:

@@ -1,10 +1,13 @@
-"""Refuses surroundings in which a sweep cannot run: several processes, a fork, no compiler."""
+"""Refuses surroundings in which a sweep cannot run: several processes, a fork, no compiler, a
+function that JAX traces."""
 
 from __future__ import annotations
 
 import os
 
 import jax
+
+from vtune.validation import check_untraced
 
 _process: int | None = None  # the one that JAX was first used in
 
@@ -14,6 +17,9 @@ def check_surroundings(caller: str) -> None:
 
     Args:
       caller: what the message names, such as "vt.tune".
+
+    Raises:
+      TypeError: it is called in a function that JAX traces.
     """
     global _process
     _process = _process or os.getpid()
@@ -28,6 +34,7 @@ def check_surroundings(caller: str) -> None:
             "jax.disable_jit(False):` around it. To debug a learner by hand, call learner.init and "
             "learner.step yourself with vt.member_key(0, 0); inside the program, jax.debug.print"
         )
+    check_untraced(caller)
     check_one_process(caller)
 
 

@@ -19,7 +19,7 @@ from vtune.sklearn.estimators.base import (
 from vtune.sklearn.training.linear_spec import LinearSpec
 from vtune.sklearn.training.spec import Setting
 from vtune.types import PyTree
-from vtune.validation import is_whole
+from vtune.validation import check_flag, is_whole
 
 PENALTIES = ("l1", "l2", "elasticnet", None, "deprecated")
 
@@ -46,6 +46,8 @@ class _Linear(Estimator):
         if not is_whole(self.max_iter) or self.max_iter < 1:
             raise ValueError(f"max_iter={self.max_iter!r} must be a whole number, 1 or more")
         checked_number("tol", self.tol)
+        for name in ("fit_intercept", "warm_start"):
+            check_flag(type(self).__name__, name, getattr(self, name))
         l1, l2 = self._strengths()
         numbers = {"l1": l1, "l2": l2, "max_iter": float(self.max_iter), "tol": float(self.tol)}
         return Setting(self._spec(outputs), numbers, epochs=1, batch_size=None, seed=0)
