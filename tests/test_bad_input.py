@@ -1,8 +1,10 @@
 """Bad input gets a clear error before anything is compiled: what was seen, what to write."""
 
 import copy
+import datetime
 import inspect
 import pickle
+from types import SimpleNamespace
 
 import flax.linen as nn
 import jax
@@ -98,6 +100,20 @@ def warm_fraction(h):
 
 def decaying(h):
     return optax.sgd(optax.exponential_decay(h["lr"], 10, h["rate"]))
+
+
+def setting(h):
+    h["lr"] = 1.0
+
+
+def traced(build, shape=(2,)):
+    """Calls with an array that JAX traces."""
+    return jax.vmap(build)(np.ones(shape, np.float32))
+
+
+def unread(space, **options):
+    """Of a learner that reads "lr" as a number, and nothing else."""
+    return tune(quadratic(), space, data=None, epochs=..., steps=3, **options)
 
 
 def optax_hot(logits, batch, h):
@@ -289,6 +305,28 @@ CASES = {
         TypeError,
         r"write \"epochs\": Int.* into the space and give epochs=lambda h: h\[\"epochs\"\]",
     ),
+    "epochs_in_quotes": (
+        lambda: tune(epochs=lambda h: "3"),
+        TypeError,
+        r"epochs='3' must be a whole number",
+    ),
+    "epochs_none": (lambda: tune(epochs=lambda h: None), TypeError, r"epochs=None must be a whole"),
+    "epochs_not_finite": (lambda: tune(epochs=lambda h: np.inf), TypeError, r"epochs=inf must be"),
+    "epochs_arguments": (
+        lambda: tune(epochs=lambda: 3),
+        TypeError,
+        r"epochs must take the arguments \(h\)",
+    ),
+    "batch_size_arguments": (
+        lambda: tune(batch_size=lambda h, x: 3),
+        TypeError,
+        r"batch_size must take the arguments \(h\)",
+    ),
+    "batch_size_or_else": (
+        lambda: tune(space={**LR, "n": vt.Int(8, 16)}, batch_size=lambda h: h.get("n", 8)),
+        ValueError,
+        r"batch_size reads 'n', which is not structural",
+    ),
     "steps_range": (
         lambda: tune(epochs=..., steps=vt.Int(1, 3)),
         TypeError,
@@ -332,11 +370,6 @@ CASES = {
         ValueError,
         r"data: the arrays must have equally many rows, 1 or more; got \{'x': 9, 'y': 8\}",
     ),
-    "inside_jit": (
-        lambda: jax.eval_shape(lambda: tune().history),
-        RuntimeError,
-        r"a sweep cannot be part of a function that jax.jit traces; call it outside",
-    ),
     "rows_of_0": (lambda: DATA.rows(0, 0, 0), ValueError, r"rows: batch_size=0 must be"),
     "rows_of_a_negative_seed": (lambda: DATA.rows(-1, 0, 4), ValueError, r"rows: seed=-1 must be"),
     "key_of_a_text": (lambda: vt.member_key("a", 0), ValueError, r"member_key: seed='a' must be"),
@@ -344,6 +377,26 @@ CASES = {
         lambda: vt.replay(learner(), DATA, {"lr": [0.1, [0.2]]}, epochs=2),
         ValueError,
         r"schedule\['lr'\] must hold one number per round, got \[0.1, \[0.2\]\]",
+    ),
+    "search_settings": (
+        lambda: tune(search=[{"lr": 0.1}]),
+        TypeError,
+        r"write vt.Given\(\[{...}, {...}\]\) for settings of your own",
+    ),
+    "search_frame": (
+        lambda: tune(search=pd.DataFrame({"lr": [0.1]})),
+        TypeError,
+        r"write vt.Given\(frame.to_dict\(\"records\"\)\)",
+    ),
+    "search_arguments": (
+        lambda: tune(search=SimpleNamespace(draw=lambda space: ())),
+        TypeError,
+        r"search: draw must take the arguments \(space, seed\)",
+    ),
+    "learner_flag": (
+        lambda: tune(quadratic()._replace(whole_batches="no"), data=None, epochs=..., steps=3),
+        TypeError,
+        r"Learner: whole_batches='no' must be True or False",
     ),
     "search_class": (lambda: tune(search=vt.Halton), TypeError, r"write vt.Halton\(64\)"),
     "refiner_class": (
@@ -630,6 +683,117 @@ CASES = {
         lambda: tune(metric=lambda m: m["f1"], mode="max"),
         KeyError,
         r"called metric with metrics {'accuracy': float32\[\], 'loss': float32\[\]}",
+    ),
+    # values that cannot be what the learner reads them as
+    "a_value_of_none": (
+        lambda: unread({"lr": None}),
+        TypeError,
+        r"'lr' is a fixed value here, None \(NoneType\) for every member of the cohort, and 8 in "
+        r"its place works; to try several numbers, write \"lr\": vt.Ordinal",
+    ),
+    "a_schedule": (
+        lambda: unread({"lr": optax.constant_schedule(0.1)}),
+        TypeError,
+        r"'lr' is a fixed value here, <function .* \(function\)",
+    ),
+    "a_date": (
+        lambda: unread({"lr": datetime.timedelta(1)}),
+        TypeError,
+        r"'lr' is a fixed value here, datetime.timedelta\(days=1\) \(timedelta\)",
+    ),
+    "a_number_in_quotes_as_choice": (
+        lambda: unread({"lr": vt.Categorical(["0.1"])}),
+        TypeError,
+        r"'lr' is a fixed value here, '0.1' \(str\)",
+    ),
+    "a_negative_width": (
+        lambda: tune(learner(lambda h: Shaped(h["width"])), {**LR, "width": -1}),
+        TypeError,
+        r"'width' is a fixed value here, -1 \(int\) .* and 8 in its place works",
+    ),
+    "a_real_width": (
+        lambda: tune(
+            learner(lambda h: Shaped(h["width"])), {**LR, "width": vt.Categorical([4, 8.5])}
+        ),
+        TypeError,
+        r"'width' is a fixed value here, 8.5 \(float\)",
+    ),
+    "set": (
+        lambda: tune(learner(optimizer=setting)),
+        TypeError,
+        r'hyperparameters are read and not changed; make a dict of them: {\*\*h, "lr": 0.1}',
+    ),
+    "updated": (
+        lambda: tune(learner(optimizer=lambda h: h.update(lr=1.0))),
+        AttributeError,
+        r"hyperparameters are read and not changed",
+    ),
+    "set_as_an_attribute": (
+        lambda: tune(learner(optimizer=lambda h: setattr(h, "lr", 1.0))),
+        TypeError,
+        r"hyperparameters are read and not changed",
+    ),
+    # where JAX traces
+    "in_jit": (
+        lambda: jax.jit(lambda x: tune().best.score * x)(1.0),
+        TypeError,
+        r"called in a function that JAX traces; vtune compiles and runs programs of its own, so",
+    ),
+    "in_eval_shape": (
+        lambda: jax.eval_shape(lambda: tune().best.score),
+        TypeError,
+        r"called in a function that JAX traces",
+    ),
+    "data_in_jit": (
+        lambda: jax.jit(lambda x: vt.holdout({"x": np.ones((4, 2))}))(1.0),
+        TypeError,
+        r"holdout: called in a function that JAX traces",
+    ),
+    "traced_data": (
+        lambda: traced(lambda x: vt.from_splits({"x": x}, {"x": x}), (2, 4, 3)),
+        TypeError,
+        r"x= holds arrays that JAX traces",
+    ),
+    "traced_rows": (
+        lambda: traced(lambda x: vt.holdout({"x": [x, x]})),
+        TypeError,
+        r"holdout: x= holds arrays that JAX traces",
+    ),
+    "traced_value": (
+        lambda: traced(lambda x: tune(space={"lr": x})),
+        TypeError,
+        r"space\['lr'\]: holds an array that JAX traces",
+    ),
+    "traced_choice": (
+        lambda: traced(lambda x: tune(space={**LR, "c": vt.Categorical([{"a": [x]}])})),
+        TypeError,
+        r"space\['c'\]: holds an array that JAX traces",
+    ),
+    "traced_weights": (
+        lambda: traced(lambda x: tune(init_from={"params": {"Dense_0": {"bias": x}}})),
+        TypeError,
+        r"init_from= holds arrays that JAX traces",
+    ),
+    "traced_refiner": (
+        lambda: traced(lambda x: tune(refiner=vt.PBT(resample_probability=x))),
+        TypeError,
+        r"refiner= holds arrays that JAX traces",
+    ),
+    "traced_closure": (
+        lambda: traced(lambda x: tune(learner(optimizer=lambda h: optax.sgd(h["lr"] * x)))),
+        TypeError,
+        r"learner= holds arrays that JAX traces",
+    ),
+    # more than there can be
+    "trainings": (
+        lambda: unread({"lr": 0.1}, seeds=10**9),
+        ValueError,
+        r"2 members of 1 folds and 1,000,000,000 seeds are 2,000,000,000 trainings; 100,000,000 at",
+    ),
+    "memory": (
+        lambda: unread({"lr": 0.1}, layout=vt.Layout(memory=1)),
+        MemoryError,
+        r"the limit is 1 bytes, into which not even one fits. Take fewer rounds, a smaller model",
     ),
     # hyperparameters
     "not_in_space": (

@@ -103,6 +103,12 @@ BUILT = {
         r"MFPBT: frequencies=5 must be two or more whole numbers.*write vt.PBT\(\)",
     ),
     "frequency": (lambda: vt.MFPBT((1, 0)), ValueError, r"MFPBT: a frequency=0 must be 1 or more"),
+    "observations_many": (
+        lambda: vt.PB2(observations=10**9),
+        ValueError,
+        r"PB2: observations=1000000000 must be at most 46340",
+    ),
+    "candidates_many": (lambda: vt.PB2(candidates=50_000), ValueError, r"must be at most 46340"),
     "observations": (lambda: vt.PB2(observations=0), ValueError, r"observations=0 must be 1"),
     "factor": (lambda: vt.Halving(1), ValueError, r"Halving: reduction_factor=1 must be 2 or more"),
     "factor_type": (lambda: vt.Halving(2.5), TypeError, r"reduction_factor=2.5 must be a whole"),
@@ -128,6 +134,11 @@ TUNED = {
         lambda: tune(vt.MFPBT(), 18),
         ValueError,
         r"MFPBT with 4 frequencies needs cohorts of 16 or a larger multiple of 4.*this one has 18",
+    ),
+    "pb2_large": (
+        lambda: tune(vt.PB2(), 50_000),
+        ValueError,
+        r"PB2 takes at most 46340 members a cohort; this one has 50000",
     ),
     "pb2_nothing": (
         lambda: tune(vt.PB2(), 4, {"lr": 0.1}),
@@ -182,7 +193,62 @@ def broken(**parts):
     )()
 
 
+def deciding(parents, hparams=None):
+    return lambda self, key, round, space, h, score, memory: (
+        vt.Refinement(parents, h if hparams is None else hparams),
+        memory,
+    )
+
+
+SLOTS = np.arange(8, dtype=np.int32)
+
 OWN = {
+    "no_rungs": (
+        lambda: broken(rungs=None),
+        TypeError,
+        r"refiner must have a rungs method, got Broken\(\); write vt.PBT\(\) or vt.Halving\(\)",
+    ),
+    "no_init": (lambda: broken(init=None), TypeError, r"refiner must have a init method"),
+    "rungs_arguments": (
+        lambda: broken(rungs=lambda self, size: ()),
+        TypeError,
+        r"refiner: rungs must take the arguments \(size, rounds\)",
+    ),
+    "refine_arguments": (
+        lambda: broken(refine=lambda self, key, h: ()),
+        TypeError,
+        r"refine must take the arguments \(key, round, space, hparams, score, memory\)",
+    ),
+    "rungs_none": (
+        lambda: broken(rungs=lambda self, size, rounds: None),
+        TypeError,
+        r"Broken.rungs\(8, 12\) returned None; return a tuple of vt.Rung\(size, rounds\)",
+    ),
+    "rungs_pairs": (
+        lambda: broken(rungs=lambda self, size, rounds: ((size, rounds),)),
+        TypeError,
+        r"returned \(\(8, 12\),\); return a tuple of vt.Rung",
+    ),
+    "init_text": (
+        lambda: broken(init=lambda self, space, size: "none"),
+        TypeError,
+        r"Broken.init returned a str; return arrays only",
+    ),
+    "parents_list": (
+        lambda: broken(refine=deciding([0, 1, 2, 3, 4, 5, 6, 7])),
+        TypeError,
+        r"Broken.refine gave parents of the type list; return an array int32\[8\]",
+    ),
+    "hparams_list": (
+        lambda: broken(refine=deciding(SLOTS, [0.1])),
+        ValueError,
+        r"Broken.refine gave hyperparameters \[\(\)\]; return every one of \['lr'\]",
+    ),
+    "hparams_text": (
+        lambda: broken(refine=deciding(SLOTS, {"lr": "a"})),
+        TypeError,
+        r"Broken.refine returned a str; return arrays only",
+    ),
     "unregistered": (
         lambda: dataclass(frozen=True)(type("Loose", (Own,), {}))(),
         TypeError,

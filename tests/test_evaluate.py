@@ -72,6 +72,23 @@ def folded():
     )
 
 
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda sweep, x: sweep.evaluate(), "evaluate: called in a function"),
+        (lambda sweep, x: sweep.rerun(0), "called in a function"),
+        (lambda sweep, x: sweep.retrain(1, 2), "called in a function"),
+        (lambda sweep, x: sweep.ensemble(1), "ensemble: called in a function"),
+        (lambda sweep, x: vt.extend(sweep, epochs=1), "extend: called in a function"),
+        (lambda sweep, x: sweep.predict(x), "predict: x= holds arrays"),
+    ],
+    ids=["evaluate", "rerun", "retrain", "ensemble", "extend", "predict"],
+)
+def test_where_jax_traces_it_is_said_at_once(sweep, call, says, refused):
+    with refused(TypeError, f"{says} that JAX traces; vtune compiles and runs programs of its own"):
+        jax.jit(lambda x: call(sweep, x))(X)
+
+
 # rows ----------------------------------------------------------------------------------------
 
 

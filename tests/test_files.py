@@ -149,6 +149,10 @@ def test_saving_over_a_run_needs_overwrite(sweep, tmp_path):
     before = sorted(run.rglob("*"))
     with pytest.raises(ValueError, match=r"holds a saved sweep already; give overwrite=True"):
         sweep.save(run)
+    with pytest.raises(TypeError, match="save: overwrite='no' must be True or False"):
+        sweep.save(run, overwrite="no")
+    with pytest.raises(TypeError, match="load: check='no' must be True or False"):
+        vt.load(run, deep_learner(), check="no")
     assert sorted(run.rglob("*")) == before
     sweep.save(run, overwrite=True)
     assert vt.load(run, deep_learner()).best.hparams == sweep.best.hparams

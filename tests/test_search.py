@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from problems import quadratic
 
 import vtune as vt
+from vtune.search.base import drawn
 from vtune.space.space import parse
 
 SPACE = {
@@ -16,6 +18,7 @@ SPACE = {
     "act": vt.Categorical(["relu", "tanh", "gelu"]),
     "fixed": 0.5,
 }
+NAN = float("nan")
 SEARCHES = {"random": vt.Random, "halton": vt.Halton}
 
 
@@ -153,6 +156,12 @@ GOOD = {"lr": 0.1, "k": 3, "c": 1, "width": 16, "act": "tanh"}
         (lambda: vt.Halton(-3), ValueError, r"n=-3; a population has at least 1"),
         (lambda: vt.Halton(2.5), TypeError, r"n=2.5 is not a whole number"),
         (lambda: vt.Random(3, skip=-1), ValueError, r"skip=-1 must be"),
+        (
+            lambda: vt.Halton(3, skip=10**9),
+            ValueError,
+            r"skip=1,000,000,000 must be 100,000,000",
+        ),
+        (lambda: vt.Grid({"lr": np.array(0.5)}), TypeError, r"neither a number of points"),
         (lambda: vt.Given([]), ValueError, r"no settings"),
         (lambda: vt.Given({"lr": 1}), TypeError, r"not a list of dicts"),
         (lambda: vt.Given([3]), TypeError, r"setting 0 is 3, not a dict"),
@@ -175,3 +184,88 @@ GOOD = {"lr": 0.1, "k": 3, "c": 1, "width": 16, "act": "tanh"}
 def test_bad_searches_are_named(build, error, says):
     with pytest.raises(error, match=says):
         build().draw(parse(SPACE), 0)
+
+
+class Own:
+    """A search of the user's own: 4 members, with parts of what it draws replaced."""
+
+    def __init__(self, result=None, **parts):
+        self.result, self.parts = result, parts
+
+    def draw(self, space, seed):
+        hparams = {"lr": [0.1, 0.2, 0.3, 0.4], "k": [1, 2, 3, 1], "c": [0.5, 2, 2, 2]}
+        cohort = vt.Cohort(space.combinations[0], np.arange(4), hparams)._replace(**self.parts)
+        return (cohort,) if self.result is None else self.result([cohort])
+
+
+OWN = {"lr": vt.Float(0.1, 0.4), "k": vt.Int(1, 3), "c": vt.Ordinal([0.5, 2])}
+VALUES = {"lr": [0.1] * 4, "k": [1] * 4, "c": [2] * 4}
+
+
+@pytest.mark.parametrize(
+    ("search", "error", "says"),
+    [
+        (
+            Own(lambda drawn: {}),
+            TypeError,
+            r"Own.draw returned {}; return a tuple of vt.Cohort",
+        ),
+        (Own(lambda drawn: ()), TypeError, r"Own.draw returned \(\)"),
+        (Own(lambda drawn: drawn[0]), TypeError, r"Own.draw returned Cohort\("),
+        (
+            Own(lambda drawn: [VALUES]),
+            TypeError,
+            r"settings as dicts: search=vt.Given\(\[...\]\)",
+        ),
+        (Own(combination=OWN), TypeError, r"Own.draw returned \(Cohort"),
+        (Own(id=np.arange(0)), TypeError, r"Own.draw returned \(Cohort"),
+        (Own(id=[0, 1, 1, 2]), ValueError, r"gave the ids \[0, 1, 1, 2\]; .* be 0 to 3, each once"),
+        (Own(id=np.arange(4.0)), ValueError, r"gave the ids \[0.0, 1.0, 2.0, 3.0\]"),
+        (Own(id=np.arange(4).reshape(2, 2)), ValueError, r"gave the ids \[\[0, 1\], \[2, 3\]\]"),
+        (Own(hparams={}), ValueError, r"of the shapes {} for 4 members; give every one of \['lr',"),
+        (Own(hparams={**VALUES, "lr": [0.1]}), ValueError, r"'lr': \(1,\)"),
+        (Own(hparams={**VALUES, "lr": None}), ValueError, r"'lr': \(\)"),
+        (
+            Own(hparams={**VALUES, "lr": [NAN] * 4}),
+            ValueError,
+            r"gave lr=.*nan.*, which is not in",
+        ),
+        (
+            Own(hparams={**VALUES, "lr": [0.5] * 4}),
+            ValueError,
+            r"gave lr=.*, which is not in Fl",
+        ),
+        (
+            Own(hparams={**VALUES, "lr": ["a"] * 4}),
+            ValueError,
+            r"gave lr=.*, which is not in Fl",
+        ),
+        (Own(hparams={**VALUES, "k": [1.5] * 4}), ValueError, r"gave k=.*, which is not in Int"),
+        (
+            Own(hparams={**VALUES, "c": [1.0] * 4}),
+            ValueError,
+            r"gave c=.*, which is not in Ord",
+        ),
+    ],
+)
+def test_what_a_users_search_draws_is_checked(search, error, says):
+    with pytest.raises(error, match=says):
+        drawn(search, parse(OWN), 0)
+
+
+@pytest.mark.parametrize("result", [None, list], ids=["tuple", "list"])
+def test_what_a_users_search_draws_is_cast_to_the_programs_types(result):
+    (cohort,) = drawn(Own(result), parse(OWN), 0)
+    assert {name: str(values.dtype) for name, values in cohort.hparams.items()} == {
+        "lr": "float32",
+        "k": "int32",
+        "c": "float32",
+    }
+    assert cohort.id.dtype == np.int32
+    assert np.float64(cohort.hparams["lr"]).max() <= 0.4
+
+
+def test_a_users_search_of_any_size_is_a_dataclass(refused):
+    sizeless = type("Sizeless", (Own,), {"n": None})()
+    with refused(TypeError, r"Sizeless: n is None, and the refiner asks for 5 members; make"):
+        vt.tune(quadratic(), OWN, search=sizeless, refiner=vt.Hyperband(max_rounds=3), steps=3)

@@ -290,6 +290,8 @@ WRONG = [
     (vs.LogisticRegression(penalty="l3"), "penalty='l3' must be"),
     (vs.LogisticRegression(l1_ratio=1.5), "l1_ratio=1.5 must be a number, from 0 to 1"),
     (vs.LogisticRegression(max_iter=0), "max_iter=0 must be a whole number"),
+    (vs.LogisticRegression(fit_intercept="no"), "fit_intercept='no' must be True or False"),
+    (vs.FlaxClassifier(warm_start="no"), "warm_start='no' must be True or False"),
     (vs.LogisticRegression(tol=-1.0), "tol=-1.0 must be a number"),
     (vs.LogisticRegression(class_weight="equal"), "class_weight='equal' must be"),
     (vs.LogisticRegression(class_weight=[1, 2]), "class_weight=[1, 2] must be"),

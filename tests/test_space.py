@@ -1,3 +1,6 @@
+from decimal import Decimal
+from fractions import Fraction
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -270,6 +273,31 @@ def test_rays_own_distributions():
     assert parse(space).parts == ({**ours, "c": either, "g": either},)
 
 
+def test_numbers_of_any_kind_are_taken_for_numbers():
+    """Of NumPy's narrow types differences would overflow; a program takes no exact numbers."""
+    assert vt.Float(np.int8(-100), np.int8(100), step=np.int8(1)).count == 201
+    assert vt.Int(np.int8(-100), np.int8(100)).count == 201
+    assert vt.Int(np.uint64(1), np.array(9)) == vt.Int(1, 9)
+    assert vt.Float(np.float16(0.1), jnp.float32(0.5)) == vt.Float(0.1, 0.5)
+    assert vt.Float(Fraction(1, 10), Decimal("0.5")) == vt.Float(0.1, 0.5)
+    ordinal = vt.Ordinal([np.float32(0.1), np.int8(-128), Fraction(1, 2), jnp.int32(3)])
+    assert ordinal.values == (0.1, -128, 0.5, 3)
+    assert {type(value) for value in ordinal.values} == {int, float}
+    half = Decimal("0.5")
+    fixed = {
+        "a": half,
+        "b": Fraction(1, 2),
+        "c": np.longdouble(0.5),
+        "d": vt.Categorical([half, 1]),
+    }
+    (part,) = parse({**fixed, "e": np.array(None)}).parts
+    assert part == {"a": 0.5, "b": 0.5, "c": 0.5, "d": vt.Categorical([0.5, 1]), "e": None}
+    assert {type(part[name]) for name in "abc"} == {float}
+    given = vt.Given([{"lr": half, "d": half}, {"lr": jnp.float32(0.1), "d": 1}])
+    cohorts = given.draw(parse({"lr": vt.Float(0.1, 0.5), "d": fixed["d"]}), 0)
+    assert [float(cohort.hparams["lr"][0]) for cohort in cohorts] == [0.5, pytest.approx(0.1)]
+
+
 def test_fixed_values_that_are_meant_stay():
     fixed = {
         "strides": (2, 2),
@@ -301,6 +329,49 @@ NAN, INF = float("nan"), float("inf")
         (lambda: vt.Float(0.0, INF), ValueError, r"high=inf must be finite"),
         (lambda: vt.Float("a", 1.0), TypeError, r"low='a' is not a number"),
         (lambda: vt.Float(0, 1, step=0), ValueError, r"step=0 must be above 0"),
+        (
+            lambda: vt.Float(0, 1, step=5),
+            ValueError,
+            r"step=5 is larger than the range, so low=0 would be the only value",
+        ),
+        (lambda: vt.Float(0, 1, step=1e-30), ValueError, r"step=1e-30 makes more than 2147483647"),
+        (lambda: vt.Float(0.1, 1, log="yes"), TypeError, r"Float: log='yes' must be True or False"),
+        (lambda: vt.Int(1, 9, log="no"), TypeError, r"Int: log='no' must be True or False"),
+        (
+            lambda: vt.Float(0, 10**400),
+            ValueError,
+            r"Float: 1000000\d*\.\.\.\d* does not fit float32",
+        ),
+        (lambda: vt.Int(0, 10**400), ValueError, r"Int: 0 to 100\d*\.\.\.\d* does not fit 32 bits"),
+        (lambda: vt.Ordinal([10**400]), ValueError, r"Ordinal: 1000000.* does not fit float32"),
+        (
+            lambda: vt.Ordinal([0.1, 0.1 + 1e-12]),
+            ValueError,
+            r"0.1 and 0.1000000000.* are one number in float32; leave one out, or set jax",
+        ),
+        (lambda: vt.Ordinal(b"12"), TypeError, r"b'12' is not a list of numbers$"),
+        (lambda: vt.Ordinal(map(float, "12")), TypeError, r"write vt.Ordinal\(list\(...\)\)"),
+        (lambda: vt.Ordinal(np.array(1.0)), TypeError, r"array\(1.\) is not a list of numbers$"),
+        (lambda: vt.Categorical(b"ab"), TypeError, r"b'ab' is not a list of choices$"),
+        (lambda: vt.Categorical(iter("ab")), TypeError, r"write vt.Categorical\(list\(...\)\)"),
+        (lambda: parse({"lr": map(float, "12")}), TypeError, r"\['lr'\]: a map is no value that"),
+        (
+            lambda: parse({"lr": {1: 2}.keys()}),
+            TypeError,
+            r"write vt.Ordinal\(list\(...\)\) or vt.",
+        ),
+        (lambda: parse({"c": vt.Categorical([iter([1])])}), TypeError, r"a list_iterator is no va"),
+        (
+            lambda: parse({"lr": vt.Halton(4)}),
+            TypeError,
+            r"\['lr'\]: vt.Halton is no value; write vt.tune\(..., search=vt.Halton\(...\)\)",
+        ),
+        (lambda: parse({"r": vt.Categorical([vt.PBT()])}), TypeError, r"refiner=vt.PBT\(...\)"),
+        (
+            lambda: parse({"lr": np.array("0.1")}),
+            TypeError,
+            r"'0.1' is a string; write 0.1 without",
+        ),
         (lambda: vt.Float(1, 2, step=0.1, log=True), ValueError, r"drop one"),
         (lambda: vt.Float(0, 1e300), ValueError, r"does not fit float32"),
         (

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 _CACHES: list[functools._lru_cache_wrapper] = []
 
 
 def bounded_cache(
-    maxsize: int,
+    maxsize: int, reads: Callable[..., Any] | None = None
 ) -> Callable[[Callable[..., T]], functools._lru_cache_wrapper[T]]:
-    """`functools.lru_cache`, known to `clear_caches`."""
+    """`functools.lru_cache`, known to `clear_caches`.
+
+    Args:
+      reads: what it returns of the arguments is part of the key.
+    """
 
     def decorate(f: Callable[..., T]) -> functools._lru_cache_wrapper[T]:
-        cached = functools.lru_cache(maxsize=maxsize)(f)
+        cached: Any = functools.lru_cache(maxsize=maxsize)(lambda key, *arguments: f(*arguments))
         _CACHES.append(cached)
-        return cached
+        key = reads or (lambda *arguments: None)
+        call: Any = functools.wraps(f)(lambda *arguments: cached(key(*arguments), *arguments))
+        call.cache_info, call.cache_clear = cached.cache_info, cached.cache_clear
+        return call
 
     return decorate
 

@@ -19,6 +19,9 @@ class UnknownHyperparameterError(KeyError, ValueError):
         return str(self.args[0])
 
 
+_READ_ONLY = 'hyperparameters are read and not changed; make a dict of them: {**h, "lr": 0.1}'
+
+
 class Hparams(Mapping[str, Any]):
     """The hyperparameters of ONE member, as `model`, `optimizer` and `loss` see them.
 
@@ -49,7 +52,14 @@ class Hparams(Mapping[str, Any]):
         error.name = name
         raise error
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_"):
+            raise TypeError(_READ_ONLY)
+        object.__setattr__(self, name, value)
+
     def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and hasattr(dict, name):  # such as pop and update
+            raise AttributeError(_READ_ONLY)
         if name.startswith("_") or name not in self:
             raise AttributeError(
                 f"{name!r} is not an attribute of the hyperparameters, which are read by name: "
@@ -96,6 +106,15 @@ for _name in (
     *("lt", "le", "gt", "ge", "int", "float", "complex", "index", "array", "jax_array"),
 ):
     setattr(Hparams, f"__{_name}__", _is_no_number)
+
+
+def _is_read_only(h: Hparams, *given: Any) -> Any:
+    """Stands in the place of whatever would change hyperparameters."""
+    raise TypeError(_READ_ONLY)
+
+
+for _name in ("setitem", "delitem", "delattr", "or", "ror", "ior"):
+    setattr(Hparams, f"__{_name}__", _is_read_only)
 
 
 class _Reads:

@@ -38,7 +38,10 @@ def snapshot(what: str, value: Any) -> Any:
     Raises:
       TypeError: the value can be changed in place and cannot be copied, such as an open file.
     """
-    return _Copier(what, arrays=True).copy(value)
+    try:
+        return _Copier(what, arrays=True).copy(value)
+    except _NoCopyError as error:
+        raise TypeError(str(error)) from None
 
 
 def handed_out(value: Any) -> Any:
@@ -69,7 +72,7 @@ class _Copier:
 
     def _copied(self, value: Any) -> Any:
         if isinstance(value, jax.Array):
-            return _copied_on_device(value) if self._arrays else value
+            return self._on_device(value) if self._arrays else value
         if type(value) is np.ndarray:
             return self._array(value)
         if type(value) in (dict, list):
@@ -94,6 +97,19 @@ class _Copier:
                 "is found again by a copy of its values; give a name or numbers, and make the "
                 "object from them in the model, the optimizer or the loss"
             ) from None
+
+    def _on_device(self, value: jax.Array) -> jax.Array:
+        """Copies an array, since one made of a NumPy array may lie in that array's memory."""
+        if isinstance(value, jax.core.Tracer):
+            raise _NoCopyError(
+                f"{self._what}: holds an array that JAX traces (in jax.jit, vmap, grad); write a "
+                "number, or call vtune outside of the function"
+            )
+        if not value.is_fully_addressable:
+            return value
+        if jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended) or value.weak_type:
+            return value  # made by JAX itself, which changes nothing in place
+        return jax.device_put(np.array(value), value.sharding)
 
     def _array(self, value: np.ndarray) -> np.ndarray:
         if not self._arrays and not value.flags.writeable:
@@ -236,15 +252,6 @@ def _is_hashed_by_value(value: Any) -> bool:
     except TypeError:
         return False
     return True
-
-
-def _copied_on_device(value: jax.Array) -> jax.Array:
-    """Copies an array, since one made of a NumPy array may lie in that array's memory."""
-    if isinstance(value, jax.core.Tracer) or not value.is_fully_addressable:
-        return value
-    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended) or value.weak_type:
-        return value  # made by JAX itself, which changes nothing in place
-    return jax.device_put(np.array(value), value.sharding)
 
 
 def fields_of(module: nn.Module) -> list[str]:

@@ -1,4 +1,4 @@
-"""Checks of the numbers and the names of folders that users write.
+"""Checks of the numbers and folders that users write, and of where they call.
 
 Checks of a refiner's settings skip arrays. JAX builds the refiner again inside the program, with
 traced arrays for its numbers; they were checked when the user built it.
@@ -9,8 +9,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 LARGEST = 2**31 - 1  # rounds are int32 inside the program
@@ -42,6 +46,52 @@ def check_flag(what: str, value: Any) -> None:
         raise TypeError(f"{what}={value!r} must be True or False")
 
 
+def as_scalar(value: Any) -> Any:
+    """Returns the number that a fraction, a decimal or an array without axes is; anything else as
+    it is."""
+    if isinstance(value, Fraction | Decimal):
+        return float(value)
+    is_array = isinstance(value, np.ndarray | jax.Array) and not is_tracer(value)
+    if is_array and not value.ndim and jnp.issubdtype(value.dtype, jnp.number):
+        return np.asarray(value)[()]
+    return value
+
+
+def plain_number(value: Any) -> Any:
+    """Returns a number of any kind as Python's, whose differences do not overflow as NumPy's do;
+    anything else as it is."""
+    value = as_scalar(value)
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, np.generic) and jnp.issubdtype(value.dtype, jnp.floating):
+        return float(str(value))  # the shortest decimal: 0.1 of float32(0.1)
+    return value
+
+
+def is_tracer(value: Any) -> bool:
+    """Returns whether `value` stands for an array in a function that JAX traces."""
+    return isinstance(value, jax.core.Tracer)
+
+
+def check_untraced(who: str, **given: Any) -> None:
+    """Raises TypeError in a function that JAX traces, or where an argument holds a tracer.
+
+    Args:
+      who: what was called, as the message names it. given: pytrees by their names.
+    """
+    for name, tree in given.items():
+        if any(map(is_tracer, jax.tree.leaves(tree))):
+            raise TypeError(f"{who}: {name}= holds arrays that JAX traces; {_UNTRACED}")
+    if is_tracer(jax.device_put(np.int32(0))):  # without a trace it stays an array
+        raise TypeError(f"{who}: called in a function that JAX traces; {_UNTRACED}")
+
+
+_UNTRACED = (
+    "vtune compiles and runs programs of its own, so call it outside of jax.jit, vmap, grad, scan "
+    "and eval_shape, with arrays that have values, and pass on what it returns"
+)
+
+
 def check_count(what: str, value: Any, least: int = 1) -> None:
     """Raises ValueError unless `value` is a whole number, `least` or more.
 
@@ -52,8 +102,8 @@ def check_count(what: str, value: Any, least: int = 1) -> None:
         raise ValueError(f"{what}={value!r} must be a whole number, {least} or more")
 
 
-def check_whole(who: str, name: str, value: Any, least: int) -> None:
-    """Raises unless a refiner's setting is a whole number from `least` to `LARGEST`.
+def check_whole(who: str, name: str, value: Any, least: int, most: int = LARGEST) -> None:
+    """Raises unless a refiner's setting is a whole number from `least` to `most`.
 
     Raises:
       TypeError: it is no whole number. ValueError: it is out of range.
@@ -64,8 +114,8 @@ def check_whole(who: str, name: str, value: Any, least: int) -> None:
         raise TypeError(f"{who}: {name}={value!r} must be a whole number, {least} or more")
     if value < least:
         raise ValueError(f"{who}: {name}={value!r} must be {least} or more")
-    if value > LARGEST:
-        raise ValueError(f"{who}: {name}={value!r} must be at most {LARGEST}")
+    if value > most:
+        raise ValueError(f"{who}: {name}={value!r} must be at most {most}")
 
 
 def check_between(who: str, name: str, value: Any, low: Any, high: Any, open: str = "") -> None:

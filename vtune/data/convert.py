@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+
+from vtune.validation import check_untraced
 
 _ENCODE = (
     "labels: names, y = numpy.unique(labels, return_inverse=True); columns of a table: vt.Columns; "
     "text: vt.text"
 )
-_TRACED = jax.errors.TracerArrayConversionError  # of a list that holds what is traced
 
 
 def to_array(who: str, name: Any, value: Any) -> np.ndarray:
@@ -30,7 +30,7 @@ def to_array(who: str, name: Any, value: Any) -> np.ndarray:
       TypeError, ValueError: it does not hold numbers; rows differ in shape; values are missing.
     """
     what = f"{who}: {name!r}"
-    array = _as_numpy(what, value)
+    array = _as_numpy(who, name, value)
     if array.dtype.hasobject and array.ndim and not array.dtype.names:
         array = _from_objects(array)
         if array.dtype.hasobject and (count := sum(v is None for v in array.flat)):
@@ -81,7 +81,8 @@ def to_rows(who: str, name: str, value: Any, trained: str | None) -> np.ndarray:
     return array.astype(dtype)
 
 
-def _as_numpy(what: str, value: Any) -> np.ndarray:
+def _as_numpy(who: str, name: Any, value: Any) -> np.ndarray:
+    what = f"{who}: {name!r}"
     if isinstance(value, np.ma.MaskedArray):
         if np.ma.getmaskarray(value).any():
             raise TypeError(
@@ -102,6 +103,7 @@ def _as_numpy(what: str, value: Any) -> np.ndarray:
             value = value.detach().cpu()
         return np.asarray(value)
     except Exception as error:
+        check_untraced(who, **{str(name): value})
         if isinstance(value, list | tuple):
             shapes = [_shape(row) for row in value]
             unlike = next((s for s in shapes if s != shapes[0]), None)
@@ -111,11 +113,6 @@ def _as_numpy(what: str, value: Any) -> np.ndarray:
                     "them to one, with a mask as an entry of its own (several inputs are several "
                     "entries)"
                 ) from None
-        if isinstance(value, jax.core.Tracer) or isinstance(error, _TRACED):
-            raise TypeError(
-                f"{what} is traced, inside jax.jit, vmap or grad, where its rows are not known; "
-                "call this outside"
-            ) from None
         raise TypeError(
             f"{what}: {type(value).__name__} cannot be turned into an array ({error})"
         ) from None

@@ -12,6 +12,7 @@ import numpy as np
 from vtune.data.column_names import column_names
 from vtune.data.convert import to_array
 from vtune.data.own import CheckedArrays, is_borrowed
+from vtune.validation import check_untraced
 
 if TYPE_CHECKING:
     from vtune.data.dataset import Data
@@ -65,6 +66,7 @@ def check_arrays(who: str, arrays: Any) -> CheckedArrays:
     Raises:
       TypeError, ValueError: they are empty, of different lengths, not numeric or not finite.
     """
+    check_untraced(who)
     if hasattr(arrays, "columns") and hasattr(arrays, "dtypes"):
         raise TypeError(
             f"{who}: a {type(arrays).__name__} does not say what is what; give entries by name: "

@@ -68,7 +68,7 @@ def initialize(
     return _initializer(plan)(settings, arguments)
 
 
-@bounded_cache(32)
+@bounded_cache(32, Plan.reads)
 def _initializer(plan: Plan) -> Any:
     """`_initialize` of a plan, traced once: for shapes, and to run.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import jax
@@ -17,9 +18,12 @@ from vtune import target
 from vtune.engine.layout import Layout
 from vtune.engine.replicates import Replicates
 from vtune.hparams import Hparams, Static
+from vtune.learner.captured import captured
 from vtune.learner.protocol import Learner
 from vtune.refine.base import Rung
 from vtune.types import PyTree
+
+MAX_TRAININGS = 10**8  # beyond it, counting them alone would fill a host's memory
 
 
 class FoldSteps(NamedTuple):
@@ -121,6 +125,23 @@ class Plan:
     past: int = 0
     anew: bool = False
 
+    def __post_init__(self) -> None:
+        members = sum(cohort.size for cohort in self.cohorts)
+        folds, seeds, *_ = self.replicates or (1, 1)
+        if members * folds * seeds > MAX_TRAININGS:
+            raise ValueError(
+                f"{members:,} members of {folds:,} folds and {seeds:,} seeds are "
+                f"{members * folds * seeds:,} trainings; {MAX_TRAININGS:,} at most"
+            )
+
+    def reads(self) -> Static:
+        """Returns what the functions of the program read from outside at present."""
+        refiner = shapes_of(self.arguments).refiner
+        values = [value for cohort in self.cohorts for value in cohort.static.value.values()]
+        values += getattr(refiner, "__dict__", {}).values()
+        functions = [value for value in values if isinstance(value, FunctionType | type)]
+        return captured(self.learner, self.metric, type(refiner), *functions)
+
     @property
     def sign(self) -> float:
         """1 where a higher metric is better, else -1; scores are the metric times it."""
@@ -131,6 +152,13 @@ def describe(tree: PyTree) -> Any:
     """Returns a pytree's structure, shapes and types as a hashable value."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple((np.shape(leaf), str(_dtype(leaf))) for leaf in leaves)
+
+
+def shapes_of(description: Any) -> Any:
+    """Returns a pytree of shapes, from what `describe` returned of the pytree."""
+    structure, leaves = description
+    shapes = [jax.ShapeDtypeStruct(shape, np.dtype(dtype)) for shape, dtype in leaves]
+    return jax.tree.unflatten(structure, shapes)
 
 
 def as_arrays(tree: PyTree) -> PyTree:

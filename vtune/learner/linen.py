@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict
 from vtune.hparams import Hparams
 from vtune.keywords import answering
 from vtune.learner.assemble import assemble
+from vtune.learner.captured import captured
 from vtune.learner.contracts import call_arguments, calling, check_call
 from vtune.learner.first_apply import initialising
 from vtune.learner.mode import in_mode
@@ -147,7 +148,8 @@ class LinenNet:
       model: the module, or a function of the hyperparameters that makes it.
       user_apply: what calls the module in the user's own way, or None.
       sown: collections that are part of the outputs.
-      asked: what the module asks for by name, by the form of hyperparameters, mode and batch.
+      asked: what the module asks for by name, by mode, the form of hyperparameters and batch, and
+        what the module reads from outside.
     """
 
     model: nn.Module | Callable[[Hparams], nn.Module]
@@ -209,7 +211,8 @@ class LinenNet:
         They are looked for once. Where a training step asks for dropout at most, they are not
         looked for in an evaluation, unless it fails.
         """
-        form = (getattr(h, "form", tuple(h)), tuple(batch))  # `h` may be a plain dict
+        reads = captured(self.model, self.user_apply)
+        form = (getattr(h, "form", tuple(h)), tuple(batch), reads)  # `h` may be a plain dict
         dropout = ("dropout",) if train else ()  # some models ask has_rng("dropout") for the mode
         if (form, train) not in self.asked:
             known = self.asked.get((form, True)) if self.user_apply is None else None

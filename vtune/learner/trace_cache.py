@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from vtune.hparams import Hparams
+from vtune.learner.captured import captured
 from vtune.target import platform
 from vtune.types import is_traced
 
@@ -23,7 +24,8 @@ _INLINE: Any = jax.Inline.JAX_EARLY if hasattr(jax, "Inline") else True
 
 
 def cache_trace(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps `f` so that it is traced once per argument structure; later calls reuse the trace.
+    """Wraps `f` so that it is traced once per argument structure; later calls reuse the trace,
+    while what `f` reads from outside stays as it was.
 
     Calls with plain-Python hyperparameters bypass the cache: jit would turn these into arrays and
     hide misuse, such as `if h["lr"] > 1`.
@@ -37,25 +39,25 @@ class _CachedTrace:
     def __init__(self, f: Callable[..., Any]):
         functools.update_wrapper(self, f)
         self._f = f
-        self._reads: dict[Any, set[str]] = {}  # names read, by the form of the hyperparameters
+        self._reads: dict[Any, set[str]] = {}  # names read, by key and form of hyperparameters
         self._jitted = jax.jit(self._trace, static_argnums=0, inline=_INLINE)
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         h = _hyperparameters(arguments)
         if keywords or h is None or not is_traced(h):  # the program passes no keywords
             return self._f(*arguments, **keywords)
-        out = self._jitted(platform(), *arguments)
-        h.note(self._reads[h.form])
-        return out
+        key = platform(), captured(self._f)
+        try:
+            return self._jitted(key, *arguments)
+        finally:  # those that it reads before it fails, too
+            h.note(self._reads.get((key, h.form), set()))
 
-    def _trace(self, platform: str, *arguments: Any) -> Any:
-        reads: set[str] = set()
-        noting = lambda a: a.noted_in(reads) if isinstance(a, Hparams) else a
-        out = self._f(*map(noting, arguments))
+    def _trace(self, key: Any, *arguments: Any) -> Any:
         h = _hyperparameters(arguments)
         assert h is not None
-        self._reads.setdefault(h.form, set()).update(reads)
-        return out
+        reads = self._reads.setdefault((key, h.form), set())
+        noting = lambda a: a.noted_in(reads) if isinstance(a, Hparams) else a
+        return self._f(*map(noting, arguments))
 
 
 def _hyperparameters(arguments: tuple[Any, ...]) -> Hparams | None:

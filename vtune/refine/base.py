@@ -102,10 +102,12 @@ def rank(score: FloatArray[Array, " pop"]) -> IntArray[Array, " pop"]:
 
 def check_is_refiner(refiner: Any) -> None:
     """Raises TypeError where this is no refiner, or one that JAX does not know as a pytree."""
-    if isinstance(refiner, type) or not hasattr(refiner, "refine"):
-        raise TypeError(
-            f"refiner must have a refine method, got {refiner!r}; write vt.PBT() or vt.Halving()"
-        )
+    for method in ("refine", "rungs", "init"):
+        if isinstance(refiner, type) or not callable(getattr(refiner, method, None)):
+            raise TypeError(
+                f"refiner must have a {method} method, got {refiner!r}; write vt.PBT() or "
+                "vt.Halving()"
+            )
     if any(leaf is refiner for leaf in jax.tree.leaves(refiner)):
         raise TypeError(
             f"refiner={refiner!r} is not registered with JAX; write @jax.tree_util."

@@ -20,6 +20,7 @@ from vtune.validation import as_floats, check_size, check_whole
 
 # Grid of the kernel's parameters; y has variance 1 and x lies in the unit cube.
 LENGTHSCALES, EPSILONS, NOISES = (0.03, 0.1, 0.3, 1.0), (0.0, 0.1, 0.3), (0.03, 0.1, 0.3)
+MOST = 46_340  # points, whose covariances are as many squared; 32 bits count no more
 UNKNOWN = -(2.0**127)  # no score, finite so that neither jax_debug_nans nor jax_debug_infs minds it
 C1, C2 = 0.2, 0.4  # beta = C1 + max(0, log(C2 * observations)), as in the authors' code
 
@@ -80,8 +81,8 @@ class PB2:
 
     def __post_init__(self) -> None:
         check_schedule("PB2", self)
-        check_whole("PB2", "observations", self.observations, 1)
-        check_whole("PB2", "candidates", self.candidates, 2)
+        check_whole("PB2", "observations", self.observations, 1, MOST)
+        check_whole("PB2", "candidates", self.candidates, 2, MOST)
         as_floats(self, "quantile_fraction")
 
     @property
@@ -92,6 +93,8 @@ class PB2:
     def rungs(self, size: int, rounds: int) -> tuple[Rung, ...]:
         """Returns one rung, see `Refiner.rungs`."""
         check_size("PB2", size, 2, "one to take another's place")
+        if size > MOST:
+            raise ValueError(f"PB2 takes at most {MOST} members a cohort; this one has {size}")
         return (Rung(size, rounds),)
 
     def init(self, space: PyTree, size: int) -> PyTree:

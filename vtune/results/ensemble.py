@@ -13,6 +13,7 @@ import numpy as np
 
 from vtune.caches import bounded_cache
 from vtune.data.dataset import Data
+from vtune.learner.captured import captured
 from vtune.learner.protocol import Learner
 from vtune.metrics.labels import one_logit
 from vtune.metrics.totals import join_rows, split_rows
@@ -22,7 +23,7 @@ from vtune.results.member import outputs as member_outputs
 from vtune.results.no_score import finished
 from vtune.results.trained import Trained
 from vtune.types import Array, PyTree
-from vtune.validation import is_whole
+from vtune.validation import check_untraced, is_whole
 
 KINDS = ("best", "greedy")
 COMBINE = ("outputs", "probabilities")
@@ -70,6 +71,7 @@ class Ensemble:
 
 def ensemble(trained: Trained, kind: Any, k: Any, combine: Any, data: Data | None) -> Ensemble:
     """Chooses the members of an ensemble; see `Sweep.ensemble`."""
+    check_untraced("ensemble")
     trained.check_whole()
     if is_whole(kind) and k is None:
         kind, k = "best", kind
@@ -170,7 +172,7 @@ def _judge(trained: Trained, combine: str, column: int, batch: Any, shares: PyTr
     return np.where(np.isfinite(values), trained.plan.sign * values, -np.inf)
 
 
-@bounded_cache(8)
+@bounded_cache(8, captured)
 def _scorer(learner: Learner, metric: Any, combine: str) -> Any:
     """A jitted function that computes the metric of every candidate's averaged outputs."""
 

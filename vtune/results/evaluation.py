@@ -30,6 +30,7 @@ from vtune.runtime.check_weights import check_weights
 from vtune.runtime.compilation_cache import use_cache
 from vtune.runtime.compile import argument_shapes, outputs
 from vtune.types import PyTree
+from vtune.validation import check_untraced
 
 if TYPE_CHECKING:
     import pandas
@@ -98,6 +99,7 @@ class Evaluation(Mapping[str, np.ndarray]):
 
 def evaluate(trained: Trained, given: Any) -> Evaluation:
     """Scores every member on rows; see `Sweep.evaluate`."""
+    check_untraced("evaluate")
     trained.check_whole()
     data, rows = rows_to_score(trained, given)
     arguments = Arguments(np.uint32(trained.seed), (), None, data)
@@ -131,7 +133,7 @@ def _plan(trained: Trained, arguments: Arguments, rows: int) -> Plan:
     )
 
 
-@bounded_cache(8)
+@bounded_cache(8, lambda plan, left: plan.reads())
 def _program(plan: Plan, left: tuple[int, ...]) -> Callable[..., Any]:
     """Returns the jitted function of all cohorts that scores their members.
 

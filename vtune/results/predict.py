@@ -16,11 +16,12 @@ from vtune.data.dataset import apply_scaling
 from vtune.data.validate import check_finite
 from vtune.engine.plan import CohortPlan
 from vtune.hparams import Hparams, Static
+from vtune.learner.captured import captured
 from vtune.learner.protocol import Learner
 from vtune.types import PyTree
 
 
-@bounded_cache(32)
+@bounded_cache(32, lambda learner, static: captured(learner))
 def _predictor(learner: Learner, static: Static) -> Any:
     """The learner's predict function, jitted once per learner and structure."""
 

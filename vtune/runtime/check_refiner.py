@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,14 +28,15 @@ def check_refiner(plan: Plan, index: int, arguments: Arguments) -> None:
     """
     cohort, refiner, space = plan.cohorts[index], arguments.refiner, arguments.space[index]
     name = type(refiner).__name__
-    memory = jax.eval_shape(lambda space: refiner.init(space, cohort.size), space)
+    memory = _shapes(f"{name}.init", lambda space: refiner.init(space, cohort.size), space)
     ends = itertools.accumulate(rung.rounds for rung in cohort.rungs)
     to_come = [rung for rung, end in zip(cohort.rungs, ends, strict=True) if end > plan.past]
     sizes = list(dict.fromkeys(rung.size for rung in to_come))
     for size, following in itertools.pairwise(sizes if cohort.shrinks else sizes * 2):
         hparams = {k: jax.ShapeDtypeStruct((size,), dtype) for k, dtype in cohort.traced}
         score = jax.ShapeDtypeStruct((size,), float_dtype())
-        result = jax.eval_shape(
+        result = _shapes(
+            f"{name}.refine",
             lambda refiner, *rest: refiner.refine(
                 jax.random.key(0, impl=IMPL), jnp.int32(1), *rest
             ),
@@ -50,13 +53,17 @@ def check_refiner(plan: Plan, index: int, arguments: Arguments) -> None:
                 f"{type(result).__name__}"
             )
         decision, after = result
-        parents = decision.parents
+        parents, shapes = decision.parents, jax.tree.map(jnp.shape, decision.hparams)
+        if not hasattr(parents, "shape"):
+            raise TypeError(
+                f"{name}.refine gave parents of the type {type(parents).__name__}; return an array "
+                f"int32[{following}]"
+            )
         if parents.shape != (following,) or parents.dtype != np.int32:
             raise ValueError(
                 f"{name}.refine gave parents {parents.dtype}{list(parents.shape)} for {size} "
                 f"members; the next rung has {following}: return int32[{following}]"
             )
-        shapes = {k: values.shape for k, values in decision.hparams.items()}
         if shapes != dict.fromkeys(hparams, (following,)):
             raise ValueError(
                 f"{name}.refine gave hyperparameters {shapes}; return every one of "
@@ -67,3 +74,20 @@ def check_refiner(plan: Plan, index: int, arguments: Arguments) -> None:
                 f"{name}.refine changed its memory from {memory} to {after}; return the structure, "
                 "shapes and types that init returns"
             )
+
+
+def _shapes(who: str, f: Callable[..., Any], *arguments: Any) -> Any:
+    """Returns the shapes of what a refiner's method returns.
+
+    Raises:
+      TypeError: something in it is no array.
+    """
+
+    def checked(*arguments: Any) -> Any:
+        result = f(*arguments)
+        for leaf in jax.tree.leaves(result):
+            if not isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float):
+                raise TypeError(f"{who} returned a {type(leaf).__name__}; return arrays only")
+        return result
+
+    return jax.eval_shape(checked, *arguments)

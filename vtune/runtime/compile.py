@@ -19,7 +19,7 @@ from vtune.engine.cohort_groups import Group, carries_by_cohort, groups
 from vtune.engine.fusion import fused_members
 from vtune.engine.initialize import initialize
 from vtune.engine.layout import sharding
-from vtune.engine.plan import Plan
+from vtune.engine.plan import Plan, shapes_of
 from vtune.runtime import memory
 from vtune.runtime.check_learner import Inspection, check_cohort, outputs_of
 from vtune.runtime.check_refiner import check_refiner
@@ -48,13 +48,13 @@ class Program:
     fused: int
 
 
-@bounded_cache(32)
+@bounded_cache(32, Plan.reads)
 def outputs(plan: Plan) -> tuple[PyTree, ...]:
     """Returns by cohort the shapes of what `predict` returns. Compiles nothing."""
     return tuple(outputs_of(plan, cohort, argument_shapes(plan)) for cohort in plan.cohorts)
 
 
-@bounded_cache(32)
+@bounded_cache(32, Plan.reads)
 def inspect(plan: Plan) -> tuple[Inspection, ...]:
     """Checks a plan and returns by cohort what tracing a member shows. Compiles nothing.
 
@@ -66,7 +66,7 @@ def inspect(plan: Plan) -> tuple[Inspection, ...]:
     return tuple(check_cohort(plan, cohort, argument_shapes(plan)) for cohort in plan.cohorts)
 
 
-@bounded_cache(32)
+@bounded_cache(32, Plan.reads)
 def build(plan: Plan) -> Program:
     """Traces and compiles the executable of a plan, as wide as fits into memory.
 
@@ -110,9 +110,7 @@ def build(plan: Plan) -> Program:
 
 def argument_shapes(plan: Plan) -> Arguments:
     """Returns the program's arguments as shapes, from the plan alone."""
-    structure, leaves = plan.arguments
-    shapes = [jax.ShapeDtypeStruct(shape, np.dtype(dtype)) for shape, dtype in leaves]
-    return jax.tree.unflatten(structure, shapes)
+    return shapes_of(plan.arguments)
 
 
 def _initial_carry(plan: Plan, arguments: Arguments) -> Any:

@@ -3,6 +3,7 @@ Python number."""
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,7 @@ def trace_member(
       TypeError: a traced hyperparameter is used as a plain number. Other errors are the user's own.
     """
     shapes = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
+    reads = set() if reads is None else reads
 
     def trace(traced: dict[str, Any], plain: dict[str, Any]) -> PyTree:
         def member(traced: dict[str, Any]) -> PyTree:
@@ -48,7 +50,8 @@ def trace_member(
         culprits, remaining = _culprits(trace, shapes, error)
         if not culprits:
             for name, value in cohort.static.value.items():
-                _note_array(error, name, value)
+                if name in reads:
+                    _note_value(error, name, value, lambda plain: trace(shapes, plain))
             raise
         reason = f"JAX said: {_first_line(error)}"
         if remaining is not None:
@@ -59,13 +62,28 @@ def trace_member(
         raise TypeError(_MESSAGE.format(names=names, advice=advice, reason=reason)) from error
 
 
-def _note_array(error: Exception, name: str, value: Any) -> None:
-    """Notes on an error that a fixed value is an array, where several values may be meant."""
-    if "shape" in str(error) and getattr(value, "ndim", 0) == 1 and len(value) > 1:
+def _note_value(
+    error: Exception, name: str, value: Any, trace: Callable[[dict[str, Any]], Any]
+) -> None:
+    """Notes on an error that a fixed value, or a choice, causes it: a number in its place does not.
+
+    Args:
+      trace: traces a member with plain numbers by name.
+    """
+    for number in (8, 0.1):  # a size, a rate
+        try:
+            trace({name: number})
+        except Exception:
+            continue
+        shown = f"{reprlib.repr(value)} ({type(value).__name__})"
+        if getattr(value, "ndim", 0) == 1:
+            shown = f"an array of {len(value)} numbers"
         error.add_note(
-            f"{name!r} is a fixed value here, an array of {len(value)} numbers for every member; "
-            f'to try each, write "{name}": vt.Ordinal([...])'
+            f"{name!r} is a fixed value here, {shown} for every member of the cohort, and "
+            f'{number} in its place works; to try several numbers, write "{name}": '
+            "vt.Ordinal([...]), or vt.Categorical([...]) where they set shapes"
         )
+        return
 
 
 _MESSAGE = """\

@@ -142,12 +142,14 @@ def check_population(carry: PyTree, members: int, limit: int | None, devices: in
     # The devices of a CPU share its memory; elsewhere each has its own.
     needed = total if target.platform() == "cpu" else -(-total // devices)
     if limit is not None and needed > limit:
+        none = members * limit < needed
         most = max(1, members * limit // (needed * 10 // 9))
+        ways = "fewer rounds" if none else f"fewer members, at most about {most}"
         raise MemoryError(
             f"the weights, optimizer states and history of {members} members take "
             f"{format_bytes(needed)}{'' if needed == total else ' on each device'}; the limit is "
-            f"{format_bytes(limit)}. Take fewer members, at most about {most}, a smaller model, or "
-            "set the limit with vt.Layout(memory=bytes)"
+            f"{format_bytes(limit)}{', into which not even one fits' if none else ''}. Take "
+            f"{ways}, a smaller model, or set the limit with vt.Layout(memory=bytes)"
         )
 
 
@@ -229,7 +231,11 @@ def format_bytes(count: int) -> str:
 
 def _exceeds_limit(need: Need, width: int, limit: int, fixed: bool) -> str:
     at = "one member at a time" if width == 1 else f"{width} members side by side"
-    ways = ["fewer members", "a smaller batch_size= or eval_batch_size="]
+    alone = width == 1 and need.scratch > limit  # what one member takes while it trains
+    ways = [
+        "a smaller model" if alone else "fewer members",
+        "a smaller batch_size= or eval_batch_size=",
+    ]
     if fixed and width > 1:
         ways.insert(0, f'a smaller chunk than {width}, or vt.Layout(chunk="fit")')
     return (

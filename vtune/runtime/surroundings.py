@@ -1,11 +1,13 @@
-"""Refuses surroundings in which a sweep cannot run: several processes, a fork, no compiler, jit."""
+"""Refuses surroundings in which a sweep cannot run: several processes, a fork, no compiler, a
+function that JAX traces."""
 
 from __future__ import annotations
 
 import os
 
 import jax
-import numpy as np
+
+from vtune.validation import check_untraced
 
 _process: int | None = None  # the one that JAX was first used in
 
@@ -15,6 +17,9 @@ def check_surroundings(caller: str) -> None:
 
     Args:
       caller: what the message names, such as "vt.tune".
+
+    Raises:
+      TypeError: it is called in a function that JAX traces.
     """
     global _process
     _process = _process or os.getpid()
@@ -23,16 +28,13 @@ def check_surroundings(caller: str) -> None:
             f"{caller}: this process was forked from one that had started JAX already, and would "
             'hang; start it with multiprocessing.get_context("spawn")'
         )
-    if isinstance(jax.device_put(np.uint32(0)), jax.core.Tracer):
-        raise RuntimeError(
-            f"{caller}: a sweep cannot be part of a function that jax.jit traces; call it outside"
-        )
     if getattr(jax.config, "jax_disable_jit"):  # noqa: B009 (unknown to the types)
         raise RuntimeError(
             f"{caller}: a sweep is one compiled program, and jax_disable_jit is on; write `with "
             "jax.disable_jit(False):` around it. To debug a learner by hand, call learner.init and "
             "learner.step yourself with vt.member_key(0, 0); inside the program, jax.debug.print"
         )
+    check_untraced(caller)
     check_one_process(caller)
 
 

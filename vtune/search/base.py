@@ -7,19 +7,22 @@ one sequence, so a larger search extends a smaller one.
 
 from __future__ import annotations
 
+import reprlib
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass, replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from vtune.callers import users_line
+from vtune.space.distributions import Int, Ordinal
 from vtune.space.space import Combination, Space
 from vtune.validation import is_whole
 
 DEFAULT_MEMBERS = 64  # drawn where neither the search nor the refiner says how many
 MAX_MEMBERS = 10**7  # beyond it, drawing alone would fill a host's memory
+MAX_SKIP = 10**8  # what is skipped is drawn, too
 
 
 class Cohort(NamedTuple):
@@ -81,8 +84,78 @@ class Search(Protocol):
 def sized(search: Any, members: int | None) -> Any:
     """Returns the search, set to draw `members` where it states no number itself."""
     if members is not None and getattr(search, "n", members) is None:
-        return replace(search, n=members)
+        if not is_dataclass(search):
+            raise TypeError(
+                f"{type(search).__name__}: n is None, and the refiner asks for {members} members; "
+                "make the search a dataclass with a field n, or let its n be the number"
+            )
+        made: Any = replace(search, n=members)  # type: ignore[type-var]
+        return made
     return search
+
+
+def drawn(search: Any, space: Space, seed: int) -> tuple[Cohort, ...]:
+    """Returns the members that a search draws.
+
+    Raises:
+      TypeError, ValueError: a search of the user's own drew something else than `Search.draw` says.
+    """
+    cohorts = search.draw(space, seed)
+    if type(search).__module__.startswith("vtune."):
+        return cohorts
+    who = f"{type(search).__name__}.draw"
+    if not isinstance(cohorts, list | tuple) or not all(map(_is_cohort, cohorts)) or not cohorts:
+        raise TypeError(
+            f"{who} returned {reprlib.repr(cohorts)}; return a tuple of vt.Cohort(combination, id, "
+            "hparams), one for each of space.combinations that has members (settings as dicts: "
+            "search=vt.Given([...]))"
+        )
+    ids = np.concatenate([np.atleast_1d(cohort.id) for cohort in cohorts])
+    if ids.dtype.kind not in "iu" or not np.array_equal(np.sort(ids, axis=None), range(len(ids))):
+        raise ValueError(
+            f"{who} gave the ids {reprlib.repr(ids.tolist())}; those of all cohorts together must "
+            f"be 0 to {ids.size - 1}, each once"
+        )
+    return tuple(_checked(who, cohort) for cohort in cohorts)
+
+
+def _is_cohort(cohort: Any) -> bool:
+    return (
+        isinstance(cohort, Cohort)
+        and isinstance(cohort.combination, Combination)
+        and isinstance(cohort.hparams, Mapping)
+        and np.size(cohort.id) > 0
+    )
+
+
+def _checked(who: str, cohort: Cohort) -> Cohort:
+    """Returns a cohort of a user's search with its values in the program's types."""
+    traced, size = cohort.combination.traced, np.size(cohort.id)
+    shapes = {name: np.shape(values) for name, values in cohort.hparams.items()}
+    if shapes != dict.fromkeys(traced, (size,)):
+        raise ValueError(
+            f"{who} gave hyperparameters of the shapes {shapes} for {size} members; give every one "
+            f"of {list(traced)}, each [{size}]"
+        )
+    for name, values in cohort.hparams.items():
+        outside = np.asarray(values)[~_is_inside(traced[name], np.asarray(values))]
+        if outside.size:
+            raise ValueError(f"{who} gave {name}={outside[0]!r}, which is not in {traced[name]!r}")
+    hparams = {name: traced[name].cast(values) for name, values in cohort.hparams.items()}
+    return cohort._replace(id=np.asarray(cohort.id, np.int32), hparams=hparams)
+
+
+def _is_inside(distribution: Any, values: np.ndarray) -> np.ndarray:
+    """Returns which values lie in a distribution, but for how the program's type rounds them."""
+    if values.dtype.kind not in "iuf":
+        return np.zeros(values.shape, bool)
+    if isinstance(distribution, Ordinal):
+        numbers = np.asarray(distribution.values, np.float64)
+        return np.isclose(values[:, None], numbers, rtol=1e-6).any(axis=1)
+    whole = values == np.round(values) if isinstance(distribution, Int) else True
+    rounding = 1e-6 * max(abs(distribution.low), abs(distribution.high))
+    inside = (values >= distribution.low - rounding) & (values <= distribution.high + rounding)
+    return inside & whole
 
 
 def deal(
@@ -142,6 +215,8 @@ def check_count(search: Any) -> None:
         raise ValueError(f"{who}: n={n}; a population has at least 1 member")
     if not is_whole(skip) or skip < 0:
         raise ValueError(f"{who}: skip={skip!r} must be a whole number, 0 or more")
+    if skip > MAX_SKIP:
+        raise ValueError(f"{who}: skip={skip:,} must be {MAX_SKIP:,} or less")
     check_most(who, n or DEFAULT_MEMBERS, "draw fewer")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from vtune.hparams import Static
 from vtune.search.base import Cohort, check_values, columns, listed
 from vtune.space.space import Space
+from vtune.validation import as_scalar
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,13 @@ class Given:
     def __post_init__(self) -> None:
         if isinstance(self.settings, Mapping) or not isinstance(self.settings, Sequence):
             raise TypeError(f"Given: {self.settings!r} is not a list of dicts")
-        object.__setattr__(self, "settings", tuple(self.settings))
-        if not self.settings:
+        if not len(self.settings):
             raise ValueError("Given: no settings; give at least one")
         for i, setting in enumerate(self.settings):
             if not isinstance(setting, Mapping):
                 raise TypeError(f"Given: setting {i} is {setting!r}, not a dict")
+        plain = [{k: as_scalar(v) for k, v in setting.items()} for setting in self.settings]
+        object.__setattr__(self, "settings", tuple(plain))
 
     def draw(self, space: Space, seed: int) -> tuple[Cohort, ...]:
         """Returns the given members, see `Search.draw`; the seed is not used."""
@@ -91,4 +93,5 @@ class Given:
 
 def _plain(value: Any) -> Any:
     """Converts NumPy's numbers to Python's, so that they compare equal."""
+    value = as_scalar(value)
     return value.item() if isinstance(value, np.generic) else value

@@ -13,7 +13,7 @@ import numpy as np
 from vtune.search.base import Cohort, check_most, check_values, columns, listed
 from vtune.space.distributions import Categorical
 from vtune.space.space import Combination, Space
-from vtune.validation import is_whole
+from vtune.validation import as_scalar, is_whole
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Grid:
             raise TypeError(
                 f'Grid: {self.points!r} is not a dict such as vt.Grid({{"lr": 16, "decay": 4}})'
             )
+        plain = {name: _plain(points) for name, points in self.points.items()}
+        object.__setattr__(self, "points", plain)
         for name, points in self.points.items():
             if is_whole(points) and points < 1:
                 raise ValueError(f"Grid: {name}={points} points; give at least 1")
@@ -99,3 +101,8 @@ class Grid:
             check_values("Grid", name, points, distribution)
             axes.append(np.unique(distribution.cast(points)))
         return axes
+
+
+def _plain(points: Any) -> Any:
+    """Returns a number of points, or a list of values, with fractions and decimals as floats."""
+    return list(map(as_scalar, points)) if isinstance(points, list | tuple) else as_scalar(points)

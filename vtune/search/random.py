@@ -34,7 +34,7 @@ class Random:
         """Returns the drawn members, see `Search.draw`."""
 
         def points(cohort: int, first: int, count: int, dims: int) -> np.ndarray:
-            rng = np.random.default_rng([seed, cohort])
-            return rng.random((first + count, dims))[first:]
+            skipped = np.random.PCG64([seed, cohort]).advance(first * dims)
+            return np.random.Generator(skipped).random((count, dims))
 
         return deal(self, space, points)

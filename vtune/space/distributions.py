@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from vtune.hparams import Static
 from vtune.keywords import answering
 from vtune.types import float_dtype
-from vtune.validation import is_number, is_whole
+from vtune.validation import LARGEST, check_flag, is_number, is_whole, plain_number
 
 
 @answering
@@ -46,13 +47,20 @@ class Float:
     step: Any = None
 
     def __post_init__(self) -> None:
+        _as_plain(self)
         _check_range("Float", self.low, self.high, self.log)
         if self.step is not None:
             _check_number("Float", "step", self.step)
-            if self.step <= 0:
-                raise ValueError(f"Float: step={self.step!r} must be above 0")
-            if self.log:
-                raise ValueError("Float: log=True and step= exclude each other; drop one")
+            _check_step("Float", self.step, self.log)
+            if (self.high - self.low) / self.step >= LARGEST:
+                raise ValueError(
+                    f"Float: step={self.step!r} makes more than {LARGEST} values; leave it out"
+                )
+            if self.count == 1 and self.low < self.high:
+                raise ValueError(
+                    f"Float: step={self.step!r} is larger than the range, so low={self.low!r} "
+                    "would be the only value; give a smaller step"
+                )
 
     @property
     def count(self) -> int | None:
@@ -140,6 +148,7 @@ class Int:
     step: Any = 1
 
     def __post_init__(self) -> None:
+        _as_plain(self)
         for name in ("low", "high", "step"):
             if not is_whole(getattr(self, name)):
                 raise TypeError(
@@ -147,12 +156,11 @@ class Int:
                     "for others use vt.Float"
                 )
         _check_range("Int", self.low, self.high, self.log)
-        if self.step < 1:
-            raise ValueError(f"Int: step={self.step} must be at least 1")
-        if self.log and self.step != 1:
-            raise ValueError("Int: log=True and step= exclude each other; drop one")
+        if self.step != 1:
+            _check_step("Int", self.step, self.log)
         if not -(2**31) <= self.low <= self.high < 2**31:
-            raise ValueError(f"Int: {self.low} to {self.high} does not fit 32 bits")
+            ends = f"{reprlib.repr(self.low)} to {reprlib.repr(self.high)}"
+            raise ValueError(f"Int: {ends} does not fit 32 bits")
         if self.high - self.low >= 2**31 - 1:
             raise ValueError(
                 f"Int: {self.low} to {self.high} are more than {2**31 - 1} values; for so wide a "
@@ -219,9 +227,8 @@ class Ordinal:
     values: Sequence[Any]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.values, Sequence | np.ndarray) or isinstance(self.values, str):
-            raise TypeError(f"Ordinal: {self.values!r} is not a list of numbers")
-        object.__setattr__(self, "values", tuple(self.values))
+        values = _listed("Ordinal", self.values, "numbers")
+        object.__setattr__(self, "values", tuple(map(plain_number, values)))
         if not self.values:
             raise ValueError("Ordinal: no values; give at least one number")
         for value in self.values:
@@ -229,12 +236,19 @@ class Ordinal:
                 raise TypeError(
                     f"Ordinal: {value!r} is not a number; for other choices use vt.Categorical"
                 )
-            if not math.isfinite(value):
+            if not _is_finite(value):
                 raise ValueError(f"Ordinal: {value!r} is not finite")
             _check_fits("Ordinal", value)
         twice = _duplicates(self.values)
         if twice:
             raise ValueError(f"Ordinal: {twice[0]!r} is given twice")
+        in_program = self.grid(None).tolist()
+        for i, number in enumerate(in_program):
+            if number in in_program[:i]:
+                raise ValueError(
+                    f"Ordinal: {self.values[in_program.index(number)]!r} and {self.values[i]!r} "
+                    f"are one number in {float_dtype()}; leave one out, or set jax_enable_x64"
+                )
 
     @property
     def count(self) -> int:
@@ -285,10 +299,7 @@ class Categorical:
     choices: Sequence[Any]
 
     def __post_init__(self) -> None:
-        ordered = isinstance(self.choices, Sequence | np.ndarray)  # a set's order is not fixed
-        if not ordered or isinstance(self.choices, str):
-            raise TypeError(f"Categorical: {self.choices!r} is not a list of choices")
-        object.__setattr__(self, "choices", tuple(self.choices))
+        object.__setattr__(self, "choices", tuple(_listed("Categorical", self.choices, "choices")))
         if not self.choices:
             raise ValueError("Categorical: no choices; give at least one")
         twice = _duplicates(self.choices)
@@ -325,14 +336,46 @@ def _duplicates(values: Sequence[Any]) -> list[Any]:
     return twice
 
 
+def _as_plain(distribution: Any) -> None:
+    """Turns the numbers of a distribution into Python's."""
+    for name in ("low", "high", "step"):
+        object.__setattr__(distribution, name, plain_number(getattr(distribution, name)))
+
+
+def _listed(kind: str, values: Any, of: str) -> list[Any]:
+    """Returns values in their order; a set has none, and a string is one value."""
+    if isinstance(values, Sequence) and not isinstance(values, str | bytes | bytearray):
+        return list(values)
+    if isinstance(values, np.ndarray) and values.ndim:
+        return list(values)
+    several = isinstance(values, Iterable) and not isinstance(values, Mapping | Set | Sequence)
+    if getattr(values, "ndim", None) == 0:
+        several = False
+    instead = f"; write vt.{kind}(list(...))" if several else ""
+    raise TypeError(f"{kind}: {values!r} is not a list of {of}{instead}")
+
+
+def _check_step(kind: str, step: Any, log: bool) -> None:
+    if step <= 0:
+        least = "above 0" if kind == "Float" else "at least 1"
+        raise ValueError(f"{kind}: step={step!r} must be {least}")
+    if log:
+        raise ValueError(f"{kind}: log=True and step= exclude each other; drop one")
+
+
+def _is_finite(value: Any) -> bool:
+    return is_whole(value) or math.isfinite(value)  # of a large integer it is an OverflowError
+
+
 def _check_number(kind: str, name: str, value: Any) -> None:
     if not is_number(value):
         raise TypeError(f"{kind}: {name}={value!r} is not a number")
-    if not math.isfinite(value):
+    if not _is_finite(value):
         raise ValueError(f"{kind}: {name}={value!r} must be finite")
 
 
-def _check_range(kind: str, low: Any, high: Any, log: bool) -> None:
+def _check_range(kind: str, low: Any, high: Any, log: Any) -> None:
+    check_flag(f"{kind}: log", log)
     _check_number(kind, "low", low)
     _check_number(kind, "high", high)
     if low > high:
@@ -349,4 +392,4 @@ def _check_range(kind: str, low: Any, high: Any, log: bool) -> None:
 
 def _check_fits(kind: str, value: Any) -> None:
     if abs(value) > float(np.finfo(float_dtype()).max):
-        raise ValueError(f"{kind}: {value!r} does not fit {float_dtype()}")
+        raise ValueError(f"{kind}: {reprlib.repr(value)} does not fit {float_dtype()}")

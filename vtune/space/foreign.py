@@ -1,14 +1,19 @@
-"""Distributions of other libraries as vtune's own, where they mean the same.
+"""Distributions and numbers of other libraries as vtune's own, where they mean the same.
 
-They are known by the names of their modules and classes, so that none of the libraries is imported:
-scipy.stats, Optuna, Ray Tune. What has no counterpart is refused by name.
+Distributions are known by the names of their modules and classes, so that none of the libraries is
+imported: scipy.stats, Optuna, Ray Tune. What has no counterpart is refused by name.
 """
 
 from __future__ import annotations
 
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from vtune.space.distributions import Categorical, Float, Int
+from vtune.validation import plain_number
 
 _OTHERS = ("hyperopt", "skopt", "ConfigSpace", "keras_tuner", "nevergrad")
 _WRITE = (
@@ -27,6 +32,8 @@ def converted(what: str, value: Any) -> Any:
       TypeError: it is another library's, and means none of vtune's.
     """
     module, names = type(value).__module__ or "", [kind.__name__ for kind in type(value).__mro__]
+    if isinstance(value, Categorical):
+        return Categorical([_number(choice) for choice in value.choices])
     if module.startswith("scipy.stats"):
         found = _of_scipy(what, value, names)
     elif module.startswith("optuna.distributions"):
@@ -38,13 +45,23 @@ def converted(what: str, value: Any) -> Any:
     elif module.split(".")[0] in _OTHERS:
         found = None
     else:
-        return value
+        return _number(value)
     if found is None:
         raise TypeError(
             f"{what}: {_shown(value)} of {module.split('.')[0]} is no distribution of vtune's; "
             f"{_WRITE}"
         )
     return found
+
+
+def _number(value: Any) -> Any:
+    """Returns an exact or long number as a float, and what an array without axes holds; anything
+    else as it is. A program takes none of them."""
+    if isinstance(value, Fraction | Decimal | np.longdouble):
+        return plain_number(value)
+    if isinstance(value, np.ndarray) and not value.ndim and value.dtype.kind in "OSUmM":
+        return value.item()
+    return value
 
 
 def _shown(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, MappingView
 from typing import Any
 
 from vtune.space.distributions import Categorical, Float, Int, Ordinal
@@ -28,6 +28,8 @@ def check_entry(name: str, value: Any) -> None:
         )
     if _is_class(value):
         raise TypeError(f"{what}: {value.__name__} is the class; call it with a range")
+    for given in value.choices if isinstance(value, Categorical) else (value,):
+        _check_kind(what, given)
     inside = value.choices if isinstance(value, Categorical) else value
     found = _held(what, inside)
     if found:
@@ -39,6 +41,21 @@ def check_entry(name: str, value: Any) -> None:
             else f'write it as an entry of its own, such as {{"{name}_{path[-1]}": vt.{kind}(...)}}'
         )
         raise TypeError(f"{what} holds a vt.{kind}, and a space is flat; {instead}")
+
+
+def _check_kind(what: str, value: Any) -> None:
+    """Raises TypeError for what is read only once, and for arguments of `vt.tune`."""
+    kind = type(value).__name__
+    if isinstance(value, Iterator | MappingView) and not hasattr(value, "read"):  # no file
+        raise TypeError(
+            f"{what}: a {kind} is no value that every member can read; write "
+            "vt.Ordinal(list(...)) or vt.Categorical(list(...)) to try each"
+        )
+    for folder, argument in (("search", "search"), ("refine", "refiner")):
+        if type(value).__module__.startswith(f"vtune.{folder}."):
+            raise TypeError(
+                f"{what}: vt.{kind} is no value; write vt.tune(..., {argument}=vt.{kind}(...))"
+            )
 
 
 def check_fixed(name: str, value: Any) -> None:

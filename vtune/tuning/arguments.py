@@ -15,6 +15,7 @@ from vtune.data.validate import check_finite, check_split
 from vtune.engine.carry import Trajectory
 from vtune.engine.plan import as_arrays
 from vtune.engine.replicates import Replicates
+from vtune.learner.captured import captured_tracers
 from vtune.learner.contracts import check_call
 from vtune.learner.pretrained import plain
 from vtune.learner.protocol import Learner
@@ -26,13 +27,18 @@ from vtune.search.base import Search, sized
 from vtune.search.halton import Halton
 from vtune.space.space import Space, parse
 from vtune.types import PyTree
-from vtune.validation import check_count, is_whole
+from vtune.validation import check_count, check_flag, check_untraced, is_whole
 
 _SIGNATURES = {  # the arguments that a learner's functions are called with
     "init": "key, h, batch",
     "step": "key, h, state, batch",
     "measure": "key, h, state, batch, weight",
     "score": "totals",
+}
+_REFINING = {  # and those of a refiner's
+    "rungs": "size, rounds",
+    "init": "space, size",
+    "refine": "key, round, space, hparams, score, memory",
 }
 
 
@@ -93,6 +99,10 @@ def check_arguments(given: TuneArguments) -> CheckedArguments:
       TypeError, ValueError: an argument cannot work.
     """
     _check_learner(given.learner)
+    read = captured_tracers(given.learner, given.metric)
+    check_untraced(
+        "vtune", data=given.data, init_from=given.init_from, refiner=given.refiner, learner=read
+    )
     if given.data is not None and not isinstance(given.data, Data):
         raise TypeError(
             f"data must be a vt.Data, got {type(given.data).__name__}; make one with "
@@ -107,13 +117,9 @@ def check_arguments(given: TuneArguments) -> CheckedArguments:
     if not is_whole(seed) or not 0 <= seed < 2**32:
         raise ValueError(f"seed={seed!r} must be a whole number from 0 to 2**32 - 1")
     search = given.search if given.search is not None else Halton()
-    if isinstance(search, type) or not hasattr(search, "draw"):
-        raise TypeError(
-            f"search must have a draw method, got {search!r}; write vt.Halton(64) or "
-            "vt.Grid({...})"
-        )
+    _check_search(search)
     refiner = given.refiner if given.refiner is not None else Keep()
-    check_is_refiner(refiner)
+    check_refiner(refiner)
     per_combination = getattr(refiner, "size", None)  # Hyperband says how many members it needs
     members = None if per_combination is None else per_combination * len(space.combinations)
     return CheckedArguments(
@@ -127,6 +133,24 @@ def check_arguments(given: TuneArguments) -> CheckedArguments:
     )
 
 
+def _check_search(search: Any) -> None:
+    if isinstance(search, type) or not callable(getattr(search, "draw", None)):
+        instead = "vt.Halton(64) or vt.Grid({...})"
+        if isinstance(search, list | tuple):
+            instead = "vt.Given([{...}, {...}]) for settings of your own"
+        if hasattr(search, "columns"):
+            instead = 'vt.Given(frame.to_dict("records")) for the rows of a data frame'
+        raise TypeError(f"search must have a draw method, got {search!r}; write {instead}")
+    check_call("search: draw", search.draw, "space, seed")
+
+
+def check_refiner(refiner: Any) -> None:
+    """Raises TypeError where this is no refiner, or its methods take other arguments."""
+    check_is_refiner(refiner)
+    for name, takes in _REFINING.items():
+        check_call(f"refiner: {name}", getattr(refiner, name), takes)
+
+
 def _check_learner(learner: Any) -> None:
     if not isinstance(learner, Learner):
         raise TypeError(
@@ -135,6 +159,7 @@ def _check_learner(learner: Any) -> None:
         )
     for name, takes in _SIGNATURES.items():
         check_call(f"the learner's {name}", getattr(learner, name), takes)
+    check_flag("Learner: whole_batches", learner.whole_batches)
 
 
 def _mode_of(learner: Learner, metric: Any, mode: Any) -> str:

@@ -15,12 +15,13 @@ from vtune.data.dataset import Data
 from vtune.data.folds import Folds
 from vtune.engine.plan import FoldSteps, Stopping
 from vtune.hparams import Hparams, UnknownHyperparameterError
+from vtune.learner.contracts import check_call
 from vtune.learner.protocol import Learner
 from vtune.refine.base import Refiner
 from vtune.search.base import Cohort
 from vtune.space.distributions import Categorical
 from vtune.tuning.arguments import TuneArguments
-from vtune.validation import check_count, is_whole
+from vtune.validation import check_count, is_number, is_whole, plain_number
 
 MAX_STEPS = 2**31 - 1  # what is counted in the program's whole numbers
 EVAL_ROWS = 1024  # rows scored at once where eval_batch_size= is left out
@@ -74,6 +75,9 @@ def durations_of(given: TuneArguments, cohorts: tuple[Cohort, ...], refiner: Ref
     Raises:
       TypeError, ValueError: epochs, steps, rounds, batch sizes or early stopping cannot work.
     """
+    for name in ("epochs", "batch_size"):
+        if callable(getattr(given, name)):
+            check_call(name, getattr(given, name), "h")
     epochs_of = given.epochs if callable(given.epochs) else None
     epochs = given.epochs if epochs_of is None else most_epochs(cohorts, epochs_of)
     lengths = tuple(
@@ -138,13 +142,18 @@ def batch_size_of(cohort: Cohort, batch_size: Any) -> int:
     """Returns a cohort's training rows per step; `batch_size` may be a function of `h`."""
     size = batch_size
     if callable(batch_size):
+        reads: set[str] = set()
+        unknown = None
         try:
-            size = batch_size(Hparams({}, cohort.combination.static))
+            size = batch_size(Hparams({}, cohort.combination.static, reads))
         except UnknownHyperparameterError as error:
+            unknown = error.name
+        name = unknown or next(iter(reads & cohort.combination.traced.keys()), None)
+        if name is not None:  # h.get(name, 32) raises nothing
             raise ValueError(
-                f"batch_size reads {error.name!r}, which is not structural; write "
+                f"batch_size reads {name!r}, which is not structural; write "
                 "vt.Categorical([...]) or a fixed value for it in the space"
-            ) from None
+            )
     _check_no_range("batch_size", size)
     if not is_whole(size):
         raise TypeError(f"batch_size={size!r} must be a whole number, 1 or more")
@@ -287,15 +296,11 @@ def _with_total_steps(
     hyperparameter, of the largest fold.
     """
     static, per_epoch = cohort.combination.static, length.steps_per_epoch or 1
-    try:
-        same = int(epochs_of(Hparams({}, static))) * per_epoch
-        if length.by_fold is None:
-            return cohort, same
-        steps = [same] * len(cohort.id)
-    except UnknownHyperparameterError:
-        steps = [
-            int(epochs_of(Hparams(setting, static))) * per_epoch for setting in _settings(cohort)
-        ]
+    reads: set[str] = set()
+    epochs = [epochs_of(Hparams(setting, static, reads)) for setting in _settings(cohort)]
+    steps = [_whole_epochs(number) * per_epoch for number in epochs]
+    if length.by_fold is None and reads.isdisjoint(cohort.hparams):
+        return cohort, steps[0]
     hparams = {**cohort.hparams, "total_steps": np.asarray(steps, np.int32)}
     return cohort._replace(hparams=hparams), None
 
@@ -308,15 +313,15 @@ def _settings(cohort: Cohort) -> list[dict[str, Any]]:
 
 def _whole_epochs(epochs: Any) -> int:
     """Returns what a user's function gave as an int; a float such as 3.0 counts as whole."""
-    whole = is_whole(epochs) or (np.ndim(epochs) == 0 and float(epochs) == int(epochs))
-    if not whole:
+    number = plain_number(epochs)
+    if not is_number(number) or number != number // 1:
         raise TypeError(
             f"epochs={epochs!r} must be a whole number; write "
             '{"epochs": vt.Int(5, 20)} and epochs=lambda h: h["epochs"]'
         )
-    if epochs < 1:
+    if number < 1:
         raise ValueError(f"epochs={epochs} must be 1 or more")
-    return int(epochs)
+    return int(number)
 
 
 def _check_no_range(name: str, value: Any) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from vtune.data.dataset import Data
@@ -16,7 +17,7 @@ from vtune.engine.plan import CohortPlan, as_arrays, describe, jax_config
 from vtune.engine.stepping import round_boundaries
 from vtune.hparams import Static
 from vtune.keywords import answering
-from vtune.refine.base import Refiner, Rung, check_is_refiner
+from vtune.refine.base import Refiner, Rung
 from vtune.refine.keep import Keep
 from vtune.results.described import Described
 from vtune.results.given_data import usable_data
@@ -24,8 +25,10 @@ from vtune.results.no_score import no_finite_score
 from vtune.results.sweep import Sweep
 from vtune.results.trained import Trained
 from vtune.runtime.check_learner import check_metrics
+from vtune.runtime.surroundings import check_surroundings
 from vtune.runtime.time_limit import TimeLimit
 from vtune.space.traced import program_space
+from vtune.tuning.arguments import check_refiner
 from vtune.tuning.callbacks import checked_callbacks
 from vtune.tuning.changes import check_changes
 from vtune.tuning.checkpoints.settings import Checkpoint, as_checkpoint
@@ -72,7 +75,8 @@ def extend(
       rounds: how often members are scored in these epochs or steps; one an epoch when left out.
       refiner: decides between the new rounds, as in a sweep that begins with them. When left out,
         the refiner of the sweep goes on, with what it remembers; an interrupted sweep then ends as
-        it would have.
+        it would have. So it does where the same is given again and it remembers something
+        (`vt.PB2`); with other settings it remembers nothing.
       eval_batch_size, layout: as for `vt.tune`; as before when left out. A loaded sweep is laid
         out as `vt.tune` would without `layout=`.
       data: the data that the sweep was trained on; only a loaded sweep needs them.
@@ -131,6 +135,7 @@ def _prepare(
     layout: Any,
 ) -> tuple[Prepared, EarlierRun]:
     """The plan of all rounds, earlier and new ones, and what the sweep was before the new ones."""
+    check_surroundings("extend")
     _check_extendable(trained)
     data = usable_data("extend", trained, data)
     next_refiner, remembers = _next_refiner(trained, refiner)
@@ -199,7 +204,9 @@ def _next_refiner(trained: Trained, given: Any) -> tuple[Refiner, bool]:
     """The refiner of the new rounds, and whether it remembers the earlier ones."""
     shrunk = _is_shrunk(trained)
     if given is not None:
-        check_is_refiner(given)
+        check_refiner(given)
+        if jax.tree.leaves(trained.memories) and _is_own(trained.refiner, given):
+            return trained.refiner, True
         if shrunk and not getattr(given, "idle", False):
             raise ValueError(
                 f"extend: members of the sweep were dropped, and the others train on; leave "
@@ -220,6 +227,14 @@ def _next_refiner(trained: Trained, given: Any) -> tuple[Refiner, bool]:
             "refiner= again, or refiner=vt.refine.Keep() to train on without one"
         )
     return Keep(), False
+
+
+def _is_own(refiner: Any, given: Any) -> bool:
+    """Whether a refiner has the settings of the sweep's own."""
+    own: Any = jax.tree.structure(refiner)
+    new = as_arrays(given)
+    alike = map(np.array_equal, jax.tree.leaves(refiner), jax.tree.leaves(new))
+    return own == jax.tree.structure(new) and all(alike)
 
 
 def _longer_cohort(

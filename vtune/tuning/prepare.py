@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,13 +20,14 @@ from vtune.runtime.check_ranges import check_ranges
 from vtune.runtime.check_weights import check_weights
 from vtune.runtime.compile import inspect, outputs
 from vtune.runtime.surroundings import check_surroundings
-from vtune.search.base import Cohort
+from vtune.search.base import Cohort, drawn
 from vtune.space.space import Space
 from vtune.space.traced import program_space
 from vtune.tuning.arguments import CheckedArguments, TuneArguments, check_arguments
 from vtune.tuning.changes import check_changes
 from vtune.tuning.duration import Durations, TrainingLength, durations_of, eval_batch_size_of
 from vtune.tuning.hints import many_combinations, warn_idle, warn_numpy_draws, warn_unread
+from vtune.validation import is_whole
 
 MANY_COHORTS = 16  # with more, the time to compile is predicted
 # Compiling took 12 times as long as checking, for 18 cohorts of an MLP on 2 CPU cores.
@@ -71,7 +72,7 @@ def prepare(given: TuneArguments) -> Prepared:
 
 def _drawn(given: TuneArguments, checked: CheckedArguments) -> tuple[Cohort, ...]:
     """Returns every cohort as drawn, or, for a known trajectory, the one member at its start."""
-    cohorts = checked.search.draw(checked.space, checked.seed)
+    cohorts = drawn(checked.search, checked.space, checked.seed)
     return cohorts if given.trajectory is None else (cohort_at_start(cohorts[0], given.trajectory),)
 
 
@@ -145,7 +146,6 @@ def inspected(plan: Plan, data: Data | None) -> tuple[Inspection, ...]:
 
     Many cohorts take long to compile, which the user is told beforehand.
     """
-    check_surroundings("vtune")
     began, missed = time.perf_counter(), inspect.cache_info().misses
     drawn = _numpy_draws()
     for shapes in outputs(plan):
@@ -172,11 +172,15 @@ def rungs_of(cohort: Cohort, rounds: int, refiner: Refiner) -> tuple[Rung, ...]:
     """
     size = len(cohort.id)
     try:
-        rungs = tuple(refiner.rungs(size, rounds))
+        rungs = refiner.rungs(size, rounds)
     except ValueError as error:
         if not cohort.combination.choices:
             raise
         raise ValueError(f"cohort {cohort.combination.choices}: {error}") from None
+    who = f"{type(refiner).__name__}.rungs({size}, {rounds})"
+    if not isinstance(rungs, list | tuple) or not all(map(_is_rung, rungs)):
+        raise TypeError(f"{who} returned {rungs!r}; return a tuple of vt.Rung(size, rounds)")
+    rungs = tuple(rungs)
     sizes = [rung.size for rung in rungs]
     if (
         sum(rung.rounds for rung in rungs) != rounds
@@ -186,7 +190,11 @@ def rungs_of(cohort: Cohort, rounds: int, refiner: Refiner) -> tuple[Rung, ...]:
         or sizes[-1] < 1
     ):
         raise ValueError(
-            f"{type(refiner).__name__}.rungs({size}, {rounds}) gave {rungs}; they must cover "
-            f"{rounds} rounds, begin with {size} members and never grow"
+            f"{who} gave {rungs}; they must cover {rounds} rounds, begin with {size} members and "
+            "never grow"
         )
     return rungs
+
+
+def _is_rung(rung: Any) -> bool:
+    return isinstance(rung, Rung) and is_whole(rung.size) and is_whole(rung.rounds)

@@ -12,13 +12,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-import numpy as np
-
 from vtune.results.member import printable
 from vtune.results.report import Best
 from vtune.runtime.execute import Report
 from vtune.runtime.notices import is_terminal, say
 from vtune.types import PyTree
+from vtune.validation import check_flag
 
 QUIET = 10.0  # seconds in which nothing is said outside a terminal, unless it is asked for
 EVERY = 30.0  # seconds between two lines there
@@ -44,8 +43,8 @@ def reporter(
     Raises:
       TypeError: `show` is something else.
     """
-    if show is not None and not isinstance(show, bool | np.bool_):
-        raise TypeError(f"progress={show!r} must be True, False, or None (left out)")
+    if show is not None:
+        check_flag("tune: progress", show)
     if show is not None and not show:
         yield None
         return

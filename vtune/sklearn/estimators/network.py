@@ -24,7 +24,7 @@ from vtune.sklearn.estimators.base import (
 from vtune.sklearn.training.network_spec import MLP, TRACED, NetworkSpec, accepted, optimizer_named
 from vtune.sklearn.training.spec import Setting
 from vtune.types import PyTree
-from vtune.validation import is_whole
+from vtune.validation import check_flag, is_whole
 
 PREFIXES = ("module__", "optimizer__")
 PREDICT_ROWS = 1024  # rows of one prediction
@@ -156,6 +156,7 @@ class _Network(Estimator):
             value = getattr(self, name)
             if not is_whole(value) or value < 1:
                 raise ValueError(f"{name}={value!r} must be a whole number, 1 or more")
+        check_flag("warm_start", self.warm_start)
         module = MLP if self.module is None else self.module
         if not callable(module):
             raise TypeError(
