@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from vtune.sklearn.search.candidates import final_estimator
 from vtune.sklearn.search.hand_over import trains_all
 from vtune.sklearn.search.splits import Dataset
 from vtune.sklearn.search.stand_in import Runner, StandIn, with_real_rows
+from vtune.validation import is_number
 
 # The class of scorers that make_scorer returns. They only need predictions, no real rows.
 SCORERS = type(get_scorer("accuracy")).__bases__
@@ -137,8 +137,9 @@ class _Search:
 
     def _check_halving(self, name: str) -> None:
         """Says what scikit-learn would say of the stand-in, or by a division by zero."""
-        factor, resource = getattr(self, "factor", None), getattr(self, "resource", "n_samples")
-        if isinstance(factor, Real) and 0 < factor <= 1:
+        factor: Any = getattr(self, "factor", None)
+        resource: Any = getattr(self, "resource", "n_samples")
+        if is_number(factor) and 0 < factor <= 1:
             raise ValueError(f"{name}: factor={factor!r} must be above 1")
         known = self.estimator.get_params()
         if isinstance(resource, str) and resource not in ("n_samples", *known):
