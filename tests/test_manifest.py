@@ -93,6 +93,7 @@ CHANGES = {
         for value in values
     },
     "combination": (put("cohorts", 0, "combination", 7), "combination=7"),
+    "traced a number": (put("cohorts", 0, "traced", 5), "cohort 0: traced=5"),
     "traced": (put("cohorts", 0, "traced", ["lr", "c"]), "no array 'cohort0/hparams/c'"),
     "dtype": (put("arrays", 0, "dtype", "object"), "arrays=.*"),
     "no module": (put("space", 0, "c", {"kind": "import"}), r"space\['c'\] .*'module'"),

@@ -43,7 +43,8 @@ def _whole_cohort(cohort: Any, version: int) -> Any:
     if not isinstance(cohort, dict):
         return cohort
     none: dict[str, Any] = {"past": [], "stretched": False, "by_fold": None}
-    none["own_epochs"] = "total_steps" in (cohort.get("traced") or ())
+    traced = cohort.get("traced")
+    none["own_epochs"] = isinstance(traced, list) and "total_steps" in traced
     if version == OLDEST:
         none |= {"total_steps": cohort.get("steps"), "traced": None}
     return {**none, **cohort}

@@ -138,7 +138,7 @@ class _Search:
     def _check_halving(self, name: str) -> None:
         """Says what scikit-learn would say of the stand-in, or by a division by zero."""
         factor: Any = getattr(self, "factor", None)
-        resource = getattr(self, "resource", "n_samples")
+        resource: Any = getattr(self, "resource", "n_samples")
         if is_number(factor) and 0 < factor <= 1:
             raise ValueError(f"{name}: factor={factor!r} must be above 1")
         known = self.estimator.get_params()
