@@ -10,27 +10,32 @@ import jax
 import jax.numpy as jnp
 
 from vtune.callers import users_line
+from vtune.returned import ReturnedError, is_numeric, real
 from vtune.types import Array, PyTree
 from vtune.xla.sources import sources
 
 
-def check_loss(who: str, result: Any) -> None:
-    """Raises TypeError for a loss that is no number, or one without a gradient.
+def differentiable(who: str, value: Any, instead: str) -> Array:
+    """Returns what a loss returned as an array of real numbers, which may have a gradient.
 
     Args:
-      result: what the function `who` returned: values, or (values, weights).
+      who: the user's function. instead: what it should return, for the message.
+
+    Raises:
+      ReturnedError: it is something else.
     """
-    value = result[0] if isinstance(result, tuple) and result else result
-    if value is None:
-        raise TypeError(f"{who} returned None; end it with `return` and the loss")
-    if isinstance(value, float) or not (hasattr(value, "dtype") or isinstance(value, int)):
-        return
-    dtype = jnp.asarray(value).dtype
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(
-            f"{who} returned values of type {dtype}, which have no gradient, so nothing would be "
-            "trained; return real numbers, such as optax.softmax_cross_entropy_with_integer_labels"
+    if isinstance(value, list) and value and all(map(is_numeric, value)):
+        value = jnp.asarray(value)
+    if not is_numeric(value):
+        real(who, value, instead)
+    array = jnp.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ReturnedError(
+            f"{who} returned values of type {array.dtype}, which have no gradient, so nothing "
+            "would be trained; return real numbers, such as "
+            "optax.softmax_cross_entropy_with_integer_labels"
         )
+    return array
 
 
 def warn_flat(who: str, loss: Callable[[PyTree], Any], outputs: PyTree) -> None:
