@@ -12,7 +12,7 @@ ROOT = Path(vt.__file__).parent
 # Bottom up. A folder may import those on earlier lines, and nothing else of vtune.
 FLOORS = (
     ("identity",),
-    ("types", "hparams", "validation", "caches", "target", "keywords", "callers"),
+    ("types", "hparams", "validation", "returned", "caches", "target", "keywords", "callers"),
     ("space", "metrics", "components", "rng"),
     ("search", "refine", "xla"),
     ("data", "learner"),

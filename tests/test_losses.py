@@ -6,7 +6,6 @@ import numpy as np
 import optax
 import pytest
 from problems import LR, blobs, mlp_learner
-from solo import xent
 
 import vtune as vt
 
@@ -72,14 +71,6 @@ def test_a_batch_without_weights_has_loss_0_and_no_gradient():
         (
             {"loss": None, "batch_loss": lambda o, b, h: jnp.mean(correct(o, b, h))},
             "batch_loss has no gradient by the model's",
-        ),
-        (
-            {"loss": lambda o, b, h: xent(o, b, h) * np.random.rand()},  # noqa: NPY002
-            "drew from np.random while it was traced",
-        ),
-        (
-            {"optimizer": lambda h: optax.sgd(h["lr"] * np.random.rand())},  # noqa: NPY002
-            "drew from np.random while it was traced",
         ),
     ],
 )

@@ -245,4 +245,4 @@ def test_a_model_that_fails_when_it_is_made_is_shown_what_it_was_given():
     with pytest.raises(ZeroDivisionError) as raised:
         tune(failing)
     (note,) = (n for n in raised.value.__notes__ if n.startswith("vtune called"))
-    assert note.startswith("vtune called model with h ['lr'")
+    assert note.startswith("vtune called model with h {'lr': 0.1")

@@ -157,7 +157,7 @@ def by_hand(step):
         ),
         (
             lambda: vt.train_state_learner(lambda key, h: {"w": 0}, train_step, measure),
-            "create returned dict without `params`",
+            "create returned a dict with 'w', without `params`",
         ),
         (
             lambda: vt.train_state_learner(create, train_step, lambda s, b: {"loss": 0.0}),

@@ -1,4 +1,4 @@
-"""Checks of the numbers and folders that users write, and of where they call.
+"""Checks of the numbers, folders and functions that users write, and of where they call.
 
 Checks of a refiner's settings skip arrays. JAX builds the refiner again inside the program, with
 traced arrays for its numbers; they were checked when the user built it.
@@ -6,6 +6,7 @@ traced arrays for its numbers; they were checked when the user built it.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Sequence
@@ -100,6 +101,29 @@ def check_count(what: str, value: Any, least: int = 1) -> None:
     """
     if not is_whole(value) or value < least:
         raise ValueError(f"{what}={value!r} must be a whole number, {least} or more")
+
+
+def check_call(
+    who: str, function: Any, arguments: str, keywords: str = "", instead: str = ""
+) -> None:
+    """Raises TypeError if the user's function `who` cannot be called with these arguments.
+
+    Args:
+      arguments: their names, such as "outputs, batch, h". keywords: of those passed by name.
+      instead: what to write, for the message.
+    """
+    by_name = dict.fromkeys(filter(None, keywords.split(", ")))
+    named = f", *, {keywords}" if keywords else ""
+    write = f"; write {instead}" if instead else ""
+    if not callable(function):
+        takes = f"({arguments}{named})"
+        raise TypeError(f"{who} must be a function of {takes}, got {function!r}{write}")
+    try:
+        inspect.signature(function).bind(*arguments.split(", "), **by_name)
+    except TypeError:
+        raise TypeError(f"{who} must take the arguments ({arguments}{named}){write}") from None
+    except ValueError:  # built-in functions may have no signature
+        pass
 
 
 def check_whole(who: str, name: str, value: Any, least: int, most: int = LARGEST) -> None:

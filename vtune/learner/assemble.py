@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -11,8 +12,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from vtune.callers import users_line
 from vtune.hparams import Hparams
-from vtune.learner.contracts import calling, check_collections, check_outputs
+from vtune.learner.calling import calling
+from vtune.learner.check_optimizer import check_state, check_updates, made, updating
+from vtune.learner.contracts import check_collections, check_outputs
 from vtune.learner.lookahead import fast, first_pair, slow
 from vtune.learner.objective import (
     augmented,
@@ -23,7 +27,7 @@ from vtune.learner.objective import (
     metric_totals,
     penalised,
     row_weights,
-    transformation,
+    scores,
 )
 from vtune.learner.optimizer_arguments import extra_arguments
 from vtune.learner.parts import Parts, checked
@@ -38,6 +42,7 @@ from vtune.learner.protocol import Learner
 from vtune.learner.statistics import Path, mean_with, of_batch, warn_none
 from vtune.learner.trace_cache import cache_trace
 from vtune.metrics.modes import usual_mode
+from vtune.returned import ReturnedError, check_arrays, described
 from vtune.rng.keys import IMPL
 from vtune.rng.threefry import folded
 from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, Totals, Weight
@@ -145,15 +150,20 @@ class NetLearner:
                 'data = vt.holdout({"x": X, "y": y})'
             )
         draw = rewrite_once(lambda key, batch: self.net.init(key, h, batch), self.parts.rewrite)
-        with calling("the model", batch=batch):
+        with calling("the model", batch=batch, h=h):
             params, other = draw(key, batch)
-        with calling("the optimizer's init", params=params):
-            params, opt_state = first_pair(transformation(self.parts, h), params)
+        if not jax.tree.leaves(params):
+            warnings.warn(_NOTHING_TRAINED, stacklevel=users_line())
+        optimizer = made(self.parts.optimizer, h)
+        with calling("the optimizer's init", h=h, params=params):
+            params, opt_state = first_pair(optimizer, params)
+        check_arrays("the optimizer's init", (opt_state,), "its state")
         state = NetState(params, other, opt_state)
         # What a step returns in a wider type than it took would change the carried types:
         # under x64 Flax makes BatchNorm statistics float32 and returns float64.
         after, _ = jax.eval_shape(lambda s: self.step(key, h, s, batch), state)
         check_collections(state.other, after.other)
+        check_state(state.opt_state, after.opt_state)
         state = jax.tree.map(lambda leaf, wide: jnp.asarray(leaf, wide.dtype), state, after)
         if self.parts.recompute_statistics:
             warn_none(self.net.statistics(h, slow(params), other))
@@ -163,7 +173,7 @@ class NetLearner:
         own = slow(state.params)
         given_params, given_other = self.net.split(variables, own, state.other)
         # Some optimizers keep a copy of the weights, so their state is made anew.
-        optimizer = transformation(self.parts, h)
+        optimizer = made(self.parts.optimizer, h)
         params, opt_state = first_pair(optimizer, overlay(own, given_params))
         other = overlay(state.other, given_other)
         opt_state = _cast_like(opt_state, state.opt_state)
@@ -181,6 +191,13 @@ class NetLearner:
             return slow(state.params)
         with calling("eval_params", opt_state=state.opt_state, params=state.params):
             params = self.parts.eval_params(state.opt_state, state.params)
+        shapes = lambda tree: jax.tree.map(jnp.shape, tree)
+        check_arrays("eval_params", params, "weights like params")
+        if shapes(params) != shapes(slow(state.params)):
+            raise ReturnedError(
+                f"eval_params returned {described(params)}, whose structure and shapes are not "
+                "those of params; return one array for every array of weights"
+            )
         return _cast_like(params, slow(state.params))
 
     # training -------------------------------------------------------------------------------------
@@ -209,9 +226,9 @@ class NetLearner:
                 fast(state.params)
             )
         check_summable(totals)
-        update = transformation(self.parts, h).update
+        update = made(self.parts.optimizer, h).update
         with jax.named_scope("optimizer"):  # so that a profile, and `vt.cost`, can tell
-            updates, opt_state = rewrite_update(update, self.parts.rewrite)(
+            updates, opt_state = rewrite_update(updating(update, h), self.parts.rewrite)(
                 grads,
                 state.opt_state,
                 state.params,
@@ -219,6 +236,7 @@ class NetLearner:
             )
             if by_row:
                 check_aggregated(updates, state.params)
+            check_updates(updates, state.params)
             params = optax.apply_updates(state.params, updates)
         return NetState(params, other, opt_state, state.judged), {"loss": value, **totals}
 
@@ -227,7 +245,7 @@ class NetLearner:
     ) -> tuple[Array, tuple[PyTree, dict[str, Totals]]]:
         """Returns what training minimises, and (other variables, totals of `train_metrics`)."""
         outputs, other = self._apply(key, h, params, other, batch, True)
-        self._check_rows(outputs, weight.shape[0])
+        self._check_rows(outputs, batch, weight.shape[0])
         mean = batch_mean(self.parts, outputs, batch, h, weight)
         value = penalised(self.parts, mean, params, h)
         return value, (other, self._metric_totals("train_metrics", outputs, batch, weight))
@@ -249,12 +267,15 @@ class NetLearner:
     def _apply(
         self, key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool
     ) -> tuple[Outputs, PyTree]:
-        with calling("the model", batch=batch):
-            return self.net.apply(key, h, params, other, batch, train)
+        with calling("the model", batch=batch, h=h):
+            outputs, other = self.net.apply(key, h, params, other, batch, train)
+        check_arrays("the model", outputs, "its outputs")
+        return outputs, other
 
-    def _check_rows(self, outputs: Outputs, rows: int) -> None:
+    def _check_rows(self, outputs: Outputs, batch: Batch, rows: int) -> None:
         if self.parts.batch_loss is None:  # which takes whatever comes out
-            check_outputs(outputs, rows)
+            with calling("the model", batch=batch):
+                check_outputs(outputs, rows)
 
     def _metric_totals(
         self, argument: str, outputs: Outputs, batch: Batch, weight: Weight
@@ -269,8 +290,7 @@ class NetLearner:
 
     def summarise(self, sums: PyTree, steps: Array) -> Metrics:
         loss = sums["loss"] / steps.astype(sums["loss"].dtype)
-        metrics = self.parts.train_metrics
-        return {"loss": loss} | {name: m.score(sums[name]) for name, m in metrics.items()}
+        return {"loss": loss} | scores("train_metrics", self.parts.train_metrics, sums)
 
     # scoring --------------------------------------------------------------------------------------
 
@@ -292,7 +312,7 @@ class NetLearner:
         return self._apply(key, h, self._eval_params(state), state.scored, batch, False)[0]
 
     def judge(self, h: Hparams, outputs: Outputs, batch: Batch, weight: Weight) -> Totals:
-        self._check_rows(outputs, weight.shape[0])
+        self._check_rows(outputs, batch, weight.shape[0])
         totals = self._metric_totals("metrics", outputs, batch, weight)
         return {"loss": loss_totals(self.parts, outputs, batch, h, weight), **totals}
 
@@ -310,8 +330,7 @@ class NetLearner:
         total, count = totals["loss"]
         # Of a batch loss there may be no whole batch, which is no loss of 0.
         loss = total / count if self.parts.loss is None else mean_loss(total, count)
-        metrics = self.parts.metrics
-        return {"loss": loss} | {name: m.score(totals[name]) for name, m in metrics.items()}
+        return {"loss": loss} | scores("metrics", self.parts.metrics, totals)
 
     def weights(self, h: Hparams, outputs: Outputs, batch: Batch, train: bool) -> dict[str, Array]:
         return row_weights(self.parts, h, outputs, batch, train)
@@ -327,6 +346,10 @@ class NetLearner:
                         raise type(error)(f"{argument}[{name!r}]: {error}{hint}") from None
 
 
+_NOTHING_TRAINED = (
+    "the model has no parameters, so nothing is trained; give it layers, self.param(...) or "
+    "nnx.Param(...), or leave this warning where it is a baseline"
+)
 _ROWS = (
     "\n(With batch_loss= outputs need not begin with the rows, but metrics compare row by row: "
     "measure a part that does, by vt.metrics.mean(lambda outputs, batch: values))"

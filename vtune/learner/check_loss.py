@@ -3,44 +3,39 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from vtune.callers import users_line
+from vtune.returned import ReturnedError, is_numeric, real
 from vtune.types import Array, PyTree
 from vtune.xla.sources import sources
 
 
-def check_loss(who: str, result: Any) -> None:
-    """Raises TypeError for a loss that is no number, or one without a gradient.
+def differentiable(who: str, value: Any, instead: str) -> Array:
+    """Returns what a loss returned as an array of real numbers, which may have a gradient.
 
     Args:
-      result: what the function `who` returned: values, or (values, weights).
+      who: the user's function. instead: what it should return, for the message.
+
+    Raises:
+      ReturnedError: it is something else.
     """
-    returns = "one value" if who == "batch_loss" else "values [batch, ...], or (values, weights)"
-    pair = isinstance(result, tuple) and len(result) == 2 and who != "batch_loss"
-    value, weights = result if pair else (result, None)
-    if value is None:
-        raise TypeError(f"{who} returned None; end it with `return` and the loss")
-    if isinstance(value, tuple | Mapping | str):
-        of = "" if isinstance(value, str) else f" of {len(value)}"
-        raise TypeError(f"{who} returned a {type(value).__name__}{of}; return {returns}")
-    if weights is not None and not _is_real(weights):
-        raise TypeError(
-            f"{who} returned weights of type {getattr(weights, 'dtype', type(weights).__name__)}; "
-            "return real numbers, 0 or more"
+    if isinstance(value, list) and value and all(map(is_numeric, value)):
+        value = jnp.asarray(value)
+    if not is_numeric(value):
+        real(who, value, instead)
+    array = jnp.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ReturnedError(
+            f"{who} returned values of type {array.dtype}, which have no gradient, so nothing "
+            "would be trained; return real numbers, such as "
+            "optax.softmax_cross_entropy_with_integer_labels"
         )
-    if isinstance(value, float) or not (hasattr(value, "dtype") or isinstance(value, int)):
-        return
-    dtype = jnp.asarray(value).dtype
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(
-            f"{who} returned values of type {dtype}, which have no gradient, so nothing would be "
-            "trained; return real numbers, such as optax.softmax_cross_entropy_with_integer_labels"
-        )
+    return array
 
 
 def _is_real(value: Any) -> bool:

@@ -9,24 +9,21 @@ from typing import Any
 import jax
 
 from vtune.hparams import Hparams
+from vtune.returned import ReturnedError
 from vtune.types import State
 
 _DEPTH = 12  # of functions in functions; an Optax chain has about 6
 
 
-class TracedStateError(TypeError):
-    """Something in a state that is no array was made of a traced value; the message is complete."""
-
-
 def check_static(state: State) -> None:
-    """Raises TracedStateError if a part of the state that is no array was made of a traced value.
+    """Raises ReturnedError if a part of the state that is no array was made of a traced value.
 
     It belongs to one trace, and a program carries arrays alone.
     """
     static = jax.tree.map(lambda leaf: None, state)
     path = next(_traced(static, "state", {}, 0), None)
     if path is not None:
-        raise TracedStateError(
+        raise ReturnedError(
             f"{path} is no array and was made of a traced hyperparameter; a state carries arrays "
             "alone. Write vt.train_state_learner(create, train_step, measure), which makes a "
             "TrainState anew in every step, or keep params and opt_state in the state and make the "

@@ -1,71 +1,19 @@
-"""Calls a user's functions with the arguments that they accept, and checks what they return."""
+"""The arguments that a user's functions accept, and checks of what they return."""
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from vtune.hparams import UnknownHyperparameterError
+from vtune.learner.check_loss import differentiable
 from vtune.learner.mode import is_mode, mode_value
 from vtune.metrics import expand
+from vtune.returned import real
 from vtune.types import Array, Batch, Outputs, PyTree
-
-
-@contextlib.contextmanager
-def calling(who: str, **given: PyTree) -> Iterator[None]:
-    """Adds a note to an error raised inside: what the user's function `who` was called with.
-
-    Arrays are shown by type and shape.
-    """
-    try:
-        yield
-    except UnknownHyperparameterError:  # its message says everything
-        raise
-    except Exception as error:
-        if not any(note.startswith(_CALLED) for note in getattr(error, "__notes__", ())):
-            arguments = ", ".join(
-                f"{name} {jax.tree.map(_shown, tree)!r}" for name, tree in given.items()
-            )
-            error.add_note(f"{_CALLED} {who} with {arguments}")
-            for note in (*_about_labels(error, given.get("batch")), *_about_numpy(error)):
-                error.add_note(note)
-        raise
-
-
-def _about_labels(error: Exception, batch: Any) -> Iterator[str]:
-    """Yields what to write where labels must be integers and are not."""
-    if isinstance(error, TypeError | ValueError) and "integer" in str(error):
-        labels = batch.get("y") if isinstance(batch, Mapping) else None
-        if labels is not None and not jnp.issubdtype(labels.dtype, jnp.integer):
-            yield f'labels "y" are {labels.dtype}; give whole numbers: y.astype("int32")'
-
-
-def _about_numpy(error: Exception) -> Iterator[str]:
-    """Yields what to write where NumPy met an array inside the program."""
-    if isinstance(error, jax.errors.TracerArrayConversionError):
-        yield (
-            "NumPy knows nothing of arrays inside a program: take jnp for np, and write "
-            "jnp.asarray(table)[...] where a NumPy array is indexed"
-        )
-
-
-_CALLED = "vtune called"  # the innermost function alone is noted
-
-
-class _Unquoted(str):
-    """A string that is shown without quotes inside a dict."""
-
-    __repr__ = str.__str__
-
-
-def _shown(leaf: Any) -> Any:
-    return _Unquoted(jax.typeof(leaf)) if hasattr(leaf, "dtype") else leaf
-
 
 LINEN_APPLY = "apply=lambda model, variables, batch, *, train, rngs, mutable: ..."
 
@@ -114,15 +62,21 @@ def call_arguments(
     return positional, keywords
 
 
-def per_example(result: Any, rows: int) -> tuple[Array, Array]:
-    """Returns the values [batch, ...] that the loss returned, and weights of the same shape.
+_LOSS = "one value per example, or (values, weights)"
+
+
+def per_example(result: Any, rows: int) -> tuple[Array, Array, bool]:
+    """Returns the values [batch, ...] that the loss returned, weights of the same shape, and
+    whether the loss gave them.
 
     Raises:
-      ValueError: the values are not one per row, or the weights do not fit them.
+      ReturnedError: something else came. ValueError: the values are not one per row, or the
+        weights do not fit them.
     """
-    values, weights = result if isinstance(result, tuple) else (result, None)
-    values = jnp.asarray(values)
-    if values.ndim == 0 or values.shape[0] != rows:
+    pair = isinstance(result, tuple) and len(result) == 2
+    values, weights = result if pair else (result, None)
+    values = differentiable("loss", values, _LOSS)
+    if values.ndim == 0 or values.shape[0] != rows or not values.size:
         what = "a scalar" if values.ndim == 0 else f"shape {list(values.shape)}"
         raise ValueError(
             f"loss returned {what} for a batch of {rows} rows; return one value per example "
@@ -130,15 +84,15 @@ def per_example(result: Any, rows: int) -> tuple[Array, Array]:
         )
     values = values.astype(jnp.promote_types(values.dtype, jnp.float32))  # sums in bfloat16 drift
     if weights is None:
-        return values, jnp.ones_like(values)
-    weights = jnp.asarray(weights, values.dtype)
+        return values, jnp.ones_like(values), pair
+    weights = real("loss", weights, f"{_LOSS}, real numbers").astype(values.dtype)
     if weights.shape not in (values.shape, values.shape[:1]):
         allowed = dict.fromkeys((str(list(values.shape)), f"[{rows}]"))  # the two may be equal
         raise ValueError(
             f"loss returned values {list(values.shape)} with weights {list(weights.shape)}; "
             f"return weights of shape {' or '.join(allowed)}"
         )
-    return values, expand(weights, values) if weights.ndim < values.ndim else weights
+    return values, expand(weights, values) if weights.ndim < values.ndim else weights, pair
 
 
 def check_collections(before: PyTree, after: PyTree) -> None:
@@ -153,49 +107,6 @@ def check_collections(before: PyTree, after: PyTree) -> None:
                 f"and metrics see are (outputs, {{{name!r}: ...}}); or return the value with the "
                 "outputs. What nothing reads may be sown into 'intermediates', which is dropped"
             )
-
-
-def check_pairs(
-    loss: Callable[..., Any], outputs: Outputs, batch: Batch, values: Array, rows: int
-) -> None:
-    """Raises ValueError for loss values [batch, batch] made by broadcasting [batch, 1] to [batch].
-
-    Of a batch with one row less, such values lose a column; a second axis that is meant does not.
-    """
-    if rows < 2 or values.ndim < 2 or values.shape[1] != rows:
-        return
-
-    def shorter(tree: PyTree) -> PyTree:
-        return jax.tree.map(lambda a: a[:-1] if jnp.ndim(a) and len(a) == rows else a, tree)
-
-    result = jax.eval_shape(lambda: loss(shorter(outputs), shorter(batch)))
-    fewer = result[0] if isinstance(result, tuple) else result
-    if fewer.shape[1] == rows - 1:
-        raise ValueError(
-            f"loss returned a value for every pair of rows, {list(values.shape)} for a batch of "
-            f"{rows}; most likely it broadcast outputs [{rows}, 1] against labels [{rows}]: write "
-            "outputs[:, 0] (or take .mean(axis=1) if pairs are meant)"
-        )
-
-
-def check_call(
-    who: str, function: Any, arguments: str, keywords: str = "", instead: str = ""
-) -> None:
-    """Raises TypeError if the user's function `who` cannot be called with these arguments.
-
-    Args:
-      arguments: their names, such as "outputs, batch, h". keywords: of those passed by name.
-      instead: what to write, for the message.
-    """
-    by_name = dict.fromkeys(filter(None, keywords.split(", ")))
-    try:
-        inspect.signature(function).bind(*arguments.split(", "), **by_name)
-    except TypeError:
-        named = f", *, {keywords}" if keywords else ""
-        write = f"; write {instead}" if instead else ""
-        raise TypeError(f"{who} must take the arguments ({arguments}{named}){write}") from None
-    except ValueError:  # built-in functions may have no signature
-        pass
 
 
 def taken(
@@ -218,7 +129,7 @@ def check_outputs(outputs: Outputs, rows: int) -> None:
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(outputs)]
     wrong = [leaf for leaf in leaves if leaf.ndim and leaf.shape[0] != rows]
     if wrong or not any(leaf.ndim for leaf in leaves):
-        shown = list(wrong[0].shape) if wrong else [list(leaf.shape) for leaf in leaves]
+        shown = list((wrong or leaves)[0].shape) if leaves else "nothing"
         raise ValueError(
             f"the model returned shape {shown} for a batch of {rows} rows; the first axis of its "
             "outputs must be the rows of the batch: bring the rows to the front in apply=, or give "

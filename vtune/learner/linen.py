@@ -15,8 +15,9 @@ from flax.traverse_util import flatten_dict
 from vtune.hparams import Hparams
 from vtune.keywords import answering
 from vtune.learner.assemble import assemble
+from vtune.learner.calling import calling
 from vtune.learner.captured import captured
-from vtune.learner.contracts import call_arguments, calling, check_call
+from vtune.learner.contracts import call_arguments
 from vtune.learner.first_apply import initialising
 from vtune.learner.mode import in_mode
 from vtune.learner.parts import Parts
@@ -25,7 +26,9 @@ from vtune.learner.statistics import Path, running
 from vtune.learner.streams import Asked, Streams, asked
 from vtune.learner.unswitched import flags, warn_argument, warn_constant
 from vtune.metrics import Metric
+from vtune.returned import ReturnedError, described
 from vtune.types import Batch, Key, Outputs, PyTree
+from vtune.validation import check_call
 
 
 @answering
@@ -257,12 +260,14 @@ class LinenNet:
     ) -> Any:
         """Returns what the user's `apply` returns: a pair where variables may change."""
         assert self.user_apply is not None
-        made = self.user_apply(module, variables, batch, train=train, rngs=rngs, mutable=mutable)
+        given = {"train": train, "rngs": rngs, "mutable": mutable}
+        with calling("apply", variables=variables, batch=batch, **given):
+            made = self.user_apply(module, variables, batch, **given)
         pair = isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Mapping)
         if mutable and not pair:
-            raise TypeError(
+            raise ReturnedError(
                 "apply must return (outputs, variables) where mutable is not False, as "
-                f"model.apply does; got {type(made).__name__}: hand on mutable=mutable"
+                f"model.apply does; got {described(made)}: hand on mutable=mutable"
             )
         return made
 
@@ -281,11 +286,11 @@ class LinenNet:
     def _module(self, h: Hparams) -> nn.Module:
         if isinstance(self.model, nn.Module):
             return self.model
-        with calling("model", h=list(h)):
+        with calling("model", h=h):
             module = self.model(h)
         if not isinstance(module, nn.Module):
-            raise TypeError(
-                f"model(h) returned {type(module).__name__}, not a flax.linen module; for nnx "
-                "models use vt.nnx_learner"
+            raise ReturnedError(
+                f"model(h) returned {described(module)}, not a flax.linen module; write "
+                "lambda h: MLP(...), and for nnx models use vt.nnx_learner"
             )
         return module

@@ -15,7 +15,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from vtune.hparams import Hparams
 from vtune.keywords import answering
 from vtune.learner.assemble import assemble
-from vtune.learner.contracts import call_arguments, calling, check_call
+from vtune.learner.calling import calling
+from vtune.learner.contracts import call_arguments
 from vtune.learner.mode import NAMES, mode_value
 from vtune.learner.nnx_advice import APPLY, FOREIGN, check_created, check_model
 from vtune.learner.parts import Parts
@@ -23,8 +24,10 @@ from vtune.learner.protocol import Learner
 from vtune.learner.statistics import Path, running
 from vtune.learner.unswitched import warn_constant
 from vtune.metrics import Metric
+from vtune.returned import ReturnedError, described
 from vtune.rng.keys import IMPL
 from vtune.types import Batch, Key, Outputs, PyTree
+from vtune.validation import check_call
 
 
 @answering
@@ -121,7 +124,8 @@ class NnxNet:
     def _outputs(self, module: nnx.Module, key: Key, batch: Batch, train: bool) -> Outputs:
         rngs = nnx.Rngs(key)
         if self.user_apply is not None:
-            return self.user_apply(module, batch, train=train, rngs=rngs)
+            with calling("apply", batch=batch, train=train, rngs="nnx.Rngs(key)"):
+                return self.user_apply(module, batch, train=train, rngs=rngs)
         call = type(module).__call__
         given = rngs if _asks_for_rngs(call, module) else None
         positional, keywords = call_arguments(call, batch, train, rngs=given, apply=APPLY)
@@ -144,7 +148,7 @@ class NnxNet:
     def _module(self, key: Key, h: Hparams) -> nnx.Module:
         # Annotations of sharding are kept, but nothing is sharded: members lie whole on a device.
         sharding = nnx.using_eager_sharding() and not jax.sharding.get_abstract_mesh().empty
-        with calling("model", h=list(h), rngs="nnx.Rngs(key)"), nnx.use_eager_sharding(sharding):
+        with calling("model", h=h, rngs="nnx.Rngs(key)"), nnx.use_eager_sharding(sharding):
             try:
                 module = self.model(h, nnx.Rngs(key))
             except TraceContextError as error:
@@ -152,9 +156,9 @@ class NnxNet:
                     f"{FOREIGN} (Flax said: {str(error).split(' (https')[0]})"
                 ) from error
         if not isinstance(module, nnx.Module):
-            raise TypeError(
-                f"model(h, rngs) returned {type(module).__name__}, not a flax.nnx module; for "
-                "linen models use vt.flax_learner"
+            raise ReturnedError(
+                f"model(h, rngs) returned {described(module)}, not a flax.nnx module; write "
+                "lambda h, rngs: MLP(..., rngs=rngs), and for linen models use vt.flax_learner"
             )
         return module
 

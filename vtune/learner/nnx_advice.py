@@ -9,8 +9,8 @@ import flax.linen as nn
 from flax import nnx
 from flax.traverse_util import flatten_dict
 
-from vtune.learner.contracts import check_call
 from vtune.types import PyTree
+from vtune.validation import check_call
 
 APPLY = "apply=lambda model, batch, *, train, rngs: ..."
 FOREIGN = (

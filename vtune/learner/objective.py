@@ -11,14 +11,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from vtune.hparams import Hparams
-from vtune.learner.check_loss import check_loss, warn_flat
-from vtune.learner.contracts import calling, check_pairs, per_example
+from vtune.learner.calling import calling
+from vtune.learner.check_loss import differentiable, warn_flat
+from vtune.learner.contracts import per_example
 from vtune.learner.parts import Parts
 from vtune.metrics import Metric, expand
-from vtune.metrics.totals import is_rows
+from vtune.metrics.totals import check_rows, is_rows
+from vtune.returned import ReturnedError, check_arrays, check_pairs, described, real
 from vtune.rng.keys import augment_key
 from vtune.types import Array, Batch, Key, Outputs, PyTree, Totals, Weight
 from vtune.xla.ops.rewrite import rewrite
@@ -65,14 +66,14 @@ def _loss_totals(
     """Returns the totals of `loss`, and whether it gave weights of its own."""
     rows = weight.shape[0]
     loss = lambda outputs, batch: parts.loss(own(outputs), own(batch), h)
-    with calling("loss", outputs=outputs, batch=batch):
+    with calling("loss", outputs=outputs, batch=batch, h=h):
         result = loss(outputs, batch)
-    check_loss("loss", result)
-    values, weights = per_example(result, rows)
-    check_pairs(loss, outputs, batch, values, rows)
+    values, weights, weighted = per_example(result, rows)
+    values_of = lambda *given: jnp.asarray(loss(*given)[0] if weighted else loss(*given))
+    check_pairs("loss", values_of, (outputs, batch), values, rows)
     weights = weights * expand(weight, weights).astype(weights.dtype)
     total = jnp.sum(jnp.where(weights != 0, values * weights, 0.0))
-    return total, jnp.sum(weights), isinstance(result, tuple)
+    return total, jnp.sum(weights), weighted
 
 
 def row_weights(
@@ -110,10 +111,9 @@ def _batch_loss_totals(
     Such a loss cannot leave rows out. An evaluation batch has as many rows as any other, and no row
     twice: see `Learner.whole_batches`.
     """
-    with calling("batch_loss", outputs=outputs, batch=batch):
+    with calling("batch_loss", outputs=outputs, batch=batch, h=h):
         result = batch_loss(own(outputs), own(batch), h)
-        check_loss("batch_loss", result)
-        value = jnp.asarray(result)
+    value = differentiable("batch_loss", result, "one value for the whole batch")
     if value.shape != ():
         raise ValueError(
             f"batch_loss returned shape {list(value.shape)}, not one value for the whole "
@@ -127,12 +127,11 @@ def penalised(parts: Parts, value: Array, params: PyTree, h: Hparams) -> Array:
     """Adds the penalty of the weights, if there is one, to a training loss."""
     if parts.penalty is None:
         return value
-    with calling("penalty", params=params):
+    with calling("penalty", params=params, h=h):
         penalty = parts.penalty(own(params), h)
-    if jnp.shape(penalty) != ():
-        raise ValueError(
-            f"penalty returned shape {list(jnp.shape(penalty))}, not a scalar; sum it up"
-        )
+    penalty = real("penalty", penalty, "one real number, the sum over all weights")
+    if penalty.shape != ():
+        raise ValueError(f"penalty returned shape {list(penalty.shape)}, not a scalar; sum it up")
     return value + penalty
 
 
@@ -146,9 +145,25 @@ def metric_totals(
     """
     totals = {}
     for name, metric in metrics.items():
-        with calling(f"{argument}[{name!r}].measure", outputs=outputs, batch=batch, weight=weight):
+        who = f"{argument}[{name!r}].measure"
+        with calling(who, outputs=outputs, batch=batch, weight=weight):
             totals[name] = metric.measure(own(outputs), own(batch), weight)
+        check_arrays(who, totals[name], "totals of the batch")
+        check_rows(who, totals[name], weight.shape[0])
     return totals
+
+
+def scores(
+    argument: str, metrics: Mapping[str, Metric], totals: Mapping[str, Totals]
+) -> dict[str, Array]:
+    """Returns the value of every metric by name, from its totals; see `metric_totals`."""
+    values = {}
+    for name, metric in metrics.items():
+        who = f"{argument}[{name!r}].score"
+        with calling(who, totals=totals[name]):
+            value = metric.score(totals[name])
+        values[name] = real(who, value, "a real number")
+    return values
 
 
 def check_summable(totals: Mapping[str, Totals]) -> None:
@@ -165,31 +180,17 @@ def augmented(parts: Parts, key: Key, h: Hparams, batch: Batch) -> Batch:
     """Returns the batch as `augment` changes it in one training step of one member."""
     if parts.augment is None:
         return batch
-    change = lambda key, batch: parts.augment(key, own(batch), h)
-    with calling("augment", batch=batch):
-        changed = rewrite(change, parts.rewrite)(augment_key(key), batch)
-    if not isinstance(changed, Mapping) or not set(batch) <= set(changed):
-        got = sorted(changed) if isinstance(changed, Mapping) else type(changed).__name__
-        raise TypeError(
-            f"augment returned {got}; return the whole batch, a dict with {sorted(batch)}: "
-            '{**batch, "x": changed}'
-        )
-    return dict(changed)
 
+    def change(key: Key, batch: Batch) -> Batch:
+        with calling("augment", batch=batch, h=h):
+            changed = parts.augment(key, own(batch), h)
+        if not isinstance(changed, Mapping) or not set(batch) <= set(changed):
+            raise ReturnedError(
+                f"augment returned {described(changed)}; return the whole batch, a dict with "
+                f'{sorted(batch)}: {{**batch, "x": changed}}'
+            )
+        for name, entry in changed.items():
+            check_arrays("augment", entry, "the whole batch, of arrays", f" as {name!r}")
+        return dict(changed)
 
-def transformation(parts: Parts, h: Hparams) -> optax.GradientTransformationExtraArgs:
-    """Returns a member's Optax transformation, whose update takes extra arguments.
-
-    Raises:
-      TypeError: `optimizer` returned something else.
-    """
-    with calling("optimizer", h=list(h)):
-        made = parts.optimizer(h)
-    if isinstance(made, optax.MultiSteps):
-        made = made.gradient_transformation()
-    if not isinstance(made, optax.GradientTransformation):
-        raise TypeError(
-            f"optimizer returned {type(made).__name__}, not an optax.GradientTransformation; "
-            'write optimizer=lambda h: optax.adam(h["lr"])'
-        )
-    return optax.with_extra_args_support(made)
+    return rewrite(change, parts.rewrite)(augment_key(key), batch)

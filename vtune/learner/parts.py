@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import optax
 
-from vtune.learner.contracts import check_call
 from vtune.metrics import Metric
+from vtune.validation import check_call
 from vtune.xla.ops.rewrite import check_form
 
 # The functions among the parts, and the names of the arguments that they are called with.
@@ -63,7 +63,11 @@ def _named_metrics(argument: str, metrics: Any) -> dict[str, Metric]:
             f'{argument}={{"accuracy": vt.metrics.accuracy}}'
         )
     for name, metric in (metrics or {}).items():
-        if not (hasattr(metric, "measure") and hasattr(metric, "score")):
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"{argument}: metrics are named by strings, got the name {name!r}")
+        if isinstance(metric, type) or not (
+            hasattr(metric, "measure") and hasattr(metric, "score")
+        ):
             way = (
                 "a function (outputs, batch) that returns a value a row becomes one with "
                 'vt.metrics.mean(function, mode="max"), or "min" if lower is better'

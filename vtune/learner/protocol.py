@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from vtune.caches import bounded_cache
+from vtune.learner.checked import checked
 from vtune.learner.held import with_current
 from vtune.learner.trace_cache import cache_trace
 from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, State, Totals, Weight
@@ -72,13 +73,35 @@ class Learner(NamedTuple):
     weights: Callable[[Any, Outputs, Batch, bool], Mapping[str, Array]] | None = None
 
 
+SIGNATURES = {  # the arguments that a learner's functions are called with
+    "init": "key, h, batch",
+    "step": "key, h, state, batch",
+    "measure": "key, h, state, batch, weight",
+    "score": "totals",
+    "predict": "h, state, batch",
+    "variables": "state",
+    "check": "outputs, arrays",
+    "summarise": "sums, steps",
+    "load": "h, state, variables",
+    "judge": "h, outputs, batch, weight",
+    "refresh": "key, h, state, batch, number",
+    "weights": "h, outputs, batch, train",
+}
+
+
 @bounded_cache(32)
 def traced_once(learner: Learner) -> Learner:
-    """Returns the learner with functions that are traced once per argument structure, and a step
-    in which the current hyperparameters count (see held.py).
+    """Returns the learner with functions that are traced once per argument structure and checked
+    (see checked.py), and a step in which the current hyperparameters count (see held.py).
 
     The cached trace is inlined, so the compiled program does not change.
     """
+    functions: dict[str, Any] = {
+        name: checked(name, getattr(learner, name), takes)
+        for name, takes in SIGNATURES.items()
+        if name != "check" and getattr(learner, name) is not None
+    }
+    learner = learner._replace(**functions)
     init, step = cache_trace(learner.init), cache_trace(learner.step)
     return learner._replace(
         init=init,

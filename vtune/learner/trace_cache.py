@@ -33,6 +33,11 @@ def cache_trace(f: Callable[..., Any]) -> Callable[..., Any]:
     return f if isinstance(f, _CachedTrace) else _CachedTrace(f)
 
 
+def uncached(f: Any) -> Any:
+    """Returns the function that `cache_trace` wrapped, which is traced at every call."""
+    return f._f if isinstance(f, _CachedTrace) else f
+
+
 class _CachedTrace:
     """A function with its traces, and the hyperparameters that each of them reads."""
 

@@ -17,12 +17,15 @@ import jax
 import jax.numpy as jnp
 
 from vtune.hparams import Hparams
-from vtune.learner.contracts import calling
+from vtune.learner.calling import calling
+from vtune.learner.checked import check_names
 from vtune.learner.pretrained import plain
 from vtune.learner.protocol import Learner
 from vtune.learner.trace_cache import cache_trace
 from vtune.metrics import expand
 from vtune.metrics.base import ratio
+from vtune.metrics.totals import check_rows
+from vtune.returned import ReturnedError, check_arrays, check_pairs, described, real
 from vtune.rng.keys import IMPL
 from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, State, Totals, Weight
 
@@ -109,41 +112,62 @@ class TrainStateLearner:
         return cache_trace(self._step)
 
     def _step(self, key: Key, h: Hparams, state: State, batch: Batch) -> tuple[State, Metrics]:
-        with calling("train_step", batch=batch):
-            result = self.train_step(self._filled(key, h, state, batch), batch, key, h)
+        filled = self._filled(key, h, state, batch)
+        with calling("train_step", batch=batch, h=h):
+            result = self.train_step(filled, batch, key, h)
         pair = isinstance(result, tuple) and len(result) == 2 and not hasattr(result, "params")
         after, metrics = result if pair else (result, {})
+        if not _holds_params(after):
+            first = f", whose first is {described(after)}" if pair else ""
+            raise ReturnedError(
+                f"train_step returned {described(result)}{first}; return the state, (state, "
+                "metrics by name) or (state, loss), where the state has `params`"
+            )
         if not isinstance(metrics, Mapping):
             metrics = {} if metrics is None else {"loss": metrics}
+        check_names("train_step", metrics, " as metrics")
+        check_arrays("train_step", metrics, "real numbers", " as metrics")
         return _arrays(after), dict(metrics)
 
     def measure(self, key: Key, h: Hparams, state: State, batch: Batch, weight: Weight) -> Totals:
         filled = self._filled(key, h, state, batch)
-        with calling("measure", batch=batch):
-            if self.score is not None:
-                return self.user_measure(filled, batch, weight)
-            values = self.user_measure(filled, batch)
+        with calling("measure", batch=batch, h=h):
+            given = (batch,) if self.score is None else (batch, weight)
+            values = self.user_measure(filled, *given)
+        if self.score is not None:
+            check_arrays("measure", values, "totals of the batch, such as a sum")
+            check_rows("measure", values, weight.shape[0])
+            return values
         if not isinstance(values, Mapping):
-            raise TypeError(
-                f"measure returned {type(values).__name__}; return a dict of values by name: "
+            raise ReturnedError(
+                f"measure returned {described(values)}; return a dict of values by name: "
                 '{"loss": values}'
             )
-        return {name: _total(name, jnp.asarray(value), weight) for name, value in values.items()}
+        totals = {}
+        for name, value in values.items():
+            value = real("measure", value, "a real number for every row", f" as {name!r}")
+            named = lambda batch, name=name: self.user_measure(filled, batch)[name]
+            check_pairs("measure", named, (batch,), value, weight.shape[0])
+            totals[name] = _total(name, value, weight)
+        return totals
 
     def predict(self, h: Hparams, state: State, batch: Batch) -> Outputs:
         assert self.user_predict is not None
         filled = self._filled(jax.random.key(0, impl=IMPL), h, state, batch)
-        with calling("predict", batch=batch):
-            return self.user_predict(filled, batch)
+        with calling("predict", batch=batch, h=h):
+            outputs = self.user_predict(filled, batch)
+        check_arrays("predict", outputs, "outputs, one a row")
+        return outputs
 
     def _created(self, key: Key, h: Hparams, batch: Batch) -> Any:
-        with calling("create", batch=batch):
+        with calling("create", batch=batch, h=h):
             made = self.create(key, h, batch)
-        if not any(_field(path) == "params" for path, _ in jax.tree.leaves_with_path(made)):
-            raise TypeError(
-                f"create returned {type(made).__name__} without `params`; return a TrainState: "
+        if not _holds_params(made):
+            raise ReturnedError(
+                f"create returned {described(made)}, without `params`; return a TrainState: "
                 "TrainState.create(apply_fn=model.apply, params=params, tx=optax.adam(h['lr']))"
             )
+        check_arrays("create", made, "a state of arrays")
         return made
 
     def _filled(self, key: Key, h: Hparams, state: State, batch: Batch) -> Any:
@@ -169,6 +193,11 @@ def _parts(state: Any) -> State:
     shown = {name: plain(read(name)) for name in SHOWN}
     shown = {name: tree for name, tree in shown.items() if jax.tree.leaves(tree)}
     return {"variables": shown, "rest": rest}
+
+
+def _holds_params(state: Any) -> bool:
+    """Whether a user's state has weights."""
+    return any(_field(path) == "params" for path, _ in jax.tree.leaves_with_path(state))
 
 
 def _field(path: Any) -> Any:

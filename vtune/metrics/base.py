@@ -13,7 +13,9 @@ import numpy as np
 
 from vtune.metrics.modes import check_mode
 from vtune.metrics.select import Selection, expand, selection
+from vtune.returned import check_pairs, real
 from vtune.types import Array, Batch, Outputs, Totals, Weight
+from vtune.validation import check_call
 
 Check = Callable[[Any, Mapping[str, np.ndarray]], None]
 
@@ -35,7 +37,7 @@ class Metric:
       selected: what calling the metric selected, see `Metric.__call__`; None for nothing.
 
     Raises:
-      ValueError: another mode.
+      TypeError: a function takes other arguments. ValueError: another mode.
     """
 
     measure: Callable[[Outputs, Batch, Weight], Totals]
@@ -46,6 +48,10 @@ class Metric:
     selected: Selection | None = None
 
     def __post_init__(self) -> None:
+        check_call("Metric: measure", self.measure, "outputs, batch, weight")
+        check_call("Metric: score", self.score, "totals")
+        if self.check is not None:
+            check_call("Metric: check", self.check, "outputs, arrays")
         if self.mode is not None:
             check_mode(self.mode)
 
@@ -149,14 +155,17 @@ def mean(
       weight: how much every value counts: the name of an entry of the data, or (batch) ->
         weights [batch] or [batch, ...].
     """
+    who = "metrics.mean: the function"
+    check_call(who, value, "outputs, batch")
 
     def measure(outputs: Outputs, batch: Batch, weight: Weight) -> Totals:
-        values = jnp.asarray(value(outputs, batch))
+        values = real(who, value(outputs, batch), "a real number for every row")
         if values.ndim == 0 or values.shape[0] != weight.shape[0]:
             raise ValueError(
-                f"metrics.mean: the function returned shape {list(values.shape)} for a batch of "
+                f"{who} returned shape {list(values.shape)} for a batch of "
                 f"{weight.shape[0]} rows; return a value a row, without .mean()"
             )
+        check_pairs(who, value, (outputs, batch), values, weight.shape[0])
         if not jnp.issubdtype(values.dtype, jnp.inexact):  # weights are no whole numbers
             values = values.astype(weight.dtype)
         weights = expand(weight, values).astype(values.dtype)

@@ -7,12 +7,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vtune.returned import ReturnedError, described
 from vtune.types import Array, PyTree
 
 
 def is_rows(leaf: Any) -> bool:
     """Whether a leaf is a `PerRow`."""
     return isinstance(leaf, PerRow)
+
+
+def check_rows(who: str, totals: PyTree, rows: int) -> None:
+    """Raises ReturnedError where what the function `who` keeps per row does not begin with them."""
+    for part in filter(is_rows, jax.tree.leaves(totals, is_leaf=is_rows)):
+        for leaf in jax.tree.leaves(part.value):
+            if jnp.shape(leaf)[:1] != (rows,):
+                raise ReturnedError(
+                    f"{who} returned {described(jnp.asarray(leaf))} inside vt.metrics.PerRow for a "
+                    f"batch of {rows} rows; return a value a row, [{rows}, ...], or sum it up"
+                )
 
 
 def split_rows(totals: PyTree) -> tuple[PyTree, PyTree]:

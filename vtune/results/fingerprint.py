@@ -17,8 +17,8 @@ from vtune.engine.plan import CohortPlan, Plan
 from vtune.learner.protocol import traced_once
 from vtune.results.contents import array_sum, without_addresses
 from vtune.results.states import batch_of
-from vtune.rng.keys import is_key, member_key
-from vtune.types import float_dtype
+from vtune.rng.keys import is_key
+from vtune.runtime.equations import equations
 from vtune.xla.jaxpr import is_literal, opened, subjaxprs
 
 MOST_COHORTS = 16  # are traced; more would make saving slow
@@ -128,24 +128,5 @@ def _constants(closed: Any, seen: set[int]) -> Iterator[np.ndarray]:
 
 def _traces(plan: Plan, cohort: CohortPlan, rows: Mapping[str, Any] | None) -> dict[str, Any]:
     """The equations of one member's functions by name. Nothing is computed."""
-    learner = traced_once(plan.learner)
-    key = jax.eval_shape(lambda: member_key(np.uint32(0), 0))
-    traced = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
-    batch = batch_of(rows, cohort.batch_size)
-    judged = batch_of(rows, plan.eval_batch_size)
-    weight = jax.ShapeDtypeStruct((plan.eval_batch_size or 1,), float_dtype())
-    found: dict[str, Any] = {}
-
-    def trace(name: str, call: Any, *arguments: Any) -> Any:
-        found[name], shapes = jax.make_jaxpr(call, return_shape=True)(traced, *arguments)
-        return shapes
-
-    state = trace("init", lambda t, k, b: learner.init(k, cohort.h(t), b), key, batch)
-    trace("step", lambda t, k, s, b: learner.step(k, cohort.h(t), s, b), key, state, batch)
-    measure = lambda t, k, s, b, w: learner.measure(k, cohort.h(t), s, b, w)
-    totals = trace("measure", measure, key, state, judged, weight)
-    trace("score", lambda t, totals: learner.score(totals), totals)
-    predict = learner.predict
-    if predict is not None:
-        trace("predict", lambda t, s, b: predict(cohort.h(t), s, b), state, judged)
-    return found
+    batch, judged = batch_of(rows, cohort.batch_size), batch_of(rows, plan.eval_batch_size)
+    return equations(traced_once(plan.learner), plan, cohort, batch, judged)

@@ -15,12 +15,15 @@ from vtune.engine.carry import Arguments
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.stepping import batch_shapes
 from vtune.hparams import Hparams
+from vtune.learner.calling import calling
 from vtune.learner.check_static import check_static
-from vtune.learner.contracts import calling
 from vtune.learner.held import Held, held
 from vtune.learner.protocol import Learner, first_state, traced_once
 from vtune.metrics.modes import nearest
+from vtune.metrics.totals import widened
+from vtune.returned import ReturnedError, check_real
 from vtune.rng.keys import member_key
+from vtune.runtime.check_repeats import check_repeats
 from vtune.runtime.check_weights import Weighings, weighings
 from vtune.runtime.diagnose import trace_member
 from vtune.types import PyTree
@@ -68,6 +71,7 @@ def check_cohort(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> Inspec
     reads: set[str] = set()
     found: list[tuple[Held, Weighings]] = []
     metrics = trace_member(functools.partial(_metrics, found), plan, cohort, arguments, reads)
+    check_repeats(plan, cohort, arguments)
     lookups = lookups_of(plan, cohort, arguments)
     return Inspection(frozenset(reads), metrics, *found[-1], lookups)
 
@@ -129,24 +133,16 @@ def _metrics(
     batch = _zeros(batch_shapes(data, cohort.batch_size))
     state = _first_state(learner, cohort, arguments, h)
     check_static(state)
-    result = learner.step(key, h, state, batch)
-    if not isinstance(result, tuple) or len(result) != 2:
-        raise TypeError(
-            f"the learner's step must return (state, metrics), got {type(result).__name__}; "
-            "without metrics return (state, {})"
-        )
-    after, step_metrics = result
+    after, step_metrics = learner.step(key, h, state, batch)
     _check_state(state, after)
     if learner.summarise is None:
         _check_step_metrics(step_metrics)
+    else:
+        learner.summarise(widened(step_metrics), jnp.int32(1))
+    if learner.variables is not None:
+        learner.variables(after)
     rows, weight = _evaluation_batch(plan, data)
-    metrics = learner.score(learner.measure(key, h, state, rows, weight))
-    if not isinstance(metrics, Mapping):
-        raise TypeError(
-            f"the learner's score returned {type(metrics).__name__}; return a dict of metrics by "
-            'name: {"loss": value}'
-        )
-    metrics = dict(metrics)
+    metrics = dict(learner.score(learner.measure(key, h, state, rows, weight)))
     outputs = None if learner.predict is None else learner.predict(h, state, rows)
     _check_metric(plan, metrics)
     measure = lambda h, state: learner.measure(key, h, state, rows, weight)
@@ -213,14 +209,14 @@ def _check_state(before: PyTree, after: PyTree) -> None:
     a: Any = jax.tree.structure(before)
     b: Any = jax.tree.structure(after)
     if a != b:
-        raise TypeError(
+        raise ReturnedError(
             f"the learner's step changed the structure of the state, from {a} to {b}; return the "
             "structure that init returns"
         )
     for (path, x), y in zip(jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True):
         x, y = jnp.asarray(x), jnp.asarray(y)
         if x.shape != y.shape or x.dtype != y.dtype:
-            raise TypeError(
+            raise ReturnedError(
                 f"the learner's step changed state{jax.tree_util.keystr(path)} from "
                 f"{x.dtype}{list(x.shape)} to {y.dtype}{list(y.shape)}; return the shapes and "
                 "types that init returns"
@@ -228,7 +224,8 @@ def _check_state(before: PyTree, after: PyTree) -> None:
 
 
 def _check_step_metrics(metrics: Any) -> None:
-    for name, value in dict(metrics).items():
+    for name, value in metrics.items():
+        check_real("the learner's step", value, "a real number", f" as metric {name!r}")
         if jnp.shape(value) != ():
             raise ValueError(
                 f"the step's metric {name!r} has shape {list(jnp.shape(value))}; return a scalar, "
@@ -245,6 +242,7 @@ def _check_metric(plan: Plan, metrics: dict[str, Any]) -> None:
             )
         with calling("metric", metrics=metrics):
             value = plan.metric(metrics)
+        check_real("metric", value, "one real number")
     elif plan.metric not in metrics:
         near = nearest(plan.metric, metrics)
         meant = f" (did you mean {near!r}?)" if near else ""

@@ -13,7 +13,8 @@ import numpy as np
 from vtune.engine.carry import Arguments
 from vtune.engine.parallel import replicated
 from vtune.engine.plan import CohortPlan, Plan
-from vtune.learner.check_static import TracedStateError
+from vtune.identity import same
+from vtune.returned import ReturnedError
 from vtune.types import PyTree
 
 
@@ -44,9 +45,11 @@ def trace_member(
 
     try:
         return trace(shapes, {})
-    except TracedStateError:  # its message says everything
+    except ReturnedError as error:  # its message says everything
+        _note_choices(error, plan, cohort)
         raise
     except Exception as error:
+        _note_choices(error, plan, cohort)
         culprits, remaining = _culprits(trace, shapes, error)
         if not culprits:
             for name, value in cohort.static.value.items():
@@ -60,6 +63,20 @@ def trace_member(
         advice = _TOTAL_STEPS_ADVICE if culprits[0] == "total_steps" else _ADVICE
         advice = advice.format(first=culprits[0])
         raise TypeError(_MESSAGE.format(names=names, advice=advice, reason=reason)) from error
+
+
+def _note_choices(error: Exception, plan: Plan, cohort: CohortPlan) -> None:
+    """Notes on an error in which of several cohorts it happened."""
+    choices = {
+        name: value
+        for name, value in cohort.static.value.items()
+        if any(
+            name in c.static.value and not same(value, c.static.value[name]) for c in plan.cohorts
+        )
+    }
+    if choices:
+        shown = ", ".join(f"{name!r}: {str(value)[:60]}" for name, value in choices.items())
+        error.add_note(f"this happened with {shown}")
 
 
 def _note_value(

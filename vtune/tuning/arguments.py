@@ -16,9 +16,8 @@ from vtune.engine.carry import Trajectory
 from vtune.engine.plan import as_arrays
 from vtune.engine.replicates import Replicates
 from vtune.learner.captured import captured_tracers
-from vtune.learner.contracts import check_call
 from vtune.learner.pretrained import plain
-from vtune.learner.protocol import Learner
+from vtune.learner.protocol import SIGNATURES, Learner
 from vtune.metrics.modes import check_mode, nearest, usual_mode
 from vtune.refine.base import Refiner, check_is_refiner
 from vtune.refine.keep import Keep
@@ -27,15 +26,10 @@ from vtune.search.base import Search, sized
 from vtune.search.halton import Halton
 from vtune.space.space import Space, parse
 from vtune.types import PyTree
-from vtune.validation import check_count, check_flag, check_untraced, is_whole
+from vtune.validation import check_call, check_count, check_flag, check_untraced, is_whole
 
-_SIGNATURES = {  # the arguments that a learner's functions are called with
-    "init": "key, h, batch",
-    "step": "key, h, state, batch",
-    "measure": "key, h, state, batch, weight",
-    "score": "totals",
-}
-_REFINING = {  # and those of a refiner's
+_REQUIRED = ("init", "step", "measure", "score")  # of a learner's functions
+_REFINING = {  # the arguments of a refiner's
     "rungs": "size, rounds",
     "init": "space, size",
     "refine": "key, round, space, hparams, score, memory",
@@ -157,9 +151,20 @@ def _check_learner(learner: Any) -> None:
             f"learner must be a vt.Learner, got {type(learner).__name__}; make one with "
             "vt.flax_learner(...), vt.nnx_learner(...) or vt.Learner(init, step, measure, score)"
         )
-    for name, takes in _SIGNATURES.items():
-        check_call(f"the learner's {name}", getattr(learner, name), takes)
+    for name, takes in SIGNATURES.items():
+        function = getattr(learner, name)
+        if name in _REQUIRED or function is not None:
+            check_call(f"the learner's {name}", function, takes)
     check_flag("Learner: whole_batches", learner.whole_batches)
+    if not isinstance(learner.modes, tuple) or not all(map(_is_mode, learner.modes)):
+        raise TypeError(
+            f'the learner\'s modes must be pairs of a metric\'s name and "max" or "min", got '
+            f'{learner.modes!r}; write modes=(("accuracy", "max"),)'
+        )
+
+
+def _is_mode(pair: Any) -> bool:
+    return isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)
 
 
 def _mode_of(learner: Learner, metric: Any, mode: Any) -> str:
@@ -168,6 +173,8 @@ def _mode_of(learner: Learner, metric: Any, mode: Any) -> str:
         raise TypeError(
             f"metric must be the name of a metric or a function of the metrics, got {metric!r}"
         )
+    if callable(metric):
+        check_call("metric", metric, "metrics")
     if mode is None:
         usual = usual_mode(metric) if isinstance(metric, str) and not learner.modes else None
         mode = {"loss": "min", **dict(learner.modes)}.get(metric, usual)

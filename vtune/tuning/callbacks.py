@@ -17,14 +17,13 @@ import inspect
 import time
 from typing import Any
 
-from vtune.learner.contracts import check_call
 from vtune.results.report import Report, Reports, Run
 from vtune.results.sweep import Sweep
 from vtune.runtime.notices import warn
 from vtune.runtime.watch import Standing, Watcher
 from vtune.search.base import Cohort
 from vtune.space.space import Space
-from vtune.validation import check_count
+from vtune.validation import check_call, check_count
 
 STOPPED = "stopped"  # the status of what a callback ended
 METHODS = {"begin": "run", "rounds": "report", "end": "sweep"}  # with what each is called with

@@ -15,13 +15,12 @@ from vtune.data.dataset import Data
 from vtune.data.folds import Folds
 from vtune.engine.plan import FoldSteps, Stopping
 from vtune.hparams import Hparams, UnknownHyperparameterError
-from vtune.learner.contracts import check_call
 from vtune.learner.protocol import Learner
 from vtune.refine.base import Refiner
 from vtune.search.base import Cohort
 from vtune.space.distributions import Categorical
 from vtune.tuning.arguments import TuneArguments
-from vtune.validation import check_count, is_number, is_whole, plain_number
+from vtune.validation import check_call, check_count, is_number, is_whole, plain_number
 
 MAX_STEPS = 2**31 - 1  # what is counted in the program's whole numbers
 EVAL_ROWS = 1024  # rows scored at once where eval_batch_size= is left out

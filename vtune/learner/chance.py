@@ -1,0 +1,133 @@
+"""Clocks, random numbers and counters that functions name: a trace would freeze what they give.
+
+A function is suspected by the names in its code. Whether it really gives something else each time
+it is called is seen by tracing it again, see `runtime/check_repeats.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dis
+import functools
+import itertools
+import random
+import sys
+from collections.abc import Iterator, Mapping
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_MODULES = ("random", "secrets", "time", "datetime", "uuid", "numpy.random")
+_STREAMS = (random.Random, np.random.Generator, np.random.RandomState)
+_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "numpy", "vtune", *sys.stdlib_module_names}
+_MOST = 5_000  # objects that are looked at
+
+
+def suspects(*roots: Any) -> list[str]:
+    """Returns the names of clocks, random numbers and counters that functions name.
+
+    Args:
+      roots: functions, and whatever holds some: modules, classes, containers.
+    """
+    found: dict[str, None] = {}
+    seen: dict[int, Any] = {}  # by identity; they are kept, so that no other gets the same one
+    waiting = list(roots)
+    while waiting and len(seen) < _MOST:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        with contextlib.suppress(Exception):  # of a user's object that cannot be looked into
+            if isinstance(value, FunctionType) and not _is_of_a_library(value):
+                found |= dict.fromkeys(_named(value))
+            waiting.extend(itertools.islice(_inside(value), _MOST))
+    return list(found)
+
+
+def _named(function: FunctionType) -> Iterator[str]:
+    """Yields the names of sources in a function's own code."""
+    names = _Names.of(function.__code__)
+    for value in [function.__globals__.get(name) for name in names.read] + _closed_over(function):
+        if isinstance(value, ModuleType):
+            of_numpy = value.__name__ == "numpy" and "random" in function.__code__.co_names
+            if of_numpy or value.__name__ in _MODULES:
+                yield "np.random" if of_numpy else value.__name__
+        elif isinstance(stream := getattr(value, "__self__", value), _STREAMS):
+            yield f"a {type(stream).__name__}"
+        elif isinstance(value, Iterator):
+            yield f"a {type(value).__name__}"
+        elif _module(value).startswith(_MODULES):
+            yield _module(value)
+    yield from names.imported & set(_MODULES)
+    if "next" in names.read - function.__globals__.keys():
+        yield "next"
+
+
+class _Names(NamedTuple):
+    """The names of globals that code reads, and of modules that it imports."""
+
+    read: frozenset[str]
+    imported: frozenset[str]
+
+    @staticmethod
+    def of(code: CodeType) -> _Names:
+        parts = [(line.opname, line.argval) for line in dis.get_instructions(code)]
+        read = frozenset(name for what, name in parts if what in ("LOAD_GLOBAL", "LOAD_NAME"))
+        imported = frozenset(name for what, name in parts if what == "IMPORT_NAME")
+        for inner in code.co_consts:
+            if isinstance(inner, CodeType):
+                more = _Names.of(inner)
+                read, imported = read | more.read, imported | more.imported
+        return _Names(read, imported)
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    """Yields what a value holds that may hold functions."""
+    if isinstance(value, FunctionType):
+        yield from _closed_over(value)
+        if not _is_of_a_library(value):
+            names = _Names.of(value.__code__).read
+            yield from (value.__globals__[name] for name in names if name in value.__globals__)
+    elif isinstance(value, MethodType):
+        yield from (value.__func__, value.__self__)
+    elif isinstance(value, functools.partial):
+        yield from (value.func, value.args, value.keywords)
+    elif isinstance(value, Mapping):
+        yield from value.values()
+    elif isinstance(value, tuple | list):
+        yield from value
+    elif isinstance(value, type):
+        if not _is_of_a_library(value):
+            yield from (*vars(value).values(), *value.__bases__)
+    elif isinstance(value, staticmethod | classmethod | property):
+        yield getattr(value, "fget", None) or getattr(value, "__func__", None)
+    elif not isinstance(value, ModuleType):
+        yield getattr(value, "__wrapped__", None)  # of jax.jit and the like
+        yield type(value)
+        yield from getattr(value, "__dict__", {}).values()
+
+
+def _closed_over(function: FunctionType) -> list[Any]:
+    """Returns the values of a function's closure and its defaults."""
+    cells = function.__closure__ or ()
+    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    return [cell.cell_contents for cell in cells if _is_filled(cell)] + defaults
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:  # a name that has no value yet
+        return False
+
+
+def _is_of_a_library(value: Any) -> bool:
+    """Whether a function or class is from a library, which is not looked into."""
+    # a function that stands in the place of another has the other's __module__
+    own = getattr(value, "__globals__", {}).get("__name__") or _module(value)
+    return own.partition(".")[0] in _LIBRARIES
+
+
+def _module(value: Any) -> str:
+    return getattr(value, "__module__", None) or ""

@@ -1,0 +1,65 @@
+"""Checks that a learner's functions give the same each time they are called.
+
+A program keeps what they gave while they were traced. Functions that name a clock, random numbers
+or a counter are traced anew, and the traces compared.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vtune.caches import bounded_cache
+from vtune.engine.carry import Arguments
+from vtune.engine.plan import CohortPlan, Plan
+from vtune.engine.stepping import batch_shapes
+from vtune.learner.chance import suspects
+from vtune.learner.protocol import Learner
+from vtune.learner.trace_cache import uncached
+from vtune.runtime.equations import equations
+from vtune.xla.difference import difference
+
+
+def check_repeats(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> None:
+    """Raises ValueError if a function of the learner gives something else each time.
+
+    What the first of three traces alone does otherwise, such as filling a cache, is no difference.
+
+    Args:
+      arguments: as shapes.
+    """
+    named = [*_suspects_of(plan.learner, plan.metric), *suspects(cohort.static.value)]
+    if not named:
+        return
+    learner = _untraced(plan)
+    batch = batch_shapes(arguments.data, cohort.batch_size)
+    judged = batch_shapes(arguments.data, plan.eval_batch_size)
+    trace = lambda: equations(learner, plan, cohort, batch, judged)
+    first, second = trace(), trace()
+    changing = [name for name in first if difference(first[name], second[name])]
+    third = trace() if changing else {}
+    for name in changing:
+        found = difference(second[name], third[name])
+        if found:
+            raise ValueError(
+                f"the learner's {name} gives something else each time it is called: "
+                f"{' and '.join(found)}. One of your functions reads {', '.join(named)}; what it "
+                "gave while it was traced would be part of the program, one value for all members "
+                "and steps. Draw with jax.random and the key (augment= and learners of your own "
+                "are given one), or draw before, outside the function"
+            )
+
+
+@bounded_cache(32)
+def _suspects_of(learner: Learner, metric: Any) -> list[str]:
+    return suspects(learner, metric)
+
+
+def _untraced(plan: Plan) -> Learner:
+    """Returns the plan's learner with functions that are traced at every call, the metric that
+    members are compared by among its scores."""
+    functions = ("init", "step", "measure", "score", "predict")
+    fresh: dict[str, Any] = {name: uncached(getattr(plan.learner, name)) for name in functions}
+    metric, score = plan.metric, plan.learner.score
+    if callable(metric):
+        fresh["score"] = lambda totals: [metric(dict(score(totals))), score(totals)]
+    return plan.learner._replace(**fresh)
