@@ -23,7 +23,8 @@ def advice(error: Exception, given: Mapping[str, Any]) -> Iterator[str]:
     ):
         yield (
             "its arrays are traced, they have no values yet: write jnp for np, jnp.where for `if`, "
-            "and leave out float(), int() and .item()"
+            "leave out float(), int() and .item(), and write jnp.asarray(table)[...] where a NumPy "
+            "array is indexed"
         )
         return
     if isinstance(error, InvalidRngError) and "mutable" in given:
