@@ -44,25 +44,38 @@ class _CachedTrace:
     def __init__(self, f: Callable[..., Any]):
         functools.update_wrapper(self, f)
         self._f = f
-        self._reads: dict[Any, set[str]] = {}  # names read, by key and form of hyperparameters
-        self._jitted = jax.jit(self._trace, static_argnums=0, inline=_INLINE)
+        # Not a static argument, which JAX would keep for ever.
+        self._with = functools.lru_cache(4)(lambda outside: _Traces(f))
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         h = _hyperparameters(arguments)
         if keywords or h is None or not is_traced(h):  # the program passes no keywords
             return self._f(*arguments, **keywords)
-        key = platform(), captured(self._f)
+        traces = self._with(captured(self._f))
         try:
-            return self._jitted(key, *arguments)
+            return traces.call(platform(), *arguments)
         finally:  # those that it reads before it fails, too
-            h.note(self._reads.get((key, h.form), set()))
+            h.note(traces.reads.get(h.form, set()))
 
-    def _trace(self, key: Any, *arguments: Any) -> Any:
-        h = _hyperparameters(arguments)
-        assert h is not None
-        reads = self._reads.setdefault((key, h.form), set())
-        noting = lambda a: a.noted_in(reads) if isinstance(a, Hparams) else a
-        return self._f(*map(noting, arguments))
+
+class _Traces:
+    """The traces of a function while what it reads from outside stays as it is.
+
+    Attributes:
+      reads: the names of the hyperparameters that it reads, by their form.
+    """
+
+    def __init__(self, f: Callable[..., Any]):
+        self.reads: dict[Any, set[str]] = {}
+
+        def trace(platform: str, *arguments: Any) -> Any:
+            h = _hyperparameters(arguments)
+            assert h is not None
+            reads = self.reads.setdefault(h.form, set())
+            noting = lambda a: a.noted_in(reads) if isinstance(a, Hparams) else a
+            return f(*map(noting, arguments))
+
+        self.call = jax.jit(trace, static_argnums=0, inline=_INLINE)
 
 
 def _hyperparameters(arguments: tuple[Any, ...]) -> Hparams | None:

@@ -84,7 +84,7 @@ class Search(Protocol):
 def sized(search: Any, members: int | None) -> Any:
     """Returns the search, set to draw `members` where it states no number itself."""
     if members is not None and getattr(search, "n", members) is None:
-        if not is_dataclass(search):
+        if not is_dataclass(search) or isinstance(search, type):
             raise TypeError(
                 f"{type(search).__name__}: n is None, and the refiner asks for {members} members; "
                 "make the search a dataclass with a field n, or let its n be the number"
