@@ -89,8 +89,7 @@ def sized(search: Any, members: int | None) -> Any:
                 f"{type(search).__name__}: n is None, and the refiner asks for {members} members; "
                 "make the search a dataclass with a field n, or let its n be the number"
             )
-        made: Any = replace(search, n=members)  # type: ignore[type-var]
-        return made
+        return replace(search, n=members)
     return search
 
 
