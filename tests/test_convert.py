@@ -124,7 +124,7 @@ def test_what_is_no_array_is_named(kind):
 
 @pytest.mark.parametrize("value", [lambda x: x, lambda x: [x, x]], ids=["array", "list"])
 def test_what_is_traced_is_named(value):
-    with pytest.raises(TypeError, match=r"holdout: 'x' is traced, inside jax.jit, vmap or grad"):
+    with pytest.raises(TypeError, match=r"holdout: called in a function that JAX traces"):
         jax.eval_shape(lambda x: vt.holdout({"x": value(x)}).arrays, X)
 
 
