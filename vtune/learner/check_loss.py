@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -36,13 +36,6 @@ def differentiable(who: str, value: Any, instead: str) -> Array:
             "optax.softmax_cross_entropy_with_integer_labels"
         )
     return array
-
-
-def _is_real(value: Any) -> bool:
-    if not hasattr(value, "dtype"):
-        return isinstance(value, int | float | Sequence) and not isinstance(value, str)
-    kinds = (jnp.floating, jnp.integer, jnp.bool_)
-    return any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
 
 
 def warn_flat(who: str, loss: Callable[[PyTree], Any], outputs: PyTree) -> None:
