@@ -1,12 +1,13 @@
-"""Kills a running sweep (SIGKILL) at random moments, again and again, and compares what it becomes
-with a run that was left alone, bit by bit.
+"""Kills a running sweep at random moments, again and again, and compares what it becomes with a run
+that was left alone, bit by bit.
 
     python scripts/kill.py                      once through all kinds of sweeps
     python scripts/kill.py --times 100          so many kills, spread over them
     python scripts/kill.py --cases PBT --devices 2 --seed 3
 
-A child trains, and goes on where the one before it was killed. Compiled programs are kept, so most
-of a child's life is training and writing.
+A child trains, and goes on where the one before it was killed. Some rounds after it has kept a
+checkpoint it starts a timer of the kernel, which ends the process as SIGKILL does, wherever it is:
+training or writing. The rounds and the timer's length are random.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import flax.linen as nn
@@ -33,10 +37,10 @@ from vtune.runtime import execute
 
 CASES = ("plain", "PBT", "PB2", "Halving", "folds")
 QUICK = "small"  # a quadratic, which takes little to import and compile: for the tests
-ROUNDS = 150
+ROUNDS = 200
 
 
-def sweep(case: str, folder: str | None) -> str:
+def sweep(case: str, folder: str | None, callbacks: Sequence[Any] = ()) -> str:
     """Trains a sweep of a kind and returns a checksum of all that it holds."""
     learner, data, options = quadratic() if case == QUICK else network(case)
     trained = vt.tune(
@@ -45,6 +49,7 @@ def sweep(case: str, folder: str | None) -> str:
         data,
         search=vt.Halton(8),
         checkpoint=None if folder is None else vt.Checkpoint(folder, every=1e-9),
+        callbacks=callbacks,
         progress=False,
         **options,
     ).trained
@@ -68,7 +73,7 @@ def quadratic() -> tuple[vt.Learner, None, dict[str, Any]]:
         measure=lambda key, h, x, batch, weight: (x**2).sum(),
         score=lambda total: {"loss": total},
     )
-    return learner, None, {"steps": 100, "rounds": 100}
+    return learner, None, {"steps": ROUNDS, "rounds": ROUNDS}
 
 
 def network(case: str) -> tuple[vt.Learner, vt.Data, dict[str, Any]]:
@@ -101,17 +106,35 @@ def network(case: str) -> tuple[vt.Learner, vt.Data, dict[str, Any]]:
     return learner, data, {**options, **more}
 
 
-def start(case: str, devices: int, folder: str | None, cache: str) -> subprocess.Popen:
-    """Starts a child that trains a sweep and prints its checksum."""
-    command = [sys.executable, __file__, "--child", case, str(devices), folder or ""]
+class Death:
+    """A callback: so many rounds after a checkpoint was kept, the process has `seconds` to live.
+
+    It waits for this checkpoint, so that each life gets further than the one before it.
+    """
+
+    def __init__(self, folder: str, rounds: int, seconds: float):
+        self._folder, self._rounds, self._seconds = Path(folder), rounds, seconds
+        self._before = rounds_kept(self._folder)
+
+    def rounds(self, report: Any) -> None:
+        while rounds_kept(self._folder) == self._before and report.round > self._before + 1:
+            time.sleep(0.001)
+        if rounds_kept(self._folder) > self._before:
+            self._rounds -= 1
+        if self._rounds == 0:
+            signal.setitimer(signal.ITIMER_REAL, self._seconds)
+
+
+def start(case: str, devices: int, folder: Path | None, cache: str, *death: float) -> Popen:
+    """Starts a child that trains a sweep and prints its checksum, or dies: see `Death`."""
+    given = [case, devices, folder or "", *death]
+    command = [sys.executable, __file__, "--child", *map(str, given)]
     root = str(Path(__file__).resolve().parents[1])
     env = {**os.environ, "VTUNE_CACHE_DIR": cache, "JAX_PLATFORMS": "cpu", "PYTHONPATH": root}
-    return subprocess.Popen(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def checksum(child: subprocess.Popen) -> str:
+def checksum(child: Popen) -> str:
     """Waits for a child and returns what it printed."""
     out, said = child.communicate()
     if child.returncode != 0:
@@ -131,16 +154,13 @@ def killed(case: str, devices: int, kills: int, rng: random.Random, work: Path) 
     cache, folder = str(work / f"cache-{devices}"), work / "run"
     shutil.rmtree(folder, ignore_errors=True)
     seen: list[int] = []
-    while len(seen) < kills:
-        child = start(case, devices, str(folder), cache)
-        before = rounds_kept(folder)
-        while child.poll() is None and rounds_kept(folder) == before:
-            time.sleep(0.002)  # it is importing, or compiling
-        time.sleep(rng.uniform(0, 0.4))  # any moment of training and writing
-        if child.poll() is not None:
+    for _ in range(kills):
+        child = start(case, devices, folder, cache, rng.randint(1, 20), rng.uniform(1e-6, 0.1))
+        _, said = child.communicate()
+        if child.returncode == 0:
             break  # it was done
-        child.kill()
-        child.communicate()
+        if child.returncode != -signal.SIGALRM:
+            raise SystemExit(f"a child failed with {child.returncode}:\n{said}")
         seen.append(rounds_kept(folder))
     return seen
 
@@ -152,14 +172,15 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=[*CASES, QUICK])
     parser.add_argument("--devices", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        case, devices, folder = given.child
+        case, devices, folder, *death = given.child
         jax.config.update("jax_num_cpu_devices", int(devices))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         execute.SEGMENT_SECONDS = 0.0  # a round each, so that there is something to write
-        print(sweep(case, folder or None))
+        deaths = [Death(folder, int(death[0]), float(death[1]))] if death else []
+        print(sweep(case, folder or None, deaths))
         return
     rng, done, differ = random.Random(given.seed), 0, 0
     with tempfile.TemporaryDirectory() as name:
@@ -175,7 +196,7 @@ def main() -> None:
                     whole[case, devices] = checksum(alone)
                 wanted = min(rng.randint(2, 4), given.times - done)
                 seen = killed(case, devices, wanted, rng, work)
-                end = start(case, devices, str(work / "run"), str(work / f"cache-{devices}"))
+                end = start(case, devices, work / "run", str(work / f"cache-{devices}"))
                 same = checksum(end) == whole[case, devices]
                 done, differ = done + len(seen), differ + (not same)
                 word = "equal" if same else "DIFFERENT"

@@ -1,4 +1,4 @@
-"""A run that is killed (SIGKILL) goes on in another process to the same bits; SIGTERM ends it well.
+"""A run that is killed goes on in another process to the same bits; SIGTERM ends it well.
 
 `scripts/kill.py` does it for sweeps of every kind, as often as one likes.
 """
@@ -23,7 +23,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_bits(tmp_path, monkeypatch
     import kill
 
     seen = kill.killed(kill.QUICK, jax.device_count(), 2, random.Random(0), tmp_path)
-    assert len(seen) == 2
+    assert 0 < seen[0] < seen[1] < kill.ROUNDS
     assert kill.sweep(kill.QUICK, str(tmp_path / "run")) == kill.sweep(kill.QUICK, None)
 
 
