@@ -226,7 +226,7 @@ CASES = {
     ),
     "update_state": (
         lambda: transformed(lambda g, s, p=None: (g, (1.0,))),
-        r"update changed the structure of its state",
+        r"update changed the structure of the state",
     ),
     "optimizer_state": (
         lambda: transformed(lambda g, s, p=None: (g, s), "state"),

@@ -398,10 +398,15 @@ def read_wandb(folder, count):
     return runs
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_wandb_reads_the_sweep_as_one_run(told, tmp_path, monkeypatch):
+@pytest.fixture
+def wandb(monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("wandb")
+def test_wandb_reads_the_sweep_as_one_run(told, tmp_path):
     listener = told["halving"]
     sweep = listener.sweep
     tell(vt.log.WandB("p", name="ours", mode="offline", dir=str(tmp_path)), listener)
@@ -421,9 +426,8 @@ def test_wandb_reads_the_sweep_as_one_run(told, tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_wandb_reads_a_run_a_member(told, tmp_path, monkeypatch):
-    pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_SILENT", "true")
+@pytest.mark.usefixtures("wandb")
+def test_wandb_reads_a_run_a_member(told, tmp_path):
     listener = told["pbt"]
     sweep = listener.sweep
     options = {"mode": "offline", "dir": str(tmp_path), "group": "ours"}

@@ -46,6 +46,17 @@ def is_numeric(value: Any) -> bool:
     return any(jax.dtypes.issubdtype(value.dtype, kind) for kind in kinds)
 
 
+def check_structure(who: str, before: PyTree, after: PyTree) -> None:
+    """Raises ReturnedError if the function `who` changed the structure of a state."""
+    a: Any = jax.tree.structure(before)
+    b: Any = jax.tree.structure(after)
+    if a != b:
+        raise ReturnedError(
+            f"{who} changed the structure of the state, from {a} to {b}; return the structure that "
+            "init returns"
+        )
+
+
 def check_real(who: str, value: Any, instead: str, part: str = "") -> None:
     """Raises ReturnedError unless the function `who` returned a real number or an array of them.
 

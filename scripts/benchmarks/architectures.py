@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from workloads import ResNet
 
 ROWS, BATCH = 48, 8  # rows that train, and rows of a batch; as many batches are scored as there are
 
@@ -37,24 +38,6 @@ class CNN(nn.Module):
             x = nn.avg_pool(nn.relu(nn.Conv(width, (3, 3))(x)), (2, 2), (2, 2))
         x = nn.relu(nn.Dense(256)(x.reshape(len(x), -1)))
         return nn.Dense(10)(x)
-
-
-class ResNet(nn.Module):
-    """Four stages of one block each, with BatchNorm (He et al. 2016)."""
-
-    @nn.compact
-    def __call__(self, x, train):
-        norm = partial(nn.BatchNorm, use_running_average=not train)
-        conv = partial(nn.Conv, use_bias=False)
-        x = nn.relu(norm()(conv(16, (3, 3))(x)))
-        for stage, width in enumerate((16, 32, 64, 128)):
-            stride = 1 if stage == 0 else 2
-            y = nn.relu(norm()(conv(width, (3, 3), stride)(x)))
-            y = norm()(conv(width, (3, 3))(y))
-            if stage:
-                x = norm()(conv(width, (1, 1), stride)(x))
-            x = nn.relu(x + y)
-        return nn.Dense(10)(x.mean((1, 2)))
 
 
 class Block(nn.Module):
@@ -224,7 +207,7 @@ class Case:
 CASES = {
     "MLP": Case(MLP(), (784,), stream="dropout"),
     "CNN": Case(CNN(), (16, 16, 1)),
-    "ResNet": Case(ResNet(), (16, 16, 3)),
+    "ResNet": Case(ResNet((16, 32, 64, 128)), (16, 16, 3)),
     "ViT": Case(ViT(), (16, 16, 3), stream="dropout"),
     "language model": Case(LanguageModel(), (16,), True, (16,), stream="dropout"),
     "LSTM": Case(LSTM(), (16,), True, stream="dropout"),

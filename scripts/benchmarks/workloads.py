@@ -34,14 +34,16 @@ class CNN(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Three stages of one block each, 16, 32 and 64 wide."""
+    """Stages of one block each, with BatchNorm (He et al. 2016)."""
+
+    widths: tuple[int, ...] = (16, 32, 64)
 
     @nn.compact
     def __call__(self, x, train):
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9)
         conv = partial(nn.Conv, use_bias=False)
         x = nn.relu(norm()(conv(16, (3, 3))(x)))
-        for stage, width in enumerate((16, 32, 64)):
+        for stage, width in enumerate(self.widths):
             stride = 1 if stage == 0 else 2
             y = nn.relu(norm()(conv(width, (3, 3), stride)(x)))
             y = norm()(conv(width, (3, 3))(y))

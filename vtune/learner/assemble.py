@@ -6,7 +6,7 @@ import functools
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,10 @@ import optax
 from vtune.callers import users_line
 from vtune.hparams import Hparams
 from vtune.learner.calling import calling
-from vtune.learner.check_optimizer import check_state, check_updates, made, updating
+from vtune.learner.check_optimizer import check_updates, made, updating
 from vtune.learner.contracts import check_collections, check_outputs
 from vtune.learner.lookahead import fast, first_pair, slow
+from vtune.learner.net import Net, NetState
 from vtune.learner.objective import (
     augmented,
     batch_mean,
@@ -39,61 +40,14 @@ from vtune.learner.per_example import (
 )
 from vtune.learner.pretrained import overlay
 from vtune.learner.protocol import Learner
-from vtune.learner.statistics import Path, mean_with, of_batch, warn_none
+from vtune.learner.statistics import mean_with, of_batch, warn_none
 from vtune.learner.trace_cache import cache_trace
 from vtune.metrics.modes import usual_mode
-from vtune.returned import ReturnedError, check_arrays, described
+from vtune.returned import ReturnedError, check_arrays, check_structure, described
 from vtune.rng.keys import IMPL
 from vtune.rng.threefry import folded
 from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, Totals, Weight
 from vtune.xla.ops.rewrite import rewrite, rewrite_once, rewrite_update
-
-
-class Net(Protocol):
-    """What linen and nnx differ in: how a network is initialised and applied.
-
-    `params` are the weights that an optimizer trains, `other` all other variables of a member.
-    """
-
-    def init(self, key: Key, h: Hparams, batch: Batch) -> tuple[PyTree, PyTree]:
-        """Returns (params, other)."""
-        ...
-
-    def apply(
-        self, key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool
-    ) -> tuple[Outputs, PyTree]:
-        """Returns (outputs, other)."""
-        ...
-
-    def variables(self, params: PyTree, other: PyTree) -> PyTree:
-        """Returns the variables in the framework's own form."""
-        ...
-
-    def statistics(self, h: Hparams, params: PyTree, other: PyTree) -> list[Path]:
-        """Returns the paths in `other` of running means and variances of batches."""
-        ...
-
-    def split(self, variables: PyTree, params: PyTree, other: PyTree) -> tuple[PyTree, PyTree]:
-        """Splits given variables, whole or in part, into those of `params` and of `other`."""
-        ...
-
-
-class NetState(NamedTuple):
-    """One member's weights, other variables (such as BatchNorm statistics), optimizer state.
-
-    Attributes:
-      judged: the other variables of the weights that are scored; None where they are `other`.
-    """
-
-    params: PyTree
-    other: PyTree
-    opt_state: PyTree
-    judged: PyTree = None
-
-    @property
-    def scored(self) -> PyTree:
-        """The other variables beside the weights that are scored."""
-        return self.other if self.judged is None else self.judged
 
 
 def assemble(net: Net, parts: Parts) -> Learner:
@@ -163,7 +117,7 @@ class NetLearner:
         # under x64 Flax makes BatchNorm statistics float32 and returns float64.
         after, _ = jax.eval_shape(lambda s: self.step(key, h, s, batch), state)
         check_collections(state.other, after.other)
-        check_state(state.opt_state, after.opt_state)
+        check_structure("the optimizer's update", state.opt_state, after.opt_state)
         state = jax.tree.map(lambda leaf, wide: jnp.asarray(leaf, wide.dtype), state, after)
         if self.parts.recompute_statistics:
             warn_none(self.net.statistics(h, slow(params), other))

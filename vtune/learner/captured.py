@@ -13,7 +13,7 @@ import inspect
 import sys
 import sysconfig
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -22,6 +22,7 @@ import numpy as np
 from vtune.callers import PACKAGE
 from vtune.hparams import Static
 from vtune.identity import fields_of
+from vtune.learner.code import closure, defaults, parts
 from vtune.validation import is_tracer
 
 MOST = 10_000  # values are looked into; a longer list, or a larger array, is known by identity
@@ -162,13 +163,11 @@ class _Reader:
         code = _code(function.__code__)
         if _is_library(file):
             code = _NOTHING if file.startswith(PACKAGE) else _LIBRARY
-        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        named = {name: _content(cell) for name, cell in cells}
+        named = closure(function)
         named |= {name: function.__globals__.get(name) for name in code.loads}
         for name in sorted(named.keys() - code.stores):
             self.read(named[name], code._replace(fills_all=True) if name in code.fills else code)
-        defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
-        for value in (*defaults, receiver, getattr(function, "__wrapped__", None)):
+        for value in (*defaults(function), receiver, getattr(function, "__wrapped__", None)):
             self.read(value, code)
 
     def _attributes(self, value: Any, by: _Code) -> None:
@@ -207,7 +206,7 @@ def _code(code: types.CodeType) -> _Code:
     loads, attributes, stores, fills = set(), set(), set(), set()
     line: int | None = None
     loaded: list[str] = []  # on the line, so far
-    for part in _parts(code):
+    for part in parts(code):
         for instruction in dis.get_instructions(part):
             operation, name = instruction.opname, instruction.argval
             if instruction.positions is not None and instruction.positions.lineno != line:
@@ -223,20 +222,6 @@ def _code(code: types.CodeType) -> _Code:
             if operation in _STORES or (operation in _ATTRIBUTES and name in _CHANGES):
                 fills.update(loaded)
     return _Code(frozenset(loads), frozenset(attributes), frozenset(stores), frozenset(fills))
-
-
-def _parts(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _parts(constant)
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return None
 
 
 def _is_library(file: str) -> bool:

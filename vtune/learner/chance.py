@@ -7,16 +7,18 @@ it is called is seen by tracing it again, see `runtime/check_repeats.py`.
 from __future__ import annotations
 
 import contextlib
-import dis
 import functools
 import itertools
 import random
 import sys
 from collections.abc import Iterator, Mapping
+from dis import get_instructions as instructions
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from vtune.learner.code import closure, defaults, parts
 
 _MODULES = ("random", "secrets", "time", "datetime", "uuid", "numpy.random")
 _STREAMS = (random.Random, np.random.Generator, np.random.RandomState)
@@ -48,7 +50,8 @@ def suspects(*roots: Any) -> list[str]:
 def _named(function: FunctionType) -> Iterator[str]:
     """Yields the names of sources in a function's own code."""
     names = _Names.of(function.__code__)
-    for value in [function.__globals__.get(name) for name in names.read] + _closed_over(function):
+    known = [function.__globals__.get(name) for name in names.read]
+    for value in [*known, *closure(function).values(), *defaults(function)]:
         if isinstance(value, ModuleType):
             of_numpy = value.__name__ == "numpy" and "random" in function.__code__.co_names
             if of_numpy or value.__name__ in _MODULES:
@@ -72,20 +75,15 @@ class _Names(NamedTuple):
 
     @staticmethod
     def of(code: CodeType) -> _Names:
-        parts = [(line.opname, line.argval) for line in dis.get_instructions(code)]
-        read = frozenset(name for what, name in parts if what in ("LOAD_GLOBAL", "LOAD_NAME"))
-        imported = frozenset(name for what, name in parts if what == "IMPORT_NAME")
-        for inner in code.co_consts:
-            if isinstance(inner, CodeType):
-                more = _Names.of(inner)
-                read, imported = read | more.read, imported | more.imported
-        return _Names(read, imported)
+        found = [(line.opname, line.argval) for part in parts(code) for line in instructions(part)]
+        read = frozenset(name for what, name in found if what in ("LOAD_GLOBAL", "LOAD_NAME"))
+        return _Names(read, frozenset(name for what, name in found if what == "IMPORT_NAME"))
 
 
 def _inside(value: Any) -> Iterator[Any]:
     """Yields what a value holds that may hold functions."""
     if isinstance(value, FunctionType):
-        yield from _closed_over(value)
+        yield from (*closure(value).values(), *defaults(value))
         if not _is_of_a_library(value):
             names = _Names.of(value.__code__).read
             yield from (value.__globals__[name] for name in names if name in value.__globals__)
@@ -106,20 +104,6 @@ def _inside(value: Any) -> Iterator[Any]:
         yield getattr(value, "__wrapped__", None)  # of jax.jit and the like
         yield type(value)
         yield from getattr(value, "__dict__", {}).values()
-
-
-def _closed_over(function: FunctionType) -> list[Any]:
-    """Returns the values of a function's closure and its defaults."""
-    cells = function.__closure__ or ()
-    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    return [cell.cell_contents for cell in cells if _is_filled(cell)] + defaults
-
-
-def _is_filled(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not None
-    except ValueError:  # a name that has no value yet
-        return False
 
 
 def _is_of_a_library(value: Any) -> bool:

@@ -80,17 +80,6 @@ def check_updates(updates: PyTree, params: PyTree) -> None:
             )
 
 
-def check_state(before: PyTree, after: PyTree) -> None:
-    """Raises ReturnedError if an update changed the structure of an optimizer's state."""
-    a: Any = jax.tree.structure(before)
-    b: Any = jax.tree.structure(after)
-    if a != b:
-        raise ReturnedError(
-            f"the optimizer's update changed the structure of its state, from {a} to {b}; return "
-            "the structure that its init returns"
-        )
-
-
 def _note_text(error: Exception, update: Callable[..., Any]) -> None:
     """Notes on an error that the optimizer was made of a text, where that looks like a number."""
     text = next(_texts(update, set(), 0), None)

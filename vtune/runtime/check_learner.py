@@ -21,7 +21,7 @@ from vtune.learner.held import Held, held
 from vtune.learner.protocol import Learner, first_state, traced_once
 from vtune.metrics.modes import nearest
 from vtune.metrics.totals import widened
-from vtune.returned import ReturnedError, check_real
+from vtune.returned import ReturnedError, check_real, check_structure
 from vtune.rng.keys import member_key
 from vtune.runtime.check_repeats import check_repeats
 from vtune.runtime.check_weights import Weighings, weighings
@@ -206,13 +206,7 @@ def check_metrics(inspections: tuple[Inspection, ...]) -> None:
 
 
 def _check_state(before: PyTree, after: PyTree) -> None:
-    a: Any = jax.tree.structure(before)
-    b: Any = jax.tree.structure(after)
-    if a != b:
-        raise ReturnedError(
-            f"the learner's step changed the structure of the state, from {a} to {b}; return the "
-            "structure that init returns"
-        )
+    check_structure("the learner's step", before, after)
     for (path, x), y in zip(jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True):
         x, y = jnp.asarray(x), jnp.asarray(y)
         if x.shape != y.shape or x.dtype != y.dtype:

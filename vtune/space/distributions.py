@@ -9,16 +9,24 @@ from __future__ import annotations
 import itertools
 import math
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from vtune.hparams import Static
 from vtune.keywords import answering
+from vtune.space.checks import (
+    check_fits,
+    check_number,
+    check_range,
+    check_step,
+    duplicates,
+    is_finite,
+    listed,
+)
 from vtune.types import float_dtype
-from vtune.validation import LARGEST, check_flag, is_number, is_whole, plain_number
+from vtune.validation import LARGEST, is_number, is_whole, plain_number
 
 
 @answering
@@ -48,10 +56,10 @@ class Float:
 
     def __post_init__(self) -> None:
         _as_plain(self)
-        _check_range("Float", self.low, self.high, self.log)
+        check_range("Float", self.low, self.high, self.log)
         if self.step is not None:
-            _check_number("Float", "step", self.step)
-            _check_step("Float", self.step, self.log)
+            check_number("Float", "step", self.step)
+            check_step("Float", self.step, self.log)
             if (self.high - self.low) / self.step >= LARGEST:
                 raise ValueError(
                     f"Float: step={self.step!r} makes more than {LARGEST} values; leave it out"
@@ -155,9 +163,9 @@ class Int:
                     f"Int: {name}={getattr(self, name)!r} must be a whole number; "
                     "for others use vt.Float"
                 )
-        _check_range("Int", self.low, self.high, self.log)
+        check_range("Int", self.low, self.high, self.log)
         if self.step != 1:
-            _check_step("Int", self.step, self.log)
+            check_step("Int", self.step, self.log)
         if not -(2**31) <= self.low <= self.high < 2**31:
             ends = f"{reprlib.repr(self.low)} to {reprlib.repr(self.high)}"
             raise ValueError(f"Int: {ends} does not fit 32 bits")
@@ -227,7 +235,7 @@ class Ordinal:
     values: Sequence[Any]
 
     def __post_init__(self) -> None:
-        values = _listed("Ordinal", self.values, "numbers")
+        values = listed("Ordinal", self.values, "numbers")
         object.__setattr__(self, "values", tuple(map(plain_number, values)))
         if not self.values:
             raise ValueError("Ordinal: no values; give at least one number")
@@ -236,10 +244,10 @@ class Ordinal:
                 raise TypeError(
                     f"Ordinal: {value!r} is not a number; for other choices use vt.Categorical"
                 )
-            if not _is_finite(value):
+            if not is_finite(value):
                 raise ValueError(f"Ordinal: {value!r} is not finite")
-            _check_fits("Ordinal", value)
-        twice = _duplicates(self.values)
+            check_fits("Ordinal", value)
+        twice = duplicates(self.values)
         if twice:
             raise ValueError(f"Ordinal: {twice[0]!r} is given twice")
         in_program = self.grid(None).tolist()
@@ -299,10 +307,10 @@ class Categorical:
     choices: Sequence[Any]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "choices", tuple(_listed("Categorical", self.choices, "choices")))
+        object.__setattr__(self, "choices", tuple(listed("Categorical", self.choices, "choices")))
         if not self.choices:
             raise ValueError("Categorical: no choices; give at least one")
-        twice = _duplicates(self.choices)
+        twice = duplicates(self.choices)
         if twice:
             raise ValueError(f"Categorical: choice {twice[0]!r} is given twice")
 
@@ -325,71 +333,7 @@ def _inward(low: float, high: float) -> tuple[np.floating, np.floating]:
     return (a, b) if a <= b else (dtype(low), dtype(low))  # no number lies in between: the nearest
 
 
-def _duplicates(values: Sequence[Any]) -> list[Any]:
-    seen: list[Static] = []
-    twice = []
-    for value in values:
-        key = Static(float(value) + 0.0 if is_number(value) else value)  # -0.0 is 0.0
-        if key in seen:
-            twice.append(value)
-        seen.append(key)
-    return twice
-
-
 def _as_plain(distribution: Any) -> None:
     """Turns the numbers of a distribution into Python's."""
     for name in ("low", "high", "step"):
         object.__setattr__(distribution, name, plain_number(getattr(distribution, name)))
-
-
-def _listed(kind: str, values: Any, of: str) -> list[Any]:
-    """Returns values in their order; a set has none, and a string is one value."""
-    if isinstance(values, Sequence) and not isinstance(values, str | bytes | bytearray):
-        return list(values)
-    if isinstance(values, np.ndarray) and values.ndim:
-        return list(values)
-    several = isinstance(values, Iterable) and not isinstance(values, Mapping | Set | Sequence)
-    if getattr(values, "ndim", None) == 0:
-        several = False
-    instead = f"; write vt.{kind}(list(...))" if several else ""
-    raise TypeError(f"{kind}: {values!r} is not a list of {of}{instead}")
-
-
-def _check_step(kind: str, step: Any, log: bool) -> None:
-    if step <= 0:
-        least = "above 0" if kind == "Float" else "at least 1"
-        raise ValueError(f"{kind}: step={step!r} must be {least}")
-    if log:
-        raise ValueError(f"{kind}: log=True and step= exclude each other; drop one")
-
-
-def _is_finite(value: Any) -> bool:
-    return is_whole(value) or math.isfinite(value)  # of a large integer it is an OverflowError
-
-
-def _check_number(kind: str, name: str, value: Any) -> None:
-    if not is_number(value):
-        raise TypeError(f"{kind}: {name}={value!r} is not a number")
-    if not _is_finite(value):
-        raise ValueError(f"{kind}: {name}={value!r} must be finite")
-
-
-def _check_range(kind: str, low: Any, high: Any, log: Any) -> None:
-    check_flag(f"{kind}: log", log)
-    _check_number(kind, "low", low)
-    _check_number(kind, "high", high)
-    if low > high:
-        raise ValueError(f"{kind}: low={low!r} is above high={high!r}; swap them")
-    if log and low <= 0:
-        raise ValueError(f"{kind}: log=True needs low > 0, got low={low!r}")
-    if kind == "Float":
-        _check_fits(kind, low)
-        _check_fits(kind, high)
-        tiny = np.finfo(float_dtype()).tiny
-        if log and low < tiny:  # its logarithm would be that of 0
-            raise ValueError(f"Float: log=True needs low of {tiny:.2g} or more, got low={low!r}")
-
-
-def _check_fits(kind: str, value: Any) -> None:
-    if abs(value) > float(np.finfo(float_dtype()).max):
-        raise ValueError(f"{kind}: {reprlib.repr(value)} does not fit {float_dtype()}")

@@ -49,16 +49,6 @@ def _say_idle_cores(available: int) -> None:
         )
 
 
-def warn_numpy_draws() -> None:
-    """Warns that a user's function draws numbers that JAX does not see."""
-    warnings.warn(
-        "one of the learner's functions drew from np.random while it was traced: "
-        "the number is part of the program, one for all members and steps; draw with "
-        "jax.random and the key, or draw before and pass the number in",
-        stacklevel=users_line(),
-    )
-
-
 def warn_idle(refiner: Refiner, rounds: int) -> None:
     """Warns of a refiner whose first decision would come after the last round."""
     first = getattr(refiner, "first_round", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import time
 from typing import Any, NamedTuple
 
@@ -26,7 +25,7 @@ from vtune.space.traced import program_space
 from vtune.tuning.arguments import CheckedArguments, TuneArguments, check_arguments
 from vtune.tuning.changes import check_changes
 from vtune.tuning.duration import Durations, TrainingLength, durations_of, eval_batch_size_of
-from vtune.tuning.hints import many_combinations, warn_idle, warn_numpy_draws, warn_unread
+from vtune.tuning.hints import many_combinations, warn_idle, warn_unread
 from vtune.validation import is_whole
 
 MANY_COHORTS = 16  # with more, the time to compile is predicted
@@ -147,21 +146,13 @@ def inspected(plan: Plan, data: Data | None) -> tuple[Inspection, ...]:
     Many cohorts take long to compile, which the user is told beforehand.
     """
     began, missed = time.perf_counter(), inspect.cache_info().misses
-    drawn = _numpy_draws()
     for shapes in outputs(plan):
         check_labels(plan.learner, shapes, data)
     inspections = inspect(plan)
-    if _numpy_draws() != drawn:
-        warn_numpy_draws()
     if len(plan.cohorts) > MANY_COHORTS and inspect.cache_info().misses > missed:
         seconds = time.perf_counter() - began
         many_combinations(len(plan.cohorts), COMPILE_PER_CHECK * seconds)
     return inspections
-
-
-def _numpy_draws() -> bytes:
-    """Returns how far NumPy's global random numbers have been drawn, from any bit generator."""
-    return pickle.dumps(np.random.get_state(legacy=False))  # noqa: NPY002 (as users may draw)
 
 
 def rungs_of(cohort: Cohort, rounds: int, refiner: Refiner) -> tuple[Rung, ...]:

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from vtune.caches import bounded_cache
 from vtune.hparams import Hparams, Static
 from vtune.identity import snapshot
-from vtune.learner.assemble import NetState
+from vtune.learner.net import NetState
 from vtune.sklearn.estimators.base import (
     Classifier,
     Estimator,

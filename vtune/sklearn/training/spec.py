@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import vtune as vt
 from vtune.engine.stepping import quotient
 from vtune.hparams import Hparams
-from vtune.learner.assemble import NetState
+from vtune.learner.net import NetState
 from vtune.learner.protocol import Learner
 from vtune.types import Array, Batch, Key, PyTree
 from vtune.xla.ops.rewrite import rewrite_once
