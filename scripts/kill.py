@@ -102,8 +102,8 @@ def network(case: str) -> tuple[vt.Learner, vt.Data, dict[str, Any]]:
         "Halving": vt.Halving(reduction_factor=2),
     }.get(case)
     options: dict[str, Any] = {"epochs": ROUNDS, "batch_size": 16, "metric": "accuracy"}
-    more = {"seeds": 2, "patience": 6, "keep": "best"} if folds else {"refiner": refiner}
-    return learner, data, {**options, **more}
+    more = {"seeds": 2, "patience": 6} if folds else {"refiner": refiner}
+    return learner, data, {**options, **more, "keep": "last" if case == "plain" else "best"}
 
 
 class Death:

@@ -1,5 +1,8 @@
 """Own numbers of epochs, patience, and the best weights kept."""
 
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +12,10 @@ from problems import LR, MLP, blobs, mlp_learner
 from solo import largest_difference, plain_loop, xent
 
 import vtune as vt
+from vtune.engine.carry import Carry
+from vtune.engine.early_stopping import over_rounds
+from vtune.engine.population import Population
+from vtune.refine.base import Refinement, Rung, no_memory
 
 pytestmark = pytest.mark.slow
 
@@ -211,6 +218,109 @@ def test_the_best_weights_are_those_of_a_plain_loop_up_to_the_best_round(x64):
         assert np.nanmin(member.history["loss"]) == member.score
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Follow:
+    """Before a round, all slots take these parents and their settings."""
+
+    before: dict = field(metadata={"static": True})
+
+    init = no_memory
+
+    def rungs(self, size, rounds):
+        return (Rung(size, rounds),)
+
+    def refine(self, key, round, space, hparams, score, memory):
+        parents = jnp.arange(len(score))
+        for number, given in self.before:
+            parents = jnp.where(round == number, jnp.array(given), parents)
+        return Refinement(parents, {name: v[parents] for name, v in hparams.items()}), memory
+
+
+def test_a_copy_takes_its_parents_best_along_and_who_has_stopped_stays():
+    script = [
+        [1.0, 5.0, 4.0, 3.0, 2.0, 1.0],  # best after round 1, stops after round 3
+        [3.0, 2.0, 9.0, 9.0, 9.0, 9.0],  # becomes a copy of the first before round 2
+        [1.0, 2.0, 3.0, 4.0, 4.5, 4.6],  # better all the time
+    ]
+    sweep = vt.tune(
+        scripted(script),
+        {"which": vt.Ordinal([0, 1, 2])},
+        search=vt.Grid(),
+        refiner=Follow(((2, (0, 0, 2)), (4, (2, 2, 0)), (5, (2, 2, 2)))),
+        steps=6,
+        rounds=6,
+        metric="score",
+        mode="max",
+        patience=2,
+        keep="best",
+    )
+    own = [0, 1, 2]
+    assert sweep.parents.tolist() == [own, own, [0, 0, 2], own, own, own]
+    ends = ["stopped after round 3", "stopped after round 3", "completed"]
+    assert [m.status for m in sweep] == ends
+    assert [m.score for m in sweep] == [5, 5, pytest.approx(4.6)]
+    assert sweep.scores.tolist() == [m.score for m in sweep] == sweep.table()["score"].tolist()
+    assert [int(m.state) for m in sweep] == [2, 2, 6]
+    assert [m.hparams["which"] for m in sweep] == [0, 0, 2]
+    assert sweep.settings["which"][-1].tolist() == [0, 0, 2]
+    assert sweep.lineage(1).tolist() == [0, 0]
+    assert np.isnan(sweep.history["score"]).sum(axis=0).tolist() == [2, 2, 0]
+    again = sweep.rerun(1)
+    assert (again.score, int(again.state)) == (5, 2)
+
+
+@pytest.mark.parametrize(
+    "refiner", [vt.PBT(perturbation_interval=2), vt.Halving(2)], ids=["PBT", "Halving"]
+)
+@pytest.mark.parametrize("devices", [1, 2])
+def test_the_best_weights_beside_a_refiner_are_those_of_a_rerun(x64, refiner, devices, tmp_path):
+    """Large rates get worse on the way. Dropped members keep their best weights, too."""
+    data, learner = blobs(), mlp_learner()
+    sweep = vt.tune(
+        learner,
+        {"lr": vt.Float(0.05, 3.0, log=True)},
+        data,
+        search=vt.Halton(8),
+        refiner=refiner,
+        epochs=8,
+        batch_size=16,
+        patience=3,
+        keep="best",
+        layout=vt.Layout(devices=devices),
+    )
+    rounds, _ = sweep.trained.last_trained
+    assert (rounds + 1 < sweep.trained.lived).any()
+    for member in sweep:
+        again = sweep.rerun(member.index)
+        assert again.score == pytest.approx(member.score, rel=1e-9)
+        assert largest_difference(again.variables, member.variables) < 1e-9
+        assert again.hparams["lr"] == pytest.approx(member.hparams["lr"], rel=1e-12)
+    scores = sweep.evaluate({name: a[data.valid] for name, a in data.arrays.items()})
+    assert scores["loss"].tolist() == pytest.approx([m.score for m in sweep], rel=1e-9)
+    sweep.save(tmp_path)
+    loaded = vt.load(tmp_path, learner)
+    assert [m.status for m in loaded] == [m.status for m in sweep]
+    for member, saved in zip(sweep, loaded, strict=True):
+        assert saved.score == member.score
+        assert largest_difference(saved.variables, member.variables) == 0
+
+
+def test_a_sweep_ends_when_all_have_stopped():
+    stopping = SimpleNamespace(stopping=True)
+    never = SimpleNamespace(stopping=None)
+    carry = Carry(Population(*[jnp.zeros(3)] * 5, stopped=jnp.full(3, -1)), (), jnp.int32(0))
+
+    def one_round(number, carries):
+        (carry,) = carries
+        stopped = jnp.where(number >= jnp.arange(3), number, -1)  # the last one after round 2
+        population = carry.population._replace(stopped=stopped)
+        return (Carry(population, (), carry.record + 1),)
+
+    run = [over_rounds(plan, 0, 100, one_round, (carry,))[0].record for plan in (stopping, never)]
+    assert [int(rounds) for rounds in run] == [3, 100]
+
+
 def test_structural_epochs_are_plain_numbers_for_schedules():
     def optimizer(h):  # Optax compares the steps in Python
         schedule = optax.cosine_decay_schedule(1.0, h["total_steps"])
@@ -269,11 +379,10 @@ def test_a_loaded_sweep_trains_members_for_their_own_epochs_again(tmp_path):
         ({"patience": 0}, ValueError, r"patience=0 must be a whole number, 1 or more"),
         ({"keep": "first"}, ValueError, r"keep='first' must be \"best\" or \"last\""),
         (
-            {"patience": 2, "refiner": vt.PBT()},
+            {"epochs": lambda h: h["epochs"], "refiner": vt.PBT()},
             ValueError,
-            r"patience= goes with plain search only, since PBT decides which members go on",
+            r"epochs= as a function goes with plain search only, since PBT decides which members",
         ),
-        ({"keep": "best", "refiner": vt.Halving(2)}, ValueError, r"keep= goes with plain search"),
         (
             {"epochs": lambda h: h["epochs"], "rounds": 2},
             ValueError,

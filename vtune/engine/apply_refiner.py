@@ -11,6 +11,7 @@ from jax import lax
 
 from vtune.engine.carry import Arguments, Carry
 from vtune.engine.cohort_groups import Group, slots_in_cohort
+from vtune.engine.early_stopping import held
 from vtune.engine.parallel import everywhere, replicated
 from vtune.engine.plan import Plan
 from vtune.engine.population import Population, gather
@@ -108,7 +109,7 @@ def _decide(
     arguments: Arguments,
 ) -> tuple[Refinement, PyTree]:
     """Returns the refiner's decision for one cohort, with every hyperparameter brought back into
-    its range or grid, and the refiner's memory."""
+    its range or grid, and the refiner's memory. Who has stopped is not moved."""
     space = arguments.space[index]
     key = refine_key(arguments.seed, number, index)
     ask = replicated(lambda refiner, *rest: refiner.refine(*rest), plan.layout)
@@ -121,4 +122,4 @@ def _decide(
         inside = snap(space[name], jnp.asarray(value))
         unchanged = (value == inherited) | jnp.isnan(value)  # NaN lies in no range
         hparams[name] = jnp.where(unchanged, inherited, inside)
-    return Refinement(refinement.parents, hparams), memory
+    return held(population, Refinement(refinement.parents, hparams)), memory

@@ -1,21 +1,28 @@
 """Early stopping of single members (own epochs, patience), inside the program; best weights kept.
 
-A member that has stopped is frozen: it is trained no more, its score stays, and its history is NaN
-from the next round on (it becomes so on the host). `update` runs inside the program,
-`training_ends` and `final_population` on the host after it.
+A member that has stopped is frozen: it is trained no more, its score and settings stay, and its
+history is NaN from the next round on (it becomes so on the host). Refiners may drop it, but neither
+replace nor copy it. `training_ends` and `final_population` run on the host after the program, all
+else inside it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
+from vtune.engine.carry import Carry
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import BestSoFar, Population
+from vtune.refine.base import Refinement
 from vtune.types import Array
+
+OneRound = Callable[[Array, tuple[Carry, ...]], tuple[Carry, ...]]
 
 
 def with_tracking(plan: Plan, population: Population) -> Population:
@@ -23,9 +30,51 @@ def with_tracking(plan: Plan, population: Population) -> Population:
     if plan.stopping is None:
         return population
     never = jnp.full(population.id.shape, -1, jnp.int32)
-    state = population.state if plan.stopping.keep == "best" else None
-    best = BestSoFar(population.score, jnp.zeros_like(never), state)
+    kept = (None, None)
+    if plan.keeps_best:
+        kept = (population.state, population.hparams)
+    best = BestSoFar(population.score, jnp.zeros_like(never), *kept)
     return population._replace(stopped=never, best=best)
+
+
+def over_rounds(
+    plan: Plan, first: Any, stop: Any, one_round: OneRound, carries: tuple[Carry, ...]
+) -> tuple[Carry, ...]:
+    """Returns the carries after rounds [first, stop), or after that in which the last of all
+    members stopped: rounds in which nobody is trained are not run, and their records stay empty."""
+    if plan.stopping is None:
+        return lax.fori_loop(first, stop, one_round, carries)
+
+    def going_on(carried: Any) -> Any:
+        number, carries = carried
+        anyone = [jnp.any(carry.population.stopped < 0) for carry in carries]
+        return (number < stop) & jnp.any(jnp.stack(anyone))
+
+    def next_round(carried: Any) -> Any:
+        number, carries = carried
+        return number + 1, one_round(number, carries)
+
+    return lax.while_loop(going_on, next_round, (first, carries))[1]
+
+
+def held(population: Population, refinement: Refinement) -> Refinement:
+    """Returns a refiner's decision without what it does to those who have stopped: their settings
+    stay, they take no other's weights, and a slot that would take theirs goes on with its own.
+
+    Copied, the weights would have a gap in their training, and no rerun could follow.
+    """
+    if population.stopped is None:
+        return refinement
+    over, parents = population.stopped >= 0, refinement.parents
+    stays = over[parents]  # of survivors in fewer slots, too
+    if len(parents) == len(over):
+        stays |= over
+        parents = jnp.where(stays, jnp.arange(len(over), dtype=parents.dtype), parents)
+    hparams = {
+        name: jnp.where(stays, population.hparams[name][parents], values)
+        for name, values in refinement.hparams.items()
+    }
+    return Refinement(parents, hparams)
 
 
 def active(population: Population) -> Array | None:
@@ -50,9 +99,11 @@ def update(
     def replace(new: Array, old: Array) -> Array:
         return jnp.where(better.reshape(better.shape + (1,) * (new.ndim - 1)), new, old)
 
-    state = None if best.state is None else jax.tree.map(replace, after.state, best.state)
+    kept: Any = (best.state, best.hparams)
+    if plan.keeps_best:
+        kept = jax.tree.map(replace, (after.state, after.hparams), kept)
     best = BestSoFar(
-        jnp.where(better, score, best.score), jnp.where(better, number, best.round), state
+        jnp.where(better, score, best.score), jnp.where(better, number, best.round), *kept
     )
     over = number + 1 >= _budgets(plan, cohort, after.hparams)
     if plan.stopping.patience is not None:
@@ -94,8 +145,7 @@ def training_ends(
     budget = np.broadcast_to(_budgets(plan, cohort, traced), size)  # in NumPy: JAX would compile
     stopped = np.asarray(population.stopped)
     last = np.where(stopped < 0, rounds - 1, stopped)
-    keeps_best = plan.stopping.keep == "best"
-    shown = np.asarray(population.best.round) if keeps_best else last
+    shown = np.asarray(population.best.round) if plan.keeps_best else last
     return TrainingEnds(shown, stopped, budget)
 
 
@@ -105,8 +155,8 @@ def final_population(plan: Plan, population: Population) -> Population:
     if plan.stopping is None:
         return population
     best, population = population.best, population._replace(stopped=None, best=None)
-    if plan.stopping.keep == "last":
+    if not plan.keeps_best:
         return population
     died = np.asarray(population.died) >= 0
     score: Any = np.where(died, -np.inf, np.asarray(best.score))
-    return population._replace(state=best.state, score=score)
+    return population._replace(state=best.state, hparams=best.hparams, score=score)

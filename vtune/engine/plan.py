@@ -143,6 +143,11 @@ class Plan:
         return captured(self.learner, self.metric, type(refiner), *functions)
 
     @property
+    def keeps_best(self) -> bool:
+        """Whether members hold the weights of their best round, and dropped members theirs too."""
+        return self.stopping is not None and self.stopping.keep == "best"
+
+    @property
     def sign(self) -> float:
         """1 where a higher metric is better, else -1; scores are the metric times it."""
         return 1.0 if self.mode == "max" else -1.0

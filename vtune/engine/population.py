@@ -43,12 +43,14 @@ class BestSoFar(NamedTuple):
 
     Attributes:
       score: [pop]. round: [pop] int32.
-      state: the states after that round; None where the best weights are not kept.
+      state: the states after that round. hparams: the traced hyperparameters that they were
+        trained with in it. Both None where the best weights are not kept.
     """
 
     score: Array
     round: Array
     state: PyTree
+    hparams: PyTree
 
 
 class Record(NamedTuple):
@@ -65,8 +67,8 @@ def gather(
     """Moves every slot's parent into it, and sets the new hyperparameters.
 
     The ids stay with their slots, so that two copies of one member do not share their noise. In a
-    smaller next population they go with their members. Nothing is copied where every slot
-    continues itself.
+    smaller next population they go with their members. A copy takes its parent's best round along.
+    Nothing is copied where every slot continues itself.
 
     Args:
       layout: over whose devices the members are dealt out, where none is dropped.
@@ -75,6 +77,8 @@ def gather(
     if parents.shape[0] < population.id.shape[0]:
         survivors = jax.tree.map(lambda leaf: jnp.take(leaf, parents, axis=0), population)
         return survivors._replace(hparams=refinement.hparams)
-    moved = (population.state, population.score, population.died)
-    state, score, died = take_parents(moved, parents, layout)
-    return population._replace(hparams=refinement.hparams, state=state, score=score, died=died)
+    moved = (population.state, population.score, population.died, population.best)
+    state, score, died, best = take_parents(moved, parents, layout)
+    return population._replace(
+        hparams=refinement.hparams, state=state, score=score, died=died, best=best
+    )

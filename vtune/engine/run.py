@@ -71,7 +71,7 @@ def _run_rounds(
     """Runs rounds [first, stop) of groups that keep their size."""
     one_round = functools.partial(_one_round, plan, batch_group, None, arguments)
     with jax.named_scope(ROUNDS):
-        return lax.fori_loop(first, stop, one_round, carries)
+        return early_stopping.over_rounds(plan, first, stop, one_round, carries)
 
 
 def _run_shrinking(
@@ -117,7 +117,9 @@ def _run_rung(
     part = everywhere(carry._replace(population=leading), plan.layout)
     one_round = functools.partial(_one_round, plan, (group,), size, arguments)
     with jax.named_scope(ROUNDS):
-        ((population, memory, record),) = lax.fori_loop(*bounds, one_round, (part,))
+        ((population, memory, record),) = early_stopping.over_rounds(
+            plan, *bounds, one_round, (part,)
+        )
     population = everywhere(population, plan.layout)
     full = jax.tree.map(lambda full, new: full.at[:size].set(new), carry.population, population)
     return everywhere(Carry(full, memory, record), plan.layout)

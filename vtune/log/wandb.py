@@ -101,10 +101,10 @@ class WandB:
         records, names = sweep.trained.records, self._run.space.names
         metrics = [name for name, values in records.history.items() if values.ndim == 2]
         hparams = [f"hparams/{name}" if name in metrics else name for name in names]
+        last = {name: records.history[name][sweep.trained.last_trained] for name in metrics}
         rows = []
         for number, member in enumerate(sweep):
-            last = records.ends[number] - 1
-            values = [float(records.history[name][last, number]) for name in metrics]
+            values = [float(last[name][number]) for name in metrics]
             # a column of W&B's table has one type, and text is one that all values have
             settings = [plain(member.hparams.get(name)) for name in names]
             rows.append([number, *settings, *values, member.status])

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vtune.engine.plan import Plan
+from vtune.engine.plan import Plan, Stopping
 from vtune.results.manifest import Call, checked_manifest, manifest_checksum, manifest_of, refusing
 from vtune.results.recorded_arrays import recorded_arrays
 from vtune.results.schema import check_arrays, check_entries
-from vtune.results.states import members_left, state_leaves
+from vtune.results.states import state_leaves, states_held
 from vtune.results.storage import Arrays, DamagedError, checksum, named, numbered, read_tree
 from vtune.results.trained import Trained
 from vtune.runtime.notices import warn
@@ -126,11 +126,11 @@ def _unlogged() -> Iterator[None]:
 def _places(plan: Plan, structure: Any) -> dict[str, int]:
     """Returns by name which leaf of the carry is a leaf of the members' states."""
     places: dict[str, int] = {}
-    best = plan.stopping is not None and plan.stopping.keep == "best"
     carries: Any = jax.tree.unflatten(structure, range(structure.num_leaves))
     for number, carry in enumerate(carries):
         population = carry.population
-        places |= state_leaves(number, population.best.state if best else population.state)
+        held = population.best if plan.keeps_best else population
+        places |= state_leaves(number, held.state)
     return places
 
 
@@ -225,12 +225,13 @@ def read_checkpoint(header: Header) -> Found:
             raise ValueError(f"the leaves {names}")
         carry = [arrays.pop(name) for name in names]
         check_arrays(header.manifest, arrays)
-        leaves = {}
+        leaves, stopping = {}, header.manifest["stopping"]
+        keeps_best = stopping is not None and Stopping(*stopping).keep == "best"
         for name, place in header.states.items():
             if not 0 <= place < len(carry) or not carry[place].ndim:
                 raise ValueError(f"states: {name!r} in {place}")
-            left = members_left(arrays[f"cohort{_cohort(name)}/id"], arrays["parents"])
-            leaves[name] = carry[place][:left]
+            ids = arrays[f"cohort{_cohort(name)}/id"]
+            leaves[name] = carry[place][: states_held(keeps_best, ids, arrays["parents"])]
     leaves = {name: leaf for name, leaf in leaves.items() if leaf.size}
     return Found(header.rounds, carry, header.manifest, arrays, leaves)
 

@@ -21,7 +21,7 @@ from vtune.engine.stepping import round_boundaries
 from vtune.results.named import no_such
 from vtune.results.new_rows import rows_to_score
 from vtune.results.no_score import no_finite_score
-from vtune.results.states import members_left
+from vtune.results.states import states_held
 from vtune.results.table import html_of, import_pandas, std_of_splits
 from vtune.results.trained import Trained
 from vtune.runtime.check_learner import check_labels, lookups_of, weighings_of
@@ -113,9 +113,9 @@ def evaluate(trained: Trained, given: Any) -> Evaluation:
         check_weights(weighings, data, {False: "rows"})
     ends = tuple(round_boundaries(cohort, plan.rounds)[trained.rounds] for cohort in plan.cohorts)
     use_cache()
-    parents = trained.records.parents
-    left = tuple(members_left(np.asarray(p.id), parents) for p in trained.populations)
-    score = _program(plan, left)
+    kept, parents = trained.plan.keeps_best, trained.records.parents
+    held = tuple(states_held(kept, p.id, parents) for p in trained.populations)
+    score = _program(plan, held)
     by_cohort = jax.device_get(score(trained.populations, ends, arguments))
     best = None if no_finite_score(trained) else int(trained.ranking[0])
     return Evaluation(_by_member(trained, by_cohort), rows, trained.metric_name, best)
@@ -133,18 +133,18 @@ def _plan(trained: Trained, arguments: Arguments, rows: int) -> Plan:
     )
 
 
-@bounded_cache(8, lambda plan, left: plan.reads())
-def _program(plan: Plan, left: tuple[int, ...]) -> Callable[..., Any]:
+@bounded_cache(8, lambda plan, held: plan.reads())
+def _program(plan: Plan, held: tuple[int, ...]) -> Callable[..., Any]:
     """Returns the jitted function of all cohorts that scores their members.
 
     Args:
-      left: by cohort, how many leading slots hold weights.
+      held: by cohort, how many leading slots hold weights.
     """
 
     def score(populations: tuple[Population, ...], ends: Any, arguments: Arguments) -> PyTree:
         scored = []
         for cohort, population, size, end in zip(
-            plan.cohorts, populations, left, ends, strict=True
+            plan.cohorts, populations, held, ends, strict=True
         ):
             part = leading_slots(population, size)
             scored.append(engine.evaluate(plan, [cohort], [part], end, arguments)[0][1])
@@ -161,7 +161,7 @@ def _by_member(trained: Trained, by_cohort: list[dict[str, Any]]) -> dict[str, n
         parts = [np.asarray(metrics[name], np.float64) for metrics in by_cohort]
         merged = np.full((len(trained.places), *parts[0].shape[1:]), np.nan)
         for column, (cohort, slot) in enumerate(trained.places):
-            if not trained.dropped(column) and died[cohort][slot] < 0:
+            if trained.has_state(column) and died[cohort][slot] < 0:
                 merged[column] = parts[cohort][slot]
         if replicates is None:
             values[name] = merged

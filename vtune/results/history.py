@@ -59,10 +59,11 @@ class Records(NamedTuple):
         return [(int(alive[number]), int(number) + 1) for number in last]
 
     def lineage(self, column: int) -> np.ndarray:
-        """[rounds] the columns where the weights of a member stood, round by round."""
-        path = []
-        for number in range(int(self.ends[column]) - 1, -1, -1):
-            path.append(column)
+        """[rounds] the columns where the weights that a member holds stood, round by round."""
+        path, end = [], int(self.ends[column])
+        for number in range(int(self.lived[column]) - 1, -1, -1):
+            if number < end:
+                path.append(column)
             column = int(self.parents[number, column])
         return np.array(path[::-1], np.int32)
 
@@ -107,17 +108,19 @@ def join(
         parents[move.round, move.columns] = move.parents
     if past is not None:
         parents[:begun] = past.records.parents
-    # Early stopping never reorders slots, so `ends` can be stored by the first round's members.
     held = TrainingEnds(*np.zeros((3, len(ids)), np.int32))
     for cohort, first, left in zip(plan.cohorts, columns, carry, strict=True):
+        in_slots = first  # where they stay: the ids of a trajectory are not those of slots
+        if cohort.shrinks:
+            in_slots = np.array([column_of[int(id)] for id in np.asarray(left.population.id)])
         for by_member, by_slot in zip(
             held, training_ends(plan, cohort, left.population, rounds), strict=True
         ):
-            by_member[first] = by_slot
+            by_member[in_slots] = by_slot
     lived = np.sum(parents >= 0, axis=0)  # a dropped member's weights end where it was dropped
     return Records(
         _history(plan, [record.metrics for record in records], moves, shape, past, held.stopped),
-        _settings([record.hparams for record in records], moves, shape, past),
+        _settings([record.hparams for record in records], moves, shape, past, held.stopped),
         parents,
         np.minimum(held.shown + 1, lived).astype(np.int32),
         held.stopped,
@@ -139,9 +142,8 @@ def _history(
       stopped: see `Records`; a member has no metrics after that round.
     """
     history = _by_member(metrics, moves, shape)
-    over = (stopped >= 0) & (np.arange(shape[0])[:, None] > stopped)
     for values in history.values():
-        values[over] = np.nan
+        values[_after(stopped, shape[0])] = np.nan
     names = sorted(history, key=lambda name: (name.startswith("train/"), name))
     history = {name: history[name] for name in names}
     if plan.replicates is not None:
@@ -159,16 +161,28 @@ def _settings(
     moves: list[list[Move]],
     shape: tuple[int, int],
     past: EarlierRun | None,
+    stopped: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Traced hyperparameters by member: float64 where some are NaN, else in the program's type."""
+    """Traced hyperparameters by member: float64 where some are NaN, else in the program's type.
+
+    Args:
+      stopped: see `Records`; a member's settings stay after that round.
+    """
     settings = _by_member(hparams, moves, shape, np.float64)
     for name, values in settings.items():
         if past is not None:
             values[: len(past.records.parents)] = past.records.settings[name]
+        over = _after(stopped, shape[0]) & ~np.isnan(values)
+        values[over] = np.broadcast_to(values[stopped, np.arange(shape[1])], shape)[over]
         if not np.isnan(values).any():
             types = [cohort[name].dtype for cohort in hparams if name in cohort]
             settings[name] = values.astype(np.result_type(*types))
     return settings
+
+
+def _after(stopped: np.ndarray, rounds: int) -> np.ndarray:
+    """Returns whether a member had stopped before a round, [rounds, members]."""
+    return (stopped >= 0) & (np.arange(rounds)[:, None] > stopped)
 
 
 def _by_member(

@@ -53,9 +53,9 @@ class Member:
     def score(self) -> float:
         if self._diverged_at >= 0:
             return np.nan
-        records = self.trained.records
-        last = records.ends[self._column] - 1
-        return float(records.history[self.trained.metric_name][last, self._column])
+        rounds, columns = self.trained.last_trained
+        values = self.trained.records.history[self.trained.metric_name]
+        return float(values[rounds[self._column], columns[self._column]])
 
     @property
     def status(self) -> str:
@@ -91,10 +91,11 @@ class Member:
             its weights.
         """
         self.trained.check_whole()
-        if self.trained.dropped(self._column):
+        if not self.trained.has_state(self._column):
             raise ValueError(
                 f"member {self.index} was {self.status}, and its weights with it; "
-                f"sweep.rerun({self.index}) trains it again up to that round"
+                f'sweep.rerun({self.index}) trains it again up to that round, and keep="best" '
+                "keeps the best weights of every member"
             )
         return pick(self.trained.populations[self._cohort].state, self._slot, self.trainings)
 

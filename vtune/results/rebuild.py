@@ -16,8 +16,8 @@ from vtune.results.manifest import cohort_plan_of, refusing
 from vtune.results.refiners import restored_memories
 from vtune.results.states import (
     StateMismatchError,
-    members_left,
     restored_states,
+    states_held,
     without_states,
 )
 from vtune.results.trained import Timing, Trained
@@ -81,9 +81,9 @@ def with_states(trained: Trained, saved: Saved, refiner: Any) -> Trained:
     assert saved.leaves is not None
     populations = []
     for number, cohort in enumerate(trained.cohorts):
-        left = members_left(cohort.id, trained.records.parents)
+        held = states_held(trained.plan.keeps_best, cohort.id, trained.records.parents)
         try:
-            state = restored_states(trained.plan, number, trained.rows, left, saved.leaves)
+            state = restored_states(trained.plan, number, trained.rows, held, saved.leaves)
         except StateMismatchError as error:
             raise ValueError(
                 f"{saved.folder} does not fit this learner: {error}; give a learner made like the "

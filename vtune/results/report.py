@@ -246,7 +246,8 @@ def leader(
     Args:
       populations: by cohort, after so many rounds, on the host.
     """
-    scores = [final_score(plan, population) for population in populations]
+    populations = tuple(final_population(plan, population) for population in populations)
+    scores = [np.array(population.score, np.float64) for population in populations]
     for score, size in zip(scores, in_use(plan, rounds), strict=True):
         score[size:] = -np.inf
     by_column = _by_column(populations, scores)

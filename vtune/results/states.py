@@ -27,12 +27,13 @@ class StateMismatchError(ValueError):
 def named_leaves(trained: Trained) -> dict[str, np.ndarray]:
     """Returns every leaf of every member's state by name, on the host.
 
-    States of dropped members are left out, and so are empty leaves, which Orbax refuses.
+    States of dropped members are left out, but for their kept best ones, and so are empty leaves,
+    which Orbax refuses.
     """
     leaves = {}
     for number, population in enumerate(trained.populations):
-        left = members_left(np.asarray(population.id), trained.records.parents)
-        state = jax.tree.map(lambda leaf, left=left: leaf[:left], population.state)
+        held = states_held(trained.plan.keeps_best, population.id, trained.records.parents)
+        state = jax.tree.map(lambda leaf, held=held: leaf[:held], population.state)
         for name, leaf in state_leaves(number, state).items():
             leaves[name] = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
     return {name: leaf for name, leaf in leaves.items() if leaf.size}
@@ -55,9 +56,10 @@ def named_members(trained: Trained) -> dict[str, np.ndarray]:
     return arrays
 
 
-def members_left(ids: np.ndarray, parents: np.ndarray) -> int:
-    """Returns how many of a cohort's members were not dropped."""
-    return int(np.sum(parents[-1, ids] >= 0))
+def states_held(keeps_best: bool, ids: Any, parents: np.ndarray) -> int:
+    """Returns how many of a cohort's leading slots hold a state: those whose members were not
+    dropped, or all where best weights are kept."""
+    return len(ids) if keeps_best else int(np.sum(parents[-1, np.asarray(ids)] >= 0))
 
 
 def without_states(

@@ -28,7 +28,7 @@ def table(trained: Trained) -> pandas.DataFrame:
     }
     for name, values in records.history.items():
         if values.ndim == 2:
-            columns[name] = values[records.ends - 1, np.arange(len(members))]
+            columns[name] = values[trained.last_trained]
             mode = mode_of(trained, name)
             if mode is not None:
                 columns[f"{name}/best"], columns[f"{name}/best_round"] = peak(values, mode)
@@ -79,12 +79,11 @@ def spread(trained: Trained, name: str) -> dict[str, np.ndarray]:
     splits = trained.records.history.get(name + SPLITS)
     if splits is None or splits.ndim != 4:
         return {}
-    members = splits.shape[1]
-    last = splits[trained.records.ends - 1, np.arange(members)]
+    last = splits[trained.last_trained]
     count, std = last[0].size, std_of_splits(last)
     columns = {
         f"{name}/std": std,
-        f"{name}/se": std / np.sqrt(count - 1) if count > 1 else np.full(members, np.nan),
+        f"{name}/se": std / np.sqrt(count - 1) if count > 1 else np.full(len(last), np.nan),
     }
     if name == trained.metric_name:
         for fold, seed in np.ndindex(*last.shape[1:]):

@@ -94,6 +94,17 @@ class Trained:
         """[members] the rounds that each member was trained for."""
         return self.records.lived
 
+    @functools.cached_property
+    def last_trained(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the weights that each member holds, the round that trained them last, and the column
+        they stood in: another's where a copy took its parent's best along. Each [members]."""
+        ends, parents = self.records.ends, self.records.parents
+        columns = np.arange(len(ends))
+        for number in range(len(parents) - 1, ends.min() - 1, -1):
+            before = parents[number, columns]
+            columns = np.where((number >= ends) & (before >= 0), before, columns)
+        return ends - 1, columns
+
     @property
     def rounds(self) -> int:
         """The rounds that were run: fewer than planned after Ctrl-C."""
@@ -118,6 +129,10 @@ class Trained:
     def dropped(self, column: int) -> bool:
         """Whether a refiner dropped this member."""
         return bool(self.lived[column] < self.rounds)
+
+    def has_state(self, column: int) -> bool:
+        """Whether the member's state is there: a dropped one leaves only its best, if anything."""
+        return not self.dropped(column) or self.plan.keeps_best
 
     def traced(self, column: int) -> dict[str, Any]:
         """A member's traced hyperparameters at the end, by name."""

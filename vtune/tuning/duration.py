@@ -219,7 +219,7 @@ def stopping_of(
       epochs_of: the function given as epochs=, or None. epochs: the most that it returns.
 
     Raises:
-      ValueError: an argument cannot work, or the refiner does more than plain search.
+      ValueError: an argument cannot work, or members have their own epochs and a refiner.
     """
     if patience is not None:
         check_count("patience", patience)
@@ -228,12 +228,10 @@ def stopping_of(
     keep = keep or ("last" if patience is None else "best")
     if patience is None and epochs_of is None and keep == "last":
         return None
-    if not getattr(refiner, "idle", False):
-        given = {"patience=": patience, "epochs= as a function": epochs_of, "keep=": keep}
-        what = next(name for name, value in given.items() if value is not None)
+    if epochs_of is not None and not getattr(refiner, "idle", False):
         raise ValueError(
-            f"{what} goes with plain search only, since {type(refiner).__name__} decides which "
-            "members go on; leave one of the two out"
+            "epochs= as a function goes with plain search only, since "
+            f"{type(refiner).__name__} decides which members go on; leave one of the two out"
         )
     if epochs_of is not None and rounds != epochs:
         raise ValueError(

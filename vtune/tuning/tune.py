@@ -78,10 +78,12 @@ def tune(
         them. The function is part of the program's identity, so a new one compiles anew.
       mode: "max" or "min"; may be left out for metrics that say it themselves.
       seed: decides settings, weights, order of rows, and noise; 0 to 2**32 - 1.
-      patience: a member whose score has not improved for so many rounds is frozen. Plain search
-        only.
-      keep: "last" for the last weights, "best" for those of the best score; "best" when left out
-        with `patience`, else "last".
+      patience: a member whose score has not improved for so many rounds is frozen; the sweep ends
+        where all are. Refiners may drop it, but neither replace nor copy it.
+      keep: "last" for the last weights, "best" for those of the best score, with the settings that
+        they were trained with; "best" when left out with `patience`, else "last". A copy takes its
+        parent's best along, and members that a refiner drops keep theirs. It takes the memory of a
+        second population.
       init_from: weights that all members start from, instead of drawn ones: a tree of variables or
         parameters, whole or part, or a member of a sweep.
       seeds: how often each setting is trained. Weights and noise differ, rows are the same, and
