@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import resource
 import shutil
 import signal
 import time
@@ -396,6 +397,33 @@ def test_a_save_that_fails_costs_nothing(tmp_path, monkeypatch, recwarn):
     assert len(said) == 1
     assert "could not be written ([Errno 28] No space left" in said[0]
     assert vt.read(tmp_path).trained.rounds == 6
+
+
+def test_a_limit_on_the_size_of_files_is_as_a_full_disk(tmp_path, monkeypatch, recwarn, capfd):
+    limits, segment = resource.getrlimit(resource.RLIMIT_FSIZE), keeper.Keeper.segment
+
+    def lifting(self, standing):
+        ended = segment(self, standing)
+        if standing.done == 1:
+            self._collect(wait=True)
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        return ended
+
+    monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(keeper.Keeper, "segment", lifting)
+    wide = LEARNER._replace(init=lambda key, h, batch: jax.random.normal(key, (5000,)))
+    wide = wide._replace(measure=lambda key, h, x, batch, weight: (x**2).sum())
+    wide = wide._replace(step=lambda key, h, x, batch: (x - h["lr"] * x, {}))
+    whole = tune(wide)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        assert_equal(tune(wide, checkpoint=vt.Checkpoint(tmp_path, rounds=1)), whole)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    (said,) = [str(warning.message) for warning in recwarn.list]
+    assert "a checkpoint could not be written" in said
+    assert capfd.readouterr().err == ""
+    assert vt.load(tmp_path, wide).trained.rounds == 6
 
 
 def test_where_nothing_could_be_saved_the_sweep_is_on_the_error(tmp_path, monkeypatch):

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +18,7 @@ import numpy as np
 
 from vtune.engine.plan import Plan, Stopping
 from vtune.results.manifest import Call, checked_manifest, manifest_checksum, manifest_of, refusing
+from vtune.results.quiet import unlogged
 from vtune.results.recorded_arrays import recorded_arrays
 from vtune.results.schema import check_arrays, check_entries
 from vtune.results.states import state_leaves, states_held
@@ -102,7 +101,7 @@ def write_checkpoint(
         preservation_policy=ocp.checkpoint_managers.LatestN(keep),
     )
     root = (folder / FOLDER).resolve()
-    with _unlogged(), ocp.CheckpointManager(root, options=options) as manager:
+    with unlogged(), ocp.CheckpointManager(root, options=options) as manager:
         manager.save(
             trained.rounds,
             args=ocp.args.Composite(
@@ -110,17 +109,6 @@ def write_checkpoint(
             ),
         )
         manager.wait_until_finished()
-
-
-@contextlib.contextmanager
-def _unlogged() -> Iterator[None]:
-    """Leaves out what Orbax logs, such as the traceback of every write that fails: it is raised."""
-    logger = logging.getLogger("absl")
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
 
 
 def _places(plan: Plan, structure: Any) -> dict[str, int]:

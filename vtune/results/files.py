@@ -17,6 +17,7 @@ from vtune.results.checkpoint_files import has_checkpoints, newest_checkpoint
 from vtune.results.manifest import Call, manifest_checksum, manifest_of, read_manifest, refusing
 from vtune.results.migrate import FLAT, migrated_arrays
 from vtune.results.paths import check_target, folder_of, make_folder, remove_empty
+from vtune.results.quiet import without_late_failures
 from vtune.results.recorded_arrays import recorded_arrays
 from vtune.results.schema import check_arrays, check_manifest
 from vtune.results.states import named_leaves
@@ -42,7 +43,7 @@ def write(trained: Trained, path: str | os.PathLike, overwrite: bool = False) ->
     whole = _Whole.of(trained)
     new = make_folder("save", folder)
     try:
-        with commit.lock(folder) as alone:
+        with commit.lock(folder) as alone, without_late_failures():
             check_target(folder, overwrite)  # again: it may have been another's turn
             _commit(folder, whole, alone)
     except BaseException:

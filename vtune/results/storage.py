@@ -10,6 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.results.quiet import unlogged
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -110,7 +112,7 @@ def write_weights(folder: Path, leaves: Arrays) -> None:
     """Writes every leaf of the populations, by Orbax."""
     import orbax.checkpoint as ocp  # slow to import, only for files
 
-    with ocp.StandardCheckpointer() as writer:
+    with unlogged(), ocp.StandardCheckpointer() as writer:
         # Numbered, since the names of the leaves hold characters that folders cannot.
         tree = {_number(number): leaf for number, leaf in enumerate(leaves.values())}
         writer.save(folder.resolve(), tree)

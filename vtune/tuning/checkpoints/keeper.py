@@ -20,6 +20,7 @@ from vtune.results import commit
 from vtune.results.files import read_saved, write_finished
 from vtune.results.manifest import Call, is_saved_sweep, read_manifest
 from vtune.results.paths import make_folder, remove_empty
+from vtune.results.quiet import without_late_failures
 from vtune.results.rebuild import rebuilt, with_states
 from vtune.results.storage import DamagedError
 from vtune.results.sweep import Sweep
@@ -59,7 +60,7 @@ def keeping(settings: Checkpoint, prepared: Prepared, past: EarlierRun | None) -
     new = make_folder("checkpoint", folder)
     asked = False
     try:
-        with commit.lock(folder) as alone:
+        with commit.lock(folder) as alone, without_late_failures():
             keeper = Keeper(settings, prepared, past, alone)
             try:
                 keeper.find()
