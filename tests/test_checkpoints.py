@@ -470,6 +470,15 @@ def test_a_folder_that_may_not_be_written_to_is_named_at_once(tmp_path, monkeypa
         tune(checkpoint=tmp_path / "run")
 
 
+def test_long_rounds_are_said_once(tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr(keeper, "LONG_ROUND", 0.0)
+    monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
+    tune(checkpoint=tmp_path)
+    (said,) = [str(warning.message) for warning in recwarn.list]
+    assert "a round takes 0 s" in said
+    assert "give more rounds= than 6" in said
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_segment_and_a_checkpoint_is_written(number, tmp_path, monkeypatch):
     seen, segment = [], keeper.Keeper.segment

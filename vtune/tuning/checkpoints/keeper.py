@@ -37,6 +37,9 @@ from vtune.tuning.prepare import Prepared
 from vtune.types import PyTree
 
 
+LONG_ROUND = 10.0  # seconds
+
+
 class CheckpointSaveError(OSError):
     """No checkpoint of a run could be written; `sweep` is what it made."""
 
@@ -93,6 +96,8 @@ class Keeper(Watcher):
         self._thread = ThreadPoolExecutor(1, "vtune-checkpoint")
         self._writing: Future | None = None
         self._began: float | None = None  # when the run began
+        self._called = 0.0  # when the segment did
+        self._said_long = False
         self._last = (0.0, prepared.plan.past)  # when and at which round the last one was due
         self._kept: int | None = None  # the round of the last one that is there
         self._failure: BaseException | None = None  # of the last one that is not
@@ -202,6 +207,7 @@ class Keeper(Watcher):
     # While it runs
 
     def most_rounds(self, done: int) -> int | None:
+        self._called = time.monotonic()
         if self._began is None:
             self._began = time.monotonic()
             self._last = (self._began, self._last[1])
@@ -210,11 +216,24 @@ class Keeper(Watcher):
         return None if rounds is None else max(1, self._last[1] + rounds - done)
 
     def segment(self, standing: Standing) -> str | None:
+        self._say_long_rounds(standing)
         self._collect()
         asked, over = self._terminate.asked, standing.done == standing.rounds
         if self._is_due(standing.done) and self._writing is None and not asked and not over:
             self._write(standing.carry, standing.done)
         return INTERRUPTED if asked else None
+
+    def _say_long_rounds(self, standing: Standing) -> None:
+        """Says once that rounds are long: they are never cut."""
+        seconds = time.monotonic() - self._called
+        if seconds < LONG_ROUND or self._said_long or standing.done - standing.first > 1:
+            return
+        self._said_long = True
+        warn(
+            f"{self._folder}: a round takes {seconds:.0f} s, and only between rounds can a "
+            "checkpoint be written and Ctrl-C or SIGTERM be answered; give more rounds= than "
+            f"{standing.rounds}, which are then shorter and scored more often"
+        )
 
     def _is_due(self, done: int) -> bool:
         since, rounds = self._last
