@@ -36,7 +36,6 @@ from vtune.tuning.checkpoints.settings import Checkpoint
 from vtune.tuning.prepare import Prepared
 from vtune.types import PyTree
 
-
 LONG_ROUND = 10.0  # seconds
 
 
