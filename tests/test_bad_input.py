@@ -4,6 +4,7 @@ import copy
 import datetime
 import inspect
 import pickle
+from decimal import Decimal
 from types import SimpleNamespace
 
 import flax.linen as nn
@@ -17,6 +18,9 @@ from problems import LR, MLP, blobs, quadratic
 from solo import xent
 
 import vtune as vt
+from vtune.learner.contracts import call_arguments
+from vtune.tuning.arguments import TuneArguments
+from vtune.tuning.prepare import prepare
 
 DATA = blobs()
 SEARCH = vt.Random(2)
@@ -184,7 +188,37 @@ CASES = {
     "eval_batch_0": (lambda: tune(eval_batch_size=0), ValueError, r"eval_batch_size=0 must be"),
     "seed_negative": (lambda: tune(seed=-1), ValueError, r"seed=-1 must be"),
     "seed_float": (lambda: tune(seed=0.5), ValueError, r"seed=0.5 must be"),
+    "epochs_chance": (
+        lambda: tune(epochs=lambda h: np.random.randint(1, 9)),  # noqa: NPY002
+        ValueError,
+        r"epochs= gives something else each time it is called: it reads np.random; .*h\[\"epochs",
+    ),
+    "nothing_to_search": (
+        lambda: tune(space={"lr": 0.1}, search=None),
+        UserWarning,
+        r"nothing to search, so 64 members train with one setting, .* write search=vt.Halton\(1\)",
+    ),
     # what members are compared by
+    "metric_itself": (
+        lambda: tune(metric=vt.metrics.accuracy),
+        TypeError,
+        r"metric= is the name of .*, got a Metric itself; .* and metric=\"accuracy\"",
+    ),
+    "metric_contrary": (
+        lambda: tune(metric="accuracy", mode="min"),
+        UserWarning,
+        r"mode='min': the metric 'accuracy' says itself that mode='max' is better",
+    ),
+    "metric_derived": (
+        lambda: tune(learner(metrics={"a": vt.metrics.accuracy, "a/std": vt.metrics.log_loss})),
+        ValueError,
+        r"the metric 'a/std' has the name that is kept for what is said of 'a'",
+    ),
+    "top_k": (
+        lambda: tune(learner(metrics={"top": vt.metrics.top_k_accuracy(3)})),
+        UserWarning,
+        r"top_k_accuracy\(k=3\) is 1 for everybody, since there are 3 classes; give k=2 or less",
+    ),
     "metric_unknown": (
         lambda: tune(metric="acuracy", mode="max"),
         ValueError,
@@ -965,6 +999,26 @@ def test_a_users_own_error_is_shown_as_it_is():
         tune(learner(optimizer=broken))
 
 
+def test_numbers_that_lost_their_differences_are_warned_of(refused):
+    """Scaled before the cast they are as good as any others."""
+    far = 1.7e9 + np.random.default_rng(0).normal(size=(96, 6))
+    data = vt.holdout({"x": far, "y": np.arange(96) % 3})
+    with refused(
+        UserWarning, r"'x' lies so far from 0 .* float32 loses .* vt.standardize\(data, 'x"
+    ):
+        tune(data=data)
+    prepare(TuneArguments(learner=learner(), space=LR, data=vt.standardize(data, "x"), epochs=1))
+
+
+def test_a_model_may_call_itself_by_any_name():
+    class Other(nn.Module):
+        @nn.compact
+        def __call__(this, x):
+            return nn.Dense(3)(x)
+
+    assert call_arguments(Other().__call__, {"x": 1, "y": 2}, train=False) == ([], {"x": 1})
+
+
 def test_unread_hyperparameters_warn():
     space = {**LR, "momentum": vt.Float(0, 1), "width": vt.Categorical([1]), "epochs": vt.Int(1, 2)}
     with (
@@ -999,6 +1053,13 @@ BAD_ARRAYS = {
         TypeError,
         r'give .*"y": frame.* vt.Columns\(.*\).fit\(frame',
     ),
+    "small": (
+        {"x": np.array([[0.0, 1.0], [1e-60, 1.0]])},
+        ValueError,
+        r"all 0 in float32, up to 1e-60",
+    ),
+    "beyond 64 bits": ({"x": [[2**70]]}, ValueError, r"whole numbers beyond 64 bits; scale them"),
+    "decimals": ({"x": [[Decimal(1)]]}, TypeError, r"numbers of type Decimal; write np.array\(x, "),
     "text": ({"x": np.array(["a", "b"])}, TypeError, r"entry 'x' is of type <U1"),
     "scalar": ({"x": np.float32(3)}, ValueError, r"'x' is a single number"),
 }

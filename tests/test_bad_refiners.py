@@ -9,6 +9,7 @@ import pytest
 from problems import Own, quadratic
 
 import vtune as vt
+from vtune.runtime import execute
 
 SPACE = {"lr": vt.Float(0.0, 0.5)}
 LEARNER = quadratic()  # one for all, so that equal plans are one program
@@ -326,8 +327,10 @@ def test_a_users_refiner_is_checked_before_anything_is_compiled(case, refused):
         ([0, 1, 1, 2], r"gave parents \[0, 1, 1, 2\] before round 3; .*no slot may be taken twice"),
     ],
 )
-def test_wrong_parents_are_named_afterwards(parents, says):
+def test_wrong_parents_are_named_as_soon_as_they_are_there(parents, says, monkeypatch):
     """Their values are known only when the program has run."""
+    monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
+    told = []
 
     def refine(self, key, round, space, hparams, score, memory):
         chosen = jnp.array(parents, jnp.int32)
@@ -335,7 +338,10 @@ def test_wrong_parents_are_named_afterwards(parents, says):
 
     rungs = lambda self, size, rounds: (vt.Rung(8, 3), vt.Rung(4, 9))
     with pytest.raises(ValueError, match=says):
-        tune(broken(refine=refine, rungs=rungs))
+        tune(
+            broken(refine=refine, rungs=rungs), callbacks=[lambda report: told.append(report.stop)]
+        )
+    assert told == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

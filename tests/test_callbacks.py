@@ -64,6 +64,7 @@ def equal(a, b):
     return all(same(*pair) for pair in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:mode=")  # so that members run out of patience
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_round_is_told_once_and_changes_nothing(kind, compilations):
     """What is told, joined, is the history to the bit; both sweeps are one program."""
@@ -122,6 +123,12 @@ def test_stop_ends_the_sweep_which_can_go_on():
     assert equal(third.joined("history"), new(longer.history))
     assert equal(third.joined("parents"), new(longer.parents))
     assert third.reports[-1].best.index == longer.best.index
+
+
+def test_the_word_stop_is_not_enough():
+    with pytest.warns(UserWarning, match=r"callback .*<lambda> returned 'STOP'; return vt.STOP"):
+        sweep = tune(callbacks=[lambda report: "STOP"])
+    assert sweep.trained.rounds == 9
 
 
 class Failing:

@@ -16,6 +16,7 @@ from vtune.engine.carry import Carry
 from vtune.engine.early_stopping import over_rounds
 from vtune.engine.population import Population
 from vtune.refine.base import Refinement, Rung, no_memory
+from vtune.tuning.duration import stopping_of
 
 pytestmark = pytest.mark.slow
 
@@ -304,6 +305,10 @@ def test_the_best_weights_beside_a_refiner_are_those_of_a_rerun(x64, refiner, de
     for member, saved in zip(sweep, loaded, strict=True):
         assert saved.score == member.score
         assert largest_difference(saved.variables, member.variables) == 0
+
+
+def test_patience_may_be_as_long_as_one_likes():
+    assert stopping_of(10**12, None, None, 3, 3, vt.refine.Keep()).patience == 2**31 - 1
 
 
 def test_a_sweep_ends_when_all_have_stopped():

@@ -5,6 +5,7 @@ Lists, NumPy, JAX, pandas, polars, pyarrow and PyTorch come in. None of them is 
 
 from __future__ import annotations
 
+from numbers import Number
 from typing import Any
 
 import jax.numpy as jnp
@@ -36,6 +37,8 @@ def to_array(who: str, name: Any, value: Any) -> np.ndarray:
         if array.dtype.hasobject and (count := sum(v is None for v in array.flat)):
             raise _missing(what, count)
     if not _is_numeric(array.dtype):
+        if array.dtype.hasobject and array.size:
+            _check_objects(what, array)
         kind = f"type {array.dtype}" if array.ndim else f"the type {type(value).__name__}"
         raise TypeError(
             f"{who}: entry {name!r} is of {kind}; entries are numeric arrays under names that are "
@@ -154,6 +157,16 @@ def _from_column(what: str, column: Any) -> np.ndarray:
     if int(missing.sum()):
         raise _missing(what, int(missing.sum()))
     return np.asarray(column.to_numpy(dtype=np.dtype(dtype)))
+
+
+def _check_objects(what: str, array: np.ndarray) -> None:
+    """Raises where Python objects are numbers that NumPy has no type for."""
+    if not all(isinstance(value, Number) for value in array.flat):
+        return
+    kinds = sorted({type(value).__name__ for value in array.flat})
+    if kinds == ["int"]:
+        raise ValueError(f"{what} holds whole numbers beyond 64 bits; scale them")
+    raise TypeError(f"{what} holds numbers of type {', '.join(kinds)}; write np.array(x, float)")
 
 
 def _missing(what: str, count: int) -> ValueError:

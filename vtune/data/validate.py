@@ -18,18 +18,17 @@ if TYPE_CHECKING:
     from vtune.data.dataset import Data
 
 
-def check_finite(who: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Raises ValueError if an array holds NaN or an infinity."""
+def check_finite(
+    who: str, arrays: Mapping[str, np.ndarray], instead: str = "fill or drop those rows before"
+) -> None:
+    """Raises ValueError if an array holds NaN or an infinity; `instead` is what to do."""
     for name, array in arrays.items():
         if jnp.issubdtype(array.dtype, jnp.inexact):
             # NumPy does not know bfloat16: cast to float32.
             plain = array if array.dtype.kind in "fc" else array.astype(np.float32)
             bad = int(array.size - np.isfinite(plain).sum())
             if bad:
-                raise ValueError(
-                    f"{who}: {name!r} holds {bad} NaN or infinite values; fill or drop those "
-                    "rows before"
-                )
+                raise ValueError(f"{who}: {name!r} holds {bad} NaN or infinite values; {instead}")
 
 
 def check_split(data: Data) -> None:
@@ -135,5 +134,12 @@ def _canonical(who: str, name: str, array: np.ndarray) -> np.ndarray:
                 f"{who}: {name!r} holds {len(beyond)} numbers beyond {kept}, whose largest is "
                 f"{np.finfo(kept).max:.2g}, such as {array.ravel()[beyond[0]]:g}; scale them or "
                 "set jax_enable_x64"
+            )
+        gone = array.any(axis=0) & ~cast.any(axis=0)
+        if gone.any():
+            small = np.abs(array[:, gone]) if array.ndim > 1 else np.abs(array)
+            raise ValueError(
+                f"{who}: {name!r} holds numbers that are all 0 in {kept}, up to {small.max():.2g}; "
+                "scale them or set jax_enable_x64"
             )
     return cast

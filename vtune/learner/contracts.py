@@ -38,7 +38,7 @@ def call_arguments(
       ValueError: an argument without default is neither an entry of the data nor a mode.
     """
     kinds = inspect.Parameter
-    parameters = [p for p in inspect.signature(call).parameters.values() if p.name != "self"]
+    parameters = list(inspect.signature(call).parameters.values())
     named = [p for p in parameters if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)]
     modes = [p.name for p in named if is_mode(p) and p.name not in batch]
     keywords = {name: mode_value(name, train) for name in modes}

@@ -177,7 +177,7 @@ class LinenNet:
         if self.user_apply is not None:
             first = initialising(module)
             return self._user_applied(first, {}, batch, False, rngs, True)[1]
-        positional, keywords = call_arguments(type(module).__call__, batch, False)
+        positional, keywords = call_arguments(module.__call__, batch, False)
         return module.init(rngs, *positional, **keywords)
 
     def apply(
@@ -245,7 +245,7 @@ class LinenNet:
         """Returns what the module's `apply` returns, or the user's function in its place."""
         if self.user_apply is not None:
             return self._user_applied(module, variables, batch, train, rngs, mutable)
-        positional, keywords = call_arguments(type(module).__call__, batch, train)
+        positional, keywords = call_arguments(module.__call__, batch, train)
         keywords |= more
         return module.apply(variables, *positional, rngs=rngs, mutable=mutable, **keywords)
 

@@ -126,7 +126,7 @@ class NnxNet:
         if self.user_apply is not None:
             with calling("apply", batch=batch, train=train, rngs="nnx.Rngs(key)"):
                 return self.user_apply(module, batch, train=train, rngs=rngs)
-        call = type(module).__call__
+        call = module.__call__
         given = rngs if _asks_for_rngs(call, module) else None
         positional, keywords = call_arguments(call, batch, train, rngs=given, apply=APPLY)
         return module(*positional, **keywords)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from vtune.callers import users_line
 from vtune.metrics.base import Metric, configurable, documented, mean
 from vtune.metrics.labels import checked, one_logit
 from vtune.types import Array, Batch, Outputs, float_dtype
@@ -34,6 +38,16 @@ def _log_loss(outputs: Outputs, batch: Batch) -> Array:
 def _top_k_accuracy(k: Any = 2) -> Metric:
     check_count("top_k_accuracy: k", k)
 
+    def check(outputs: Any, arrays: Mapping[str, np.ndarray]) -> None:
+        checked(outputs, arrays)
+        classes = max(outputs.shape[-1], 2)
+        if k >= classes:
+            warnings.warn(
+                f"top_k_accuracy(k={k}) is 1 for everybody, since there are {classes} classes; "
+                f"give k={classes - 1} or less",
+                stacklevel=users_line(),
+            )
+
     def hit(outputs: Outputs, batch: Batch) -> Array:
         labels = jnp.asarray(batch["y"], jnp.int32)
         if one_logit(outputs, labels):
@@ -47,7 +61,7 @@ def _top_k_accuracy(k: Any = 2) -> Metric:
         hits = (jnp.sum(before, axis=-1) < k) & ~jnp.isnan(logit[..., 0])
         return hits.astype(float_dtype())
 
-    return mean(hit, mode="max", check=checked)
+    return mean(hit, mode="max", check=check)
 
 
 accuracy = documented(

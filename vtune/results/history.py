@@ -206,6 +206,33 @@ def _by_member(
     return merged
 
 
+def check_parents(plan: CohortPlan, parents: np.ndarray, first: int, stop: int) -> None:
+    """Raises ValueError where a refiner gave parents that cannot be, before rounds [first, stop).
+
+    Args:
+      parents: [rounds, slots] as recorded.
+    """
+    for number, size, there in _sizes(plan, first, stop):
+        chosen = parents[number, :size]
+        if chosen.min() < 0 or chosen.max() >= there:
+            raise ValueError(
+                f"the refiner gave parents {chosen.tolist()} before round {number}; there were "
+                f"slots 0 to {there - 1}"
+            )
+        if size < there and len(set(chosen.tolist())) < len(chosen):
+            raise ValueError(
+                f"the refiner gave parents {chosen.tolist()} before round {number}; where the "
+                "population shrinks no slot may be taken twice"
+            )
+
+
+def _sizes(plan: CohortPlan, first: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """Yields (round, members in it, members before it) of rounds [first, stop)."""
+    sizes = [rung.size for rung in plan.rungs for _ in range(rung.rounds)]
+    for number in range(first, stop):
+        yield number, sizes[number], sizes[max(number - 1, 0)]
+
+
 def _moves(
     plan: CohortPlan, columns: np.ndarray, parents: np.ndarray, past: int, rounds: int
 ) -> Iterator[Move]:
@@ -216,22 +243,10 @@ def _moves(
       parents: [rounds, slots] the slots that were continued, as recorded.
 
     Raises:
-      ValueError: a refiner of the user gave parents that cannot be.
+      ValueError: see `check_parents`.
     """
-    sizes = [(rung.size, n == 0) for rung in plan.rungs for n in range(rung.rounds)]
-    for number, (size, first) in list(enumerate(sizes))[past:rounds]:
-        chosen = parents[number, :size]
-        shrinking = first and size < len(columns)
-        if chosen.min() < 0 or chosen.max() >= len(columns):
-            raise ValueError(
-                f"the refiner gave parents {chosen.tolist()} before round {number}; there were "
-                f"slots 0 to {len(columns) - 1}"
-            )
-        if shrinking and len(set(chosen.tolist())) < len(chosen):
-            raise ValueError(
-                f"the refiner gave parents {chosen.tolist()} before round {number}; where the "
-                "population shrinks no slot may be taken twice"
-            )
-        before = columns[chosen]
-        columns = before if shrinking else columns
+    check_parents(plan, parents, past, rounds)
+    for number, size, there in _sizes(plan, past, rounds):
+        before = columns[parents[number, :size]]
+        columns = before if size < there else columns
         yield Move(number, columns[:size], before)

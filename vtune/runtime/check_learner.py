@@ -190,6 +190,10 @@ def _lookups(
             found[lookup] = certain or found.get(lookup, False)
 
 
+# Columns of the table, and entries of the history, that are made of a metric.
+_DERIVED = ("best", "best_round", "splits", "std", "se")
+
+
 def check_metrics(inspections: tuple[Inspection, ...]) -> None:
     """Raises ValueError where a metric has another shape in another cohort.
 
@@ -228,6 +232,13 @@ def _check_step_metrics(metrics: Any) -> None:
 
 
 def _check_metric(plan: Plan, metrics: dict[str, Any]) -> None:
+    for name in metrics:
+        of, _, last = name.rpartition("/")
+        if of in metrics and last in _DERIVED:
+            raise ValueError(
+                f"the metric {name!r} has the name that is kept for what is said of {of!r}; choose "
+                "another"
+            )
     if callable(plan.metric):
         if "score" in metrics:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 from jax.tree_util import keystr
 
+from vtune.callers import users_line
 from vtune.data.dataset import Data
 from vtune.data.folds import Folds
 from vtune.data.validate import check_finite, check_split
@@ -18,6 +20,7 @@ from vtune.engine.replicates import Replicates
 from vtune.learner.captured import captured_tracers
 from vtune.learner.pretrained import plain
 from vtune.learner.protocol import SIGNATURES, Learner
+from vtune.metrics.base import Metric
 from vtune.metrics.modes import check_mode, nearest, usual_mode
 from vtune.refine.base import Refiner, check_is_refiner
 from vtune.refine.keep import Keep
@@ -169,6 +172,11 @@ def _is_mode(pair: Any) -> bool:
 
 def _mode_of(learner: Learner, metric: Any, mode: Any) -> str:
     """Returns "max" or "min", as given or as the metric itself says."""
+    if isinstance(metric, Metric):
+        raise TypeError(
+            "metric= is the name of one of the learner's metrics, got a Metric itself; write "
+            'metrics={"accuracy": vt.metrics.accuracy} in the learner and metric="accuracy"'
+        )
     if not isinstance(metric, str) and not callable(metric):
         raise TypeError(
             f"metric must be the name of a metric or a function of the metrics, got {metric!r}"
@@ -181,6 +189,13 @@ def _mode_of(learner: Learner, metric: Any, mode: Any) -> str:
         if mode is None:
             raise ValueError(_unknown_mode(learner, metric))
     check_mode(mode)
+    own = {"loss": "min", **dict(learner.modes)}.get(metric)
+    if own is not None and own != mode:
+        warnings.warn(
+            f"mode={mode!r}: the metric {metric!r} says itself that mode={own!r} is better, so the "
+            "best member is the worst; leave mode= out unless this is meant",
+            stacklevel=users_line(),
+        )
     return mode
 
 
@@ -232,8 +247,7 @@ def _initial_weights(learner: Learner, init_from: Any) -> PyTree:
             f"init_from must be a tree of weights, got {type(init_from).__name__}; give "
             'sweep.best, or variables such as {"params": {...}}, whole or part'
         )
-    check_finite(
-        "init_from", {keystr(k): np.asarray(v) for k, v in jax.tree.leaves_with_path(tree)}
-    )
+    leaves = {keystr(k): np.asarray(v) for k, v in jax.tree.leaves_with_path(tree)}
+    check_finite("init_from", leaves, "give weights of a member that did not diverge")
     # Through the host: arrays of one set of devices cannot enter a program of another.
     return as_arrays(jax.tree.map(np.asarray, tree))

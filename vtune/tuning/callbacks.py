@@ -48,6 +48,7 @@ class Callbacks(Watcher):
 
     def __init__(self, callbacks: tuple[Any, ...], space: Space, cohorts: tuple[Cohort, ...]):
         self._callbacks = list(callbacks)
+        self._told_of_stop = False
         self._reports = Reports(space, cohorts)
         self._began = 0.0
 
@@ -74,6 +75,9 @@ class Callbacks(Watcher):
         """Returns what a callback answers. One that raises is dropped; see `strict` above."""
         try:
             answer = getattr(callback, "rounds", callback)(report)
+            if isinstance(answer, str) and answer.casefold() == "stop" and not self._told_of_stop:
+                self._told_of_stop = True
+                warn(f"callback {_name(callback)} returned {answer!r}; return vt.STOP to end it")
             return answer if isinstance(answer, _Answer) else None
         except Exception as error:
             self._callbacks = [other for other in self._callbacks if other is not callback]

@@ -6,6 +6,7 @@ anything is compiled.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from vtune.data.dataset import Data
 from vtune.data.folds import Folds
 from vtune.engine.plan import FoldSteps, Stopping
 from vtune.hparams import Hparams, UnknownHyperparameterError
+from vtune.learner.chance import suspects
 from vtune.learner.protocol import Learner
 from vtune.refine.base import Refiner
 from vtune.search.base import Cohort
@@ -22,6 +24,7 @@ from vtune.space.distributions import Categorical
 from vtune.tuning.arguments import TuneArguments
 from vtune.validation import check_call, check_count, is_number, is_whole, plain_number
 
+ASKED = 8  # times, to see whether chance decides
 MAX_STEPS = 2**31 - 1  # what is counted in the program's whole numbers
 EVAL_ROWS = 1024  # rows scored at once where eval_batch_size= is left out
 
@@ -77,6 +80,7 @@ def durations_of(given: TuneArguments, cohorts: tuple[Cohort, ...], refiner: Ref
     for name in ("epochs", "batch_size"):
         if callable(getattr(given, name)):
             check_call(name, getattr(given, name), "h")
+            _check_steady(name, getattr(given, name), cohorts)
     epochs_of = given.epochs if callable(given.epochs) else None
     epochs = given.epochs if epochs_of is None else most_epochs(cohorts, epochs_of)
     lengths = tuple(
@@ -93,6 +97,26 @@ def durations_of(given: TuneArguments, cohorts: tuple[Cohort, ...], refiner: Ref
         with_steps.append(cohort)
         total_steps.append(total)
     return Durations(tuple(with_steps), lengths, tuple(total_steps), rounds, stopping)
+
+
+def _check_steady(
+    name: str, function: Callable[[Hparams], Any], cohorts: tuple[Cohort, ...]
+) -> None:
+    """Raises ValueError where a function that names a clock or chance gives something else each
+    time: it is asked more than once."""
+    named = suspects(function)
+    for cohort in cohorts if named else ():
+        for setting in _settings(cohort):
+            with contextlib.suppress(Exception):  # which is said where it is used
+                h = Hparams(setting, cohort.combination.static)
+                if len({function(h) for _ in range(ASKED)}) > 1:
+                    break
+        else:
+            continue
+        raise ValueError(
+            f"{name}= gives something else each time it is called: it reads {', '.join(named)}; "
+            f'make {name!r} a part of the space, and write {name}=lambda h: h["{name}"]'
+        )
 
 
 def length_of(
@@ -223,6 +247,7 @@ def stopping_of(
     """
     if patience is not None:
         check_count("patience", patience)
+        patience = min(int(patience), MAX_STEPS)  # counted in 32 bits
     if keep not in (None, "best", "last"):
         raise ValueError(f'keep={keep!r} must be "best" or "last"')
     keep = keep or ("last" if patience is None else "best")
@@ -261,7 +286,8 @@ def most_epochs(cohorts: tuple[Cohort, ...], epochs_of: Callable[[Hparams], Any]
             try:
                 epochs = epochs_of(Hparams(setting, static))
             except UnknownHyperparameterError as error:
-                raise ValueError(f"epochs: {error}") from None
+                said = str(error).replace("vt.Float(low, high)", "vt.Int(low, high)")
+                raise ValueError(f"epochs: {said}") from None
             numbers.append(_whole_epochs(epochs))
     return max(numbers)
 

@@ -136,6 +136,7 @@ def _prepare(
 ) -> tuple[Prepared, EarlierRun]:
     """The plan of all rounds, earlier and new ones, and what the sweep was before the new ones."""
     check_surroundings("extend")
+    _check_precision(trained)
     _check_extendable(trained)
     data = usable_data("extend", trained, data)
     next_refiner, remembers = _next_refiner(trained, refiner)
@@ -177,6 +178,16 @@ def _prepare(
         warn_idle(refiner, plan.rounds)
     past = EarlierRun(trained.records, trained.populations, trained.memories if remembers else None)
     return Prepared(plan, trained.space, trained.cohorts, arguments), past
+
+
+def _check_precision(trained: Trained) -> None:
+    """Raises ValueError where the sweep was trained with another `jax_enable_x64`."""
+    before, now = trained.plan.config[0], jax_config()[0]
+    if before != now:
+        raise ValueError(
+            f"extend: the sweep was trained with jax_enable_x64={before}, and now it is {now}; "
+            f'write jax.config.update("jax_enable_x64", {before}) before'
+        )
 
 
 def _check_extendable(trained: Trained) -> None:

@@ -8,8 +8,10 @@ import warnings
 from typing import Any
 
 import jax
+import numpy as np
 
 from vtune.callers import users_line
+from vtune.data.dataset import Data
 from vtune.engine.layout import cores
 from vtune.hparams import Hparams
 from vtune.refine.base import Refiner
@@ -17,6 +19,8 @@ from vtune.runtime.check_learner import Inspection
 from vtune.runtime.notices import log, warn
 from vtune.search.base import Cohort
 from vtune.space.space import Space
+
+LOSSY = 0.01  # of the spread of an entry
 
 
 def idle_cores(members: int) -> None:
@@ -35,6 +39,43 @@ def many_combinations(count: int, seconds: float) -> None:
         count,
         max(1, round(seconds)),
     )
+
+
+def very_many_combinations(count: int) -> None:
+    """Says before they are checked that structural combinations are very many."""
+    log(
+        logging.WARNING,
+        "vtune: %d structural combinations are traced and checked one by one, and then compiled; "
+        "numbers that set no shape need none of it as vt.Ordinal or vt.Float",
+        count,
+    )
+
+
+def warn_nothing_to_search(cohorts: tuple[Cohort, ...]) -> None:
+    """Warns where a search that nobody asked for draws one setting again and again."""
+    (first, *others), members = cohorts, sum(len(cohort.id) for cohort in cohorts)
+    if not others and not first.hparams and members > 1:
+        warnings.warn(
+            f"the space has nothing to search, so {members} members train with one setting, each "
+            "with weights of its own; write search=vt.Halton(1) for one, seeds= for a mean, or "
+            "vt.Float(low, high) in the space",
+            stacklevel=users_line(),
+        )
+
+
+def warn_lossy(data: Data) -> None:
+    """Warns of entries that lost what their values differ by, in the cast to the program's type."""
+    for name, lost in data.remainders.items():
+        dtype, held = data.arrays[name].dtype, np.asarray(data.arrays[name], np.float64)
+        spread = held.max(axis=0) - held.min(axis=0)
+        away = np.abs(lost).max(axis=0)
+        if (away > LOSSY * spread).any():
+            warnings.warn(
+                f"{name!r} lies so far from 0 for how little it differs that {dtype} loses "
+                f"up to {away.max():.2g} of it; write data = vt.standardize(data, {name!r}), which "
+                "scales it before the cast, or whole numbers as integers, or set jax_enable_x64",
+                stacklevel=users_line(),
+            )
 
 
 @functools.cache

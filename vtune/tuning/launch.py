@@ -18,6 +18,7 @@ from vtune.tuning.callbacks import Callbacks
 from vtune.tuning.checkpoints.keeper import Keeper, keeping
 from vtune.tuning.checkpoints.settings import Checkpoint
 from vtune.tuning.hints import idle_cores
+from vtune.tuning.parents import parents_watcher
 from vtune.tuning.prepare import Prepared
 from vtune.tuning.progress import reporter
 from vtune.types import PyTree
@@ -99,7 +100,8 @@ def _run(
         best = leader(plan, space, cohorts, populations, done)
         return best, alive(plan, populations, done)
 
-    given = (told if watching.callbacks else None, watching.limit, keeper)
+    parents = parents_watcher(arguments.refiner)
+    given = (parents, told if watching.callbacks else None, watching.limit, keeper)
     watchers: list[Watcher] = [watcher for watcher in given if watcher is not None]
     point = None if keeper is None else keeper.point
     rounds = stop_after or plan.rounds

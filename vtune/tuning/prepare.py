@@ -25,10 +25,18 @@ from vtune.space.traced import program_space
 from vtune.tuning.arguments import CheckedArguments, TuneArguments, check_arguments
 from vtune.tuning.changes import check_changes
 from vtune.tuning.duration import Durations, TrainingLength, durations_of, eval_batch_size_of
-from vtune.tuning.hints import many_combinations, warn_idle, warn_unread
+from vtune.tuning.hints import (
+    many_combinations,
+    very_many_combinations,
+    warn_idle,
+    warn_lossy,
+    warn_nothing_to_search,
+    warn_unread,
+)
 from vtune.validation import is_whole
 
 MANY_COHORTS = 16  # with more, the time to compile is predicted
+VERY_MANY_COHORTS = 64  # with more, checking alone takes long
 # Compiling took 12 times as long as checking, for 18 cohorts of an MLP on 2 CPU cores.
 COMPILE_PER_CHECK = 12
 
@@ -53,6 +61,10 @@ def prepare(given: TuneArguments) -> Prepared:
     check_surroundings("vtune")
     checked = check_arguments(given)
     cohorts = _drawn(given, checked)
+    if given.search is None and given.trajectory is None:
+        warn_nothing_to_search(cohorts)
+    if given.data is not None and not given.known_schedule:
+        warn_lossy(given.data)
     durations = durations_of(given, cohorts, checked.refiner)
     arguments = _program_arguments(given, checked, durations.cohorts)
     plan = _plan(given, checked, durations, arguments)
@@ -146,6 +158,8 @@ def inspected(plan: Plan, data: Data | None) -> tuple[Inspection, ...]:
     Many cohorts take long to compile, which the user is told beforehand.
     """
     began, missed = time.perf_counter(), inspect.cache_info().misses
+    if len(plan.cohorts) > VERY_MANY_COHORTS:
+        very_many_combinations(len(plan.cohorts))
     for shapes in outputs(plan):
         check_labels(plan.learner, shapes, data)
     inspections = inspect(plan)
