@@ -214,6 +214,37 @@ CASES = {
         ValueError,
         r"the metric 'a/std' has the name that is kept for what is said of 'a'",
     ),
+    "dropout": (
+        lambda: tune(learner(lambda h: MLP(rate=1.5))),
+        ValueError,
+        r"Dropout: rate=1.5 is no probability; give a number from 0 to 1",
+    ),
+    "fixed_nan": (
+        lambda: tune(space={**LR, "decay": float("nan")}),
+        ValueError,
+        r"space\['decay'\] is NaN",
+    ),
+    "int_step": (lambda: vt.Int(1, 10, step=20), ValueError, r"low=1 would be the only value"),
+    "float_one": (
+        lambda: vt.Float(1, 1 + 1e-9),
+        ValueError,
+        r"low=1 and high=1.000000001 are one number in float32; give it alone, or set jax",
+    ),
+    "ordinal_large": (
+        lambda: vt.Ordinal([2**40 + 1, 2**41]),
+        ValueError,
+        r"1099511627777 does not fit 32 bits; write 1099511627777.0 if a real number",
+    ),
+    "augment_cut": (
+        lambda: tune(learner(augment=lambda k, b, h: {**b, "x": b["x"].astype(int)})),
+        TypeError,
+        r"augment changed 'x' from float32\[16,6\] to int32\[16,6\], which cuts its values",
+    ),
+    "hyperband_rounds": (
+        lambda: tune(search=None, refiner=vt.Hyperband(max_rounds=9)),
+        ValueError,
+        r"Hyperband\(max_rounds=9\) needs as many rounds, and there are 4 steps; give more epochs=",
+    ),
     "top_k": (
         lambda: tune(learner(metrics={"top": vt.metrics.top_k_accuracy(3)})),
         UserWarning,
@@ -1059,6 +1090,11 @@ BAD_ARRAYS = {
         r"all 0 in float32, up to 1e-60",
     ),
     "beyond 64 bits": ({"x": [[2**70]]}, ValueError, r"whole numbers beyond 64 bits; scale them"),
+    "ragged series": (
+        {"x": pd.Series([[1], [1, 2]])},
+        ValueError,
+        r"rows of different shapes, such",
+    ),
     "decimals": ({"x": [[Decimal(1)]]}, TypeError, r"numbers of type Decimal; write np.array\(x, "),
     "text": ({"x": np.array(["a", "b"])}, TypeError, r"entry 'x' is of type <U1"),
     "scalar": ({"x": np.float32(3)}, ValueError, r"'x' is a single number"),

@@ -299,6 +299,16 @@ OWN = {
         TypeError,
         r"Broken.refine must return \(vt.Refinement\(parents, hparams\), memory\)",
     ),
+    "chance": (
+        lambda: broken(
+            refine=lambda self, key, round, space, h, score, m: (
+                vt.Refinement(jnp.asarray(np.random.permutation(8), jnp.int32), h),  # noqa: NPY002
+                m,
+            )
+        ),
+        ValueError,
+        r"Broken.refine gives something else each time it is called: .* reads np.random; .*the key",
+    ),
     "memory": (
         lambda: broken(
             refine=lambda self, key, round, space, h, score, m: (

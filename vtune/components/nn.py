@@ -22,7 +22,12 @@ def Dropout(rate: Any, *, rngs: nnx.Rngs | None = None, **options: Any) -> Any:
       rate: probability of dropping an entry, a number or a traced scalar, 0 to 1.
       rngs: makes the layer an nnx module; without it the layer is a linen module.
       options: `deterministic`, `broadcast_dims` and `rng_collection`, as in Flax.
+
+    Raises:
+      ValueError: a plain number outside 0 to 1. A traced one gives NaN, which ends the member.
     """
+    if isinstance(rate, int | float) and not 0 <= rate <= 1:
+        raise ValueError(f"Dropout: rate={rate!r} is no probability; give a number from 0 to 1")
     return (
         NnxDropout(rate, rngs=rngs, **options)
         if rngs is not None
@@ -32,11 +37,14 @@ def Dropout(rate: Any, *, rngs: nnx.Rngs | None = None, **options: Any) -> Any:
 
 def drop(key: Key, rate: Any, x: Array, broadcast_dims: tuple[int, ...] = ()) -> Array:
     """Sets entries of `x` to 0 with probability `rate`; scales the others by 1 / (1 - rate)."""
-    keep = 1.0 - jnp.asarray(rate, x.dtype)
+    rate = jnp.asarray(rate, x.dtype)
+    possible = (rate >= 0) & (rate <= 1)
+    keep = jnp.where(possible, 1.0 - rate, 1.0)
     shape = tuple(1 if d in broadcast_dims else n for d, n in enumerate(x.shape))
     mask = jnp.broadcast_to(jax.random.bernoulli(key, keep, shape), x.shape)
     # At rate 1 nothing is kept; dividing by 1 there keeps the gradient finite.
-    return jnp.where(mask, x / jnp.where(keep > 0, keep, 1.0), jnp.zeros_like(x))
+    scale = jnp.where(possible, jnp.where(keep > 0, keep, 1.0), jnp.nan)
+    return jnp.where(mask, x / scale, jnp.zeros_like(x))
 
 
 def _never(rate: Any) -> bool:

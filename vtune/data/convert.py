@@ -5,6 +5,7 @@ Lists, NumPy, JAX, pandas, polars, pyarrow and PyTorch come in. None of them is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Number
 from typing import Any
 
@@ -108,14 +109,7 @@ def _as_numpy(who: str, name: Any, value: Any) -> np.ndarray:
     except Exception as error:
         check_untraced(who, **{str(name): value})
         if isinstance(value, list | tuple):
-            shapes = [_shape(row) for row in value]
-            unlike = next((s for s in shapes if s != shapes[0]), None)
-            if unlike is not None:
-                raise ValueError(
-                    f"{what} holds rows of different shapes, such as {shapes[0]} and {unlike}; pad "
-                    "them to one, with a mask as an entry of its own (several inputs are several "
-                    "entries)"
-                ) from None
+            _check_even(what, value)
         raise TypeError(
             f"{what}: {type(value).__name__} cannot be turned into an array ({error})"
         ) from None
@@ -150,6 +144,8 @@ def _from_column(what: str, column: Any) -> np.ndarray:
             if len(held) == len(array):
                 return array
             raise _missing(what, len(array) - len(held))
+        if held.dtype.hasobject:
+            _check_even(what, held.tolist())
         raise TypeError(
             f"{what} is of type {column.dtype}; entries are numbers ({_ENCODE}; dates as numbers "
             "such as days)"
@@ -157,6 +153,17 @@ def _from_column(what: str, column: Any) -> np.ndarray:
     if int(missing.sum()):
         raise _missing(what, int(missing.sum()))
     return np.asarray(column.to_numpy(dtype=np.dtype(dtype)))
+
+
+def _check_even(what: str, rows: Sequence[Any]) -> None:
+    """Raises ValueError where rows differ in shape."""
+    shapes = [_shape(row) for row in rows]
+    unlike = next((s for s in shapes if s != shapes[0]), None)
+    if unlike is not None:
+        raise ValueError(
+            f"{what} holds rows of different shapes, such as {shapes[0]} and {unlike}; pad them to "
+            "one, with a mask as an entry of its own (several inputs are several entries)"
+        ) from None
 
 
 def _check_objects(what: str, array: np.ndarray) -> None:

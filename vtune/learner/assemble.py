@@ -258,6 +258,8 @@ class NetLearner:
             self.parts.rewrite,
         )
         paths = self.net.statistics(h, params, state.other)
+        if not paths:
+            return state
         fresh = of_batch(lambda other: apply(params, other, batch), state.other, paths)
         return state._replace(judged=mean_with(state.judged, fresh, number))
 

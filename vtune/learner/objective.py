@@ -176,6 +176,12 @@ def check_summable(totals: Mapping[str, Totals]) -> None:
             )
 
 
+def _is_cut(before: Any, after: Any) -> bool:
+    """Whether an entry of real numbers became one of whole numbers."""
+    real = all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(before))
+    return real and any(jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in jax.tree.leaves(after))
+
+
 def augmented(parts: Parts, key: Key, h: Hparams, batch: Batch) -> Batch:
     """Returns the batch as `augment` changes it in one training step of one member."""
     if parts.augment is None:
@@ -191,6 +197,11 @@ def augmented(parts: Parts, key: Key, h: Hparams, batch: Batch) -> Batch:
             )
         for name, entry in changed.items():
             check_arrays("augment", entry, "the whole batch, of arrays", f" as {name!r}")
+            if name in batch and _is_cut(batch[name], entry):
+                raise ReturnedError(
+                    f"augment changed {name!r} from {described(batch[name])} to "
+                    f"{described(entry)}, which cuts its values in training only; do it in the data"
+                )
         return dict(changed)
 
     return rewrite(change, parts.rewrite)(augment_key(key), batch)

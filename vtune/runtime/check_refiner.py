@@ -12,9 +12,11 @@ import numpy as np
 
 from vtune.engine.carry import Arguments
 from vtune.engine.plan import Plan, describe
+from vtune.learner.chance import suspects
 from vtune.refine.base import Refinement
 from vtune.rng.keys import IMPL
 from vtune.types import float_dtype
+from vtune.xla.difference import difference
 
 
 def check_refiner(plan: Plan, index: int, arguments: Arguments) -> None:
@@ -32,20 +34,14 @@ def check_refiner(plan: Plan, index: int, arguments: Arguments) -> None:
     ends = itertools.accumulate(rung.rounds for rung in cohort.rungs)
     to_come = [rung for rung, end in zip(cohort.rungs, ends, strict=True) if end > plan.past]
     sizes = list(dict.fromkeys(rung.size for rung in to_come))
+    refine = lambda refiner, *rest: refiner.refine(
+        jax.random.key(0, impl=IMPL), jnp.int32(1), *rest
+    )
     for size, following in itertools.pairwise(sizes if cohort.shrinks else sizes * 2):
         hparams = {k: jax.ShapeDtypeStruct((size,), dtype) for k, dtype in cohort.traced}
         score = jax.ShapeDtypeStruct((size,), float_dtype())
-        result = _shapes(
-            f"{name}.refine",
-            lambda refiner, *rest: refiner.refine(
-                jax.random.key(0, impl=IMPL), jnp.int32(1), *rest
-            ),
-            refiner,
-            space,
-            hparams,
-            score,
-            memory,
-        )
+        given = (refiner, space, hparams, score, memory)
+        result = _shapes(f"{name}.refine", refine, *given)
         is_pair = isinstance(result, tuple) and len(result) == 2
         if not is_pair or not isinstance(result[0], Refinement):
             raise TypeError(
@@ -74,6 +70,26 @@ def check_refiner(plan: Plan, index: int, arguments: Arguments) -> None:
                 f"{name}.refine changed its memory from {memory} to {after}; return the structure, "
                 "shapes and types that init returns"
             )
+        _check_repeats(name, refine, *given)
+
+
+def _check_repeats(name: str, refine: Callable[..., Any], *arguments: Any) -> None:
+    """Raises ValueError where a refiner that names a clock or chance decides otherwise each time.
+
+    What the first of three traces alone does otherwise, such as filling a cache, is no difference.
+    """
+    named = suspects(arguments[0], type(arguments[0]))
+    if not named:
+        return
+    again = lambda: jax.make_jaxpr(lambda *given: refine(*given))(*arguments)  # JAX keeps a trace
+    _, second, third = again(), again(), again()
+    found = difference(second, third)
+    if found:
+        raise ValueError(
+            f"{name}.refine gives something else each time it is called: {' and '.join(found)}. It "
+            f"reads {', '.join(named)}; what it gave while it was traced would be part of the "
+            "program. Draw with jax.random and the key"
+        )
 
 
 def _shapes(who: str, f: Callable[..., Any], *arguments: Any) -> Any:

@@ -48,6 +48,15 @@ def check_step(kind: str, step: Any, log: bool) -> None:
         raise ValueError(f"{kind}: log=True and step= exclude each other; drop one")
 
 
+def check_several(kind: str, count: int | None, low: Any, high: Any, step: Any) -> None:
+    """Raises ValueError if a step leaves one value of a range."""
+    if count == 1 and low < high:
+        raise ValueError(
+            f"{kind}: step={step!r} is larger than the range, so low={low!r} would be the only "
+            "value; give a smaller step"
+        )
+
+
 def is_finite(value: Any) -> bool:
     """Whether a number is finite."""
     return is_whole(value) or math.isfinite(value)  # of a large integer it is an OverflowError
@@ -73,6 +82,12 @@ def check_range(kind: str, low: Any, high: Any, log: Any) -> None:
     if kind == "Float":
         check_fits(kind, low)
         check_fits(kind, high)
+        dtype = float_dtype().type
+        if low < high and dtype(low) == dtype(high):
+            raise ValueError(
+                f"Float: low={low!r} and high={high!r} are one number in {float_dtype()}; give it "
+                "alone, or set jax_enable_x64"
+            )
         tiny = np.finfo(float_dtype()).tiny
         if log and low < tiny:  # its logarithm would be that of 0
             raise ValueError(f"Float: log=True needs low of {tiny:.2g} or more, got low={low!r}")

@@ -20,6 +20,7 @@ from vtune.space.checks import (
     check_fits,
     check_number,
     check_range,
+    check_several,
     check_step,
     duplicates,
     is_finite,
@@ -64,11 +65,7 @@ class Float:
                 raise ValueError(
                     f"Float: step={self.step!r} makes more than {LARGEST} values; leave it out"
                 )
-            if self.count == 1 and self.low < self.high:
-                raise ValueError(
-                    f"Float: step={self.step!r} is larger than the range, so low={self.low!r} "
-                    "would be the only value; give a smaller step"
-                )
+            check_several("Float", self.count, self.low, self.high, self.step)
 
     @property
     def count(self) -> int | None:
@@ -166,6 +163,7 @@ class Int:
         check_range("Int", self.low, self.high, self.log)
         if self.step != 1:
             check_step("Int", self.step, self.log)
+        check_several("Int", self.count, self.low, self.high, self.step)
         if not -(2**31) <= self.low <= self.high < 2**31:
             ends = f"{reprlib.repr(self.low)} to {reprlib.repr(self.high)}"
             raise ValueError(f"Int: {ends} does not fit 32 bits")
@@ -247,6 +245,15 @@ class Ordinal:
             if not is_finite(value):
                 raise ValueError(f"Ordinal: {value!r} is not finite")
             check_fits("Ordinal", value)
+            if (
+                is_whole(value)
+                and abs(value) >= 2**31
+                and float(float_dtype().type(value)) != value
+            ):
+                raise ValueError(
+                    f"Ordinal: {value!r} does not fit 32 bits; write {float(value)!r} if a real "
+                    "number near it will do"
+                )
         twice = duplicates(self.values)
         if twice:
             raise ValueError(f"Ordinal: {twice[0]!r} is given twice")

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, MappingView
 from typing import Any
 
+import numpy as np
+
 from vtune.space.distributions import Categorical, Float, Int, Ordinal
 from vtune.space.foreign import converted
 from vtune.validation import is_number, is_whole
@@ -59,7 +61,10 @@ def _check_kind(what: str, value: Any) -> None:
 
 
 def check_fixed(name: str, value: Any) -> None:
-    """Raises TypeError where a fixed value looks like a range, or like a number in quotes."""
+    """Raises TypeError where a fixed value looks like a range, or like a number in quotes.
+
+    Raises ValueError where it is NaN.
+    """
     what = f"space[{name!r}]"
     if type(value) is tuple and len(value) == 2 and all(map(is_number, value)):
         low, high = value
@@ -70,6 +75,8 @@ def check_fixed(name: str, value: Any) -> None:
                 f"vt.{kind}({low!r}, {high!r}); to fix the pair, "
                 f"vt.Categorical([{value!r}])"
             )
+    if isinstance(value, float | np.floating) and math.isnan(value):
+        raise ValueError(f"{what} is NaN, with which nothing trains; give a number")
     if isinstance(value, str) and any(c.isdigit() for c in value) and _is_float(value):
         raise TypeError(
             f"{what}: {value!r} is a string; write {value.strip()} without quotes, or "

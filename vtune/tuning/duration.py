@@ -208,6 +208,7 @@ def eval_batch_size_of(
 
 def rounds_of(rounds: Any, epochs: Any, lengths: Sequence[TrainingLength], refiner: Refiner) -> int:
     """Returns how often members are scored: as given, as the refiner says, or once an epoch."""
+    given = rounds
     if rounds is None:
         rounds = getattr(refiner, "max_rounds", None)
     if rounds is None:
@@ -223,6 +224,12 @@ def rounds_of(rounds: Any, epochs: Any, lengths: Sequence[TrainingLength], refin
     shortest = min(length.fewest for length in lengths)
     if rounds > shortest:
         of = " of the smallest fold" if any(length.by_fold for length in lengths) else ""
+        if given is None:
+            who = type(refiner).__name__
+            raise ValueError(
+                f"{who}(max_rounds={rounds}) needs as many rounds, and there are {shortest} "
+                f"steps{of}; give more epochs= or {who}(max_rounds={shortest})"
+            )
         raise ValueError(
             f"rounds={rounds} is above the {shortest} steps{of}; give {shortest} or less"
         )
