@@ -230,6 +230,16 @@ CASES = {
         ValueError,
         r"low=1 and high=1.000000001 are one number in float32; give it alone, or set jax",
     ),
+    "fixed_large": (
+        lambda: tune(space={"lr": 10**400}),
+        ValueError,
+        r"space\['lr'\]: 1000\d+\.\.\.\d+ is too large for any number of JAX's",
+    ),
+    "replay_rounds": (
+        lambda: vt.replay(learner(), DATA, {"lr": [0.1] * 9}, epochs=1),
+        ValueError,
+        r"replay: the schedule has a value for each of 9 rounds; rounds=9 is above the",
+    ),
     "ordinal_large": (
         lambda: vt.Ordinal([2**40 + 1, 2**41]),
         ValueError,
@@ -239,6 +249,13 @@ CASES = {
         lambda: tune(learner(augment=lambda k, b, h: {**b, "x": b["x"].astype(int)})),
         TypeError,
         r"augment changed 'x' from float32\[16,6\] to int32\[16,6\], which cuts its values",
+    ),
+    "refiner_without_range": (
+        lambda: tune(
+            space={"lr": vt.Categorical([0.1, 0.2])}, search=vt.Random(4), refiner=vt.PBT()
+        ),
+        UserWarning,
+        r"PBT has nothing to change, since no hyperparameter of the space is traced",
     ),
     "hyperband_rounds": (
         lambda: tune(search=None, refiner=vt.Hyperband(max_rounds=9)),

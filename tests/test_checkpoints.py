@@ -207,6 +207,7 @@ MISMATCHES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:mode=")
 @pytest.mark.parametrize("case", MISMATCHES)
 def test_another_call_is_told_apart_before_anything_is_compiled(case, unfinished, refused):
     options, says = MISMATCHES[case]

@@ -149,6 +149,7 @@ def test_a_loaded_sweep_is_given_its_data(sweep, tmp_path):
     ("arguments", "says"),
     [
         (("most", 3), r"ensemble: kind='most' must be one of .* write ensemble\(5\) or"),
+        (("greedy", 10**9), r"k=1000000000 picks are more than 10,000; give fewer"),
         (("greedy",), r"k=None must be a whole number"),
         ((0,), r"k=0 must be a whole number, 1 or more"),
         ((11,), r"11 members asked for, 10 have a finite score"),

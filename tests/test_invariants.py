@@ -333,6 +333,7 @@ def test_quadratics_follow_their_closed_form():
     assert sweep.best.hparams["lr"] == pytest.approx(1 / a, abs=0.005)
 
 
+@pytest.mark.filterwarnings("ignore:mode=")
 @pytest.mark.parametrize("mode", ["max", "min"])
 def test_a_member_whose_score_alone_is_not_finite_is_never_best(mode):
     scores = jnp.array([0.0, np.inf, -np.inf, np.nan])

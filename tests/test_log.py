@@ -183,6 +183,7 @@ def test_a_file_that_is_there_is_not_written_over(form, told, tmp_path, refused)
         vt.tune(LEARNER, **options, callbacks=[form(path)])
     assert path.read_text() == before
     lines = []
+    path.write_text("another, file\nof nobody's\n")
     look = lambda report: lines.append(path.read_text())
     vt.tune(LEARNER, **options, callbacks=[form(path, overwrite=True), look])
     assert lines[-1] == before
@@ -196,6 +197,7 @@ def test_a_file_that_is_there_is_not_written_over(form, told, tmp_path, refused)
         (lambda: vt.log.JSONLines(""), ValueError, "cannot be the name of a file"),
         (lambda: vt.log.CSV("s3://bucket/a.csv"), ValueError, "is not on this machine"),
         (lambda: vt.log.CSV("."), IsADirectoryError, "is a folder; give a file in it"),
+        (lambda: vt.log.TensorBoard(__file__), NotADirectoryError, "is a file; give a folder"),
         (lambda: vt.log.TensorBoard(None), TypeError, "path must be the name of a folder"),
         (lambda: vt.log.TensorBoard("tb", members=-1), ValueError, "members=-1 must be a whole"),
         (lambda: vt.log.MLflow(members="all"), ValueError, "members='all' must be a whole"),

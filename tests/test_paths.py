@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import resource
 import sys
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def sweep():
     [
         ("gs://bucket/run", "'gs://bucket/run' is not on this machine"),
         (Path("s3://bucket/run"), "'s3:/bucket/run' is not on this machine"),
-        ("file:///tmp/run", "is not on this machine"),
+        ("file:///tmp/run", "'file:///tmp/run' is an address; write the folder's path, without"),
+        (b"\xff\xfe", "cannot be the name of a folder"),
         (None, "path must be the name of a folder, got None"),
         (3, "path must be the name of a folder, got 3"),
         ("", "'' cannot be the name of a folder"),
@@ -104,6 +106,19 @@ def test_what_stands_in_the_way_is_named(tmp_path):
 def _prepare(folder):
     check_target(folder, overwrite=False)
     make_folder("save", folder)
+
+
+def test_a_system_that_fails_in_a_save_is_worded(sweep, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(
+            OSError, match=r"save: .*run cannot be written; what it held is kept \("
+        ):
+            sweep.save(tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_may_not_be_written_to_is_named(tmp_path, monkeypatch):

@@ -104,6 +104,7 @@ class _File:
 
     def __init__(self, who: str, path: Any, overwrite: Any):
         self._who, self._overwrite, self.due = f"vt.log.{who}", overwrite, True
+        self._begins = True
         self._path = folder_of(self._who, path, "file", "runs/a/history.csv")
         if self._path.is_dir():
             raise IsADirectoryError(f"{self._who}: {self._path} is a folder; give a file in it")
@@ -116,6 +117,7 @@ class _File:
                 f"{self._who}(path, overwrite=True)"
             )
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._begins = run.first == 0
         self.due = True
 
     def start(self, header: str, before: Callable[[str], str]) -> None:
@@ -124,7 +126,7 @@ class _File:
         Args:
           before: returns what to keep of a text that is there, for a sweep that goes on.
         """
-        text = self._path.read_text("utf-8") if self._size() else ""
+        text = self._path.read_text("utf-8") if self._size() and not self._begins else ""
         whole = text[: text.rfind("\n") + 1]  # without a line that was being written
         kept = before(whole) if whole else header
         new = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")

@@ -60,6 +60,8 @@ class TensorBoard:
         strict: bool = False,
     ):
         self._folder = folder_of("vt.log.TensorBoard", logdir, example="runs/a/tb")
+        if self._folder.exists() and not self._folder.is_dir():
+            raise NotADirectoryError(f"vt.log.TensorBoard: {self._folder} is a file; give a folder")
         check_count("vt.log.TensorBoard: members", members, 0)
         self._members, self._overwrite, self.strict = int(members), overwrite, strict
         self._messages = _Messages()

@@ -37,6 +37,7 @@ def _log_loss(outputs: Outputs, batch: Batch) -> Array:
 
 def _top_k_accuracy(k: Any = 2) -> Metric:
     check_count("top_k_accuracy: k", k)
+    k = min(int(k), 2**31 - 1)  # compared in 32 bits
 
     def check(outputs: Any, arrays: Mapping[str, np.ndarray]) -> None:
         checked(outputs, arrays)

@@ -26,6 +26,7 @@ from vtune.types import Array, PyTree
 from vtune.validation import check_untraced, is_whole
 
 KINDS = ("best", "greedy")
+MOST_PICKS = 10_000  # of a greedy ensemble
 COMBINE = ("outputs", "probabilities")
 
 
@@ -104,6 +105,8 @@ def _check_arguments(kind: Any, k: Any, combine: Any) -> None:
         )
     if not is_whole(k) or k < 1:
         raise ValueError(f"ensemble: k={k!r} must be a whole number, 1 or more")
+    if kind == "greedy" and k > MOST_PICKS:
+        raise ValueError(f"ensemble: k={k} picks are more than {MOST_PICKS:,}; give fewer")
     if combine not in COMBINE:
         raise ValueError(f"ensemble: combine={combine!r} must be one of {list(COMBINE)}")
 

@@ -16,7 +16,7 @@ from vtune.results import commit
 from vtune.results.checkpoint_files import has_checkpoints, newest_checkpoint
 from vtune.results.manifest import Call, manifest_checksum, manifest_of, read_manifest, refusing
 from vtune.results.migrate import FLAT, migrated_arrays
-from vtune.results.paths import check_target, folder_of, make_folder, remove_empty
+from vtune.results.paths import check_target, folder_of, make_folder, remove_empty, worded
 from vtune.results.quiet import without_late_failures
 from vtune.results.recorded_arrays import recorded_arrays
 from vtune.results.schema import check_arrays, check_manifest
@@ -46,8 +46,12 @@ def write(trained: Trained, path: str | os.PathLike, overwrite: bool = False) ->
         with commit.lock(folder) as alone, without_late_failures():
             check_target(folder, overwrite)  # again: it may have been another's turn
             _commit(folder, whole, alone)
-    except BaseException:
+    except BaseException as error:
         remove_empty(new)
+        if type(error) is OSError:  # of the system, such as a full disk
+            raise worded(
+                error, f"save: {folder} cannot be written; what it held is kept"
+            ) from error
         raise
 
 

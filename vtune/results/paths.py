@@ -27,17 +27,29 @@ def folder_of(caller: str, path: Any, what: str = "folder", example: str = "runs
             f'{caller}: path must be the name of a {what}, got {path!r}; write "{example}"'
         )
     name = os.fsdecode(path)
+    if name.startswith("file:"):
+        raise ValueError(
+            f"{caller}: {name!r} is an address; write the {what}'s path, without file://"
+        )
     if is_remote(name):
         raise ValueError(
             f"{caller}: {name!r} is not on this machine, and vtune reads and writes local folders "
             "only; save to a local one and copy it there"
         )
-    if not name or "\0" in name:
+    if not name or "\0" in name or not _is_text(name):
         raise ValueError(f'{caller}: {name!r} cannot be the name of a {what}; write "{example}"')
     try:
         return Path(name).expanduser()
     except RuntimeError as error:  # no such user, or no home
         raise ValueError(f"{caller}: {name!r}: {error}; write the whole path") from None
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written in UTF-8, as the libraries that write files want it."""
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def check_target(folder: Path, overwrite: bool) -> None:
@@ -89,4 +101,4 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 def worded(error: OSError, sentence: str) -> OSError:
     """Returns an error of the same class that says what was tried."""
-    return type(error)(f"{sentence} ({error.strerror}); choose another folder")
+    return type(error)(f"{sentence} ({error.strerror or error}); choose another folder")

@@ -28,6 +28,8 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
     """
     _check_settings(manifest)
     _want_each(manifest, "cohorts", lambda entry: isinstance(entry, dict))
+    if len(set(manifest["history"])) < len(manifest["history"]):
+        raise _Wrong(f"the history has {manifest['history']}, one of them twice")
     if _metric(manifest) not in manifest["history"]:
         raise _Wrong(f"metric={_metric(manifest)!r}, the history has {manifest['history']}")
     folds = (manifest["trainings"] or [None])[0]
@@ -126,6 +128,8 @@ def _check_cohort(cohort: Mapping[str, Any], rounds: int, folds: int | None) -> 
         raise _Wrong(f"rungs={cohort['rungs']} do not fit the {rounds} rounds")
     if cohort["steps"] < rounds:
         raise _Wrong(f"steps={cohort['steps']} in {rounds} rounds")
+    if cohort["total_steps"] is not None and cohort["total_steps"] > cohort["steps"]:
+        raise _Wrong(f"total_steps={cohort['total_steps']} of {cohort['steps']} steps")
 
 
 def check_arrays(manifest: Mapping[str, Any], arrays: Arrays) -> None:
@@ -279,7 +283,9 @@ def _provenance(value: Any) -> bool:
     data, learner = value.get("data"), value.get("learner")
     if not isinstance(value.get("versions"), dict) or not _texts(value.get("config")):
         return False
-    return (learner is None or isinstance(learner, dict)) and (data is None or _fingerprint(data))
+    if learner is not None and not (isinstance(learner, dict) and learner):
+        return False
+    return data is None or _fingerprint(data)
 
 
 def _fingerprint(value: Any) -> bool:

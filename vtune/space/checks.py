@@ -16,13 +16,19 @@ from vtune.validation import check_flag, is_number, is_whole
 
 def duplicates(values: Sequence[Any]) -> list[Any]:
     """Returns the values that were there before; 1 and 1.0 are one value."""
-    seen: list[Static] = []
+    numbers: set[Any] = set()
+    others: list[Static] = []
     twice = []
     for value in values:
-        key = Static(float(value) + 0.0 if is_number(value) else value)  # -0.0 is 0.0
-        if key in seen:
+        if is_number(value) or isinstance(value, str):  # of which there may be very many
+            key = value if isinstance(value, str) else float(value) + 0.0  # -0.0 is 0.0
+            known = key in numbers
+            numbers.add(key)
+        else:
+            known = Static(value) in others
+            others.append(Static(value))
+        if known:
             twice.append(value)
-        seen.append(key)
     return twice
 
 

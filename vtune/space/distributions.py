@@ -257,13 +257,14 @@ class Ordinal:
         twice = duplicates(self.values)
         if twice:
             raise ValueError(f"Ordinal: {twice[0]!r} is given twice")
-        in_program = self.grid(None).tolist()
-        for i, number in enumerate(in_program):
-            if number in in_program[:i]:
+        first: dict[Any, Any] = {}
+        for value, number in zip(self.values, self.grid(None).tolist(), strict=True):
+            if number in first:
                 raise ValueError(
-                    f"Ordinal: {self.values[in_program.index(number)]!r} and {self.values[i]!r} "
-                    f"are one number in {float_dtype()}; leave one out, or set jax_enable_x64"
+                    f"Ordinal: {first[number]!r} and {value!r} are one number in {float_dtype()}; "
+                    "leave one out, or set jax_enable_x64"
                 )
+            first[number] = value
 
     @property
     def count(self) -> int:

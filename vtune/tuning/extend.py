@@ -175,7 +175,7 @@ def _prepare(
     check_metrics(inspections)
     if refiner is not None:
         check_changes(inspections, trained.cohorts, refiner, None)
-        warn_idle(refiner, plan.rounds)
+        warn_idle(refiner, plan.rounds, trained.cohorts)
     past = EarlierRun(trained.records, trained.populations, trained.memories if remembers else None)
     return Prepared(plan, trained.space, trained.cohorts, arguments), past
 

@@ -90,8 +90,17 @@ def _say_idle_cores(available: int) -> None:
         )
 
 
-def warn_idle(refiner: Refiner, rounds: int) -> None:
-    """Warns of a refiner whose first decision would come after the last round."""
+def warn_idle(refiner: Refiner, rounds: int, cohorts: tuple[Cohort, ...]) -> None:
+    """Warns of a refiner whose first decision would come after the last round, or which has no
+    hyperparameter to change."""
+    keeps = getattr(refiner, "keeps_hparams", False) or getattr(refiner, "idle", False)
+    own = type(refiner).__module__.startswith("vtune.")
+    if own and not keeps and not any(cohort.combination.traced for cohort in cohorts):
+        warnings.warn(
+            f"{type(refiner).__name__} has nothing to change, since no hyperparameter of the space "
+            "is traced, so it only copies; write vt.Float, vt.Int or vt.Ordinal into the space",
+            stacklevel=users_line(),
+        )
     first = getattr(refiner, "first_round", None)
     if first is not None and rounds <= first:
         warnings.warn(

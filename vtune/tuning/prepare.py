@@ -77,7 +77,7 @@ def prepare(given: TuneArguments) -> Prepared:
     check_ranges((seen.lookups for seen in inspections), given.data, not given.known_schedule)
     if not given.known_schedule:
         warn_unread(checked.space, durations.cohorts, inspections, (given.batch_size, given.epochs))
-    warn_idle(checked.refiner, durations.rounds)
+    warn_idle(checked.refiner, durations.rounds, durations.cohorts)
     return Prepared(plan, checked.space, durations.cohorts, arguments)
 
 

@@ -100,9 +100,15 @@ def replay(
         trajectory=trajectory_of(np.zeros(rounds or 1, np.int32), traced, planned or 1),
         known_schedule=isinstance(schedule, Schedule),
     )
-    return run_prepared(
-        prepare(arguments), Watching(progress=progress), rounds if same_length else None
-    )[0]
+    try:
+        prepared = prepare(arguments)
+    except ValueError as error:
+        if rounds is not None and str(error).startswith(f"rounds={planned} "):
+            raise ValueError(
+                f"replay: the schedule has a value for each of {planned} rounds; {error}"
+            ) from None
+        raise
+    return run_prepared(prepared, Watching(progress=progress), rounds if same_length else None)[0]
 
 
 def _parts(schedule: Any) -> _Parts:

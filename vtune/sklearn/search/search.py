@@ -23,7 +23,7 @@ from vtune.sklearn.search.candidates import final_estimator
 from vtune.sklearn.search.hand_over import trains_all
 from vtune.sklearn.search.splits import Dataset
 from vtune.sklearn.search.stand_in import Runner, StandIn, with_real_rows
-from vtune.validation import is_number
+from vtune.validation import is_number, is_whole
 
 # The class of scorers that make_scorer returns. They only need predictions, no real rows.
 SCORERS = type(get_scorer("accuracy")).__bases__
@@ -34,6 +34,7 @@ class _Search:
 
     estimator: Any
     scoring: Any
+    n_jobs: Any
     return_train_score: bool
     refit: Any
     cv_results_: dict[str, Any]
@@ -123,6 +124,8 @@ class _Search:
             )
         if not hasattr(X, "__len__") and not hasattr(X, "shape"):
             raise TypeError(f"{name}: X must be rows [rows, features], got {type(X).__name__}")
+        if not (self.n_jobs is None or is_whole(self.n_jobs)):
+            raise ValueError(f"{name}: n_jobs={self.n_jobs!r} must be a whole number or None")
         self._check_halving(name)
         if sparse.issparse(X) and not isinstance(self.estimator, Pipeline):
             raise TypeError(f"{name}: X is sparse, but dense data is required; use X.toarray()")
