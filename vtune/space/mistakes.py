@@ -78,7 +78,7 @@ def check_fixed(name: str, value: Any) -> None:
             )
     if isinstance(value, float | np.floating) and math.isnan(value):
         raise ValueError(f"{what} is NaN, with which nothing trains; give a number")
-    if is_whole(value) and abs(value) > np.finfo(np.float64).max:
+    if is_whole(value) and abs(value) >= 2**1023:
         raise ValueError(f"{what}: {reprlib.repr(value)} is too large for any number of JAX's")
     if isinstance(value, str) and any(c.isdigit() for c in value) and _is_float(value):
         raise TypeError(
