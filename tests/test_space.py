@@ -382,6 +382,7 @@ NAN, INF = float("nan"), float("inf")
             r"low of 1.2e-38 or more, got low=1e-300",
         ),
         (lambda: vt.Ordinal([1, 1e300]), ValueError, r"Ordinal: 1e\+300 does not fit float32"),
+        (lambda: vt.Categorical([np.nan, np.nan]), ValueError, r"choice nan is given twice"),
         (lambda: vt.Categorical([0.0, -0.0]), ValueError, r"choice -0.0 is given twice"),
         (
             lambda: vt.Int(-(2**30), 2**30),

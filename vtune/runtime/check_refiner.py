@@ -16,7 +16,7 @@ from vtune.learner.chance import suspects
 from vtune.refine.base import Refinement
 from vtune.rng.keys import IMPL
 from vtune.types import float_dtype
-from vtune.xla.difference import difference
+from vtune.xla.difference import unsteady
 
 
 def check_refiner(plan: Plan, index: int, arguments: Arguments) -> None:
@@ -74,21 +74,18 @@ def check_refiner(plan: Plan, index: int, arguments: Arguments) -> None:
 
 
 def _check_repeats(name: str, refine: Callable[..., Any], *arguments: Any) -> None:
-    """Raises ValueError where a refiner that names a clock or chance decides otherwise each time.
-
-    What the first of three traces alone does otherwise, such as filling a cache, is no difference.
-    """
+    """Raises ValueError where a refiner names a clock or chance and decides otherwise each time."""
     named = suspects(arguments[0], type(arguments[0]))
     if not named:
         return
-    again = lambda: jax.make_jaxpr(lambda *given: refine(*given))(*arguments)  # JAX keeps a trace
-    _, second, third = again(), again(), again()
-    found = difference(second, third)
-    if found:
+    # JAX keeps the trace of a function, so each is of a new one.
+    trace = lambda: jax.make_jaxpr(lambda *given: refine(*given))(*arguments)
+    found = unsteady(lambda: {"refine": trace()})
+    if found is not None:
         raise ValueError(
-            f"{name}.refine gives something else each time it is called: {' and '.join(found)}. It "
-            f"reads {', '.join(named)}; what it gave while it was traced would be part of the "
-            "program. Draw with jax.random and the key"
+            f"{name}.refine gives something else each time it is called: "
+            f"{' and '.join(found[1])}. It reads {', '.join(named)}; what it gave while it was "
+            "traced would be part of the program. Draw with jax.random and the key"
         )
 
 

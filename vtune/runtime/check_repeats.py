@@ -16,13 +16,11 @@ from vtune.learner.chance import suspects
 from vtune.learner.protocol import Learner
 from vtune.learner.trace_cache import uncached
 from vtune.runtime.equations import equations
-from vtune.xla.difference import difference
+from vtune.xla.difference import unsteady
 
 
 def check_repeats(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> None:
     """Raises ValueError if a function of the learner gives something else each time.
-
-    What the first of three traces alone does otherwise, such as filling a cache, is no difference.
 
     Args:
       arguments: as shapes.
@@ -33,20 +31,16 @@ def check_repeats(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> None:
     learner = _untraced(plan)
     batch = batch_shapes(arguments.data, cohort.batch_size)
     judged = batch_shapes(arguments.data, plan.eval_batch_size)
-    trace = lambda: equations(learner, plan, cohort, batch, judged)
-    first, second = trace(), trace()
-    changing = [name for name in first if difference(first[name], second[name])]
-    third = trace() if changing else {}
-    for name in changing:
-        found = difference(second[name], third[name])
-        if found:
-            raise ValueError(
-                f"the learner's {name} gives something else each time it is called: "
-                f"{' and '.join(found)}. One of your functions reads {', '.join(named)}; what it "
-                "gave while it was traced would be part of the program, one value for all members "
-                "and steps. Draw with jax.random and the key (augment= and learners of your own "
-                "are given one), or draw before, outside the function"
-            )
+    found = unsteady(lambda: equations(learner, plan, cohort, batch, judged))
+    if found is not None:
+        name, differing = found
+        raise ValueError(
+            f"the learner's {name} gives something else each time it is called: "
+            f"{' and '.join(differing)}. One of your functions reads {', '.join(named)}; what it "
+            "gave while it was traced would be part of the program, one value for all members and "
+            "steps. Draw with jax.random and the key (augment= and learners of your own are given "
+            "one), or draw before, outside the function"
+        )
 
 
 @bounded_cache(32)

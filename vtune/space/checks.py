@@ -22,6 +22,7 @@ def duplicates(values: Sequence[Any]) -> list[Any]:
     for value in values:
         if is_number(value) or isinstance(value, str):  # of which there may be very many
             key = value if isinstance(value, str) else float(value) + 0.0  # -0.0 is 0.0
+            key = key if key == key else "NaN"  # which equals nothing, not even itself
             known = key in numbers
             numbers.add(key)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,6 +10,29 @@ import numpy as np
 
 from vtune.returned import described
 from vtune.xla.jaxpr import Atom, is_literal, opened, subjaxprs
+
+
+def unsteady(
+    traced: Callable[[], Mapping[str, Any]], times: int = 5
+) -> tuple[str, tuple[str, str]] | None:
+    """Returns which of several functions is traced otherwise each time, and what differs; None
+    where none is.
+
+    What the first trace alone does otherwise, such as filling a cache, is no difference. Draws from
+    few values may agree by chance, so there are more than three.
+
+    Args:
+      traced: traces all functions anew and returns the traces by name.
+    """
+    traced()
+    second = traced()
+    for _ in range(times - 2):
+        other = traced()
+        for name, ours in second.items():
+            found = difference(ours, other[name])
+            if found is not None:
+                return name, found
+    return None
 
 
 def difference(ours: Any, theirs: Any) -> tuple[str, str] | None:
