@@ -11,7 +11,7 @@ import vtune as vt
 ROOT = Path(vt.__file__).parent
 # Bottom up. A folder may import those on earlier lines, and nothing else of vtune.
 FLOORS = (
-    ("identity",),
+    ("identity", "saved_files", "aligned"),
     ("types", "hparams", "validation", "returned", "caches", "target", "keywords", "callers"),
     ("space", "metrics", "components", "rng"),
     ("search", "refine", "xla"),
@@ -20,9 +20,10 @@ FLOORS = (
     ("runtime",),
     ("results",),
     ("tuning", "log"),
-    ("cost",),
+    ("costing", "command"),
+    ("public",),
     ("__init__",),
-    ("sklearn",),
+    ("sklearn", "__main__"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 PUBLIC_NAMES = Path(__file__).parent / "data" / "public_names.txt"
@@ -76,7 +77,7 @@ def test_imports_go_one_way():
         if room(target) != room(module) and FLOOR[room(target)] >= FLOOR[room(module)]
     ]
     assert not against
-    assert len(FLOORS) <= 12
+    assert len(FLOORS) <= 13
 
 
 def test_no_two_files_import_each_other():

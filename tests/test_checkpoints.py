@@ -18,9 +18,9 @@ from problems import LR, blobs, mlp_learner, quadratic
 import vtune as vt
 from vtune.results import checkpoint_files, commit
 from vtune.results import files as sweep_files
-from vtune.results.manifest import manifest_checksum
 from vtune.runtime import execute
 from vtune.runtime.watch import Watcher
+from vtune.saved_files import manifest_checksum
 from vtune.tuning.checkpoints import keeper
 
 LEARNER = quadratic()

@@ -11,7 +11,7 @@ from problems import quadratic
 
 import vtune as vt
 from vtune.results import commit, files
-from vtune.results.manifest import manifest_checksum
+from vtune.saved_files import manifest_checksum
 
 LEARNER = quadratic()
 OLD, NEW = 5, 6  # seeds

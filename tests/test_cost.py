@@ -12,10 +12,10 @@ from solo import xent
 
 import vtune as vt
 from vtune import target
-from vtune.cost import chips, traffic
-from vtune.cost.floor import products
-from vtune.cost.program_text import Shape, parse, shapes_of
-from vtune.cost.trainings import collectives, operation, round_collectives, step_loops
+from vtune.costing import chips, traffic
+from vtune.costing.floor import products
+from vtune.costing.program_text import Shape, parse, shapes_of
+from vtune.costing.trainings import collectives, operation, round_collectives, step_loops
 from vtune.runtime import compile as compiling
 from vtune.runtime.compilation_cache import no_cache
 from vtune.runtime.compile import build

@@ -13,7 +13,7 @@ from solo import xent
 
 import vtune as vt
 from vtune.results.fingerprint import data_difference, data_fingerprint, learner_fingerprint
-from vtune.results.manifest import manifest_checksum
+from vtune.saved_files import manifest_checksum
 
 pandas = pytest.importorskip("pandas")
 

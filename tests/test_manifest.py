@@ -14,8 +14,8 @@ import vtune as vt
 from vtune.results import storage
 from vtune.results.encoding import decode
 from vtune.results.files import read_saved
-from vtune.results.manifest import manifest_checksum
 from vtune.results.schema import check_arrays
+from vtune.saved_files import manifest_checksum
 
 LEARNER = quadratic()._replace(init=lambda key, h, batch: jnp.asarray(float(len(h["c"]))))
 

@@ -22,7 +22,7 @@ from workloads import WORKLOADS, Workload
 
 import vtune as vt
 from vtune import target
-from vtune.cost import chips, program_text, traffic
+from vtune.costing import chips, program_text, traffic
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,17 @@ from vtune.results.evaluation import Evaluation
 from vtune.results.retrain import Retrained
 from vtune.results.sweep import Sweep
 from vtune.results.load import load, read
+from vtune.results.comparison import Comparison, compare
 
 __all__ = [
+    "Comparison",
     "Ensemble",
     "Evaluation",
     "Member",
     "Retrained",
     "Schedule",
     "Sweep",
+    "compare",
     "load",
     "read",
 ]

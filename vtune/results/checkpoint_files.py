@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from vtune.engine.plan import Plan, Stopping
-from vtune.results.manifest import Call, checked_manifest, manifest_checksum, manifest_of, refusing
+from vtune.results.manifest import Call, checked_manifest, manifest_of, refusing
 from vtune.results.quiet import unlogged
 from vtune.results.recorded_arrays import recorded_arrays
 from vtune.results.schema import check_arrays, check_entries
@@ -25,11 +25,14 @@ from vtune.results.states import state_leaves, states_held
 from vtune.results.storage import Arrays, DamagedError, checksum, named, numbered, read_tree
 from vtune.results.trained import Trained
 from vtune.runtime.notices import warn
+from vtune.saved_files import CHECKPOINT_FORMAT as FORMAT
+from vtune.saved_files import CHECKPOINT_MANIFEST as MANIFEST
+from vtune.saved_files import CHECKPOINTS as FOLDER
+from vtune.saved_files import manifest_checksum
 from vtune.validation import is_whole
 
-FOLDER = "vtune-checkpoints"
-FORMAT, VERSION = "vtune checkpoint", 1
-ARRAYS, MANIFEST = "arrays", "manifest"
+VERSION = 1
+ARRAYS = "arrays"
 
 
 class Header(NamedTuple):

@@ -15,7 +15,6 @@ import errno
 import importlib
 import json
 import os
-import re
 import secrets
 import shutil
 import socket
@@ -23,14 +22,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from vtune.saved_files import ARRAYS, LOCK, MANIFEST, PARTS_NAME, WEIGHTS
+
 fcntl: Any = None
 with contextlib.suppress(ImportError):  # Windows has none
     fcntl = importlib.import_module("fcntl")
 
-MANIFEST, ARRAYS, WEIGHTS = "manifest.json", "arrays.npz", "weights"
-LOCK = ".vtune-lock"
 _OVER_FLAT = "replaces-a-flat-layout"  # older formats have the parts beside the manifest
-_PARTS_NAME = re.compile(r"parts-[0-9a-f]{16}")
 _NO_LOCKS_HERE = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
@@ -40,7 +38,7 @@ class RunExistsError(FileExistsError, ValueError):
 
 def is_parts_name(name: Any) -> bool:
     """Whether a folder of parts may have this name."""
-    return isinstance(name, str) and _PARTS_NAME.fullmatch(name) is not None
+    return isinstance(name, str) and PARTS_NAME.fullmatch(name) is not None
 
 
 def parts_folder(folder: Path, manifest: dict[str, Any]) -> Path:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from vtune.results import commit
 from vtune.results.checkpoint_files import has_checkpoints, newest_checkpoint
-from vtune.results.manifest import Call, manifest_checksum, manifest_of, read_manifest, refusing
+from vtune.results.manifest import Call, manifest_of, read_manifest, refusing
 from vtune.results.migrate import FLAT, migrated_arrays
 from vtune.results.paths import check_target, folder_of, make_folder, remove_empty, worded
 from vtune.results.quiet import without_late_failures
@@ -31,6 +31,7 @@ from vtune.results.storage import (
     write_weights,
 )
 from vtune.results.trained import Trained
+from vtune.saved_files import manifest_checksum
 from vtune.validation import check_flag
 
 

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from vtune.data.dataset import Data
+from vtune.data.folds import Folds
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.learner.protocol import traced_once
 from vtune.results.contents import array_sum, without_addresses
@@ -48,9 +49,16 @@ def data_fingerprint(data: Data) -> dict[str, Any]:
         entry |= {"probes": _probes(values)} if scaled else {"sha256": array_sum(values)}
         arrays[name] = entry
     rows = {"train": array_sum(np.asarray(data.train)), "valid": array_sum(np.asarray(data.valid))}
-    found = {"arrays": arrays, "rows": rows}
+    found = {"arrays": arrays, "rows": rows, "counts": _counts(data)}
     _KNOWN[data] = (ids, found)
     return found
+
+
+def _counts(data: Data) -> dict[str, list[int]]:
+    """How many rows train and validate, in every fold."""
+    if isinstance(data, Folds):
+        return {"train": list(data.train_sizes), "valid": list(data.valid_sizes)}
+    return {"train": [len(data.train)], "valid": [len(data.valid)]}
 
 
 def arrays_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:

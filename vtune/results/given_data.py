@@ -49,7 +49,7 @@ def usable_data(caller: str, trained: Trained, given: Any) -> Data | None:
     _check_form(caller, trained, data)
     for cohort in trained.plan.cohorts:
         _check_steps(caller, cohort, data)
-    known = _known(trained)
+    known = fingerprint_of(trained)
     difference = known and data_difference(known, data_fingerprint(data))
     if difference:
         raise ValueError(
@@ -65,7 +65,7 @@ def check_like(caller: str, trained: Trained, data: Data) -> None:
     on, or may be among these. Data may have more entries than those trained on.
     """
     _check_form(caller, trained, data, more=True)
-    known = _known(trained)
+    known = fingerprint_of(trained)
     if known is None:
         return
     found = data_fingerprint(data)
@@ -130,8 +130,8 @@ def _rows_difference(rows: Mapping[str, Any], found: Mapping[str, Any], more: bo
     return None
 
 
-def _known(trained: Trained) -> Mapping[str, Any] | None:
-    """The fingerprint of the data trained on; None where an older file has none."""
+def fingerprint_of(trained: Trained) -> Mapping[str, Any] | None:
+    """Returns the fingerprint of the data trained on; None where an older file has none."""
     if trained.data is not None:
         return data_fingerprint(trained.data)
     return (trained.provenance or {}).get("data")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -105,7 +106,10 @@ def read(path: str | os.PathLike) -> Sweep:
     """
     saved = read_saved(folder_of("read", path), weights=False)
     space = saved_space(saved.folder, saved.manifest["space"], None, ())
-    return Sweep(rebuilt(saved, space, _no_learner(saved), _RESULTS_ALONE))
+    trained = rebuilt(saved, space, _no_learner(saved), _RESULTS_ALONE)
+    with refusing(saved.folder):
+        refiner = decode_refiner(saved.manifest["refiner"], None, (), check=False)
+    return Sweep(dataclasses.replace(trained, refiner=refiner))
 
 
 _RESULTS_ALONE = (

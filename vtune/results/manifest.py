@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,16 +15,17 @@ from vtune.engine.plan import CohortPlan, FoldSteps
 from vtune.hparams import Static
 from vtune.learner.pretrained import paths
 from vtune.refine.base import Rung
-from vtune.results.commit import MANIFEST
 from vtune.results.encoding import encode
+from vtune.results.member import Member
 from vtune.results.migrate import OLDEST, migrated
+from vtune.results.no_score import no_finite_score
 from vtune.results.provenance import provenance_of
 from vtune.results.refiners import encode_refiner
 from vtune.results.schema import check_manifest
 from vtune.results.trained import Trained
+from vtune.saved_files import FORMAT, MANIFEST, manifest_checksum
 from vtune.validation import is_whole
 
-FORMAT = "vtune sweep"
 VERSION = 4
 
 
@@ -71,7 +71,16 @@ def manifest_of(trained: Trained, call: Call | None = None) -> dict[str, Any]:
         "identity": provenance_of(trained) if call is None else call.provenance,
         "call": None if call is None else call.asked,
         "modes": [list(mode) for mode in plan.learner.modes if mode[1] is not None],
+        "best": _best_entry(trained),
     }
+
+
+def _best_entry(trained: Trained) -> dict[str, Any] | None:
+    """The best member and its score, so that listing sweeps reads no arrays; None without one."""
+    if no_finite_score(trained) is not None:
+        return None
+    best = Member(trained, int(trained.ranking[0]))
+    return {"member": best.index, "score": best.score} if np.isfinite(best.score) else None
 
 
 def _cohort_entry(trained: Trained, number: int) -> dict[str, Any]:
@@ -197,9 +206,3 @@ def _check_version(folder: Path, version: Any) -> None:
         raise ValueError(f"{folder} was saved by a newer vtune; upgrade vtune to read it")
     if version < OLDEST:
         raise ValueError(f"{folder} was saved by an older vtune; run the sweep again")
-
-
-def manifest_checksum(manifest: Mapping[str, Any]) -> str:
-    """Returns the checksum of everything in a manifest but its checksums."""
-    body = {name: value for name, value in manifest.items() if name != "checksums"}
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

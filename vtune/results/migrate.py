@@ -32,6 +32,7 @@ def migrated(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "stopping": None,
         "stopped": "interrupted",
         "call": None,
+        "best": None,
     }
     cohorts = manifest.get("cohorts")
     if isinstance(cohorts, list):

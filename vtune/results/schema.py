@@ -88,6 +88,7 @@ def _check_settings(manifest: Mapping[str, Any]) -> None:
     _want(manifest, "refiner", lambda v: v is None or isinstance(v, dict))
     _want(manifest, "stopping", lambda v: v is None or _stopping(v))
     _want(manifest, "call", lambda v: v is None or isinstance(v, dict))
+    _want(manifest, "best", lambda v: v is None or _best(v))
     _want(manifest, "stopped", lambda v: isinstance(v, str) and v.isprintable())
     if "parts" in manifest:
         _want(manifest, "parts", is_parts_name)
@@ -294,7 +295,14 @@ def _fingerprint(value: Any) -> bool:
         return False
     kinds = all(isinstance(a, dict) and {"shape", "dtype"} <= a.keys() for a in arrays.values())
     probes = kinds and all(_list_of(is_number)(a.get("probes", [])) for a in arrays.values())
-    return probes and {"train", "valid"} <= rows.keys()
+    return probes and {"train", "valid"} <= rows.keys() and _row_counts(value.get("counts"))
+
+
+def _row_counts(value: Any) -> bool:
+    if value is None:  # files of before do not say
+        return True
+    parts = [value.get("train"), value.get("valid")] if isinstance(value, dict) else []
+    return bool(parts) and all(_list_of(_count)(part) and part for part in parts)
 
 
 def _is_dtype(value: Any) -> bool:
@@ -302,6 +310,11 @@ def _is_dtype(value: Any) -> bool:
         return isinstance(value, str) and np.dtype(value).kind in "biufcV"
     except TypeError:
         return False
+
+
+def _best(value: Any) -> bool:
+    fits = isinstance(value, dict) and is_whole(value.get("member"))
+    return fits and is_number(value.get("score"))
 
 
 def _stopping(value: Any) -> bool:

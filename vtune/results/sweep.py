@@ -21,6 +21,7 @@ from vtune.results.pickling import pickled, unpickled_record
 from vtune.results.rerun import rerun
 from vtune.results.retrain import Retrained, retrain
 from vtune.results.schedule import Schedule, schedule
+from vtune.results.summary import summary
 from vtune.results.table import best_rows, html_of, table
 from vtune.results.trained import Timing, Trained
 from vtune.runtime.surroundings import check_one_process
@@ -190,6 +191,11 @@ class Sweep:
         """
         check_count("top: n", n)
         return best_rows(self.trained, n)
+
+    def summary(self) -> str:
+        """What was run and what came of it, in about ten lines to print: the best setting and its
+        spread over folds and seeds, who diverged, was dropped or stopped, edges of the ranges."""
+        return summary(self.trained)
 
     def evaluate(self, data: Any = None) -> Evaluation:
         """Scores every member on rows that it was neither trained on nor chosen by.

@@ -5,7 +5,7 @@ finds the training steps in it, `floor` counts what they need at least. May impo
 `sklearn`. Nothing below imports it.
 """
 
-from vtune.cost.cost import cost
-from vtune.cost.report import Cost, Mover
+from vtune.costing.cost import cost
+from vtune.costing.report import Cost, Mover
 
 __all__ = ["Cost", "Mover", "cost"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from vtune.cost.program_text import Computation, Instruction, Loop, Program, Shape
+from vtune.costing.program_text import Computation, Instruction, Loop, Program, Shape
 
 COLLECTIVES = (
     "all-gather",

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from vtune import target
-from vtune.cost.chips import Chip, chip_named, devices_of
-from vtune.cost.floor import step_needs
-from vtune.cost.program_text import parse
-from vtune.cost.report import Cost, Mover
-from vtune.cost.traffic import Traffic, total
-from vtune.cost.trainings import StepLoop, collectives, operation, round_collectives, step_loops
+from vtune.costing.chips import Chip, chip_named, devices_of
+from vtune.costing.floor import step_needs
+from vtune.costing.program_text import parse
+from vtune.costing.report import Cost, Mover
+from vtune.costing.traffic import Traffic, total
+from vtune.costing.trainings import StepLoop, collectives, operation, round_collectives, step_loops
 from vtune.data.dataset import Data
 from vtune.engine.cohort_groups import groups
 from vtune.engine.layout import Layout

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from vtune.cost import traffic
-from vtune.cost.program_text import Loop, Program
-from vtune.cost.traffic import Kernel
+from vtune.costing import traffic
+from vtune.costing.program_text import Loop, Program
+from vtune.costing.traffic import Kernel
 from vtune.engine.cohort_groups import groups
 from vtune.engine.plan import Plan
 from vtune.engine.replicates import replicate_shape
