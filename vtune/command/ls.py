@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vtune.aligned import aligned
+from vtune.command.opened import add_json
 from vtune.command.output import DAMAGED, FINE, json_text, one_line, said_of, shown, size_text
 from vtune.saved_files import Brief, brief, sweeps_below
 
@@ -18,7 +19,7 @@ def add(commands: Any) -> None:
     """Describes the command to argparse."""
     parser = commands.add_parser("ls", help="one line for each sweep in a folder and below it")
     parser.add_argument("folder", nargs="?", default=".", type=Path, help="where to look; here")
-    parser.add_argument("--json", action="store_true", help="a list of objects")
+    add_json(parser)
     parser.set_defaults(run=run)
 
 

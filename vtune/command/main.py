@@ -10,10 +10,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from vtune.command import ls
+from vtune.command import check, compare, export, ls, table
 from vtune.command.output import DAMAGED, FINE, UNUSABLE, DamagedSweepError, one_line, said_of
 
-COMMANDS = (ls,)
+COMMANDS = (ls, table, compare, export, check)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(asked.code or 0)
     try:
         with _warnings_as_lines():
-            return int(arguments.run(arguments))
+            code = int(arguments.run(arguments))
+            sys.stdout.flush()
+            return code
     except DamagedSweepError as error:
         return _failed(error, DAMAGED)
     except BrokenPipeError:  # `... | head` has read enough

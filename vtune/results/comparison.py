@@ -208,6 +208,8 @@ def _row(name: str, trained: Trained, column: int | None, confidence: float) -> 
     if len(units) == 1:
         return row._replace(interval="none, of a single fold")
     folded = folds_of(trained) is not None
+    if units.min() == units.max():
+        return row._replace(interval="none, all trainings are equal")
     low, high = t_interval(units, confidence, valid_to_train(trained) if folded else 0.0)
     which = f"Student's t over {len(units)} seeds"
     if folded:

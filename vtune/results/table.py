@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 def table(trained: Trained) -> pandas.DataFrame:
     """Returns the table; see `Sweep.table`."""
     pandas = import_pandas("Sweep.table()")
+    index = pandas.RangeIndex(len(trained.places), name="member")
+    return pandas.DataFrame(table_columns(trained), index=index)
+
+
+def table_columns(trained: Trained) -> dict[str, Any]:
+    """Returns the columns of the table by name, each [members]; needs no pandas."""
     records = trained.records
     members = [Member(trained, column) for column in range(len(trained.places))]
     hparams = [member.hparams for member in members]
@@ -35,16 +41,20 @@ def table(trained: Trained) -> pandas.DataFrame:
             columns |= spread(trained, name)
     columns["status"] = [member.status for member in members]
     compared = [trained.metric_name, f"{trained.metric_name}/std"]  # first, since print elides
-    columns = {name: columns[name] for name in compared if name in columns} | columns
-    return pandas.DataFrame(columns, index=pandas.RangeIndex(len(members), name="member"))
+    return {name: columns[name] for name in compared if name in columns} | columns
 
 
 def best_rows(trained: Trained, n: int) -> pandas.DataFrame:
     """Returns the best rows of the table, with the columns to read; see `Sweep.top`."""
-    metrics = [name for name in trained.records.history if not name.startswith("train/")]
-    read = {f"{trained.metric_name}/std", "status", *metrics, *_hparams_columns(trained).values()}
-    whole = table(trained)
+    read, whole = columns_to_read(trained), table(trained)
     return whole.loc[:, [name in read for name in whole.columns]].iloc[trained.ranking[:n]]
+
+
+def columns_to_read(trained: Trained) -> set[str]:
+    """Returns the names of the table's columns that a first look needs."""
+    metrics = [name for name in trained.records.history if not name.startswith("train/")]
+    hparams = _hparams_columns(trained).values()
+    return {f"{trained.metric_name}/std", "status", *metrics, *hparams}
 
 
 def _hparams_columns(trained: Trained) -> dict[str, str]:
