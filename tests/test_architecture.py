@@ -6,6 +6,8 @@ import inspect
 import re
 from pathlib import Path
 
+import pytest
+
 import vtune as vt
 
 ROOT = Path(vt.__file__).parent
@@ -142,6 +144,19 @@ def test_public_names_and_signatures_are_as_listed():
     """A name that comes, goes or changes is meant to: then say so in `CHANGELOG.md`, and write the
     list anew with `python tests/test_architecture.py`."""
     assert "\n".join(public_names()).splitlines() == PUBLIC_NAMES.read_text().splitlines()
+
+
+def test_names_are_there_where_they_are_first_read():
+    star = {}
+    exec("from vtune import *", star)
+    assert set(vt.__all__) <= star.keys()
+    assert vt.search.Grid is vt.Grid is star["Grid"]
+    assert callable(vt.cost)
+    for name, says in (("Grib", "did you mean 'Grid'"), ("GridSearch", "write vt.Grid")):
+        with pytest.raises(AttributeError, match=says):
+            getattr(vt, name)
+    with pytest.raises(AttributeError, match="module 'vtune' has no attribute '_own'"):
+        _ = vt._own
 
 
 def test_dir_shows_the_public_names_alone():

@@ -16,6 +16,7 @@ def add(commands: Any) -> None:
     add_folder(parser)
     parser.add_argument("--top", type=whole_number, metavar="N", help="only the N best")
     parser.add_argument("--sort", metavar="COLUMN", help="by this column, the smallest first")
+    parser.add_argument("--reverse", action="store_true", help="the largest first")
     parser.add_argument("--all", action="store_true", help="all columns, by fold and seed too")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     names, rows = table_rows(sweep, whole=arguments.all or arguments.json)
     rows = rows[: arguments.top]
     if arguments.sort is not None:
-        rows = _sorted(names, rows, arguments.sort)
+        rows = _sorted(names, rows, arguments.sort, arguments.reverse)
     if arguments.json:
         print(json_text([dict(zip(names, row, strict=True)) for row in rows]))
         return FINE
@@ -42,19 +43,19 @@ def run(arguments: argparse.Namespace) -> int:
     return FINE
 
 
-def _sorted(names: list[str], rows: list[list[Any]], by: str) -> list[list[Any]]:
-    """Returns the rows by a column: numbers, then texts, and last where there is nothing."""
+def _sorted(names: list[str], rows: list[list[Any]], by: str, reverse: bool) -> list[list[Any]]:
+    """Returns the rows by a column; those where there is nothing stay last."""
     if by not in names:
         raise ValueError(f"--sort: there is no column {by!r}; there are {', '.join(names)}")
     place = names.index(by)
 
-    def key(row: list[Any]) -> tuple[int, Any]:
+    def key(row: list[Any]) -> tuple[bool, Any]:
         value = row[place]
-        if value is None:
-            return 2, 0
-        return (0, value) if isinstance(value, int | float) else (1, str(value))
+        number = isinstance(value, int | float)
+        return not number, value if number else str(value)
 
-    return sorted(rows, key=key)
+    there = sorted((row for row in rows if row[place] is not None), key=key, reverse=reverse)
+    return there + [row for row in rows if row[place] is None]
 
 
 def _cell(value: Any) -> str:

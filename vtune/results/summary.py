@@ -44,7 +44,7 @@ def _lines(trained: Trained) -> Iterator[str]:
 def _what_was_run(trained: Trained) -> str:
     """How many members and rounds, and how they were refined."""
     plan, refiner = trained.plan, trained.refiner
-    rounds = f"{trained.rounds} rounds"
+    rounds = f"{trained.rounds} round{'' if trained.rounds == 1 else 's'}"
     if trained.rounds < plan.rounds:
         rounds = f"{trained.rounds} of {plan.rounds} rounds ({trained.stopped})"
     parts = [f"{len(trained.places)} members", rounds]

@@ -1,0 +1,317 @@
+"""`python -m vtune`: what it prints, its exit codes, and one line for whatever is wrong."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from problems import quadratic
+
+import vtune as vt
+from vtune.command.main import main
+from vtune.command.output import plain, shown, size_text
+from vtune.saved_files import LOCK, brief
+
+SPACE = {"lr": vt.Ordinal([0.1, 0.5, 1e30])}  # the last diverges
+LEARNER = quadratic()
+
+
+def tune(**options):
+    options = {"search": vt.Grid(), "steps": 40, "rounds": 4, "seeds": 2, **options}
+    return vt.tune(LEARNER, SPACE, **options, progress=False)
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    return tune()
+
+
+@pytest.fixture(scope="module")
+def saved(sweep, tmp_path_factory):
+    """A folder with a finished sweep and one that ended after its first round."""
+    folder = tmp_path_factory.mktemp("runs")
+    sweep.save(folder / "a")
+    with pytest.warns(UserWarning, match="timeout"):
+        tune(timeout=1e-6, checkpoint=folder / "deep" / "b")
+    (folder / "notes").mkdir()
+    (folder / "notes" / "manifest.json").write_text('{"format": "another"}')
+    return folder
+
+
+@pytest.fixture
+def runs(saved, tmp_path):
+    """A copy, to be damaged."""
+    return Path(shutil.copytree(saved, tmp_path / "runs"))
+
+
+@pytest.fixture
+def call(capsys):
+    """Runs a command; returns its exit code, what it printed and what it said on stderr."""
+
+    def called(*argv):
+        code = main([str(argument) for argument in argv])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return code, out, err
+
+    return called
+
+
+def test_ls_has_a_line_for_each_sweep(call, saved, sweep):
+    code, out, err = call("ls", saved)
+    assert (code, err) == (0, "")
+    head, a, b = out.splitlines()
+    assert head.split() == ["sweep", "state", "members", "best", "date", "size"]
+    assert a.split()[:5] == ["a", "finished", "3", "loss", f"{sweep.best.score:.4g}"]
+    assert b.startswith("deep/b  interrupted, round 1 of 4  ")
+    code, out, _ = call("ls", saved, "--json")
+    first, second = json.loads(out)
+    size = sum(f.stat().st_size for f in (saved / "a").rglob("*") if f.is_file())
+    assert first["bytes"] == size
+    assert (first["state"], first["round"], first["rounds"]) == ("finished", 4, 4)
+    assert (first["best"], first["member"]) == (sweep.best.score, sweep.best.index)
+    assert (second["name"], second["state"], second["round"]) == ("deep/b", "interrupted", 1)
+    assert second["best"] == vt.read(saved / "deep" / "b").best.score
+    code, out, _ = call("ls", saved / "a")  # a sweep itself
+    assert out.splitlines()[1].startswith("a  ")
+
+
+def test_ls_loads_no_jax(saved):
+    """And so takes a twentieth of the time; the limit is that of a busy machine."""
+    program = (
+        "import runpy, sys; sys.argv = ['vtune', 'ls', sys.argv[1]]\n"
+        "try: runpy.run_module('vtune', run_name='__main__', alter_sys=True)\n"
+        "finally: print(sorted({'jax', 'numpy', 'pandas'} & sys.modules.keys()))"
+    )
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", program, saved], capture_output=True, text=True, check=True
+    )
+    assert time.perf_counter() - began < 2
+    assert done.stdout.splitlines()[1].startswith("a ")
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_sweep_runs_as_long_as_its_process(call, runs):
+    folder = runs / "deep" / "b"
+    lock = folder / LOCK
+    for holder, state in (
+        (f"process {os.getpid()} on {socket.gethostname()}", "running"),
+        (f"process {2**22 + 1} on {socket.gethostname()}", "interrupted"),  # no such process
+        ("process 1 on another-machine", "running"),
+        ("", "interrupted"),
+        ("process 99999999999999999999 on " + socket.gethostname(), "interrupted"),
+    ):
+        lock.write_text(holder)
+        assert brief(folder).state == state
+    shutil.rmtree(folder / "vtune-checkpoints")
+    (folder / "vtune-checkpoints").mkdir()
+    assert call("ls", folder)[1].splitlines()[1].split()[:2] == ["b", "interrupted"]
+    code, _, err = call("table", folder)
+    assert code == 2
+    assert err == f"vtune: {folder}: its sweep has not written a checkpoint yet; try again later\n"
+
+
+def test_table_and_export_have_the_numbers(call, saved, sweep, tmp_path):
+    table = sweep.table()
+    code, out, _ = call("table", saved / "a", "--json")
+    rows = json.loads(out)
+    assert code == 0
+    assert [row["member"] for row in rows] == sweep.ranking.tolist()
+    assert set(rows[0]) == {"member", *table.columns}
+    for row in rows:
+        expected = table.loc[row["member"]]
+        assert row["status"] == expected["status"]
+        for name in ("loss", "loss/std", "lr", "loss/fold0/seed1"):
+            found = np.nan if row[name] is None else row[name]
+            assert found == pytest.approx(expected[name], rel=1e-6, nan_ok=True)
+    assert rows[-1]["loss"] is None  # it diverged
+    code, out, _ = call("export", saved / "a", "--what", "history")
+    history = list(csv.DictReader(io.StringIO(out)))
+    assert code == 0
+    assert list(history[0])[:5] == ["round", "member", "parent", "lr", "loss"]
+    assert len(history) == 4 * 3
+    for row in history:
+        value = sweep.history["loss"][int(row["round"]), int(row["member"])]
+        assert row["loss"] == "" if np.isnan(value) else float(row["loss"]) == pytest.approx(value)
+    file = tmp_path / "out.jsonl"
+    line = ("export", saved / "a", "--format", "jsonl", "-o", file)
+    assert call(*line) == (0, "", "")
+    assert [json.loads(text) for text in file.read_text().splitlines()] == rows
+    code, _, err = call(*line)
+    assert (code, err) == (2, f"vtune: {file} is there already; give --overwrite, or another\n")
+    assert call(*line, "--overwrite", "--what", "history")[0] == 0
+    first = json.loads(file.read_text().splitlines()[0])
+    np.testing.assert_allclose(first["loss/splits"], sweep.history["loss/splits"][0, 0])
+
+
+def test_table_prints_sorted_columns(call, saved, sweep):
+    code, out, _ = call("table", saved / "a", "--top", 2)
+    head, first, second = (line.split() for line in out.splitlines())
+    assert (code, head) == (0, ["member", "loss", "loss/std", "lr", "status"])
+    assert [int(first[0]), int(second[0])] == sweep.ranking[:2].tolist()
+    numbers = lambda *options: [
+        line.split()[0] for line in call("table", saved / "a", *options)[1].splitlines()[1:]
+    ]
+    assert numbers("--sort", "lr") == ["0", "1", "2"]
+    assert numbers("--sort", "loss", "--reverse") == ["0", "1", "2"]  # nothing comes last
+    assert "loss/fold0/seed1" in call("table", saved / "a", "--all")[1]
+    code, _, err = call("table", saved / "a", "--sort", "lrr")
+    assert code == 2
+    assert err.startswith("vtune: --sort: there is no column 'lrr'; there are member, loss, ")
+    code, out, _ = call("table", saved / "deep" / "b")
+    assert (code, "interrupted after round 0" in out) == (0, True), out
+
+
+def test_compare_prints_what_vt_compare_does(call, saved, sweep, runs):
+    code, out, err = call("compare", saved / "a", saved / "deep" / "b")
+    expected = vt.compare({"a": sweep, "b": vt.read(saved / "deep" / "b")})
+    assert (code, out, err) == (0, repr(expected) + "\n", "")
+    code, out, _ = call("compare", saved / "a", saved / "deep" / "b", "--json")
+    assert json.loads(out)["sweeps"][1]["mean"] == expected.rows["b"].mean
+    tune(mode="max", metric="loss").save(runs / "up")
+    code, out, _ = call("compare", runs / "a", runs / "up")
+    assert code == 1
+    assert 'not comparable: mode="max", there "min"' in out
+    assert call("compare", saved / "a") == (2, "", "vtune: compare: give two folders or more\n")
+    assert (
+        call("compare", saved / "a", saved / "a")[2] == "vtune: compare: a folder is given twice\n"
+    )
+    code, _, err = call("compare", saved / "a", runs / "a", "--confidence", 95)
+    assert (code, "must be a number between 0 and 1" in err) == (2, True)
+
+
+def damage_manifest(run):
+    text = (run / "manifest.json").read_text()
+    (run / "manifest.json").write_text(text[: len(text) // 2])
+
+
+def change_manifest(run):
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "rounds": 5}))
+
+
+def cut_arrays(run):
+    (file,) = run.glob("parts-*/arrays.npz")
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def lose_weights(run):
+    (folder,) = run.glob("parts-*/weights")
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says", "listed", "read"),
+    [
+        (damage_manifest, "damaged, manifest.json does not parse", "damaged", 1),
+        (change_manifest, "damaged, manifest.json is not what was saved", "damaged", 1),
+        (cut_arrays, "damaged, arrays.npz: ", "finished", 1),
+        (lose_weights, "damaged, weights: ", "finished", 0),  # the table needs none
+    ],
+)
+def test_damage_is_found(call, runs, damage, says, listed, read):
+    assert call("check", runs) == (0, f"{runs / 'a'}: fine\n{runs / 'deep' / 'b'}: fine\n", "")
+    damage(runs / "a")
+    code, out, err = call("check", runs)
+    first, second = out.splitlines()
+    assert (code, err) == (1, "")
+    assert first.startswith(f"{runs / 'a'}: {says}")
+    assert second == f"{runs / 'deep' / 'b'}: fine"
+    code, out, err = call("ls", runs)
+    assert code == (listed == "damaged")
+    assert out.splitlines()[1].split()[:2] == ["a", listed]
+    assert err.count("\n") == code
+    code, _, err = call("table", runs / "a")
+    assert (code, err.count("\n")) == (read, read)
+
+
+def test_damaged_checkpoints_are_found(call, runs):
+    folder = runs / "deep" / "b"
+    metadata = folder / "vtune-checkpoints" / "1" / "manifest" / "metadata"
+    metadata.write_text("{")
+    code, out, _ = call("check", folder, "--json")
+    (found,) = json.loads(out)
+    assert code == 1
+    assert found["damages"][0].startswith("checkpoint 1: damaged, its manifest cannot be read")
+    code, out, err = call("ls", folder)
+    assert (code, out.splitlines()[1].split()[1]) == (1, "damaged")
+    assert err.startswith(f"vtune: {folder}: damaged, checkpoint 1: ")
+    assert call("table", folder)[0] == 1
+
+
+def test_what_cannot_be_done_is_said_in_one_line(call, saved, tmp_path):
+    empty, file = tmp_path / "empty", tmp_path / "file"
+    empty.mkdir()
+    file.write_text("")
+    for argv, says in (
+        (("ls", tmp_path / "no"), f"No such file or directory: {tmp_path / 'no'}"),
+        (("ls", file), f"Not a directory: {file}"),
+        (("table", tmp_path / "no"), f"No such file or directory: {tmp_path / 'no'}"),
+        (("table", empty), f"{empty} holds no sweep; give a folder that `ls` lists"),
+        (("table", saved / "notes"), f"{saved / 'notes'} holds no sweep; "),
+        (("table", saved / "a", "--top", "0"), "argument --top: '0' is no whole number, 1 or more"),
+        (("check", empty), f"there is no sweep in {empty}"),
+        (("check", tmp_path / "no"), f"No such file or directory: {tmp_path / 'no'}"),
+        (("export", saved / "a", "-o", empty / "b" / "c"), "No such file or directory"),
+        (("export", saved / "a", "--format", "parquet"), "argument --format: invalid choice"),
+        (("table", "x" * 5000), "File name too long"),
+        (("table", "a\0b"), "embedded null byte"),
+        (("nonsense",), "argument COMMAND: invalid choice: 'nonsense'"),
+        ((), "the following arguments are required: COMMAND"),
+    ):
+        code, out, err = call(*argv)
+        assert (code, out) == (2, ""), argv
+        assert err.startswith(f"vtune: {says}"), argv
+        assert err.count("\n") == 1
+    assert call("ls", empty) == (0, "", f"vtune: there is no sweep in {empty}\n")
+    assert call("ls", empty, "--json")[1] == "[]\n"
+    code, out, _ = call("--help")
+    assert (code, "ls " in out) == (0, True)
+
+
+def test_no_permission_is_said(call, runs, monkeypatch):
+    """Tests may run as root, who may read everything, so the system's answer is given here."""
+    shut = runs / "a"
+    listdir = os.listdir
+
+    def refused(path="."):
+        if Path(path) == shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refused)
+    code, out, err = call("ls", runs)
+    assert (code, err) == (1, f"vtune: Permission denied: {shut}\n")
+    assert "deep/b" in out
+    assert call("table", shut) == (2, "", f"vtune: Permission denied: {shut}\n")
+    assert call("check", runs)[0] == 2
+
+
+def test_hostile_names_stay_text(call, runs):
+    hostile = runs / "\x1b[31m\n<script>\udcff"
+    (runs / "a").rename(hostile)
+    code, out, err = call("ls", runs)
+    assert (code, err) == (0, "")
+    assert "\x1b" not in out
+    assert "\\x1b[31m\\n<script>\\udcff" in out
+    assert len(out.splitlines()) == 3
+    assert json.loads(call("ls", runs, "--json")[1])[0]["name"] == hostile.name
+    hostile = hostile.rename(runs / "\x1b[31m\n<script>")  # Orbax opens Unicode alone
+    assert call("check", hostile)[:2] == (0, f"{shown(hostile)}: fine\n")
+
+
+def test_words_and_numbers():
+    assert [size_text(n) for n in (0, 999, 1000, 12_345_678, 10**13)] == [
+        *("0 B", "999 B", "1 kB", "12.3 MB", "10 TB")
+    ]
+    values = {"a": (np.float32(0.5), np.nan, np.arange(2)), 1: Path("x"), "b": True}
+    assert plain(values) == {"a": [0.5, None, [0, 1]], "1": "x", "b": True}
