@@ -30,8 +30,9 @@ else:
         """
         if name.startswith("_") and name != "__all__":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        if name != "__all__" and find_spec(f"{__name__}.{name}") is not None:
-            return import_module(f"{__name__}.{name}")  # a folder, also while it is imported
+        found = None if name == "__all__" else find_spec(f"{__name__}.{name}")
+        if found is not None and found.has_location:  # not what is left of a folder
+            return import_module(found.name)  # perhaps for what `public` imports
         public = import_module(f"{__name__}.public")
         globals().update({n: getattr(public, n) for n in public.__all__}, __all__=public.__all__)
         if name in globals():
