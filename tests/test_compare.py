@@ -225,7 +225,7 @@ def test_a_summary_says_what_was_run(sweeps):
     lines = sweeps.folds.summary().splitlines()
     best = sweeps.folds.best
     assert len(lines) <= 10
-    assert lines[0] == "3 members, 1 round, 4 steps, plain search, seed 0"
+    assert lines[0] == "3 members, 1 round, 4 steps, drawn by Halton, seed 0"
     assert lines[1] == "compared by mse (min); 5 folds × 2 seeds each"
     spread = splits(sweeps.folds).std()
     assert lines[2] == f"best: member {best.index}, mse {best.score:.4g} ± {spread:.2g}"
@@ -258,7 +258,7 @@ def test_a_summary_counts_the_dropped_and_names_the_edge():
         rounds=4,
         progress=False,
     )
-    assert "refined by Halving" in sweep.summary()
+    assert "drawn by Given, refined by Halving, seed 0" in sweep.summary()
     dropped = sum(member.status.startswith("dropped") for member in sweep)
     assert dropped >= 2
     assert f", {dropped} dropped, " in sweep.summary()

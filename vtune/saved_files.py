@@ -142,9 +142,13 @@ def brief(folder: Path) -> Brief:
         manifest = _read(folder / MANIFEST, FORMAT)
         state, done = manifest.get("stopped", "interrupted"), _rounds_done(manifest)
         return _filled(about, manifest, "finished" if done == manifest["rounds"] else state, done)
+    except FileNotFoundError:
+        if (folder / MANIFEST).exists():  # it was finished meanwhile
+            return brief(folder)
+        raise
     except _DamagedError as error:
         return about._replace(damage=str(error))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         return about._replace(damage=f"{MANIFEST} is not as a save writes it ({error!r})")
 
 
@@ -152,7 +156,7 @@ def _of_checkpoints(about: Brief) -> Brief:
     """Returns what the newest checkpoint that can be read says."""
     folder = about.folder / CHECKPOINTS
     held = is_held(about.folder)
-    numbers = sorted((int(n) for n in os.listdir(folder) if n.isdecimal()), reverse=True)
+    numbers = _numbers(folder)
     damages = []
     for number in numbers:
         file = folder / str(number) / CHECKPOINT_MANIFEST / "metadata"
@@ -163,9 +167,16 @@ def _of_checkpoints(about: Brief) -> Brief:
             continue
         state = "running" if held else "interrupted"
         return _filled(about, header["sweep"], state, header["rounds"])
+    if numbers != _numbers(folder):  # the sweep, which runs, has replaced them meanwhile
+        return _of_checkpoints(about)
     if damages:
         raise _DamagedError("; ".join(damages))
     return about._replace(state="running" if held else "interrupted", round=0)
+
+
+def _numbers(folder: Path) -> list[int]:
+    """Returns the rounds of the checkpoints, the newest first."""
+    return sorted((int(name) for name in os.listdir(folder) if name.isdecimal()), reverse=True)
 
 
 def _filled(about: Brief, manifest: dict[str, Any], state: Any, done: Any) -> Brief:

@@ -33,6 +33,7 @@ def migrated(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "stopped": "interrupted",
         "call": None,
         "best": None,
+        "search": None,
     }
     cohorts = manifest.get("cohorts")
     if isinstance(cohorts, list):

@@ -66,6 +66,7 @@ def rebuilt(saved: Saved, space: Space, learner: Learner, lacks: str | None) -> 
         columns=manifest["columns"],
         provenance=manifest["identity"],
         lacks=lacks,
+        search=manifest["search"],
     )
 
 

@@ -89,6 +89,7 @@ def _check_settings(manifest: Mapping[str, Any]) -> None:
     _want(manifest, "stopping", lambda v: v is None or _stopping(v))
     _want(manifest, "call", lambda v: v is None or isinstance(v, dict))
     _want(manifest, "best", lambda v: v is None or _best(v))
+    _want(manifest, "search", lambda v: v is None or (isinstance(v, str) and v.isprintable()))
     _want(manifest, "stopped", lambda v: isinstance(v, str) and v.isprintable())
     if "parts" in manifest:
         _want(manifest, "parts", is_parts_name)

@@ -42,7 +42,7 @@ def _lines(trained: Trained) -> Iterator[str]:
 
 
 def _what_was_run(trained: Trained) -> str:
-    """How many members and rounds, and how they were refined."""
+    """How many members and rounds, and how they were drawn and refined."""
     plan, refiner = trained.plan, trained.refiner
     rounds = f"{trained.rounds} round{'' if trained.rounds == 1 else 's'}"
     if trained.rounds < plan.rounds:
@@ -51,11 +51,11 @@ def _what_was_run(trained: Trained) -> str:
     parts.append(f"{max(cohort.steps for cohort in plan.cohorts)} steps")
     if len(plan.cohorts) > 1:
         parts.append(f"{len(plan.cohorts)} cohorts")
-    if refiner is not None:
-        idle = getattr(refiner, "idle", False)
+    drawn = [] if trained.search is None else [f"drawn by {trained.search}"]
+    if refiner is not None and not getattr(refiner, "idle", False):
         text = getattr(refiner, "text", type(refiner).__name__)  # of one that a file describes
-        parts.append("plain search" if idle else f"refined by {text}")
-    return ", ".join([*parts, f"seed {trained.seed}"])
+        drawn.append(f"refined by {_short(text)}")
+    return ", ".join([*parts, *drawn, f"seed {trained.seed}"])
 
 
 def _second(trained: Trained) -> Iterator[str]:

@@ -49,6 +49,7 @@ class Trained:
       columns: name of an entry -> the names of its columns, where it was a data frame.
       provenance: of a loaded sweep, what its file says of its making; see `provenance`.
       lacks: why there are no states, for a sweep that was read without them; else None.
+      search: the name of the search that drew the members; None where it is not known.
     """
 
     plan: Plan
@@ -68,6 +69,7 @@ class Trained:
     columns: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] | None = None
     lacks: str | None = None
+    search: str | None = None
 
     def __post_init__(self) -> None:
         records = self.records
@@ -163,12 +165,13 @@ def finish(
     outcome: Outcome,
     stopped: str | None = None,
     past: EarlierRun | None = None,
+    search: str | None = None,
 ) -> Trained:
     """Makes the record of a run from what the program returned.
 
     Args:
       stopped: see `Trained`; what the run says when left out.
-      past: of an extended sweep, what it was before these rounds.
+      past: of an extended sweep, what it was before these rounds. search: see `Trained`.
     """
     data = arguments.data
     return Trained(
@@ -187,4 +190,5 @@ def finish(
         memories=tuple(carry.memory for carry in outcome.carry),
         stopped=stopped or outcome.ended or "stopped",
         columns={} if data is None else data.columns,
+        search=search,
     )

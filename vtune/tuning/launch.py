@@ -60,8 +60,8 @@ def run_prepared(
                 return keeper.finished
         told = Callbacks(watching.callbacks, prepared.space, prepared.cohorts)
         outcome = _run(prepared, watching, stop_after, past, told, keeper)
-        plan, space, cohorts, arguments = prepared
-        sweep = Sweep(finish(plan, space, cohorts, arguments, outcome, past=past))
+        plan, space, cohorts, arguments, search = prepared
+        sweep = Sweep(finish(plan, space, cohorts, arguments, outcome, past=past, search=search))
         told.end(sweep)
         if keeper is not None:
             keeper.end(outcome, sweep)
@@ -90,7 +90,7 @@ def _run(
     keeper: Keeper | None,
 ) -> Outcome:
     """Runs the program with everything that looks on."""
-    plan, space, cohorts, arguments = prepared
+    plan, space, cohorts, arguments, _ = prepared
     label = plan.metric if isinstance(plan.metric, str) else "score"
     members = sum(len(cohort.id) for cohort in cohorts)
     idle_cores(members)

@@ -42,12 +42,17 @@ COMPILE_PER_CHECK = 12
 
 
 class Prepared(NamedTuple):
-    """What a sweep needs to run; nothing is compiled yet."""
+    """What a sweep needs to run; nothing is compiled yet.
+
+    Attributes:
+      search: the name of the search that drew the members; None where a file did not say.
+    """
 
     plan: Plan
     space: Space
     cohorts: tuple[Cohort, ...]
     arguments: Arguments
+    search: str | None
 
 
 def prepare(given: TuneArguments) -> Prepared:
@@ -78,7 +83,8 @@ def prepare(given: TuneArguments) -> Prepared:
     if not given.known_schedule:
         warn_unread(checked.space, durations.cohorts, inspections, (given.batch_size, given.epochs))
     warn_idle(checked.refiner, durations.rounds, durations.cohorts)
-    return Prepared(plan, checked.space, durations.cohorts, arguments)
+    search = type(checked.search).__name__
+    return Prepared(plan, checked.space, durations.cohorts, arguments, search)
 
 
 def _drawn(given: TuneArguments, checked: CheckedArguments) -> tuple[Cohort, ...]:

@@ -123,7 +123,7 @@ def refit(
     Returns:
       What `fit` returns, from the same first weights and batches; None if that program cannot.
     """
-    plan, _, cohorts, arguments = together.prepared
+    plan, _, cohorts, arguments, _ = together.prepared
     (number,) = (i for i, cohort in enumerate(cohorts) if member in cohort.id)
     slot = list(cohorts[number].id).index(member)
     with precision(setting.spec.float64):

@@ -35,7 +35,7 @@ def call_of(prepared: Prepared, past: EarlierRun | None) -> Call:
     Args:
       past: of an extended sweep, what it was.
     """
-    plan, space, cohorts, arguments = prepared
+    plan, space, cohorts, arguments, _ = prepared
     data = arguments.data
     rows = None if data is None else rows_of(data)
     made = provenance(plan, rows, None if data is None else data_fingerprint(data))

@@ -160,7 +160,7 @@ class Keeper(Watcher):
             )
 
     def _loaded(self) -> Sweep:
-        plan, space, cohorts, arguments = self._prepared
+        plan, space, cohorts, arguments, _ = self._prepared
         saved = read_saved(self._folder, weights=True)
         refiner, data = arguments.refiner, arguments.data
         trained = with_states(rebuilt(saved, space, plan.learner, None), saved, refiner)
@@ -249,9 +249,10 @@ class Keeper(Watcher):
         self._writing = self._thread.submit(self._written, copies, structure, done)
 
     def _written(self, copies: list[np.ndarray], structure: Any, done: int) -> int:
-        plan, space, cohorts, arguments = self._prepared
+        plan, space, cohorts, arguments, search = self._prepared
         outcome = Outcome(jax.tree.unflatten(structure, copies), done, INTERRUPTED, 0.0, 0.0)
-        trained = finish(plan, space, cohorts, arguments, outcome, past=self._past)
+        past = self._past
+        trained = finish(plan, space, cohorts, arguments, outcome, past=past, search=search)
         make_folder("checkpoint", self._folder)
         files.write_checkpoint(
             self._folder, trained, copies, structure, self._call, self._settings.keep
