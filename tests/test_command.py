@@ -177,7 +177,8 @@ def test_compare_prints_what_vt_compare_does(call, saved, sweep, runs):
     assert (code, out, err) == (0, repr(expected) + "\n", "")
     code, out, _ = call("compare", saved / "a", saved / "deep" / "b", "--json")
     assert json.loads(out)["sweeps"][1]["mean"] == expected.rows["b"].mean
-    tune(mode="max", metric="loss").save(runs / "up")
+    with pytest.warns(UserWarning, match="says itself that mode='min' is better"):
+        tune(mode="max", metric="loss").save(runs / "up")
     code, out, _ = call("compare", runs / "a", runs / "up")
     assert code == 1
     assert 'not comparable: mode="max", there "min"' in out
