@@ -205,6 +205,14 @@ def cut_arrays(run):
     file.write_bytes(file.read_bytes()[:100])
 
 
+def change_arrays(run):
+    (file,) = run.glob("parts-*/arrays.npz")
+    with np.load(file) as held:
+        arrays = dict(held)
+    arrays["00000"] = arrays["00000"] + 1
+    np.savez_compressed(file, **arrays)
+
+
 def lose_weights(run):
     (folder,) = run.glob("parts-*/weights")
     shutil.rmtree(folder)
@@ -216,6 +224,7 @@ def lose_weights(run):
         (damage_manifest, "damaged, manifest.json does not parse", "damaged", 1),
         (change_manifest, "damaged, manifest.json is not what was saved", "damaged", 1),
         (cut_arrays, "damaged, arrays.npz: ", "finished", 1),
+        (change_arrays, "damaged, the arrays are not what was saved", "finished", 1),
         (lose_weights, "damaged, weights: ", "finished", 0),  # the table needs none
     ],
 )

@@ -110,9 +110,10 @@ def compare(sweeps: Mapping[str, Sweep], *, confidence: float = 0.95) -> Compari
     Each sweep is tested against the one with the best mean. Sweeps over the same folds: the
     corrected resampled t-test (Nadeau and Bengio 2003) of the differences by fold. Sweeps with the
     same `seeds=` and `seed=` on the same split: the paired t-test by seed; it says what other
-    weights and noise would give, and nothing of another split. Else there is no test, and the
-    column `test` says why. The p values are not corrected for how many there are, nor for that the
-    members were chosen by these scores; `sweep.retrain(top=1, seeds=10).sweep` is not.
+    weights and noise would give, and nothing of another split or order of rows. Else there is no
+    test, and the column `test` says why. The p values are not corrected for how many there are, nor
+    for that each member is the best of many, chosen by these scores: to be rid of that, compare
+    `sweep.retrain(top=1, seeds=10).sweep`.
 
     Args:
       sweeps: by name, two or more; loaded ones and those of `vt.read` too.
