@@ -21,7 +21,7 @@ FLOORS = (
     ("engine",),
     ("runtime",),
     ("results",),
-    ("tuning", "log"),
+    ("tuning", "log", "plots"),
     ("costing", "command"),
     ("public",),
     ("__init__",),

@@ -1,6 +1,6 @@
 """The public names, in reading order: `vt.<name>` is what is imported here as `name`."""
 
-from vtune import log, metrics, refine
+from vtune import log, metrics, plots, refine
 from vtune.caches import clear_caches
 from vtune.hparams import Hparams, UnknownHyperparameterError
 from vtune.space import Categorical, Combination, Float, Int, Ordinal, Space
@@ -80,6 +80,7 @@ __all__ = [
     "nn",
     "nnx_learner",
     "penalties",
+    "plots",
     "read",
     "read_idx",
     "refine",

@@ -18,6 +18,7 @@ from vtune.results.member import Member
 from vtune.results.named import Named
 from vtune.results.no_score import no_finite_score
 from vtune.results.pickling import pickled, unpickled_record
+from vtune.results.plotting import plots_of
 from vtune.results.rerun import rerun
 from vtune.results.retrain import Retrained, retrain
 from vtune.results.schedule import Schedule, schedule
@@ -45,9 +46,10 @@ class Sweep:
       parents: `[rounds, members]`, the member whose weights a member continued; -1 once dropped.
       metric_name, mode: what members are compared by ("score" where `metric=` is a function).
       space: the checked space. learner, seed, data: as run. timing: seconds of compiling, running.
-      trained: the plain record of all of it, for code that needs more; its fields may change
-        between versions.
+      trained: the plain record of all of it, whose fields may change between versions.
     """
+
+    plot = property(plots_of)
 
     def __init__(self, trained: Trained):
         self.trained = trained

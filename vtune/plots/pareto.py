@@ -1,0 +1,112 @@
+"""Two metrics against each other, and the members that no other beats in both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vtune.plots.canvas import panels, say
+from vtune.plots.marks import FAILED, INK, legend, limits, points, star
+from vtune.plots.scores import scores_of
+from vtune.results.sweep import Sweep
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def pareto(
+    sweep: Sweep,
+    x: str | None = None,
+    y: str | None = None,
+    *,
+    modes: tuple[str | None, str | None] = (None, None),
+    ax: Any = None,
+) -> Figure:
+    """Draws two metrics of every member against each other: what does one cost of the other?
+
+    Values are those of the weights that a member holds. The joined ones are the Pareto front: no
+    other member is better in one metric and as good in the other. The star is the best member.
+
+    Args:
+      x: a name of `sweep.history`; the first other metric of the validation rows when left out.
+      y: another; the one that members are compared by when left out.
+      modes: "max" or "min" of x and of y, where it is not known for a metric.
+      ax: matplotlib axes to draw on; a new figure when left out.
+
+    Raises:
+      ValueError: no such metric, one metric twice, or whether higher is better is not known.
+      ImportError: matplotlib is not installed (the extra `plot`).
+    """
+    up = scores_of("pareto", sweep, y, _mode(modes, 1))
+    across = scores_of("pareto", sweep, _other(sweep, up.name) if x is None else x, _mode(modes, 0))
+    if across.name == up.name:
+        raise ValueError(
+            f"plots.pareto: x and y are both {up.name!r}; name two of {list(sweep.history)}"
+        )
+    figure, (axes,) = panels("pareto", 1, ax, (5.4, 4.2))
+    held = sweep.trained.last_trained
+    first, second = across.values[held], up.values[held]
+    failed = up.died | np.isnan(first) | np.isnan(second)
+    axes.set(
+        xlabel=f"{across.name} ({_better(across.mode)})",
+        ylabel=f"{up.name} ({_better(up.mode)})",
+        xlim=limits(first[~failed], across.mode),
+        ylim=limits(second[~failed], up.mode),
+    )
+    points(axes, first[~failed], second[~failed], label=f"{int((~failed).sum())} members")
+    worth = np.column_stack([across.sign * first, up.sign * second])
+    worth[failed] = np.nan
+    front = pareto_front(worth)
+    axes.plot(
+        first[front], second[front], "o-", color=INK, markersize=5, markerfacecolor="white",
+        drawstyle="steps-pre", linewidth=1.2,  # a point's height is reached up to its place
+        label=f"{len(front)} on the front", zorder=4,
+    )  # fmt: skip
+    if up.winner is not None and not failed[up.winner]:
+        star(axes, first[up.winner], second[up.winner], f"best {sweep.metric_name}")
+    if up.died.any():
+        axes.plot([], [], "x", color=FAILED, label=f"{int(up.died.sum())} diverged")
+    if failed.all():
+        say(axes, f"no member has a finite {up.name} and {across.name}")
+    legend(axes)
+    return figure
+
+
+def pareto_front(worth: np.ndarray) -> np.ndarray:
+    """Returns the rows that no other row dominates, in the order of the first column.
+
+    Args:
+      worth: [members, 2], higher is better in both; rows with NaN are left out. Of equal rows the
+        first is taken.
+    """
+    there = np.flatnonzero(~np.isnan(worth).any(axis=1))
+    order = there[np.lexsort((-worth[there, 1], -worth[there, 0]))]
+    front, highest = [], -np.inf
+    for row in order.tolist():
+        if worth[row, 1] > highest:
+            front.append(row)
+            highest = worth[row, 1]
+    return np.array(front[::-1], int)
+
+
+def _other(sweep: Sweep, name: str) -> str:
+    """The first other metric of the validation rows, else of the training rows."""
+    for metric, values in sweep.history.items():
+        if metric != name and values.ndim == 2:
+            return metric
+    raise ValueError(
+        f"plots.pareto: {name!r} is the sweep's only metric; give the learner another in metrics="
+    )
+
+
+def _mode(modes: Any, place: int) -> str | None:
+    if not isinstance(modes, tuple | list) or len(modes) != 2:
+        raise ValueError(
+            f'plots.pareto: modes={modes!r} must be a pair, of x and of y, such as ("min", None)'
+        )
+    return modes[place]
+
+
+def _better(mode: str | None) -> str:
+    return "lower is better" if mode == "min" else "higher is better"
