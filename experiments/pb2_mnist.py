@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import optax
 import pandas as pd
-from figures import lineage_figure
 from mnist import MLP, arguments, read_folder
-from report import write
+from report import refined_figure, write
 
 import vtune as vt
 
@@ -63,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     table = pd.DataFrame(rows).set_index("seed")
     print(table.round(4).to_string())
     print("mean", table.mean().round(4).to_dict())
-    write(first, options.out, lambda path: lineage_figure(first, path))
+    write(first, options.out, refined_figure(first))
 
 
 if __name__ == "__main__":

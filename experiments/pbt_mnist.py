@@ -17,9 +17,8 @@ from __future__ import annotations
 import numpy as np
 import optax
 import pandas as pd
-from figures import lineage_figure
 from mnist import MLP, arguments, read_folder
-from report import write
+from report import refined_figure, write
 
 import vtune as vt
 
@@ -82,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
     print("mean", table.mean().round(4).to_dict())
 
     plain, refined = first
-    write(refined, options.out, lambda path: lineage_figure(refined, path, plain))
+    write(refined, options.out, refined_figure(refined, plain))
     winner = refined.best.index
     schedule = pd.DataFrame(dict(refined.schedule(winner)))
     schedule.insert(0, "member", refined.lineage(winner))

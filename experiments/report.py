@@ -1,11 +1,11 @@
-"""What the experiments print and write."""
+"""What the experiments print, draw and write."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from figures import population_figure
+import numpy as np
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
@@ -14,16 +14,54 @@ import vtune as vt
 
 def report(sweep: vt.Sweep, out: Path) -> None:
     """Prints the five best settings; writes the sweep, its table and its figure to a folder."""
-    write(sweep, out, lambda path: population_figure(sweep, path))
+    write(sweep, out, population_figure(sweep))
 
 
-def write(sweep: vt.Sweep, out: Path, draw: Callable[[Path], None]) -> None:
+def write(sweep: vt.Sweep, out: Path, figure: Figure) -> None:
     """As `report`, with another figure."""
     show_best(sweep, 5)
     sweep.save(out, overwrite=True)
     sweep.table().to_csv(out / "table.csv")
-    draw(out / "figure.png")
+    figure.savefig(out / "figure.png", dpi=120)
     print(f"results: {out.resolve()}")
+
+
+def population_figure(sweep: vt.Sweep) -> Figure:
+    """Learning curves, and the best score of every member against each hyperparameter."""
+    table = sweep.table()
+    names = [name for name in sweep.space.names if table[name].nunique() > 1]
+    columns = min(3, 1 + len(names))
+    rows = -(-(1 + len(names)) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
+    first, *others = figure.subplots(rows, columns, squeeze=False).flat
+    vt.plots.curves(sweep, top=3, ax=first)
+    if names:
+        vt.plots.axis(sweep, names, ax=others[: len(names)])
+    for axes in others[len(names) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def refined_figure(sweep: vt.Sweep, plain: vt.Sweep | None = None) -> Figure:
+    """A refined run: the score and every traced hyperparameter over the rounds, along the path of
+    the winner's weights through the population.
+
+    `plain`: the same population unrefined, whose best member is drawn beside it.
+    """
+    winner, metric = sweep.best.index, sweep.metric_name
+    names = list(sweep.settings)
+    figure = Figure(figsize=(4.6 * (1 + len(names)), 3.4), layout="constrained")
+    score, *others = figure.subplots(1, 1 + len(names), squeeze=False).flat
+    vt.plots.curves(sweep, top=1, ax=score)
+    lineage = sweep.lineage(winner)
+    own = sweep.history[metric][np.arange(len(lineage)), lineage]
+    score.plot(own, color="black", linewidth=2, label="the winner's weights")
+    if plain is not None:
+        best = plain.history[metric][:, plain.best.index]
+        score.plot(best, color="#0072b2", linestyle="--", label="plain search's best")
+    score.legend(fontsize="x-small")
+    vt.plots.schedule(sweep, names, ax=others)
+    return figure
 
 
 def show_best(sweep: vt.Sweep, count: int) -> None:
