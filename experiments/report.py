@@ -37,6 +37,8 @@ def population_figure(sweep: vt.Sweep) -> Figure:
     vt.plots.curves(sweep, top=3, ax=first)
     if names:
         vt.plots.axis(sweep, names, ax=others[: len(names)])
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
     for axes in others[len(names) :]:
         axes.set_axis_off()
     return figure
@@ -61,6 +63,8 @@ def refined_figure(sweep: vt.Sweep, plain: vt.Sweep | None = None) -> Figure:
         score.plot(best, color="#0072b2", linestyle="--", label="plain search's best")
     score.legend(fontsize="x-small")
     vt.plots.schedule(sweep, names, ax=others)
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

@@ -105,6 +105,18 @@ def test_the_page_on_callbacks_runs(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+def test_the_page_on_plots_runs(tmp_path, monkeypatch):
+    text = (ROOT / "docs" / "plots.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "plots.md", "exec"), {})
+    saved = {path.name for path in tmp_path.iterdir()}
+    assert saved == {"axis.png", "isolation.png", "curves.svg", "both.png"}
+    named = re.findall(r"`(\w+)\(", text.split("| question | plot |")[1].split("## ")[0])
+    assert set(named) == set(vtune.plots.__all__)
+
+
+@pytest.mark.slow
 def test_the_page_on_training_scripts_runs(capsys):
     text = (ROOT / "docs" / "from_a_training_script.md").read_text()
     names: dict = {}

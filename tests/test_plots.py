@@ -198,7 +198,9 @@ def test_axis(sweep):
     for column, axes in enumerate((rate, dropout)):
         np.testing.assert_allclose(points(axes)[:, 0], settings[FINITE, column], rtol=1e-6)
         np.testing.assert_allclose(points(axes)[:, 1], BEST[FINITE], rtol=1e-5)
-        np.testing.assert_allclose(points(axes, "best: 0.925"), [[settings[0, column], 0.925]])
+        np.testing.assert_allclose(
+            points(axes, "member 0, the best"), [[settings[0, column], 0.925]]
+        )
         assert points(axes, "1 diverged")[0][0] == pytest.approx(settings[3, column])
         assert labelled(axes, "1 diverged").get_transform() != axes.transData  # at the edge
     assert vertical(rate) == pytest.approx([1e-4, 1.0])
@@ -249,7 +251,7 @@ def test_parallel(sweep):
     assert [text.get_text() for text in axes.get_xticklabels()] == [
         "lr", "dropout", "width", "best accuracy",
     ]  # fmt: skip
-    best = labelled(axes, "best: 0.925")
+    best = labelled(axes, "member 0, the best")
     assert best.get_ydata()[:2] == pytest.approx([0.5, 0.0])  # 1e-2 is half of 1e-4 to 1
     (dead,) = labelled(axes, "1 diverged").get_segments()
     assert dead[:2, 1] == pytest.approx([1.0, 0.6])
@@ -402,7 +404,7 @@ def test_pareto(sweep):
     np.testing.assert_allclose(points(axes), np.column_stack(list(last.values())))
     front = labelled(axes, "1 on the front").get_xydata()
     assert front == pytest.approx(np.array([[0.075, 0.925]]))  # best in both
-    assert points(axes, "best accuracy") == pytest.approx(front)
+    assert points(axes, "member 0, the best") == pytest.approx(front)
 
 
 def test_the_front_is_of_those_that_nobody_dominates():

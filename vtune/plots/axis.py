@@ -30,7 +30,7 @@ def axis(
 
     A panel a hyperparameter. Dotted lines are the ends of its range; where the good members
     crowd at one of them, the range should be moved. A × at the edge is a member that diverged, a
-    triangle one that is worse than the scale shows, the star the best member. Choices are spread a
+    triangle one that is worse than the scale shows, the star `sweep.best`. Choices are spread a
     little. A hyperparameter that a refiner changed has the value of the round of the best score.
 
     Args:
@@ -65,7 +65,7 @@ def scatter(axes: Axes, one: Hyperparameter, scores: Scores) -> None:
     one.draw_axis(axes)
     points(axes, at[good], best[good])
     if scores.winner is not None:
-        star(axes, at[scores.winner], best[scores.winner], f"best: {best[scores.winner]:.4g}")
+        star(axes, at[scores.winner], best[scores.winner], scores.winner_label)
     beyond(axes, at[good], best[good], scores.mode)
     diverged(axes, at[scores.died], scores.mode)
     unscored(axes, at[scores.failed & ~scores.died], scores.mode)

@@ -111,7 +111,7 @@ def _draw_lines(axes: Axes, heights: np.ndarray, scores: Scores) -> None:
         best = scores.winner
         axes.plot(
             places, heights[best], "-*", color=BEST, linewidth=2, markersize=9, zorder=4,
-            label=f"best: {scores.best[best]:.4g}",
+            label=scores.winner_label,
         )  # fmt: skip
 
 

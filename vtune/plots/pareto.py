@@ -26,7 +26,7 @@ def pareto(
     """Draws two metrics of every member against each other: what does one cost of the other?
 
     Values are those of the weights that a member holds. The joined ones are the Pareto front: no
-    other member is better in one metric and as good in the other. The star is the best member.
+    other member is better in one metric and as good in the other. The star is `sweep.best`.
 
     Args:
       x: a name of `sweep.history`; the first other metric of the validation rows when left out.
@@ -64,7 +64,7 @@ def pareto(
         label=f"{len(front)} on the front", zorder=4,
     )  # fmt: skip
     if up.winner is not None and not failed[up.winner]:
-        star(axes, first[up.winner], second[up.winner], f"best {sweep.metric_name}")
+        star(axes, first[up.winner], second[up.winner], up.winner_label)
     if up.died.any():
         axes.plot([], [], "x", color=FAILED, label=f"{int(up.died.sum())} diverged")
     if failed.all():

@@ -57,6 +57,11 @@ class Scores:
         return self.died | np.isnan(self.best)
 
     @property
+    def winner_label(self) -> str:
+        """What the best member is called, which another may have beaten on the way."""
+        return f"member {self.winner}, the best at the end"
+
+    @property
     def label(self) -> str:
         """What the axis of best values is called."""
         return f"best {self.name}" if len(self.values) > 1 else self.name
