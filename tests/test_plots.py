@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 
 import vtune as vt
 from vtune.plots.expected_best import expected_best, quantile_best
+from vtune.plots.hyperparameters import Hyperparameter
 from vtune.plots.lineage import copies
 from vtune.plots.pareto import pareto_front
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning:vtune")
 SPACE = {
     "lr": vt.Float(1e-4, 1.0, log=True),
     "dropout": vt.Float(0.0, 0.5),
@@ -280,6 +280,16 @@ def test_heat(sweep):
     np.testing.assert_allclose(crosses.get_offsets(), [[0.325, 10**-0.2]], rtol=1e-6)
 
 
+def test_the_values_of_a_grid_have_a_part_each():
+    at = np.tile(np.float32([1e-4, 1e-3, 1e-2, 0.1, 1.0]), 3).astype(float)
+    one = Hyperparameter("lr", at, log=True, range=(1e-4, 1.0))
+    np.testing.assert_allclose(one.bounds(8)[1:-1], np.sqrt(10) * np.array([1e-4, 1e-3, 0.01, 0.1]))
+    np.testing.assert_array_equal(one.bucket(8), np.tile(np.arange(5), 3))
+    np.testing.assert_array_equal(one.bucket(4), np.tile([0, 1, 2, 3, 3], 3))  # on the bounds
+    holed = dataclasses.replace(one, at=np.where(np.arange(15) == 2, np.nan, at))
+    assert list(holed.bucket(4)[:4]) == [0, 1, -1, 3]
+
+
 # Of EmpiricalDistribution in opda 0.8.0, average_tuning_curve and quantile_tuning_curve.
 SCORES = np.array([0.31, 0.92, 0.55, 0.55, 0.78, 0.12, 0.86])
 DRAWS = np.array([1, 2, 3, 5, 7, 20])
@@ -471,6 +481,23 @@ def test_of_many_hyperparameters_those_that_matter_are_drawn():
     assert figure.get_suptitle().startswith("12 of 14 hyperparameters")
     assert [axes.get_xlabel() for axes in vt.plots.axis(sweep, ["h3", "h1"]).axes] == ["h3", "h1"]
     assert len(only(vt.plots.parallel(sweep)).get_xticklabels()) == 13
+
+
+@pytest.mark.filterwarnings("ignore:.*never read by the model:UserWarning")
+def test_names_are_drawn_as_they_are():
+    """Nothing in them is a formula, and what is too long is cut."""
+    names = ("lr", "$\\frac$" + "n" * 300)
+    space = {"lr": SPACE["lr"], names[1]: vt.Categorical(["$a$", "b" * 50, "b" * 51])}
+    other = {"lr": SPACE["lr"], "dropout": 0.0, "only": vt.Float(0.0, 1.0)}
+    union = [{**space, "dropout": 0.0}, other]
+    figure = train(8, 1, union).plot.axis()
+    figure.draw_without_rendering()
+    rate, hostile, only_half = figure.axes
+    assert hostile.get_xlabel() == r"\$\frac\$" + "n" * 20 + "…"
+    ticks = [text.get_text() for text in hostile.get_xticklabels()]
+    assert ticks == [r"\$a\$ 0", "b" * 17 + "… 1", "b" * 17 + "… 2"]
+    assert only_half.get_title() == "6 of 8 members have none"
+    assert rate.get_title() == ""
 
 
 def test_given_axes_are_drawn_on(sweep, axes):

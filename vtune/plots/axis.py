@@ -70,7 +70,7 @@ def scatter(axes: Axes, one: Hyperparameter, scores: Scores) -> None:
     diverged(axes, at[scores.died], scores.mode)
     unscored(axes, at[scores.failed & ~scores.died], scores.mode)
     if not good.any():
-        say(axes, f"no member has a finite {scores.name}")
+        say(axes, f"no member has a finite {scores.shown}")
     lacking = int(np.isnan(one.at).sum())
     if lacking:
         axes.set_title(f"{lacking} of {len(at)} members have none", fontsize="small")

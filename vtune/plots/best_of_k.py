@@ -53,7 +53,7 @@ def best_of_k(
     style = LOOKS[len(axes.lines) % len(LOOKS)]  # beside what is drawn there already
     axes.set(xlabel="settings tried", ylabel=f"expected {scores.label}")
     if scores.failed.all():
-        say(axes, f"no member has a finite {scores.name}")
+        say(axes, f"no member has a finite {scores.shown}")
         return figure
     worst = scores.worth[~scores.failed].min()
     worth = np.where(scores.failed, worst, scores.worth)

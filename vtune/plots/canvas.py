@@ -65,6 +65,12 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
+def plain(text: str, length: int = 28) -> str:
+    """Returns a user's name as matplotlib shows it as it is: no formula, and not too long."""
+    short = text if len(text) <= length else f"{text[: length - 1]}…"
+    return short.replace("$", r"\$").replace("\n", " ")
+
+
 def say(axes: Axes, text: str) -> None:
     """Writes one line in the middle, in the place of a drawing that cannot be."""
     axes.text(

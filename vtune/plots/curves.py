@@ -61,14 +61,14 @@ def curves(
     rounds = len(scores.values)
     axes.set(
         xlabel="round",
-        ylabel=scores.name,
+        ylabel=scores.shown,
         xlim=(-0.03 * (rounds - 1), 1.03 * (rounds - 1)) if rounds > 1 else (-0.5, 0.5),
         ylim=_limits(scores, shown),
         title=counted(len(sweep), "member"),
     )
     whole_ticks(axes)
     if not np.isfinite(scores.values).any():
-        say(axes, f"no member has a finite {scores.name}")
+        say(axes, f"no member has a finite {scores.shown}")
     beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if ax is None else {}
     legend(axes, **beside)
     return figure

@@ -45,9 +45,9 @@ def folds(sweep: Sweep, top: int = 10, *, metric: str | None = None, ax: Any = N
     last = np.asarray(splits[sweep.trained.last_trained], np.float64)
     whole = np.isfinite(last).all(axis=(1, 2)) & ~scores.died
     shown = [i for i in sweep.ranking.tolist() if whole[i]][:top]
-    axes.set(xlabel="member, the best first", ylabel=scores.name)
+    axes.set(xlabel="member, the best first", ylabel=scores.shown)
     if not shown:
-        say(axes, f"no member has a finite {scores.name}")
+        say(axes, f"no member has a finite {scores.shown}")
         return figure
     values, places = last[shown], np.arange(len(shown))
     by_fold = values if values.shape[1] > 1 else values.swapaxes(1, 2)

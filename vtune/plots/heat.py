@@ -41,7 +41,7 @@ def heat(
 
     Args:
       x, y: names of hyperparameters; the two that scores depend on most when left out.
-      buckets: cells along a range; choices are one each.
+      buckets: cells along a range; choices, and the values of a grid, are one each.
       metric: a name of `sweep.history`; the one that members are compared by when left out.
       mode: "max" or "min", where it is not known for this metric.
       ax: matplotlib axes to draw on; a new figure when left out.
@@ -70,12 +70,14 @@ def heat(
     if len(dead):
         axes.scatter(middle[0][dead[:, 1]], middle[1][dead[:, 0]], marker="x", color=FAILED, s=24)
     if best.size <= 100:
+        digits = 3 if high - low > 0.05 * max(abs(low), abs(high)) else 4
         for row, column in np.argwhere(np.isfinite(best)):
             share = (best[row, column] - low) / (high - low)
             bright = share > 0.55 if scores.mode == "max" else share < 0.45
             axes.text(
-                middle[0][column], middle[1][row], f"{best[row, column]:.3g}", fontsize="x-small",
-                ha="center", va="center", color="black" if bright else "white", zorder=3,
+                middle[0][column], middle[1][row], f"{best[row, column]:.{digits}g}",
+                fontsize="x-small", ha="center", va="center", zorder=3,
+                color="black" if bright else "white",
             )  # fmt: skip
     if scores.winner is not None:
         row, column = up.bucket(buckets)[scores.winner], across.bucket(buckets)[scores.winner]
@@ -83,7 +85,7 @@ def heat(
             x0, x1, y0, y1 = *columns[column : column + 2], *rows[row : row + 2]
             axes.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color=BEST, linewidth=2.5)
     if scores.failed.all():
-        say(axes, f"no member has a finite {scores.name}")
+        say(axes, f"no member has a finite {scores.shown}")
     return figure
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vtune.metrics.modes import nearest
+from vtune.plots.canvas import plain
 from vtune.plots.scores import Scores
 from vtune.results.member import printable
 from vtune.results.sweep import Sweep
@@ -56,12 +57,21 @@ class Hyperparameter:
         return (scale(values) - scale(low)) / width if width > 0 else np.full(np.shape(values), 0.5)
 
     def bounds(self, buckets: int) -> np.ndarray:
-        """Returns [buckets + 1] the bounds of equal parts of the scale; of choices, one each."""
+        """Returns the bounds, [buckets + 1], of equal parts of the scale.
+
+        Choices have one each, and so have the values of a grid, if they are no more than buckets.
+        """
         low, high = self.ends
         if self.choices is not None:
             return np.arange(len(self.choices) + 1) - 0.5
         if low == high:  # one bucket, that can be seen
             return np.array([low / 2, low * 2] if self.log else [low - 0.5, low + 0.5])
+        values, count = np.unique(self.at[~np.isnan(self.at)]), len(self.at)
+        if 1 < len(values) <= min(buckets, count / 2):
+            middles = (
+                np.sqrt(values[1:] * values[:-1]) if self.log else (values[1:] + values[:-1]) / 2
+            )
+            return np.array([low, *middles, high])
         return (
             np.geomspace(low, high, buckets + 1)
             if self.log
@@ -70,10 +80,10 @@ class Hyperparameter:
 
     def bucket(self, buckets: int) -> np.ndarray:
         """Returns [members] the number of the bucket that each member is in; -1 without a value."""
-        count = len(self.bounds(buckets)) - 1
+        bounds = self.unit(self.bounds(buckets)[1:-1])
+        near = 1e-6  # values of a grid may lie on bounds, in float32
         place = self.unit(np.where(np.isnan(self.at), self.ends[0], self.at))
-        near = 1e-6  # values of a grid lie on bounds, in float32
-        inside = np.clip(np.floor(place * count + near), 0, count - 1).astype(int)
+        inside = np.searchsorted(bounds, place + near, side="right")
         return np.where(np.isnan(self.at), -1, inside)
 
     def jittered(self) -> np.ndarray:
@@ -88,7 +98,7 @@ class Hyperparameter:
 
         side = axes.xaxis if along == "x" else axes.yaxis
         limit = axes.set_xlim if along == "x" else axes.set_ylim
-        side.set_label_text(self.name)
+        side.set_label_text(plain(self.name))
         low, high = self.ends
         if self.choices is not None:
             side.set_ticks(range(len(self.choices)), self.choices)
@@ -119,9 +129,9 @@ def hyperparameter(sweep: Sweep, name: str, scores: Scores) -> Hyperparameter:
         at = np.array([np.nan if value is ABSENT else float(value) for value in values])
         return Hyperparameter(name, at, log, (min(lows), max(highs)))
     labels = list(dict.fromkeys(label for one in declared for label in _choices(one)))
-    shown = tuple(dict.fromkeys(label if len(label) < 25 else f"{label[:22]}…" for label in labels))
+    shown = tuple(dict.fromkeys(plain(label, 24) for label in labels))
     if len(shown) < len(labels):  # cut to the same: told apart by their number
-        shown = tuple(f"{label[:18]}… {i}" for i, label in enumerate(labels))
+        shown = tuple(f"{plain(label, 18)} {i}" for i, label in enumerate(labels))
     number = {label: i for i, label in enumerate(labels)}
     exact = [one for one in declared if isinstance(one, Ordinal)]
     at = np.full(len(values), np.nan)

@@ -30,7 +30,8 @@ def isolation(
 ) -> Figure:
     """Draws what a hyperparameter does when all others are tuned for each of its values.
 
-    Its scale is cut into equal buckets (choices are one each), and the best members of the buckets
+    Its scale is cut into equal buckets (choices and the values of a
+    grid are one each), and the best members of the buckets
     are joined. A flat line is of a hyperparameter that does not matter, given the others. Marks are
     as in `axis`.
 

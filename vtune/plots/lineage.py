@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vtune.plots.canvas import panels, whole_ticks
+from vtune.plots.canvas import panels, plain, whole_ticks
 from vtune.plots.marks import BEST, CROWD, FAILED, legend
 from vtune.plots.scores import check_sweep, died, member_of
 from vtune.results.sweep import Sweep
@@ -51,7 +51,7 @@ def lineage(sweep: Sweep, member: int | None = None, *, ax: Any = None) -> Figur
         said = f"the paths to the {len(best)} best of {len(sweep):,} members"
     _draw_segments(axes, segments, said, few)
     if column is None:
-        axes.set_title(f"no member has a finite {sweep.metric_name}", fontsize="medium")
+        axes.set_title(f"no member has a finite {plain(sweep.metric_name)}", fontsize="medium")
     else:
         _draw_path(axes, sweep, column)
     rounds = len(sweep.parents)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vtune.plots.canvas import DENSE, panels, say
+from vtune.plots.canvas import DENSE, panels, plain, say
 from vtune.plots.hyperparameters import Hyperparameter, chosen
 from vtune.plots.marks import BEST, EDGE, FAILED, INK, RANKS, faint, legend, limits
 from vtune.plots.scores import Scores, scores_of
@@ -61,7 +61,7 @@ def parallel(
             va="center", color=EDGE,
         )  # fmt: skip
     axes.axvline(len(shown), color=EDGE, linewidth=1)
-    names_shown = [*(one.name for one in shown), scores.label]
+    names_shown = [*(plain(one.name) for one in shown), scores.label]
     turned: dict[str, Any] = (
         {"rotation": 20, "ha": "right"} if max(map(len, names_shown)) > 14 else {}
     )
@@ -70,7 +70,7 @@ def parallel(
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.set_title(said, fontsize="medium")
     if scores.failed.all():
-        say(axes, f"no member has a finite {scores.name}")
+        say(axes, f"no member has a finite {scores.shown}")
     beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if ax is None else {}
     legend(axes, **beside)
     return figure

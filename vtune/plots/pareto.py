@@ -49,8 +49,8 @@ def pareto(
     first, second = across.values[held], up.values[held]
     failed = up.died | np.isnan(first) | np.isnan(second)
     axes.set(
-        xlabel=f"{across.name} ({_better(across.mode)})",
-        ylabel=f"{up.name} ({_better(up.mode)})",
+        xlabel=f"{across.shown} ({_better(across.mode)})",
+        ylabel=f"{up.shown} ({_better(up.mode)})",
         xlim=limits(first[~failed], across.mode),
         ylim=limits(second[~failed], up.mode),
     )
@@ -68,7 +68,7 @@ def pareto(
     if up.died.any():
         axes.plot([], [], "x", color=FAILED, label=f"{int(up.died.sum())} diverged")
     if failed.all():
-        say(axes, f"no member has a finite {up.name} and {across.name}")
+        say(axes, f"no member has a finite {up.shown} and {across.shown}")
     legend(axes)
     return figure
 

@@ -40,7 +40,7 @@ def rungs(sweep: Sweep, *, metric: str | None = None, ax: Any = None) -> Figure:
     if (finite < members).any():
         axes.stairs(
             finite, bounds, color=FAILED, linestyle="--", linewidth=1.4, baseline=None,
-            label=f"with a finite {scores.name}",
+            label=f"with a finite {scores.shown}",
         )  # fmt: skip
     begin = 0
     for size, end in sweep.trained.records.rungs:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vtune.metrics.modes import check_mode, nearest
+from vtune.plots.canvas import plain
 from vtune.results.no_score import no_finite_score
 from vtune.results.sweep import Sweep
 from vtune.results.table import mode_of, peak
@@ -22,6 +23,7 @@ class Scores:
       name: of the metric. mode: "max" or "min"; None where nobody said whether higher is better.
       values: [rounds, members] float64; NaN where there is no finite value.
       died: [members] whether a member has diverged.
+      index: of the member `winner`.
       winner: column of the sweep's best member; None where none has a finite score.
     """
 
@@ -30,6 +32,7 @@ class Scores:
     values: np.ndarray
     died: np.ndarray
     winner: int | None
+    index: int | None
 
     @functools.cached_property
     def best(self) -> np.ndarray:
@@ -59,12 +62,17 @@ class Scores:
     @property
     def winner_label(self) -> str:
         """What the best member is called, which another may have beaten on the way."""
-        return f"member {self.winner}, the best at the end"
+        return f"member {self.index}, the best at the end"
 
     @property
     def label(self) -> str:
         """What the axis of best values is called."""
-        return f"best {self.name}" if len(self.values) > 1 else self.name
+        return f"best {self.shown}" if len(self.values) > 1 else self.shown
+
+    @property
+    def shown(self) -> str:
+        """The metric's name as it is drawn."""
+        return plain(self.name)
 
 
 def check_sweep(caller: str, sweep: Any) -> None:
@@ -116,7 +124,8 @@ def scores_of(
     winner = winner_of(sweep)
     if winner is not None and np.isnan(values[:, winner]).all():
         winner = None  # has no value of this metric
-    return Scores(name, mode, values, died(sweep), winner)
+    index = None if winner is None else sweep[winner].index
+    return Scores(name, mode, values, died(sweep), winner, index)
 
 
 def died(sweep: Sweep) -> np.ndarray:

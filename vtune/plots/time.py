@@ -45,7 +45,7 @@ def time(
     seconds, best = seconds_of_rounds(sweep), best_so_far(scores)
     compiling = sweep.timing.compile
     first = not axes.lines
-    axes.set(xlabel="seconds", ylabel=f"best {scores.name} so far")
+    axes.set(xlabel="seconds", ylabel=f"best {scores.shown} so far")
     if first:
         axes.axvspan(
             0, compiling, color=CROWD, alpha=0.3, lw=0, label=f"compiling: {compiling:.3g} s"
@@ -62,7 +62,7 @@ def time(
         low, high = min(low, axes.get_ylim()[0]), max(high, axes.get_ylim()[1])
     axes.set(xlim=(left, right or 1.0), ylim=(low, high))
     if np.isnan(best).all():
-        say(axes, f"no member has a finite {scores.name}")
+        say(axes, f"no member has a finite {scores.shown}")
     legend(axes)
     return figure
 
