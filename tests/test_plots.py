@@ -262,6 +262,17 @@ def test_parallel(sweep):
     assert lines.get_linewidths()[-1] == max(lines.get_linewidths())
 
 
+def test_of_many_members_parallel_draws_the_best_and_some_others(sweep, monkeypatch):
+    file = sys.modules["vtune.plots.parallel"]
+    monkeypatch.setattr(file, "LINES", 4)
+    monkeypatch.setattr(file, "BRIGHT", 2)
+    axes = only(vt.plots.parallel(sweep, "lr"))
+    lines = axes.collections[1].get_segments()
+    heights = [(np.log10(SETTINGS[i]["lr"]) + 4) / 4 for i in (4, 2, 6, 0)]  # ranks 6, 4, 2, 1
+    assert [line[0, 1] for line in lines] == pytest.approx(heights, abs=1e-6)
+    assert axes.get_title() == "4 of 6 members, the 2 best among them"
+
+
 def test_heat(sweep):
     axes = only(vt.plots.heat(sweep, "lr", "width", buckets=4))
     mesh = next(c for c in axes.collections if hasattr(c, "get_coordinates"))

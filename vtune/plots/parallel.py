@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vtune.plots.canvas import DENSE, panels, plain, say
+from vtune.plots.canvas import panels, plain, say
 from vtune.plots.hyperparameters import Hyperparameter, chosen
 from vtune.plots.marks import BEST, EDGE, FAILED, INK, RANKS, faint, legend, limits
 from vtune.plots.scores import Scores, scores_of
@@ -16,6 +16,9 @@ from vtune.results.sweep import Sweep
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+LINES = 256  # of more members some are drawn
+BRIGHT = 64  # of them the best
 
 
 def parallel(
@@ -30,7 +33,8 @@ def parallel(
 
     Each axis runs from one end of a hyperparameter's range to the other, on its own scale. Colours
     are ranks, the better the brighter and the wider, and the best member is drawn in full. Members
-    that diverged or have no score are dashed and end in a × below the axis of scores.
+    that diverged or have no score are dashed and end in a × below the axis of scores. Of more than
+    256 members the 64 best are drawn, and of the others every so many, which the title says.
 
     Args:
       names: of the hyperparameters; all that vary when left out (of more than 12, the 12 that the
@@ -68,7 +72,10 @@ def parallel(
     axes.set_xticks(range(len(names_shown)), names_shown, **turned)
     axes.set(xlim=(-0.15, len(shown) + 0.35), ylim=(-0.1, 1.1), yticks=[])
     axes.spines[["left", "bottom"]].set_visible(False)
-    axes.set_title(said, fontsize="medium")
+    lines = int((~scores.failed).sum())
+    if lines > LINES:
+        said += f"\n{LINES} of {lines:,} members, the {BRIGHT} best among them"
+    axes.set_title(said.strip(), fontsize="small")
     if scores.failed.all():
         say(axes, f"no member has a finite {scores.shown}")
     beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if ax is None else {}
@@ -81,16 +88,14 @@ def _draw_lines(axes: Axes, heights: np.ndarray, scores: Scores) -> None:
     from matplotlib import colormaps
     from matplotlib.collections import LineCollection
 
-    places, many = np.arange(heights.shape[1]), len(heights) > DENSE
-    good = np.flatnonzero(~scores.failed)
-    order = good[np.argsort(scores.worth[good], kind="stable")]
-    failed = np.flatnonzero(scores.failed)
+    places = np.arange(heights.shape[1])
+    order, failed, count = _shown(scores)
     if len(failed):
         axes.add_collection(
             LineCollection(
                 [np.column_stack([places, heights[i]]) for i in failed], colors=FAILED,
-                linestyles="dashed", linewidths=0.7, alpha=faint(len(failed)) / (3 if many else 1),
-                rasterized=many, label=f"{len(failed)} diverged or without a score",
+                linestyles="dashed", linewidths=0.7, alpha=faint(len(failed)),
+                label=f"{count} diverged or without a score",
             )
         )  # fmt: skip
         axes.plot(np.full(len(failed), places[-1]), heights[failed, -1], "x", color=FAILED, ms=5)
@@ -99,12 +104,12 @@ def _draw_lines(axes: Axes, heights: np.ndarray, scores: Scores) -> None:
     share = np.linspace(0, 1, len(order)) if len(order) > 1 else np.ones(1)
     colors = colormaps[RANKS](share)
     from_best = np.arange(len(order))[::-1]
-    stands_out = np.exp(-from_best / max(5, 0.01 * len(order)))
-    colors[:, 3] = np.clip(faint(len(order)) / (3 if many else 1) + 0.6 * stands_out, 0.02, 1)
+    stands_out = np.exp(-from_best / 5)
+    colors[:, 3] = np.clip(faint(len(order)) + 0.6 * stands_out, 0, 1)
     axes.add_collection(
         LineCollection(
             [np.column_stack([places, heights[i]]) for i in order], colors=colors,
-            linewidths=0.5 + stands_out, rasterized=many,
+            linewidths=0.5 + stands_out,
         )
     )  # fmt: skip
     if scores.winner is not None and not scores.failed[scores.winner]:
@@ -113,6 +118,25 @@ def _draw_lines(axes: Axes, heights: np.ndarray, scores: Scores) -> None:
             places, heights[best], "-*", color=BEST, linewidth=2, markersize=9, zorder=4,
             label=scores.winner_label,
         )  # fmt: skip
+
+
+def _shown(scores: Scores) -> tuple[np.ndarray, np.ndarray, int]:
+    """The members to draw, the worst first; those that failed; how many of these there are.
+
+    Of more than `LINES` members the best are drawn, and of the others every so many.
+    """
+    good = np.flatnonzero(~scores.failed)
+    order, failed = (
+        good[np.argsort(scores.worth[good], kind="stable")],
+        np.flatnonzero(scores.failed),
+    )
+    count = len(failed)
+    if len(order) > LINES:
+        others = np.linspace(0, len(order) - BRIGHT, LINES - BRIGHT, endpoint=False).astype(int)
+        order = np.concatenate([order[others], order[-BRIGHT:]])
+    if count > BRIGHT:
+        failed = failed[np.linspace(0, count, BRIGHT, endpoint=False).astype(int)]
+    return order, failed, count
 
 
 def _draw_ticks(axes: Axes, place: int, one: Hyperparameter) -> None:
