@@ -566,8 +566,8 @@ def test_plots_of_what_was_read_load_matplotlib_late_and_pyplot_never(sweep, tmp
     script = f"""
 import sys
 import vtune as vt
-assert "vtune.plots" not in sys.modules and "matplotlib" not in sys.modules
 read = vt.read({str(tmp_path / "run")!r})
+assert vt.plots.axis and "matplotlib" not in sys.modules
 import matplotlib
 before = matplotlib.rcParams.copy()  # to read its backend would load pyplot
 figure = read.plot.axis("lr")

@@ -4,8 +4,8 @@ Every function takes a sweep (of `vt.tune`, `vt.load` or `vt.read`) and returns 
 `Figure`. With `ax=` it draws on axes of yours. Nothing is shown and nothing global is changed:
 write `figure.savefig("axis.png")`. `sweep.plot.axis()` is short for `vt.plots.axis(sweep)`.
 
-May import: `results` and what is below it. Nothing imports these files but `vtune` itself, and
-`Sweep.plot` by name.
+May import: `results` and what is below it, and matplotlib where something is drawn. Results know
+nothing of these files; `Sweep.plot` finds them by name.
 """
 
 from vtune.plots.curves import curves
