@@ -31,8 +31,9 @@ def best_of_k(
     A curve that still climbs at its end says that more settings would help. The line is the exact
     mean of the best of k draws, with replacement, from the members' best scores; the band holds
     nine of ten searches of k settings. A member that failed counts as the worst score that there
-    is. Draws are taken to be independent; Halton's are spread more evenly and do a little better.
-    With `ax=` several sweeps are compared by what they give for the same effort.
+    is, one that was dropped as the best that it had reached. Draws are taken to be
+    independent; Halton's are spread more evenly and do a little better. With `ax=` several sweeps
+    are compared by what they give for the same effort.
 
     Args:
       k: up to so many draws; the number of members when left out.

@@ -50,7 +50,7 @@ def curves(
         shown = []
     others = np.setdiff1d(np.arange(len(sweep)), shown)
     _draw_crowd(axes, scores.values, others)
-    _draw_ends(axes, sweep, scores, others)
+    _draw_ends(axes, sweep, scores)
     for number, column in enumerate(shown):
         style, curve = look(number), scores.values[:, column]
         axes.plot(
@@ -100,11 +100,11 @@ def _draw_crowd(axes: Axes, values: np.ndarray, members: np.ndarray) -> None:
         )  # fmt: skip
 
 
-def _draw_ends(axes: Axes, sweep: Sweep, scores: Scores, members: np.ndarray) -> None:
+def _draw_ends(axes: Axes, sweep: Sweep, scores: Scores) -> None:
     """Marks where members end early: dropped with a dot, diverged with a ×."""
     trained = sweep.trained
     dropped, diverged, nowhere = [], [], 0
-    for column in members.tolist():
+    for column in range(len(sweep)):
         finite = np.flatnonzero(np.isfinite(scores.values[:, column]))
         if scores.died[column]:
             if len(finite):
@@ -113,7 +113,7 @@ def _draw_ends(axes: Axes, sweep: Sweep, scores: Scores, members: np.ndarray) ->
                 nowhere += 1
         elif trained.dropped(column) and len(finite):
             dropped.append((int(finite[-1]), column))
-    few = len(members) <= LINES
+    few = len(sweep) <= LINES
     for places, marker, color, what in (
         (dropped, ".", "#51666f", "dropped"),
         (diverged, "x", FAILED, "diverged"),
