@@ -22,8 +22,8 @@ FLOORS = (
     ("runtime",),
     ("results",),
     ("tuning", "log", "plots"),
-    ("costing", "command"),
-    ("public",),
+    ("costing", "report"),
+    ("public", "command"),
     ("__init__",),
     ("sklearn", "__main__"),
 )

@@ -10,10 +10,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from vtune.command import check, compare, export, ls, table
+from vtune.command import check, compare, export, ls, report, table
 from vtune.command.output import DAMAGED, FINE, UNUSABLE, DamagedSweepError, one_line, said_of
 
-COMMANDS = (ls, table, compare, export, check)
+COMMANDS = (ls, table, report, compare, export, check)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

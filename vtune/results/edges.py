@@ -28,23 +28,24 @@ def near_edges(trained: Trained, column: int) -> list[NearEdge]:
     combination = trained.cohorts[trained.places[column][0]].combination
     hparams, found = Member(trained, column).hparams, []
     for name, distribution in combination.traced.items():
-        place = _place(distribution, hparams[name])
+        place = place_in(distribution, hparams[name])
         if place is not None and not NEAR < place < 1 - NEAR:
-            low, high = _range(distribution)
+            low, high = range_of(distribution)
             edge = "lower" if place <= NEAR else "upper"
             found.append(NearEdge(name, hparams[name], low, high, edge))
     return found
 
 
-def _range(distribution: Any) -> tuple[float, float]:
+def range_of(distribution: Any) -> tuple[float, float]:
+    """Returns the lowest and the highest value of a traced hyperparameter."""
     if isinstance(distribution, Ordinal):
         return min(distribution.values), max(distribution.values)
     return distribution.low, distribution.high
 
 
-def _place(distribution: Any, value: float) -> float | None:
-    """Where a value lies between the edges, 0 to 1; None where there is nothing between them."""
-    low, high = _range(distribution)
+def place_in(distribution: Any, value: float) -> float | None:
+    """Returns where a value lies between the edges, 0 to 1; None where nothing is between them."""
+    low, high = range_of(distribution)
     count = distribution.count
     if low >= high or (count is not None and count < 3):
         return None

@@ -14,7 +14,7 @@ _SWEEP = {
     "sweep.ranking[0]": ("best_index", "best_index_"),
     "sweep.table()": (
         *("trials", "results", "cv_results_", "to_pandas", "to_dataframe", "trials_dataframe"),
-        *("get_dataframe", "dataframe", "df", "report"),
+        *("get_dataframe", "dataframe", "df"),
     ),
     "sweep.top(10)": ("head", "leaderboard", "best_trials", "get_best_hyperparameters"),
     "sweep.evaluate()": ("score", "test", "test_score", "score_test"),

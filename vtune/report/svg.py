@@ -1,0 +1,71 @@
+"""Figures as SVG that stands inside a page: the same bytes for the same figure."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vtune.report.html import Markup, escaped
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MANY = 600  # marks of a figure; with more they are pixels, since each takes a hundred bytes
+NOTHING = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # versions and dates
+_DROPPED = re.compile(
+    r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL
+)
+_TAG = re.compile(r"<[^>]*>")
+_ID = re.compile(r'(\bid="|href="#|url\(#)')
+_WITHOUT_USE = re.compile(r' xmlns(:xlink)?="[^"]*"| version="1.1"')
+
+
+@contextlib.contextmanager
+def drawing(name: str) -> Iterator[None]:
+    """Draws with matplotlib's own settings, whatever the user's are, and puts the user's back.
+
+    Args:
+      name: of the figure, from which the names of its parts are made, else they were random.
+    """
+    from matplotlib.style import context
+
+    ours = {"svg.hashsalt": name, "svg.fonttype": "none"}
+    with context(["default", ours]), warnings.catch_warnings():
+        # Of a letter that matplotlib's font lacks; a browser has it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def svg_of(figure: Figure, name: str, title: str) -> Markup:
+    """Returns a figure as an `<svg>` element.
+
+    Args:
+      name: as of `drawing`; no two figures of a page have the same. title: what is read aloud.
+    """
+    _as_pixels_where_dense(figure)
+    file = io.StringIO()
+    figure.savefig(file, format="svg", dpi=110 if len(figure.axes) < 5 else 80, metadata=NOTHING)
+    text = _DROPPED.sub("", file.getvalue())
+    text = _TAG.sub(lambda tag: _ID.sub(rf"\g<1>{name}-", tag.group()), text)
+    head, rest = text.strip().split(">", 1)
+    head = _WITHOUT_USE.sub("", head)
+    lines = "\n".join(filter(None, map(str.strip, rest.splitlines())))
+    return Markup(f'{head} role="img" aria-label="{escaped(title)}">{lines}')
+
+
+def _as_pixels_where_dense(figure: Figure) -> None:
+    """Has the points of a figure stored as pixels where they are many, all panels together."""
+    from matplotlib.collections import PathCollection
+
+    points = figure.findobj(PathCollection)
+    counts = [np.shape(one.get_offsets())[0] for one in points]
+    if sum(counts) > MANY:
+        for one, count in zip(points, counts, strict=True):
+            if count > 20:
+                one.set_rasterized(True)
