@@ -61,7 +61,7 @@ def _note(sweep: Sweep, spread: bool) -> str:
         "has the winners afresh."
     )
     if not spread:
-        return f"Each is a single training, so how much of a difference is chance is not known. {too_good}"
+        return f"Each is a single training, so what is chance is not known. {too_good}"
     return (
         f"Mean, standard deviation and Student's t interval over {trainings_text(sweep.trained)}. "
         f"{too_good}"

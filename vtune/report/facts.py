@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from vtune.report.html import Markup, element, escaped, joined, table
+from vtune.report.html import Markup, element, table
 from vtune.report.words import counted, range_text, shown
 from vtune.results.given_data import fingerprint_of
 from vtune.results.provenance import setting
@@ -74,4 +74,4 @@ def space(sweep: Sweep) -> Markup:
         kind = "traced" if name in traced else "structural" if name in choices else "fixed"
         rows.append((shown(name), " or ".join(ranges), kind))
     heads = ("hyperparameter", "searched in", "kind")
-    return joined([table(heads, rows, {0, 1, 2}, "space"), escaped("")])
+    return table(heads, rows, {0, 1, 2}, "space")

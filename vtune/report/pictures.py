@@ -36,9 +36,9 @@ CURVES = Picture(
 AXIS = Picture(
     plots.axis,
     "Are the ranges right?",
-    "Every member's best score against each hyperparameter. Dotted lines are the ends of the range: "
-    "where the good members crowd at one, it should be moved. A × diverged, a triangle is worse "
-    "than shown, the star is the best member.",
+    "Every member's best score against each hyperparameter. Dotted lines are the ends of the "
+    "range: where the good members crowd at one, it should be moved. A × diverged, a triangle is "
+    "worse than shown, the star is the best member.",
 )
 ISOLATION = Picture(
     plots.isolation,

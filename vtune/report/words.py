@@ -32,6 +32,16 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
+def shared(some: int, all: int) -> str:
+    """Returns "3 of the 5", or "all 5"."""
+    return f"all {all}" if some == all else f"{some} of the {all}"
+
+
+def rough(value: float) -> str:
+    """Returns a number in two digits."""
+    return f"{float(f'{value:.2g}'):g}"
+
+
 def listed(words: list[str]) -> str:
     """Returns "a", "a and b", "a, b and c"."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vtune.plots.scores import died
-from vtune.report.words import shown
+from vtune.report.words import rough, shared, shown
 from vtune.results.no_score import finished
 from vtune.results.sweep import Sweep
 
@@ -48,18 +48,20 @@ def divergence(sweep: Sweep) -> str | None:
     if not found:
         return None
     bound = max(found, key=lambda one: one.area)
-    name, value = shown(bound.name), shown(bound.value)
+    name = shown(bound.name)
     more, end, move = ("more", "upper", "lower") if bound.above else ("less", "lower", "raise")
     said = (
-        f"{bound.beyond_died} of the {bound.died} members that diverged have {name} = {value} or "
-        f"{more}, and {bound.beyond_died} of the {bound.beyond} there diverged: "
+        f"{shared(bound.beyond_died, bound.died)} members that diverged have {name} = "
+        f"{shown(bound.value)} or {more}, and {shared(bound.beyond_died, bound.beyond)} there "
+        "diverged: "
     )
+    said = said[0].upper() + said[1:]
     if bound.best:
         return said + (
             "the best is there too, so the range is right; clipped gradients, or a warm-up, may "
             "save the others."
         )
-    return said + f"{move} the {end} end of its range to about {value}."
+    return said + f"{move} the {end} end of its range to about {rough(bound.value)}."
 
 
 def _bound(sweep: Sweep, name: str) -> Bound | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vtune.report.words import shown
+from vtune.report.words import rough, shown
 from vtune.results.edges import NearEdge, near_edges, place_in
 from vtune.results.no_score import finished
 from vtune.results.sweep import Sweep
@@ -41,12 +41,9 @@ def _places(sweep: Sweep, columns: list[int], name: str) -> np.ndarray:
     for column in columns:
         cohort, _ = sweep.trained.places[column]
         distribution = sweep.trained.cohorts[cohort].combination.traced.get(name)
-        place = (
-            None if distribution is None else place_in(distribution, sweep[column].hparams[name])
-        )
-        if place is not None:
-            places.append(place)
-    return np.array(places)
+        if distribution is not None:
+            places.append(place_in(distribution, sweep[column].hparams[name]))
+    return np.array([place for place in places if place is not None])
 
 
 def _others_too(inward: np.ndarray) -> bool:
@@ -91,7 +88,7 @@ def _move(near: NearEdge, distribution: Float | Int | Ordinal) -> str:
     if not upper and low == 0:
         return (
             "leave it at 0, or search small values on a logarithmic scale, such as "
-            f"{_rounded(high / 1000)} to {_rounded(high / 5)}"
+            f"{rough(high / 1000)} to {rough(high / 5)}"
         )
     half = (high - low) / 2 * (1 if upper else -1)
     lower = max(low + half, 0.0) if low >= 0 else low + half
@@ -103,9 +100,4 @@ def _ends(low: float, high: float, distribution: Float | Int) -> str:
     if isinstance(distribution, Int):
         first = max(round(low), 1) if distribution.log else round(low)
         return f"{first} to {max(round(high), first + 1)}"
-    return f"{_rounded(low)} to {_rounded(high)}"
-
-
-def _rounded(value: float) -> str:
-    """A number in two digits."""
-    return f"{float(f'{value:.2g}'):g}"
+    return f"{rough(low)} to {rough(high)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vtune.report.moves import copies
-from vtune.report.words import shown
+from vtune.report.words import shared, shown
 from vtune.results.no_score import finished
 from vtune.results.sweep import Sweep
 
@@ -37,7 +37,9 @@ def still_improving(sweep: Sweep) -> str | None:
     if rise < WORTH * np.median([curve.max() - curve[0] for curve in curves]) or rise <= 0:
         return None
     count = sum(s > 0 for s in rising)
-    which = "the best member" if len(curves) == 1 else f"{count} of the {len(curves)} best members"
+    which = "the best member"
+    if len(curves) > 1:
+        which = f"{shared(count, len(curves))} best members"
     change = rise if sweep.mode == "max" else -rise
     return (
         f"{which[0].upper()}{which[1:]} still improved over the last {lengths.max()} of "
