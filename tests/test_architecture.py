@@ -13,7 +13,7 @@ import vtune as vt
 ROOT = Path(vt.__file__).parent
 # Bottom up. A folder may import those on earlier lines, and nothing else of vtune.
 FLOORS = (
-    ("identity", "saved_files", "aligned"),
+    ("identity", "saved_files", "aligned", "visible"),
     ("types", "hparams", "validation", "returned", "caches", "target", "keywords", "callers"),
     ("space", "metrics", "components", "rng"),
     ("search", "refine", "xla"),

@@ -376,11 +376,13 @@ def test_advice_on_divergence(made):
     said = divergence(made({"lr": at, "wd": at[::-1]}, curves, died=above))
     least = f"{at[above].min():.5g}"
     assert said == (
-        f"All 8 members that diverged have lr = {least} or more, and all 8 there diverged: lower "
+        f"All {len(above)} members that diverged have lr = {least} or more, and all {len(above)} "
+        "there diverged: lower "
         f"the upper end of its range to about {at[above].min():.2g}."
     )
     low = divergence(made({"eps": at}, curves, died=np.flatnonzero(at < 0.2)))
-    assert "or less, and all 8 there diverged: raise the lower end" in low
+    assert "or less, and all" in low
+    assert "there diverged: raise the lower end" in low
     best_there = made({"lr": at}, rising(at), died=[i for i in above if at[i] != at.max()])
     assert "the best is there too" in divergence(best_there)
     assert divergence(made({"lr": at}, curves, died=range(0, 40, 5))) is None  # anywhere

@@ -6,17 +6,13 @@ import json
 import math
 from typing import Any
 
+from vtune.visible import visible as shown
+
 FINE, DAMAGED, UNUSABLE = 0, 1, 2  # exit codes
 
 
 class DamagedSweepError(ValueError):
     """A folder holds a sweep that cannot be read."""
-
-
-def shown(text: Any) -> str:
-    """Returns text without what would move a terminal's cursor or change its colours; names of
-    folders may hold anything."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def said_of(error: Any) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vtune.visible import visible
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -67,8 +69,9 @@ def counted(number: int, thing: str) -> str:
 
 def plain(text: str, length: int = 28) -> str:
     """Returns a user's name as matplotlib shows it as it is: no formula, and not too long."""
+    text = visible(text.replace("\n", " "))
     short = text if len(text) <= length else f"{text[: length - 1]}…"
-    return short.replace("$", r"\$").replace("\n", " ")
+    return short.replace("$", r"\$")
 
 
 def say(axes: Axes, text: str) -> None:

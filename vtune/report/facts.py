@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from vtune.plots.canvas import counted
 from vtune.report.html import Markup, element, table
-from vtune.report.words import counted, range_text, shown
+from vtune.report.words import range_text, shown
 from vtune.results.given_data import fingerprint_of
 from vtune.results.provenance import setting
 from vtune.results.sweep import Sweep

@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from vtune.visible import visible
+
 
 class Markup(str):
     """Text that is HTML. Only this module and fixed texts of the page make it."""
@@ -14,15 +16,7 @@ class Markup(str):
 
 def escaped(value: Any) -> Markup:
     """Returns a value as HTML: markup as it is, all else as text that shows just itself."""
-    return value if isinstance(value, Markup) else Markup(html.escape(printable(str(value))))
-
-
-def printable(text: str) -> str:
-    """Returns text whose control characters and lone surrogates, which UTF-8 has no bytes for, are
-    written out."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return value if isinstance(value, Markup) else Markup(html.escape(visible(value)))
 
 
 def element(name: str, *inside: Any, **attributes: str) -> Markup:

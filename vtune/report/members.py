@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from vtune.plots.canvas import counted
 from vtune.report.html import Markup, data_script, element, joined, table
-from vtune.report.words import counted, shown
+from vtune.report.words import shown
 from vtune.results.sweep import Sweep
 from vtune.results.table import columns_to_read, table_columns
 

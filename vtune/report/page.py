@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 
+from vtune.plots.canvas import counted
 from vtune.report.advice import advice
 from vtune.report.best import best
 from vtune.report.facts import facts, space
@@ -12,7 +13,7 @@ from vtune.report.html import Markup, element, joined
 from vtune.report.looks import SORTING, STYLE
 from vtune.report.members import history, members
 from vtune.report.pictures import pictures
-from vtune.report.words import counted, shown
+from vtune.report.words import shown
 from vtune.results.no_score import no_finite_score
 from vtune.results.sweep import Sweep
 

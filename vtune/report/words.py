@@ -27,11 +27,6 @@ def shown(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def counted(number: int, thing: str) -> str:
-    """Returns "1 member", "2 members"."""
-    return f"{number:,} {thing}{'s' * (number != 1)}"
-
-
 def shared(some: int, all: int) -> str:
     """Returns "3 of the 5", or "all 5"."""
     return f"all {all}" if some == all else f"{some} of the {all}"

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from vtune.plots.canvas import counted
 from vtune.plots.hyperparameters import varying
-from vtune.report.words import counted
 from vtune.results.sweep import Sweep
 from vtune.space.distributions import Categorical, Float, Int, Ordinal
 
