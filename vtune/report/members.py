@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from vtune.log.rows import finite, plain
 from vtune.plots.canvas import counted
+from vtune.plots.hyperparameters import varying
 from vtune.report.html import Markup, data_script, element, joined, table
 from vtune.report.words import shown
 from vtune.results.sweep import Sweep
@@ -41,9 +43,8 @@ def members(sweep: Sweep) -> Markup:
 
 
 def _holds_words(values: Any) -> bool:
-    return not isinstance(values, np.ndarray) and any(
-        isinstance(shown(v), str) and not isinstance(v, int | float | np.number) for v in values
-    )
+    """Whether a column has anything but numbers."""
+    return not all(isinstance(value, int | float | np.number | None) for value in values)
 
 
 def history(sweep: Sweep, room: int) -> Markup:
@@ -54,11 +55,12 @@ def history(sweep: Sweep, room: int) -> Markup:
         that members are compared by only every so many rounds are kept.
     """
     rounds = np.arange(sweep.trained.rounds)
+    hparams, names = [member.hparams for member in sweep], varying(sweep.space)
+    room -= 9 * len(sweep) * len(names)
     held: dict[str, Any] = {}
     left: list[str] = []
-    names = [name for name, values in sweep.history.items() if values.ndim == 2]
-    names.sort(key=lambda name: name != sweep.metric_name)
-    for name in names:
+    metrics = [name for name, values in sweep.history.items() if values.ndim == 2]
+    for name in sorted(metrics, key=lambda name: name != sweep.metric_name):
         values = np.asarray(sweep.history[name])
         size = 9 * values.size
         if name == sweep.metric_name and size > room:
@@ -75,10 +77,12 @@ def history(sweep: Sweep, room: int) -> Markup:
         "mode": sweep.mode,
         "rounds": rounds.tolist(),
         "members": [member.index for member in sweep],
+        "hparams": {name: [finite(plain(h.get(name))) for h in hparams] for name in names},
         "history": held,
     }
     said = ['The history is in this file as JSON, <script id="vtune-history">: of each metric a ']
-    said.append("list by round of a list by member, null where there is no finite value.")
+    said.append("list by round of a list by member, null where there is no finite value; of each ")
+    said.append("hyperparameter a list by member, as it was at the end.")
     if len(rounds) < sweep.trained.rounds:
         said.append(f" It has {len(rounds)} of {sweep.trained.rounds} rounds, for want of room.")
     if left:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from vtune.plots.lineage import copies
 from vtune.results.sweep import Sweep
 
 
-def copies(sweep: Sweep) -> bool:
+def copied(sweep: Sweep) -> bool:
     """Returns whether weights of a member were copied to another: then they hang together."""
-    parents = sweep.parents
-    return bool(np.any((parents >= 0) & (parents != np.arange(parents.shape[1]))))
+    return len(copies(sweep.parents)) > 0
 
 
 def changed(sweep: Sweep) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vtune import plots
 from vtune.plots.hyperparameters import varying
 from vtune.report.html import Markup, element, joined
-from vtune.report.moves import changed, copies
+from vtune.report.moves import changed, copied
 from vtune.report.svg import drawing, svg_of
 from vtune.results.no_score import no_finite_score
 from vtune.results.sweep import Sweep
@@ -115,9 +115,9 @@ def chosen(sweep: Sweep) -> Iterator[Picture]:
         yield PARALLEL if len(names) > 2 else ISOLATION
     if scored and trainings_text(trained) != "1 training":
         yield FOLDS
-    if scored and len(sweep) >= 4 and not copies(sweep):
+    if scored and len(sweep) >= 4 and not copied(sweep):
         yield BEST_OF_K
-    if copies(sweep):
+    if copied(sweep):
         yield LINEAGE
     if changed(sweep):
         yield SCHEDULE

@@ -7,7 +7,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from vtune.report.html import Markup, escaped
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MANY = 600  # marks of a figure; with more they are pixels, since each takes a hundred bytes
+DENSE, SPARSE = 60_000, 2_000  # bytes of a figure, and of a part of it that stays as it is
 NOTHING = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # versions and dates
 _DROPPED = re.compile(
     r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL
@@ -60,12 +60,21 @@ def svg_of(figure: Figure, name: str, title: str) -> Markup:
 
 
 def _as_pixels_where_dense(figure: Figure) -> None:
-    """Has the points of a figure stored as pixels where they are many, all panels together."""
-    from matplotlib.collections import PathCollection
+    """Has the points and lines of a figure stored as pixels where they are many, all panels
+    together."""
+    from matplotlib.collections import Collection
 
-    points = figure.findobj(PathCollection)
-    counts = [np.shape(one.get_offsets())[0] for one in points]
-    if sum(counts) > MANY:
-        for one, count in zip(points, counts, strict=True):
-            if count > 20:
+    collections = figure.findobj(Collection)
+    lengths = [_length(one) for one in collections]
+    if sum(lengths) > DENSE:
+        for one, length in zip(collections, lengths, strict=True):
+            if length > SPARSE:
                 one.set_rasterized(True)
+
+
+def _length(collection: Any) -> int:
+    """About how many bytes of SVG a collection is: a hundred for a mark, 22 for a point of a
+    line."""
+    vertices = sum(len(path.vertices) for path in collection.get_paths())
+    marks = np.shape(collection.get_offsets())[0]
+    return 100 * marks if marks > 1 else 22 * vertices

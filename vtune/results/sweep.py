@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from vtune.results.member import Member
 from vtune.results.named import Named
 from vtune.results.no_score import no_finite_score
 from vtune.results.pickling import pickled, unpickled_record
-from vtune.results.plotting import plots_of
+from vtune.results.plotting import plots_of, write_report
 from vtune.results.rerun import rerun
 from vtune.results.retrain import Retrained, retrain
 from vtune.results.schedule import Schedule, schedule
@@ -51,6 +50,7 @@ class Sweep:
     """
 
     plot = property(plots_of)
+    report = write_report
 
     def __init__(self, trained: Trained):
         self.trained = trained
@@ -199,27 +199,6 @@ class Sweep:
         """What was run and what came of it, in about ten lines to print: the best setting and its
         spread over folds and seeds, who diverged, was dropped or stopped, edges of the ranges."""
         return summary(self.trained)
-
-    def report(self, path: str | os.PathLike, overwrite: bool = False) -> None:
-        """Writes a page that says what was run and what came of it, as one file of HTML.
-
-            sweep.report("runs/first.html")
-
-        It holds what the numbers advise, the best settings with their spread over folds and seeds,
-        the pictures of `vt.plots` that make sense for the sweep, the table of all members, which a
-        click sorts, and the history as JSON for others. It needs no network and no other file, and
-        is the same to the byte for the same sweep, drawn by the same matplotlib.
-
-        Args:
-          path: of the file; folders above it are made. overwrite: whether a file there is replaced.
-
-        Raises:
-          FileExistsError: the file is there already. OSError: it cannot be written.
-          TypeError, ValueError: an argument cannot work.
-          ImportError: matplotlib is not installed (the extra `plot`).
-        """
-        # By name, since the arrow is the other way: reports read results.
-        importlib.import_module("vtune.report.file").write(self, path, overwrite)
 
     def evaluate(self, data: Any = None) -> Evaluation:
         """Scores every member on rows that it was neither trained on nor chosen by.

@@ -37,6 +37,7 @@ def settings_tried(sweep: Sweep) -> int:
     cohorts = np.array([cohort for cohort, _ in sweep.trained.places], np.float64)
     settings = [np.asarray(values, np.float64) for values in sweep.settings.values()]
     rows = np.stack([np.broadcast_to(cohorts, sweep.parents.shape), *settings], axis=-1)
+    rows = np.where(np.isnan(rows), np.inf, rows)  # alike, where a member has no such one
     return len(np.unique(rows[sweep.parents >= 0], axis=0))
 
 

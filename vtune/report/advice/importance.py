@@ -8,7 +8,7 @@ import numpy as np
 
 from vtune.plots.hyperparameters import hyperparameter, varying
 from vtune.plots.scores import scores_of
-from vtune.report.moves import changed, copies
+from vtune.report.moves import changed, copied
 from vtune.report.words import listed, shown
 from vtune.results.sweep import Sweep
 
@@ -43,7 +43,7 @@ def without_effect(sweep: Sweep) -> str | None:
     are the fewest that can say so. Where a refiner copies or changes settings, they follow the
     scores, and nothing is said.
     """
-    if copies(sweep) or changed(sweep):
+    if copied(sweep) or changed(sweep):
         return None
     scores = scores_of("report", sweep)
     worth = scores.worth

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vtune.report.moves import copies
+from vtune.report.moves import copied
 from vtune.report.words import shared, shown
 from vtune.results.no_score import finished
 from vtune.results.sweep import Sweep
@@ -23,7 +23,7 @@ def still_improving(sweep: Sweep) -> str | None:
     Where weights were copied, members are no separate trainings, and the best counts alone.
     """
     trained = sweep.trained
-    columns = finished(trained, "report")[: 1 if copies(sweep) else TOP]
+    columns = finished(trained, "report")[: 1 if copied(sweep) else TOP]
     curves = [one for c in columns if len(one := _curve(sweep, c)) > 2]
     if not curves:
         return None
