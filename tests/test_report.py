@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from html.parser import HTMLParser
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -212,6 +213,15 @@ def test_a_file_is_made_with_the_folders_above_it(sweep, quick, tmp_path):
     mask = os.umask(0)
     os.umask(mask)
     assert stat.S_IMODE(target.stat().st_mode) == 0o666 & ~mask
+
+
+def test_the_page_on_reports_runs(sweep, quick, tmp_path, monkeypatch):
+    text = (Path(__file__).parents[1] / "docs" / "report.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "report.md", "exec"), {"sweep": sweep})
+    assert (tmp_path / "runs" / "first.html").exists()
+    assert text.split("## Advice")[1].count("\n| ") == 1 + len(ADVICE)
 
 
 def test_files_are_not_written_over_and_errors_come_first(sweep, quick, tmp_path, monkeypatch):

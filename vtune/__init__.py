@@ -5,10 +5,10 @@ the *population*, the leading array axis. Members that share all structural choi
 A *round* refines, trains and scores. A *rung* is a run of rounds with one population size. A member
 that is trained once for each fold and seed has *replicates*. Imports go one way:
 
-    saved_files, aligned, identity <- types, hparams, validation, caches, keywords
+    saved_files, aligned, visible, identity <- types, hparams, validation, caches, keywords
         <- space, metrics, components, rng <- search, refine, xla <- data, learner
-        <- engine <- runtime <- results <- tuning, log, plots <- costing, command
-        <- public <- vtune <- sklearn, __main__
+        <- engine <- runtime <- results <- tuning, log, plots <- costing, report
+        <- public, command <- vtune <- sklearn, __main__
 """
 
 from importlib import import_module

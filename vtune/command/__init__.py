@@ -1,6 +1,6 @@
-"""`python -m vtune`: lists, shows, compares, exports and checks saved sweeps.
+"""`python -m vtune`: lists, shows, reports, compares, exports and checks saved sweeps.
 
 A file a command: `add` describes it to argparse, `run` does it and returns the exit code. What a
 command needs of `results` is imported where it runs, so that `ls` and `--help` load no JAX. May
-import `log`, `results` and what is below them.
+import `log`, `report`, `results` and what is below them.
 """
