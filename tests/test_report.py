@@ -1,10 +1,13 @@
 """`sweep.report`: one file that needs nothing else, and advice that speaks only where it should."""
 
+import base64
 import dataclasses
+import hashlib
 import json
 import os
 import re
 import stat
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -188,6 +191,9 @@ def test_the_page_has_everything_and_needs_nothing(sweep, text):
     got = np.array(held["history"]["loss"], float)
     np.testing.assert_allclose(got, expected, rtol=1e-4)
     assert held["hparams"]["lr"] == [member.hparams["lr"] for member in sweep]
+    digest = base64.b64encode(hashlib.sha256(found.scripts["sorting"].encode()).digest()).decode()
+    policy = next(a["content"] for _, a in found.tags if "http-equiv" in a)
+    assert policy.endswith(f"script-src 'sha256-{digest}'")  # or it would not run
     for part in ("Advice", "The best settings", "What was run", "All members", "drawn by Halton"):
         assert part in found.text
     rows = re.findall(r"<tr><td>(\d+)<td>(\d+)<td>([^<]*)", text.split('id="members"')[1])
@@ -222,6 +228,13 @@ def test_the_page_on_reports_runs(sweep, quick, tmp_path, monkeypatch):
     exec(compile(block, "report.md", "exec"), {"sweep": sweep})
     assert (tmp_path / "runs" / "first.html").exists()
     assert text.split("## Advice")[1].count("\n| ") == 1 + len(ADVICE)
+
+
+def test_without_matplotlib_it_says_what_to_install(sweep, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.style", None)
+    with pytest.raises(ImportError, match=r"report needs matplotlib: pip install 'vtune\[plot\]'"):
+        sweep.report(tmp_path / "new" / "a.html")
+    assert not list(tmp_path.iterdir())
 
 
 def test_files_are_not_written_over_and_errors_come_first(sweep, quick, tmp_path, monkeypatch):

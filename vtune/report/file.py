@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,12 @@ def _check_target(target: Path, overwrite: bool) -> None:
 
 def _replace(target: Path, content: bytes) -> None:
     """Writes beside the target and then takes its place, so that nobody sees half a page."""
-    handle, name = tempfile.mkstemp(prefix=".vtune-report-", suffix=".part", dir=target.parent)
+    beside = target.parent / f".vtune-report-{secrets.token_hex(8)}.part"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with beside.open("xb") as file:
             file.write(content)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # mkstemp's is for its owner alone
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)

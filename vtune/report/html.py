@@ -34,16 +34,21 @@ def joined(parts: Iterable[Any]) -> Markup:
 
 
 def table(heads: Sequence[Any], rows: Iterable[Sequence[Any]], words: set[int], id: str) -> Markup:
-    """Returns a table. End tags that HTML does not need are left out: a thousand rows are long.
+    """Returns a table that scrolls where it is large. End tags that HTML does not need are left
+    out: a thousand rows are long.
 
     Args:
       words: the columns that are no numbers, so aligned at their left.
     """
-    left = ", ".join(f"#{id} :is(td, th):nth-child({column + 1})" for column in sorted(words))
-    style = element("style", Markup(f"{left} {{ text-align: left }}")) if left else Markup()
-    head = element("thead", Markup("<tr>"), *(element("th", name, scope="col") for name in heads))
-    body = Markup("\n".join("<tr>" + "".join(f"<td>{escaped(c)}" for c in row) for row in rows))
-    return joined([style, element("table", head, element("tbody", body), id=id)])
+    sides = [" class=words" if column in words else "" for column in range(len(heads))]
+    row_of = lambda tag, row: (
+        "<tr>"
+        + "".join(f"<{tag}{side}>{escaped(cell)}" for side, cell in zip(sides, row, strict=True))
+    )
+    head = element("thead", Markup(row_of("th", heads)))
+    body = element("tbody", Markup("\n".join(row_of("td", row) for row in rows)))
+    whole = element("table", head, body, id=id)
+    return element("div", whole, class_="scroll", tabindex="0", role="region", aria_label=id)
 
 
 def data_script(value: Any, id: str) -> Markup:

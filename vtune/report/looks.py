@@ -18,7 +18,9 @@ table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tab
 .scroll table { width: 100% }
 th, td { padding: 0.2rem 0.7rem; text-align: right; max-width: 22rem; vertical-align: top }
 td { overflow-wrap: break-word }
-th { background: #eee; position: sticky; top: 0; vertical-align: bottom }
+.words { text-align: left }
+th { background: #eee; vertical-align: bottom }
+.scroll th { position: sticky; top: 0 }
 th button { all: unset; cursor: pointer; font-weight: bold }
 th button:focus-visible { outline: 2px solid #0072b2 }
 th[aria-sort=ascending] button::after { content: " \\25b2" }

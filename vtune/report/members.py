@@ -36,10 +36,7 @@ def members(sweep: Sweep) -> Markup:
     rows = list(zip(numbers, indices, *cells, strict=True))
     words = {i + 2 for i, values in enumerate(columns.values()) if _holds_words(values)}
     whole = table(["rank", "member", *columns], rows, words, "members")
-    frame = element(
-        "div", whole, class_="scroll", tabindex="0", role="region", aria_label="members"
-    )
-    return joined([element("p", " ".join(said)), frame])
+    return joined([element("p", " ".join(said)), whole])
 
 
 def _holds_words(values: Any) -> bool:

@@ -32,9 +32,14 @@ def drawing(name: str) -> Iterator[None]:
 
     Args:
       name: of the figure, from which the names of its parts are made, else they were random.
-    """
-    from matplotlib.style import context
 
+    Raises:
+      ImportError: matplotlib is not installed (the extra `plot`).
+    """
+    try:
+        from matplotlib.style import context
+    except ImportError:
+        raise ImportError("report needs matplotlib: pip install 'vtune[plot]'") from None
     ours = {"svg.hashsalt": name, "svg.fonttype": "none"}
     with context(["default", ours]), warnings.catch_warnings():
         # Of a letter that matplotlib's font lacks; a browser has it.

@@ -28,20 +28,19 @@ def near_an_edge(sweep: Sweep) -> str | None:
     traced = trained.cohorts[trained.places[columns[0]][0]].combination.traced
     said = []
     for near in near_edges(trained, columns[0]):
-        places = _places(sweep, columns, near.name)
+        places = _places(sweep, columns, near.name, traced[near.name])
         inward = places if near.edge == "lower" else 1 - places
         if _others_too(inward) or _rises_towards(inward):
             said.append(_sentence(near, traced[near.name]))
     return " ".join(said) or None
 
 
-def _places(sweep: Sweep, columns: list[int], name: str) -> np.ndarray:
+def _places(sweep: Sweep, columns: list[int], name: str, distribution: Any) -> np.ndarray:
     """Where the members that have this hyperparameter stand in its range, the best first."""
     places = []
     for column in columns:
         cohort, _ = sweep.trained.places[column]
-        distribution = sweep.trained.cohorts[cohort].combination.traced.get(name)
-        if distribution is not None:
+        if sweep.trained.cohorts[cohort].combination.traced.get(name) == distribution:
             places.append(place_in(distribution, sweep[column].hparams[name]))
     return np.array([place for place in places if place is not None])
 
