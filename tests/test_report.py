@@ -403,6 +403,10 @@ def test_advice_near_an_edge(made):
     assert near_an_edge(grid).endswith("add values above 1000.")
     mixed = made({"c": [1, 10, 100, 1000]}, rising([0.1, 0.3, 0.2, 0.4]), space=ordinal)
     assert near_an_edge(mixed) is None
+    three = made(
+        {"c": [1, 10, 100]}, rising([0.1, 0.2, 0.3]), space={"c": vt.Ordinal([1, 10, 100])}
+    )
+    assert near_an_edge(three) is None  # one time in three by chance
 
 
 def test_advice_on_divergence(made):

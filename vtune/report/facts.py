@@ -44,8 +44,11 @@ def _facts(sweep: Sweep) -> Iterator[tuple[str, str]]:
     yield "seed", str(sweep.seed)
     compiling, running = sweep.timing
     yield "seconds", f"{compiling:.1f} compiling, {running:.1f} running"
-    made = trained.provenance or setting()
-    yield "made with", ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    loaded = trained.data is None and trained.rows is not None
+    made = trained.provenance or ({} if loaded else setting())
+    if made:  # old files do not say
+        versions = made["versions"].items()
+        yield "made with", ", ".join(f"{name} {version}" for name, version in versions)
 
 
 def _data(sweep: Sweep) -> str:
@@ -65,7 +68,7 @@ def _numbers(counts: list[int]) -> str:
 
 
 def space(sweep: Sweep) -> Markup:
-    """Returns the hyperparameters, what they were searched in, and their values in the best."""
+    """Returns the hyperparameters, and what they were searched in."""
     parts = sweep.space.parts
     traced = {name for c in sweep.trained.cohorts for name in c.combination.traced}
     choices = {name for c in sweep.trained.cohorts for name in c.combination.choices}

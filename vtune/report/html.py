@@ -20,7 +20,8 @@ def escaped(value: Any) -> Markup:
 
 
 def element(name: str, *inside: Any, **attributes: str) -> Markup:
-    """Returns an element; a trailing or inner `_` of an attribute's name is left out or a dash."""
+    """Returns an element. In names of attributes `_` stands for a dash, and at the end for
+    nothing: `class_`."""
     given = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escaped(value)}"'
         for key, value in attributes.items()
@@ -41,10 +42,11 @@ def table(heads: Sequence[Any], rows: Iterable[Sequence[Any]], words: set[int], 
       words: the columns that are no numbers, so aligned at their left.
     """
     sides = [" class=words" if column in words else "" for column in range(len(heads))]
-    row_of = lambda tag, row: (
-        "<tr>"
-        + "".join(f"<{tag}{side}>{escaped(cell)}" for side, cell in zip(sides, row, strict=True))
-    )
+
+    def row_of(tag: str, cells: Sequence[Any]) -> str:
+        pairs = zip(sides, cells, strict=True)
+        return "<tr>" + "".join(f"<{tag}{side}>{escaped(cell)}" for side, cell in pairs)
+
     head = element("thead", Markup(row_of("th", heads)))
     body = element("tbody", Markup("\n".join(row_of("td", row) for row in rows)))
     whole = element("table", head, body, id=id)

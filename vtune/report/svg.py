@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DENSE, SPARSE = 60_000, 2_000  # bytes of a figure, and of a part of it that stays as it is
 NOTHING = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # versions and dates
+# What a page does not need, or has once for all figures.
 _DROPPED = re.compile(
     r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL
 )

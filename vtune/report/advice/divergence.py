@@ -71,24 +71,30 @@ def _bound(sweep: Sweep, name: str) -> Bound | None:
     bad, good = values[dead & there], values[~dead & there]
     if min(len(bad), len(good)) < FEWEST:
         return None
-    area = float(np.mean((bad[:, None] > good) + 0.5 * (bad[:, None] == good)))
+    below = lambda side: np.searchsorted(np.sort(good), bad, side)
+    area = float(np.mean(below("left") + below("right"))) / 2 / len(good)
     deviation = np.sqrt((len(bad) + len(good) + 1) / (12 * len(bad) * len(good)))
     if max(area, 1 - area) < CLEAR or abs(area - 0.5) < SURE * deviation:
         return None
     above = area > 0.5
     sign = 1 if above else -1
-    beyond = lambda group, bound: sign * group >= sign * bound
     bounds = np.unique(bad)
-    parted = [np.mean(beyond(bad, b)) - np.mean(beyond(good, b)) for b in bounds]
-    bound = bounds[int(np.argmax(parted))]
+    shares = [_share_beyond(sign * group, sign * bounds) for group in (bad, good)]
+    bound = bounds[int(np.argmax(shares[0] - shares[1]))]
+    beyond = lambda group: sign * group >= sign * bound
     best = values[finished(sweep.trained, "report")[0]]
     return Bound(
         name=name,
         value=float(bound),
         above=above,
         area=max(area, 1 - area),
-        beyond=int(beyond(bad, bound).sum() + beyond(good, bound).sum()),
-        beyond_died=int(beyond(bad, bound).sum()),
+        beyond=int(beyond(bad).sum() + beyond(good).sum()),
+        beyond_died=int(beyond(bad).sum()),
         died=len(bad),
-        best=bool(beyond(best, bound)),
+        best=bool(beyond(best)),
     )
+
+
+def _share_beyond(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Returns for every bound the share of the values at it and above."""
+    return 1 - np.searchsorted(np.sort(values), bounds) / len(values)

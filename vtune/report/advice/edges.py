@@ -21,7 +21,8 @@ def near_an_edge(sweep: Sweep) -> str | None:
 
     A best member may lie there by chance, so others have to speak for it: two more of the best
     five lie in the outer quarter, or, of the best members of eight parts of the range, the second
-    best is that of the part beside.
+    best is that of the part beside. Of four to eight single values, such as those of a grid, the
+    three at the edge have to be first, second and third; fewer say nothing.
     """
     trained = sweep.trained
     columns = finished(trained, "report")
@@ -51,18 +52,18 @@ def _others_too(inward: np.ndarray) -> bool:
     Args:
       inward: [members] how far from the edge, 0 to 1, the best first.
     """
-    return bool(len(inward) >= TOP and np.sum(inward[1:TOP] <= 0.25) >= 2)
+    return bool(len(np.unique(inward)) > PARTS and np.sum(inward[1:TOP] <= 0.25) >= 2)
 
 
 def _rises_towards(inward: np.ndarray) -> bool:
-    """Whether the best of the outermost part is followed by the best of the part beside it."""
+    """Whether the best of the outermost parts follow each other, from the edge inwards."""
     values = np.unique(inward)
     if len(values) <= PARTS:
-        part = np.searchsorted(values, inward)
+        part, depth = np.searchsorted(values, inward), 3
     else:
-        part = np.minimum((inward * PARTS).astype(int), PARTS - 1)
-    order = list(dict.fromkeys(part.tolist()))
-    return len(order) > 2 and order[:2] == sorted(order)[:2]
+        part, depth = np.minimum((inward * PARTS).astype(int), PARTS - 1), 2
+    order = list(dict.fromkeys(part.tolist()))  # by the best of each
+    return len(order) > 3 and order[:depth] == sorted(order)[:depth]
 
 
 def _sentence(near: NearEdge, distribution: Any) -> str:
