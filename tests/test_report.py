@@ -92,7 +92,17 @@ def dead():
 def made(sweep):
     """Makes a sweep of records, without a training."""
 
-    def make(hparams, curves, *, space=None, died=(), splits=None, parents=None, mode="max"):
+    def make(
+        hparams,
+        curves,
+        *,
+        space=None,
+        died=(),
+        splits=None,
+        parents=None,
+        mode="max",
+        metric="score",
+    ):
         """Args:
         hparams: [members] by name. curves: [rounds, members]. died: members that diverged.
         splits: [members, folds, seeds] last values.
@@ -106,10 +116,10 @@ def made(sweep):
         dead[list(died)] = 0
         sign = 1 if mode == "max" else -1
         trained = sweep.trained
-        recorded = {"score": curves}
+        recorded = {metric: curves}
         replicates = None
         if splits is not None:
-            recorded["score/splits"] = np.broadcast_to(splits, (rounds, *np.shape(splits)))
+            recorded[f"{metric}/splits"] = np.broadcast_to(splits, (rounds, *np.shape(splits)))
             folds, seeds = np.shape(splits)[1:]
             replicates = Replicates(folds, seeds, folded=folds > 1)
         population = trained.populations[0]._replace(
@@ -128,7 +138,7 @@ def made(sweep):
             budgets=np.full(size, rounds),
         )
         plan = dataclasses.replace(
-            trained.plan, rounds=rounds, metric="score", mode=mode, replicates=replicates
+            trained.plan, rounds=rounds, metric=metric, mode=mode, replicates=replicates
         )
         return vt.Sweep(
             dataclasses.replace(
@@ -299,11 +309,12 @@ def test_hostile_names_stay_text(made):
     rows = RNG.random((len(HOSTILE), 12))
     space = {name: vt.Float(0.0, 1.0) for name in HOSTILE}
     space["<i>fixed"] = "</style><script>alert(2)</script>"
-    found = made(dict(zip(HOSTILE, rows, strict=True)), rising(RNG.random(12)), space=space)
-    trained = found.trained
-    history = {"</script><script>": trained.records.history["score"], **trained.records.history}
-    records = trained.records._replace(history=history)
-    text = page(vt.Sweep(dataclasses.replace(trained, records=records)))
+    space["</th>choice"] = vt.Categorical(
+        ["</td><script>alert(3)</script>", "<svg onload=alert(4)>"]
+    )
+    metric = "</title></script><script>alert(5)</script>"
+    values = dict(zip(HOSTILE, rows, strict=True))
+    text = page(made(values, rising(RNG.random(12)), space=space, metric=metric))
     text.encode()
     seen = Page(text)
     known = "html head meta title style body section h1 h2 h3 p ul li table thead tbody tr th td"
@@ -311,9 +322,10 @@ def test_hostile_names_stay_text(made):
     assert {tag for tag, _ in seen.tags} <= {*known.split(), "image"}
     assert sum(tag == "script" for tag, _ in seen.tags) == 2
     held = json.loads(seen.scripts["vtune-history"])
-    assert set(held["history"]) == {"score", "</script><script>"}
-    assert "<script>alert(1)</script>" in seen.text
-    assert "</style><script>alert(2)</script>" in seen.text
+    assert held["metric"] == metric
+    assert set(held["history"]) == {metric}
+    for words in (*HOSTILE[:3], metric, *(f"<script>alert({i})</script>" for i in (2, 3))):
+        assert words in seen.text
     assert "\\x00\\x1b[31m\\udcff" in seen.text
 
 
