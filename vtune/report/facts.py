@@ -16,9 +16,8 @@ from vtune.results.trainings import trainings_text
 
 def facts(sweep: Sweep) -> Markup:
     """Returns what was run as a list of names and what is said of them."""
-    return element(
-        "dl", *(element("dt", name) + element("dd", said) for name, said in _facts(sweep))
-    )
+    pairs = ((element("dt", name), element("dd", said)) for name, said in _facts(sweep))
+    return element("dl", *(part for pair in pairs for part in pair))
 
 
 def _facts(sweep: Sweep) -> Iterator[tuple[str, str]]:

@@ -49,9 +49,8 @@ def page(sweep: Sweep) -> str:
             element("style", Markup(STYLE)),
         ]
     )
-    body = Markup("\n".join(parts))
-    html = element("html", element("head", head), "\n", element("body", body), lang="en")
-    return f"<!DOCTYPE html>\n{html}\n"
+    body = element("body", Markup("\n".join(parts)))
+    return f"<!DOCTYPE html>\n{element('html', element('head', head), body, lang='en')}\n"
 
 
 def _policy() -> str:

@@ -7,7 +7,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from vtune.report.html import Markup, escaped
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DENSE, SPARSE = 60_000, 2_000  # bytes of a figure, and of a part of it that stays as it is
+MANY, LONG, SPARSE = 600, 12_000, 20  # marks; points of lines; those that stay as they are
 NOTHING = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # versions and dates
 # What a page does not need, or has once for all figures.
 _DROPPED = re.compile(
@@ -56,7 +56,8 @@ def svg_of(figure: Figure, name: str, title: str) -> Markup:
     """
     _as_pixels_where_dense(figure)
     file = io.StringIO()
-    figure.savefig(file, format="svg", dpi=110 if len(figure.axes) < 5 else 80, metadata=NOTHING)
+    dpi = 110 if len(figure.axes) <= 4 else 66
+    figure.savefig(file, format="svg", dpi=dpi, metadata=NOTHING)
     text = _DROPPED.sub("", file.getvalue())
     text = _TAG.sub(lambda tag: _ID.sub(rf"\g<1>{name}-", tag.group()), text)
     head, rest = text.strip().split(">", 1)
@@ -66,21 +67,17 @@ def svg_of(figure: Figure, name: str, title: str) -> Markup:
 
 
 def _as_pixels_where_dense(figure: Figure) -> None:
-    """Has the points and lines of a figure stored as pixels where they are many, all panels
-    together."""
-    from matplotlib.collections import Collection
+    """Has the marks, or the lines, of a figure stored as pixels where they are many, all panels
+    together. Lines of many colours over each other take more as pixels than a few hundred as
+    lines."""
+    from matplotlib.collections import LineCollection, PathCollection
 
-    collections = figure.findobj(Collection)
-    lengths = [_length(one) for one in collections]
-    if sum(lengths) > DENSE:
-        for one, length in zip(collections, lengths, strict=True):
-            if length > SPARSE:
+    marks = {one: np.shape(one.get_offsets())[0] for one in figure.findobj(PathCollection)}
+    lines = {
+        one: sum(len(path.vertices) for path in one.get_paths())
+        for one in figure.findobj(LineCollection)
+    }
+    for sizes, most in ((marks, MANY), (lines, LONG)):
+        for one, size in sizes.items():
+            if size > SPARSE and sum(sizes.values()) > most:
                 one.set_rasterized(True)
-
-
-def _length(collection: Any) -> int:
-    """About how many bytes of SVG a collection is: a hundred for a mark, 22 for a point of a
-    line."""
-    vertices = sum(len(path.vertices) for path in collection.get_paths())
-    marks = np.shape(collection.get_offsets())[0]
-    return 100 * marks if marks > 1 else 22 * vertices
