@@ -379,7 +379,7 @@ def test_the_history_is_cut_to_its_room(made):
 
 def test_advice_where_nothing_can_be_said(dead, made):
     (said,) = advice(dead)
-    assert said.startswith("no member has a finite loss")
+    assert said.startswith("No member has a finite loss")
     good = made({"a": [0.5]}, [[1.0]], space={"a": vt.Float(0.5, 0.5)})
     assert advice(good) == []
     assert len(ADVICE) == 6

@@ -20,11 +20,10 @@ TOP = 5
 
 
 def best(sweep: Sweep) -> Markup:
-    """Returns the five best settings as a table, or why there is none."""
+    """Returns the five best settings as a table."""
     trained = sweep.trained
-    reason = no_finite_score(trained)
-    if reason is not None:
-        return element("p", reason)
+    if no_finite_score(trained) is not None:
+        return element("p", "There are none.")
     columns = finished(trained, "report")[:TOP]
     spread = values_of(trained, columns[0]).size > 1
     names = [name for name in sweep.space.names if any(name in sweep[c].hparams for c in columns)]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
 
+from vtune.log.rows import plain
 from vtune.plots.canvas import counted
 from vtune.report.html import Markup, element, table
 from vtune.report.words import range_text, shown
@@ -28,7 +31,7 @@ def _facts(sweep: Sweep) -> Iterator[tuple[str, str]]:
     yield "members", f"{len(sweep):,}{drawn}" + (f", {cohorts}" if len(plan.cohorts) > 1 else "")
     yield "each is", trainings_text(trained)
     if refiner is not None and not getattr(refiner, "idle", False):
-        yield "refined by", shown(getattr(refiner, "text", refiner))
+        yield "refined by", _refiner(refiner)
     steps = max(cohort.steps for cohort in plan.cohorts)
     rounds = counted(trained.rounds, "round")
     if trained.rounds < plan.rounds:
@@ -48,6 +51,16 @@ def _facts(sweep: Sweep) -> Iterator[tuple[str, str]]:
     if made:  # old files do not say
         versions = made["versions"].items()
         yield "made with", ", ".join(f"{name} {version}" for name, version in versions)
+
+
+def _refiner(refiner: Any) -> str:
+    """A refiner of vtune's with its settings as plain numbers; another one's own words."""
+    if not is_dataclass(refiner) or isinstance(refiner, type):
+        return shown(getattr(refiner, "text", refiner))
+    numbers = lambda value: tuple(map(plain, value)) if isinstance(value, tuple) else plain(value)
+    values = {field.name: numbers(getattr(refiner, field.name)) for field in fields(refiner)}
+    given = (f"{name}={value!r}" for name, value in values.items() if value is not None)
+    return shown(f"{type(refiner).__name__}({', '.join(given)})")
 
 
 def _data(sweep: Sweep) -> str:

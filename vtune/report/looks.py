@@ -17,7 +17,7 @@ dd { margin: 0 }
 table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums }
 .scroll table { width: 100% }
 th, td { padding: 0.2rem 0.7rem; text-align: right; max-width: 22rem; vertical-align: top }
-td { overflow-wrap: break-word }
+th, td { overflow-wrap: break-word }
 .words { text-align: left }
 th { background: #eee; vertical-align: bottom }
 .scroll th { position: sticky; top: 0 }
@@ -45,7 +45,7 @@ for (const table of document.querySelectorAll("#members")) {
     head.replaceChildren(button);
     button.addEventListener("click", () => {
       const turned = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
-      const text = row => row.cells[column].textContent;
+      const text = row => row.cells[column].textContent.trim();
       const compared = (a, b) => {
         const x = text(a), y = text(b);
         if (x === "" || y === "") return (x === "") - (y === "");

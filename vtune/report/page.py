@@ -71,7 +71,7 @@ def _title(sweep: Sweep) -> str:
 
 def _lead(sweep: Sweep) -> str:
     if no_finite_score(sweep.trained) is not None:
-        return "A sweep of vtune."
+        return ""
     settings = (f"{shown(name)} = {shown(value)}" for name, value in sweep.best.hparams.items())
     return f"Member {sweep.best.index}: {', '.join(settings)}"
 

@@ -56,7 +56,7 @@ def svg_of(figure: Figure, name: str, title: str) -> Markup:
     """
     _as_pixels_where_dense(figure)
     file = io.StringIO()
-    dpi = 110 if len(figure.axes) <= 4 else 66
+    dpi = 110 if len(figure.axes) <= 4 else 80
     figure.savefig(file, format="svg", dpi=dpi, metadata=NOTHING)
     text = _DROPPED.sub("", file.getvalue())
     text = _TAG.sub(lambda tag: _ID.sub(rf"\g<1>{name}-", tag.group()), text)

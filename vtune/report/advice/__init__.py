@@ -29,5 +29,5 @@ def advice(sweep: Sweep) -> list[str]:
     """Returns all that is to be said of a sweep; where no member has a score, why not."""
     reason = no_finite_score(sweep.trained)
     if reason is not None:
-        return [reason]
+        return [f"{reason[0].upper()}{reason[1:]}."]
     return [said for function in ADVICE if (said := function(sweep)) is not None]
