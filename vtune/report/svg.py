@@ -74,7 +74,7 @@ def _as_pixels_where_dense(figure: Figure) -> None:
 
     marks = {one: np.shape(one.get_offsets())[0] for one in figure.findobj(PathCollection)}
     lines = {
-        one: sum(len(path.vertices) for path in one.get_paths())
+        one: sum(np.shape(path.vertices)[0] for path in one.get_paths())
         for one in figure.findobj(LineCollection)
     }
     for sizes, most in ((marks, MANY), (lines, LONG)):
