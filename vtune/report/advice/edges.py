@@ -19,10 +19,10 @@ PARTS = 8
 def near_an_edge(sweep: Sweep) -> str | None:
     """Returns which hyperparameters of the best lie near an edge, and where to move the range.
 
-    A best member may lie there by chance, so others have to speak for it: two more of the best
-    five lie in the outer quarter, or, of the best members of eight parts of the range, the second
-    best is that of the part beside. Of four to eight single values, such as those of a grid, the
-    three at the edge have to be first, second and third; fewer say nothing.
+    A best member may lie there by chance, so others have to speak for it: three more of the best
+    five lie in the outer quarter, or, of the best members of eight parts of the range, those of the
+    three at the edge are first, second and third. Up to eight single values, such as those of a
+    grid, are parts themselves; fewer than four say nothing.
     """
     trained = sweep.trained
     columns = finished(trained, "report")
@@ -47,23 +47,23 @@ def _places(sweep: Sweep, columns: list[int], name: str, distribution: Any) -> n
 
 
 def _others_too(inward: np.ndarray) -> bool:
-    """Whether two more of the best five lie in the outer quarter.
+    """Whether three more of the best five lie in the outer quarter.
 
     Args:
       inward: [members] how far from the edge, 0 to 1, the best first.
     """
-    return bool(len(np.unique(inward)) > PARTS and np.sum(inward[1:TOP] <= 0.25) >= 2)
+    return bool(len(np.unique(inward)) > PARTS and np.sum(inward[1:TOP] <= 0.25) >= 3)
 
 
 def _rises_towards(inward: np.ndarray) -> bool:
-    """Whether the best of the outermost parts follow each other, from the edge inwards."""
+    """Whether the best of the three outermost parts come first, from the edge inwards."""
     values = np.unique(inward)
     if len(values) <= PARTS:
-        part, depth = np.searchsorted(values, inward), 3
+        part = np.searchsorted(values, inward)
     else:
-        part, depth = np.minimum((inward * PARTS).astype(int), PARTS - 1), 2
+        part = np.minimum((inward * PARTS).astype(int), PARTS - 1)
     order = list(dict.fromkeys(part.tolist()))  # by the best of each
-    return len(order) > 3 and order[:depth] == sorted(order)[:depth]
+    return len(order) > 3 and order[:3] == sorted(order)[:3]
 
 
 def _sentence(near: NearEdge, distribution: Any) -> str:
