@@ -68,8 +68,7 @@ def svg_of(figure: Figure, name: str, title: str) -> Markup:
 
 def _as_pixels_where_dense(figure: Figure) -> None:
     """Has the marks, or the lines, of a figure stored as pixels where they are many, all panels
-    together. Lines of many colours over each other take more as pixels than a few hundred as
-    lines."""
+    together. Lines over each other take 300 kB as pixels, so a few hundred are fewer as lines."""
     from matplotlib.collections import LineCollection, PathCollection
 
     marks = {one: np.shape(one.get_offsets())[0] for one in figure.findobj(PathCollection)}
@@ -79,5 +78,4 @@ def _as_pixels_where_dense(figure: Figure) -> None:
     }
     for sizes, most in ((marks, MANY), (lines, LONG)):
         for one, size in sizes.items():
-            if size > SPARSE and sum(sizes.values()) > most:
-                one.set_rasterized(True)
+            one.set_rasterized(size > SPARSE and sum(sizes.values()) > most)
