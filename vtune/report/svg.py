@@ -83,10 +83,14 @@ def _as_pixels_where_dense(figure: Figure) -> None:
     together."""
     from matplotlib.collections import LineCollection, PathCollection
 
-    marks = {one: np.shape(one.get_offsets())[0] for one in figure.findobj(PathCollection)}
+    drawn = [one for axes in figure.axes for one in axes.collections]
+    marks = {
+        one: np.shape(one.get_offsets())[0] for one in drawn if isinstance(one, PathCollection)
+    }
     lines = {
         one: sum(4 + np.shape(path.vertices)[0] for path in one.get_paths())
-        for one in figure.findobj(LineCollection)
+        for one in drawn
+        if isinstance(one, LineCollection)
     }
     for sizes, most in ((marks, MANY), (lines, LONG)):
         for one, size in sizes.items():
