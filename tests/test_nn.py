@@ -6,6 +6,7 @@ import pytest
 from flax import nnx
 
 import vtune as vt
+from vtune.components.nn import drop
 
 X = jnp.ones((50, 40))
 KEY = jax.random.key(0)
@@ -48,3 +49,9 @@ def test_deterministic_is_the_identity():
     layer = vt.nn.Dropout(0.5, rngs=nnx.Rngs(0))
     layer.eval()
     assert layer(X) is X
+
+
+@pytest.mark.parametrize("rate", [1.5, -0.5, jnp.nan])
+def test_a_traced_rate_that_is_no_probability_ends_the_member(rate):
+    dropped = jax.jit(drop)(jax.random.key(0), jnp.float32(rate), jnp.ones(8))
+    assert jnp.isnan(dropped).all()
