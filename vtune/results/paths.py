@@ -36,7 +36,8 @@ def folder_of(caller: str, path: Any, what: str = "folder", example: str = "runs
             f"{caller}: {name!r} is not on this machine, and vtune reads and writes local folders "
             "only; save to a local one and copy it there"
         )
-    if not name or "\0" in name or not _is_text(name):
+    unwritable = what == "folder" and not _is_text(name)
+    if not name or "\0" in name or unwritable:
         raise ValueError(f'{caller}: {name!r} cannot be the name of a {what}; write "{example}"')
     try:
         return Path(name).expanduser()
@@ -45,7 +46,7 @@ def folder_of(caller: str, path: Any, what: str = "folder", example: str = "runs
 
 
 def _is_text(name: str) -> bool:
-    """Whether a name can be written in UTF-8, as the libraries that write files want it."""
+    """Whether a name can be written in UTF-8, as Orbax wants it of a folder."""
     try:
         return bool(name.encode())
     except UnicodeEncodeError:
