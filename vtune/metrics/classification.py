@@ -41,7 +41,7 @@ def _top_k_accuracy(k: Any = 2) -> Metric:
 
     def check(outputs: Any, arrays: Mapping[str, np.ndarray]) -> None:
         checked(outputs, arrays)
-        classes = max(outputs.shape[-1], 2)
+        classes = max(outputs.shape[-1], 2) if outputs.ndim > 1 else 2  # of a lone logit
         if k >= classes:
             warnings.warn(
                 f"top_k_accuracy(k={k}) is 1 for everybody, since there are {classes} classes; "

@@ -6,7 +6,6 @@ anything is compiled.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,15 +15,14 @@ from vtune.data.dataset import Data
 from vtune.data.folds import Folds
 from vtune.engine.plan import FoldSteps, Stopping
 from vtune.hparams import Hparams, UnknownHyperparameterError
-from vtune.learner.chance import suspects
 from vtune.learner.protocol import Learner
 from vtune.refine.base import Refiner
 from vtune.search.base import Cohort
 from vtune.space.distributions import Categorical
 from vtune.tuning.arguments import TuneArguments
+from vtune.tuning.steady import check_steady, settings_of
 from vtune.validation import check_call, check_count, is_number, is_whole, plain_number
 
-ASKED = 8  # times, to see whether chance decides
 MAX_STEPS = 2**31 - 1  # what is counted in the program's whole numbers
 EVAL_ROWS = 1024  # rows scored at once where eval_batch_size= is left out
 
@@ -80,7 +78,7 @@ def durations_of(given: TuneArguments, cohorts: tuple[Cohort, ...], refiner: Ref
     for name in ("epochs", "batch_size"):
         if callable(getattr(given, name)):
             check_call(name, getattr(given, name), "h")
-            _check_steady(name, getattr(given, name), cohorts)
+            check_steady(name, getattr(given, name), cohorts)
     epochs_of = given.epochs if callable(given.epochs) else None
     epochs = given.epochs if epochs_of is None else most_epochs(cohorts, epochs_of)
     lengths = tuple(
@@ -97,26 +95,6 @@ def durations_of(given: TuneArguments, cohorts: tuple[Cohort, ...], refiner: Ref
         with_steps.append(cohort)
         total_steps.append(total)
     return Durations(tuple(with_steps), lengths, tuple(total_steps), rounds, stopping)
-
-
-def _check_steady(
-    name: str, function: Callable[[Hparams], Any], cohorts: tuple[Cohort, ...]
-) -> None:
-    """Raises ValueError where a function that names a clock or chance gives something else each
-    time: it is asked more than once."""
-    named = suspects(function)
-    for cohort in cohorts if named else ():
-        for setting in _settings(cohort):
-            with contextlib.suppress(Exception):  # which is said where it is used
-                h = Hparams(setting, cohort.combination.static)
-                if len({function(h) for _ in range(ASKED)}) > 1:
-                    break
-        else:
-            continue
-        raise ValueError(
-            f"{name}= gives something else each time it is called: it reads {', '.join(named)}; "
-            f'make {name!r} a part of the space, and write {name}=lambda h: h["{name}"]'
-        )
 
 
 def length_of(
@@ -289,7 +267,7 @@ def most_epochs(cohorts: tuple[Cohort, ...], epochs_of: Callable[[Hparams], Any]
         ends = [
             {name: d.from_unit(np.array([u]))[0] for name, d in traced.items()} for u in (0.0, last)
         ]
-        for setting in [*_settings(cohort), *ends]:
+        for setting in [*settings_of(cohort), *ends]:
             try:
                 epochs = epochs_of(Hparams(setting, static))
             except UnknownHyperparameterError as error:
@@ -327,18 +305,12 @@ def _with_total_steps(
     """
     static, per_epoch = cohort.combination.static, length.steps_per_epoch or 1
     reads: set[str] = set()
-    epochs = [epochs_of(Hparams(setting, static, reads)) for setting in _settings(cohort)]
+    epochs = [epochs_of(Hparams(setting, static, reads)) for setting in settings_of(cohort)]
     steps = [_whole_epochs(number) * per_epoch for number in epochs]
     if length.by_fold is None and reads.isdisjoint(cohort.hparams):
         return cohort, steps[0]
     hparams = {**cohort.hparams, "total_steps": np.asarray(steps, np.int32)}
     return cohort._replace(hparams=hparams), None
-
-
-def _settings(cohort: Cohort) -> list[dict[str, Any]]:
-    """Returns the traced values of every member, by name."""
-    columns = cohort.hparams.items()
-    return [{name: values[i] for name, values in columns} for i in range(len(cohort.id))]
 
 
 def _whole_epochs(epochs: Any) -> int:
