@@ -30,9 +30,9 @@ def isolation(
 ) -> Figure:
     """Draws what a hyperparameter does when all others are tuned for each of its values.
 
-    Its scale is cut into equal buckets (choices and the values of a grid are one each), and the best
-    members of the buckets are joined. A flat line is of a hyperparameter that does not matter, given
-    the others. Marks are as in `axis`.
+    Its scale is cut into equal buckets (choices and the values of a grid are one each), and the
+    best members of the buckets are joined. A flat line is of a hyperparameter that does not matter,
+    given the others. Marks are as in `axis`.
 
     Args:
       names: of the hyperparameters; all that vary when left out (of more than 12, the 12 that the
