@@ -121,9 +121,11 @@ def test_it_is_the_same_with_checkpoints_and_without(tmp_path, compilations, mon
     whole = tune()
     monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
     with compilations() as seen:
-        assert_equal(tune(checkpoint=vt.Checkpoint(tmp_path / "a", rounds=1)), whole)
-        assert_equal(tune(checkpoint=vt.Checkpoint(tmp_path / "b", every=1e-9)), whole)
+        by_rounds = tune(checkpoint=vt.Checkpoint(tmp_path / "a", rounds=1))
+        by_time = tune(checkpoint=vt.Checkpoint(tmp_path / "b", every=1e-9))
     assert seen.count == 0
+    assert_equal(by_rounds, whole)
+    assert_equal(by_time, whole)
 
 
 def test_an_extension_goes_on_as_well(stop, tmp_path):
