@@ -37,7 +37,7 @@ def test_readme_runs_as_printed(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_the_page_on_refiners_runs_as_printed(capsys):
     """Its own refiner, too."""
-    text = (ROOT / "docs" / "refiners.md").read_text()
+    text = (ROOT / "docs/guides/refiners.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 3
     names: dict = {}
@@ -58,7 +58,7 @@ def test_the_page_on_refiners_runs_as_printed(capsys):
 @pytest.mark.slow
 def test_the_page_on_hyperparameters_runs(capsys):
     """With two structures in the place of eight."""
-    text = (ROOT / "docs" / "hyperparameters.md").read_text()
+    text = (ROOT / "docs/guides/hyperparameters.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     for choices, fewer in (('["relu", "tanh"]', '["tanh"]'), ("[16, 64]", "[16]")):
         assert choices in block
@@ -74,7 +74,8 @@ def test_the_page_on_hyperparameters_runs(capsys):
 
 @pytest.mark.slow
 def test_the_page_on_data_runs_as_printed(capsys):
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
+    text = (ROOT / "docs/guides/data.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict = {}
     exec(compile(block, "data.md", "exec"), names)
     assert names["sweep"].best.score > 0.4  # of scikit-learn's LinearRegression: 0.36 to 0.5
@@ -90,7 +91,7 @@ def test_the_page_on_data_runs_as_printed(capsys):
 @pytest.mark.slow
 def test_the_page_on_callbacks_runs(tmp_path, monkeypatch, capsys):
     """But for the loggers, whose libraries need not be there."""
-    text = (ROOT / "docs" / "callbacks.md").read_text()
+    text = (ROOT / "docs/guides/callbacks.md").read_text()
     sweep, loggers = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     names: dict = {}
@@ -106,7 +107,7 @@ def test_the_page_on_callbacks_runs(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_the_page_on_plots_runs(tmp_path, monkeypatch):
-    text = (ROOT / "docs" / "plots.md").read_text()
+    text = (ROOT / "docs/guides/plots.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "plots.md", "exec"), {})
@@ -118,7 +119,7 @@ def test_the_page_on_plots_runs(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_page_on_training_scripts_runs(capsys):
-    text = (ROOT / "docs" / "from_a_training_script.md").read_text()
+    text = (ROOT / "docs/start/training_script.md").read_text()
     names: dict = {}
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(compile(block, "from_a_training_script.md", "exec"), names)
@@ -126,7 +127,7 @@ def test_the_page_on_training_scripts_runs(capsys):
 
 
 def test_readme_names_files_that_are_there():
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     text = "".join(page.read_text() for page in pages)
     for path in set(re.findall(r"\b(?:experiments|scripts|docs|vtune|tests)/[\w/.]+\w", text)):
         assert (ROOT / path).exists(), path
@@ -135,7 +136,7 @@ def test_readme_names_files_that_are_there():
 def test_the_page_on_refiners_names_what_a_refiner_may_have():
     optional = vtune.Refiner.__doc__.split("Optional attributes:")[1]
     names = re.findall(r"^ +(\w+): ", optional, re.MULTILINE)
-    page = (ROOT / "docs/refiners.md").read_text()
+    page = (ROOT / "docs/guides/refiners.md").read_text()
     assert [name for name in names if f"| `{name}` |" not in page] == []
     assert "keeps_hparams" in names
 

@@ -94,7 +94,7 @@ def _exchanges(rows: list[tuple[str, dict[str, Any]]]) -> list[str]:
                 f"{name}, {own['devices']} of them: in a step they exchange "
                 f"{said(own['step_collectives'])}, in a round besides "
                 f"{said(own['round_collectives'])}. Of the exchanges that move members one counts; "
-                "a round takes a few (`docs/cost.md`).",
+                "a round takes a few (`docs/guides/cost.md`).",
             ]
     return lines
 

@@ -82,7 +82,7 @@ def cost(
       RuntimeError: JAX was started in another way than compiling for the chip needs.
       MemoryError: the sweep does not fit into the chip's memory.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, vtune as vt
       >>> quadratic = vt.Learner(
       ...     init=lambda key, h, batch: jnp.ones(1000),

@@ -44,7 +44,7 @@ def holdout(
       TypeError, ValueError: the arrays are empty, of different lengths, not numeric or not finite,
         or another argument is not allowed.
 
-    Example:
+    Examples:
       >>> import numpy as np
       >>> holdout({"x": np.zeros((10, 3), np.float32), "y": np.zeros(10, np.int32)}, test=0.1)
       Data(x: float32[10, 3], y: int32[10]; train 7 rows, valid 2, test 1)

@@ -52,7 +52,7 @@ def kfold(
         has rows that do not exist, or trains on rows it validates on.
       ImportError: scikit-learn is not installed (the extra `sklearn`).
 
-    Example:
+    Examples:
       >>> import numpy as np
       >>> kfold({"x": np.zeros((10, 3), np.float32), "y": np.zeros(10, np.int32)}, k=3)
       Folds(x: float32[10, 3], y: int32[10]; 3 folds, train 6 to 7 rows, valid 3 to 4)

@@ -56,10 +56,10 @@ def nnx_learner(
         policy "match_shape". Of several streams, in alphabetical order, the second and later ones
         get the step key folded with 1, 2, ... A `__call__` that takes `rngs` is given
         `nnx.Rngs(step_key)`, if the argument has no default or layers keep no streams.
-      optimizer, loss, metrics, train_metrics, penalty, batch_loss, augment, eval_params,
-        recompute_statistics, rewrite: as in `vt.flax_learner`. The module's `train()` or `eval()`
-        is called first, and the mode is passed to `__call__`, and set in attributes, under the
-        names that `vt.flax_learner` knows.
+      optimizer, loss, metrics, train_metrics, penalty, batch_loss: as in `vt.flax_learner`.
+      augment, eval_params, recompute_statistics, rewrite: as in `vt.flax_learner`. The module's
+        `train()` or `eval()` is called first, and the mode is passed to `__call__`, and set in
+        attributes, under the names that `vt.flax_learner` knows.
       apply: (model, batch, *, train, rngs) -> outputs, for modules that `__call__` does not suit;
         `rngs` is `nnx.Rngs(step_key)`. Variables that a call creates, such as sown losses, can be
         read and removed here: `return model(batch["x"]), nnx.pop(model, Loss)`.

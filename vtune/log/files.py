@@ -29,7 +29,7 @@ class CSV:
       path: of the file; folders are made. A sweep that goes on (`vt.extend`, `checkpoint=`)
         continues it.
       overwrite: whether a sweep that begins may replace a file that is there.
-      strict: whether a failure ends the sweep; see `docs/callbacks.md`.
+      strict: whether a failure ends the sweep; see `docs/guides/callbacks.md`.
 
     Raises:
       FileExistsError: the file is there, and a sweep begins. Raised before anything is compiled.

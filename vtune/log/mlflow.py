@@ -34,7 +34,7 @@ class MLflow:
       tracking_uri: where MLflow keeps runs; what it is set to when left out.
       run_name: of the sweep; MLflow's own choice when left out.
       members: how many of them become runs.
-      strict: whether a failure ends the sweep; see `docs/callbacks.md`.
+      strict: whether a failure ends the sweep; see `docs/guides/callbacks.md`.
 
     Raises:
       ImportError: MLflow is not installed.

@@ -43,7 +43,7 @@ class TensorBoard:
       logdir: a folder. A sweep that goes on (`vt.extend`, `checkpoint=`) continues what is there.
       members: how many of them have curves.
       overwrite: whether a sweep that begins may remove the event files of another one.
-      strict: whether a failure ends the sweep; see `docs/callbacks.md`.
+      strict: whether a failure ends the sweep; see `docs/guides/callbacks.md`.
 
     Raises:
       ImportError: TensorBoard is not installed.

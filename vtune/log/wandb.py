@@ -30,7 +30,7 @@ class WandB:
     Args:
       project: its name; what W&B is set to when left out.
       runs: "sweep" or "members".
-      strict: whether a failure ends the sweep; see `docs/callbacks.md`.
+      strict: whether a failure ends the sweep; see `docs/guides/callbacks.md`.
       init: what else `wandb.init` takes, such as `entity=`, `group=`, `name=`, `mode="offline"`.
 
     Raises:

@@ -155,7 +155,7 @@ precision = documented(
     configurable(_averaged("precision", _precision)),
     """Share of the rows predicted as a class that belong to it, as in scikit-learn.
 
-    Options:
+    Args:
       average: "binary" (of the class pos_label), "micro", "macro", "weighted", or None for an
         array [classes]. Where a row has several yes-or-no answers, labels and logits
         [rows, answers], these are averages over the answers, "samples" is the mean over the

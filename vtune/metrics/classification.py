@@ -80,7 +80,7 @@ top_k_accuracy = documented(
     configurable(_top_k_accuracy),
     """Share of the rows whose label is among the `k` largest logits.
 
-    Options:
+    Args:
       k: 1 or more, by default 2.
     """,
 )

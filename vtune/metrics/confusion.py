@@ -60,7 +60,7 @@ confusion_matrix = documented(
     configurable(_confusion_matrix),
     """Weights of the rows by label and predicted class, [classes, classes].
 
-    Options:
+    Args:
       normalize: "true" divides by the rows of a label, "pred" by those of a prediction, "all" by
         all rows; None, the default, does not divide.
     """,
@@ -69,7 +69,7 @@ balanced_accuracy = documented(
     configurable(_balanced_accuracy),
     """Mean recall over the classes that have rows.
 
-    Options:
+    Args:
       adjusted: True rescales the value so that chance is 0.
     """,
 )

@@ -97,7 +97,7 @@ roc_auc = documented(
     configurable(_roc_auc),
     """Area under the ROC curve (Hanley and McNeil 1982); NaN where a class has no row.
 
-    Options:
+    Args:
       multi_class: for more than two classes "ovr" (each against the rest) or "ovo" (each against
         each; Hand and Till 2001).
       average: over the classes or pairs, "macro" or "weighted". Where a row has several yes-or-no

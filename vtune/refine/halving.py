@@ -34,7 +34,7 @@ class Halving:
       TypeError, ValueError: a number is outside its range, a cohort is smaller than the factor, or
         the rounds end before the first decision.
 
-    Example:
+    Examples:
       >>> Halving(reduction_factor=3).rungs(size=20, rounds=9)
       (Rung(size=20, rounds=1), Rung(size=7, rounds=2), Rung(size=3, rounds=6))
     """

@@ -37,7 +37,7 @@ class Hyperband:
       TypeError, ValueError: a number is outside its range, a cohort has another size, or `rounds=`
         is another number.
 
-    Example:
+    Examples:
       >>> Hyperband(max_rounds=81).brackets
       ((81, 27, 9, 3, 1), (34, 11, 3, 1), (15, 5, 1), (8, 2), (5,))
     """

@@ -46,7 +46,7 @@ class PBT:
     Raises:
       TypeError, ValueError: a number is outside its range, or a cohort has one member.
 
-    Example:
+    Examples:
       >>> PBT(perturbation_interval=2, perturbation_factors=(2.0, 0.5)).exploit
       'truncation'
     """

@@ -47,7 +47,7 @@ class Search(Protocol):
     A search whose attribute `n` is None is a dataclass and draws as many members as the refiner
     asks for (see `vt.Hyperband`).
 
-    Example:
+    Examples:
       >>> import numpy as np, vtune as vt
       >>> from vtune.space import parse
       >>> class Middle:

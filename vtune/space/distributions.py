@@ -45,7 +45,7 @@ class Float:
       ValueError: the bounds are in the wrong order or not finite, or do not go with `log` or
         `step`.
 
-    Example:
+    Examples:
       >>> Float(1e-4, 1e-1, log=True)
       Float(low=0.0001, high=0.1, log=True, step=None)
     """

@@ -94,7 +94,7 @@ def extend(
     Warns:
       UserWarning: the refiner would first act after the last round, or `timeout` ended it.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, vtune as vt
       >>> quadratic = vt.Learner(
       ...     init=lambda key, h, batch: jnp.ones(()),

@@ -102,7 +102,8 @@ def tune(
         takes long, one every 30 s, and one at the end. When left out, nothing is written outside a
         terminal in the first 10 s; False is silent.
       callbacks: what looks on between rounds: functions of a report, or objects such as
-        `vt.log.CSV(path)`; see `docs/callbacks.md`. One that returns `vt.STOP` ends the sweep.
+        `vt.log.CSV(path)`; see `docs/guides/callbacks.md`. One that returns `vt.STOP` ends the
+        sweep.
 
     Returns:
       A `Sweep`; `vt.extend` trains it further.
@@ -117,7 +118,7 @@ def tune(
         structural combinations, the refiner never acts, no member has a finite score (then with
         the cause), or `timeout` ended the sweep.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, optax, vtune as vt
       >>> quadratic = vt.Learner(
       ...     init=lambda key, h, batch: jnp.ones(()),

@@ -80,7 +80,7 @@ def rewrite(f: Callable[..., PyTree], form: str = "auto") -> Callable[..., PyTre
     Raises:
       ValueError: `form` is none of these.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, vtune as vt
       >>> image, kernel = jnp.ones((1, 8, 8)), jnp.ones((1, 3, 3))
       >>> blur = lambda image: jax.lax.conv(image[None], kernel[None], (1, 1), "SAME")

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Builds the documentation site, build/site/index.html, which opens from the disk: runs the notebooks,
+# checks every link inside the site. Made in .venv-docs.
+#   bash scripts/docs.sh           all of it
+#   bash scripts/docs.sh --serve   shows it on http://127.0.0.1:8000 and builds again what is edited
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/venv.sh
+VTUNE_VENV=.venv-docs install_into_venv docs
+bin=.venv-docs/bin
+
+rm -f docs/notebooks/*.ipynb
+"$bin/jupytext" --quiet --to notebook docs/notebooks/*.py
+"$bin/python" -m pytest -q --nbmake --overwrite docs/notebooks # their outputs are in the site
+
+if [ "${1:-}" = --serve ]; then
+    exec "$bin/mkdocs" serve --strict
+fi
+exec "$bin/mkdocs" build --strict --quiet
