@@ -1,5 +1,7 @@
-"""The README's Python blocks and the docstrings' examples run as printed."""
+"""What README.md and the documentation print runs, their links lead somewhere, and what they name is
+there. Guides go on from the setup of the tour, so most of them share one compiled program."""
 
+import ast
 import doctest
 import importlib
 import pkgutil
@@ -8,47 +10,147 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import vtune
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [page.relative_to(DOCS).as_posix() for page in sorted(DOCS.rglob("*.md"))]
 MODULES = [m.name for m in pkgutil.walk_packages(vtune.__path__, "vtune.")]
+FEWER = {  # where what is printed would train for long
+    "guides/hyperparameters.md": {'["relu", "tanh"]': '["tanh"]', "[16, 64]": "[16]"},
+    "guides/scaling.md": {"Halton(1000)": "Halton(9)", "epochs=27": "epochs=3"},
+}
+
+
+def blocks_of(page):
+    """The Python blocks of a page of the documentation, or of README.md."""
+    text = (ROOT / page if page == "README.md" else DOCS / page).read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    for long, short in FEWER.get(page, {}).items():
+        assert any(long in block for block in blocks), long
+        blocks = [block.replace(long, short) for block in blocks]
+    return blocks
+
+
+def run(page, names=(), blocks=None):
+    """Runs the blocks of a page, all of them when left out, and returns what they leave."""
+    names = dict(names)
+    for block in blocks_of(page) if blocks is None else blocks:
+        exec(compile(block, page, "exec"), names)
+    return names
+
+
+def lines_of(code):
+    return len(list(filter(str.strip, code.splitlines())))
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Blocks write into the folder that they are run in, and JAX has started here."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(vtune, "use_all_cores", lambda: 2)
+
+
+@pytest.fixture(scope="module")
+def made():
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(vtune, "use_all_cores", lambda: 2)
+        return run("start/tour.md", blocks=blocks_of("start/tour.md")[:1])
+
+
+@pytest.fixture
+def setup(made):
+    """What the tour's setup leaves."""
+    return {**made, "space": dict(made["space"])}
 
 
 @pytest.mark.slow
-def test_readme_runs_as_printed(tmp_path, monkeypatch, capsys):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) >= 2
-    assert len(list(filter(str.strip, blocks[0].splitlines()))) <= 30  # as its heading says
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(vtune, "use_all_cores", lambda: 2)  # JAX has started here
-    names: dict = {}
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
+def test_the_tour_runs_as_printed(setup, tmp_path, compilations, capsys):
+    """And comes to what the page says."""
+    _, search, top, look, move, again, decide = blocks_of("start/tour.md")
+    names = run("start/tour.md", setup, [search, top, look])
+    assert "near an edge: lr=" in capsys.readouterr().out
+    assert "try 0.0001 to 0.03" in " ".join((tmp_path / "first.html").read_text().split())
+    with compilations() as seen:
+        names = run("start/tour.md", names, [move])
+    assert seen.count == 0
+    assert names["second"].best.score > names["sweep"].best.score + 0.01
+    names = run("start/tour.md", names, [again, decide])
+    assert names["again"].table()["accuracy"].max() < names["second"].best.score
+    assert names["chosen"].hparams["width"] == 128
+    assert vtune.read("runs/digits").best.score == names["second"].best.score
+
+
+@pytest.mark.slow
+def test_readme_runs_as_printed(tmp_path, capsys):
+    names = run("README.md")
     assert names["sweep"].best.score > 0.9
-    h = vtune.Hparams({"lr": 0.1, "weight_decay": 0.0}, {"width": 4})
-    batch = {"x": np.ones((2, 64), np.float32), "y": np.zeros(2, np.int32)}
-    state = names["learner"].init(vtune.member_key(0, 0), h, batch)  # the nnx model's
-    assert state.params["hidden"]["kernel"].shape == (64, 4)
-    assert "Member(" in capsys.readouterr().out
-    assert (tmp_path / "runs" / "readme" / "manifest.json").exists()
+    assert "64 members" in capsys.readouterr().out
+    assert (tmp_path / "digits.html").exists()
+
+
+@pytest.mark.slow
+def test_the_page_on_nnx_runs(capsys):
+    assert run("start/nnx.md")["sweep"].best.score > 0.9
+    own, sweeps = capsys.readouterr().out.splitlines()[-1].split("] [")
+    assert own[1:] == sweeps[:-1]
+
+
+@pytest.mark.slow
+def test_the_page_on_training_scripts_runs(capsys):
+    assert run("start/training_script.md")["sweep"].best.score > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "least"),
+    [
+        ("checkpoints", 0.9),
+        ("chips", None),
+        ("fine_tuning", 0.85),
+        ("folds", 0.85),
+        ("plots", 0.9),
+        ("scaling", 0.7),
+        ("searches", 0.9),
+        ("spaces", 0.85),
+    ],
+)
+def test_a_guide_runs(page, least, setup, tmp_path, capsys):
+    names = run(f"guides/{page}.md", setup)
+    if least is not None:
+        assert names["sweep"].best.score > least
+    if page == "plots":
+        saved = {path.name for path in tmp_path.iterdir()}
+        assert saved == {"axis.png", "isolation.png", "curves.svg", "both.png"}
+
+
+@pytest.mark.slow
+def test_the_page_on_callbacks_runs(setup, tmp_path, capsys):
+    """But for the loggers, whose libraries need not be there."""
+    sweep, loggers = blocks_of("guides/callbacks.md")
+    names = run("guides/callbacks.md", setup, [sweep])
+    assert names["sweep"].best.status.startswith("stopped after round")
+    assert lines_of(sweep[sweep.index("class") : sweep.index("sweep =")]) <= 15
+    assert "member " in capsys.readouterr().out
+    assert (tmp_path / "runs/digits/history.csv").exists()
+    for name in re.findall(r"vt\.log\.(\w+)", loggers):
+        assert hasattr(vtune.log, name)
 
 
 @pytest.mark.slow
 def test_the_page_on_refiners_runs_as_printed(capsys):
     """Its own refiner, too."""
-    text = (ROOT / "docs/guides/refiners.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 3
-    names: dict = {}
-    exec(compile(blocks[0], "refiners.md", "exec"), names)
+    page = "guides/refiners.md"
+    pbt, halving, own = blocks_of(page)
+    names = run(page, blocks=[pbt])
     assert names["sweep"].best.score > 0.9
-    exec(compile(blocks[1], "refiners.md", "exec"), names)
+    names = run(page, names, [halving])
     assert names["halved"].n_candidates_ == [16, 6, 2]
     assert len(names["sweep"]) == names["hyper"].size
-    exec(compile(blocks[2], "refiners.md", "exec"), names)
-    own = blocks[2][blocks[2].index("@jax") : blocks[2].index("sweep =")]
-    assert len(list(filter(str.strip, own.splitlines()))) <= 30
+    names = run(page, names, [own])
+    assert lines_of(own[own.index("@jax") : own.index("sweep =")]) <= 30
     drifted, first = names["sweep"], names["sweep"].settings["lr"][0]
     spread = lambda rates: np.ptp(np.log(rates))
     assert spread(drifted.settings["lr"][-1]) < 0.5 * spread(first)
@@ -57,27 +159,13 @@ def test_the_page_on_refiners_runs_as_printed(capsys):
 
 @pytest.mark.slow
 def test_the_page_on_hyperparameters_runs(capsys):
-    """With two structures in the place of eight."""
-    text = (ROOT / "docs/guides/hyperparameters.md").read_text()
-    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    for choices, fewer in (('["relu", "tanh"]', '["tanh"]'), ("[16, 64]", "[16]")):
-        assert choices in block
-        block = block.replace(f"Categorical({choices})", f"Categorical({fewer})")
-    names: dict = {}
-    exec(compile(block, "hyperparameters.md", "exec"), names)
+    names = run("guides/hyperparameters.md")
     assert names["both"].score >= names["sweep"].best.score > 0.9
-    for path in re.findall(r"`vt\.([\w.]+)", text):  # what the table names is there
-        found = vtune
-        for part in path.rstrip(".").split("."):
-            found = getattr(found, part)
 
 
 @pytest.mark.slow
 def test_the_page_on_data_runs_as_printed(capsys):
-    text = (ROOT / "docs/guides/data.md").read_text()
-    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    names: dict = {}
-    exec(compile(block, "data.md", "exec"), names)
+    names = run("guides/data.md")
     assert names["sweep"].best.score > 0.4  # of scikit-learn's LinearRegression: 0.36 to 0.5
     columns, frame = names["columns"], names["frame"]
     assert columns.numeric_names[-1] == "bmi missing"
@@ -88,57 +176,100 @@ def test_the_page_on_data_runs_as_printed(capsys):
         np.testing.assert_allclose(predicted, expected, rtol=1e-5)
 
 
-@pytest.mark.slow
-def test_the_page_on_callbacks_runs(tmp_path, monkeypatch, capsys):
-    """But for the loggers, whose libraries need not be there."""
-    text = (ROOT / "docs/guides/callbacks.md").read_text()
-    sweep, loggers = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    exec(compile(sweep, "callbacks.md", "exec"), names)
-    assert names["sweep"].best.status.startswith("stopped after round")
-    own = sweep[sweep.index("class") : sweep.index("sweep =")]
-    assert len(list(filter(str.strip, own.splitlines()))) <= 15
-    assert "member " in capsys.readouterr().out
-    assert (tmp_path / "runs/digits/history.csv").exists()
-    for name in re.findall(r"vt\.log\.(\w+)", loggers):
-        assert hasattr(vtune.log, name)
+def test_every_page_with_blocks_is_run():
+    source = Path(__file__).read_text() + (ROOT / "tests/test_coming_from.py").read_text()
+    for page in PAGES:
+        if blocks_of(page):
+            assert page in source or f'("{Path(page).stem}"' in source, page
 
 
-@pytest.mark.slow
-def test_the_page_on_plots_runs(tmp_path, monkeypatch):
-    text = (ROOT / "docs/guides/plots.md").read_text()
-    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(block, "plots.md", "exec"), {})
-    saved = {path.name for path in tmp_path.iterdir()}
-    assert saved == {"axis.png", "isolation.png", "curves.svg", "both.png"}
-    named = re.findall(r"`(\w+)\(", text.split("| question | plot |")[1].split("## ")[0])
-    assert set(named) == set(vtune.plots.__all__)
-
-
-@pytest.mark.slow
-def test_the_page_on_training_scripts_runs(capsys):
-    text = (ROOT / "docs/start/training_script.md").read_text()
-    names: dict = {}
-    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        exec(compile(block, "from_a_training_script.md", "exec"), names)
-    assert names["sweep"].best.score > 0.8
-
-
-def test_readme_names_files_that_are_there():
-    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
-    text = "".join(page.read_text() for page in pages)
+@pytest.mark.parametrize("page", ["../README.md", *PAGES])
+def test_what_a_page_names_is_there(page):
+    text = (DOCS / page).read_text()
     for path in set(re.findall(r"\b(?:experiments|scripts|docs|vtune|tests)/[\w/.]+\w", text)):
         assert (ROOT / path).exists(), path
+    for name in re.findall(r"\bvt\.((?:[A-Za-z]\w*\.)*[A-Za-z]\w*)", text):
+        found = vtune
+        for part in name.split("."):
+            fields = getattr(found, "__dataclass_fields__", {})
+            found = fields[part] if part in fields else getattr(found, part)
+
+
+@pytest.mark.parametrize("page", ["../README.md", *PAGES])
+def test_links_lead_somewhere(page):
+    """Those to headings as well, by the names that mkdocs gives them."""
+    here = DOCS / page
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", here.read_text(), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)]+)\)", prose):
+        file, _, heading = link.partition("#")
+        target = here.parent / file if file else here
+        if target.suffix == ".ipynb":  # made of this script
+            target = target.with_suffix(".py")
+        assert target.exists(), link
+        if heading:
+            headings = re.findall(r"^#+ (.*)", target.read_text(), re.MULTILINE)
+            slugs = [re.sub(r"[^\w\s-]", "", text).strip().lower() for text in headings]
+            assert heading in [re.sub(r"[-\s]+", "-", slug) for slug in slugs], link
+
+
+def test_the_site_leads_to_every_page():
+    """But to the records of the benchmarks, which their own page lists."""
+
+    def leaves(nav):
+        for entry in nav:
+            (target,) = entry.values()
+            yield from leaves(target) if isinstance(target, list) else [target]
+
+    listed = list(leaves(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
+    notebooks = [
+        path.relative_to(DOCS).with_suffix(".ipynb").as_posix()
+        for path in (DOCS / "notebooks").glob("*.py")
+    ]
+    pages = [page for page in PAGES if not re.match(r"benchmarks/.*/", page)]
+    assert sorted(listed) == sorted([*pages, *notebooks])
+
+
+def test_every_public_name_is_in_the_reference():
+    text = "".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
+    headings = set(re.findall(r"heading: ((?:vt|vtune)\.[\w.]+)", text))
+    modules = {name for name in vtune.__all__ if f"heading: vt.{name}\n" not in text}
+    for name in modules:  # a module, whose own names are there
+        public = getattr(getattr(vtune, name), "__all__", None) or []
+        assert any(heading.startswith(f"vt.{name}.") for heading in headings), name
+        assert [own for own in public if not {f"vt.{name}.{own}", f"vt.{own}"} & headings] == []
+    estimators = importlib.import_module("vtune.sklearn").__all__
+    assert [name for name in estimators if f"vtune.sklearn.{name}" not in headings] == []
+    for path in re.findall(r"^::: ([\w.]+)", text, re.MULTILINE):
+        module, _, name = path.rpartition(".")
+        assert hasattr(importlib.import_module(module), name), path
+
+
+def test_the_page_on_messages_quotes_what_is_said():
+    said = []
+    for path in (ROOT / "vtune").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                said.append(node.value)
+    source = "\n".join(said)
+    messages = re.findall(r"^### `(.*)`$", (DOCS / "messages.md").read_text(), re.MULTILINE)
+    assert len(messages) >= 25
+    for message in messages:
+        for part in message.split("…"):
+            assert part in source, (message, part)
 
 
 def test_the_page_on_refiners_names_what_a_refiner_may_have():
     optional = vtune.Refiner.__doc__.split("Optional attributes:")[1]
     names = re.findall(r"^ +(\w+): ", optional, re.MULTILINE)
-    page = (ROOT / "docs/guides/refiners.md").read_text()
+    page = (DOCS / "guides/refiners.md").read_text()
     assert [name for name in names if f"| `{name}` |" not in page] == []
     assert "keeps_hparams" in names
+
+
+def test_the_page_on_plots_has_all():
+    text = (DOCS / "guides/plots.md").read_text()
+    named = re.findall(r"`(\w+)\(", text.split("| question | plot |")[1].split("## ")[0])
+    assert set(named) == set(vtune.plots.__all__)
 
 
 @pytest.mark.parametrize("name", MODULES)
