@@ -1,4 +1,4 @@
-"""What README.md and the documentation print runs, their links lead somewhere, what they name is there.
+"""What README.md and the documentation print runs; their links and names lead somewhere.
 
 Guides go on from the setup of the tour, so most of them share one compiled program.
 """
@@ -176,7 +176,8 @@ def test_the_page_on_hyperparameters_runs(capsys):
 
 @pytest.mark.slow
 def test_the_page_on_data_runs_as_printed(capsys):
-    names = run("guides/data.md")
+    tables, texts = blocks_of("guides/data.md")
+    names = run("guides/data.md", blocks=[tables])
     assert names["sweep"].best.score > 0.4  # of scikit-learn's LinearRegression: 0.36 to 0.5
     columns, frame = names["columns"], names["frame"]
     assert columns.numeric_names[-1] == "bmi missing"
@@ -185,6 +186,9 @@ def test_the_page_on_data_runs_as_printed(capsys):
         predicted = np.asarray(names["sweep"].predict(row))[:9]
         expected = np.asarray(names["sweep"].predict(columns.transform(frame.head(9))))
         np.testing.assert_allclose(predicted, expected, rtol=1e-5)
+    names = run("guides/data.md", names, [texts])
+    assert names["sweep"].best.score > 0.5
+    assert names["sweep"].predict(names["new"]).shape == (2, 6)
 
 
 def test_every_page_with_blocks_is_run():

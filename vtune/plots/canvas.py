@@ -39,8 +39,8 @@ def panels(
         raise ImportError(f"plots.{caller} needs matplotlib: pip install 'vtune[plot]'") from None
     if ax is not None:
         return _given(caller, count, ax)
-    columns = min(columns, count)
     rows = -(-count // columns)
+    columns = -(-count // rows)  # four panels are two by two
     figure = Picture(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for unused in axes[count:]:
