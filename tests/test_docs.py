@@ -48,17 +48,22 @@ def lines_of(code):
     return len(list(filter(str.strip, code.splitlines())))
 
 
+def two_cores():
+    """In the place of `use_all_cores`, since JAX has started here."""
+    return 2
+
+
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """Blocks write into the folder that they are run in, and JAX has started here."""
+    """Blocks write into the folder that they are run in."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(vtune, "use_all_cores", lambda: 2)
+    monkeypatch.setattr(vtune, "use_all_cores", two_cores)
 
 
 @pytest.fixture(scope="module")
 def made():
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(vtune, "use_all_cores", lambda: 2)
+        patched.setattr(vtune, "use_all_cores", two_cores)
         return run("start/tour.md", blocks=blocks_of("start/tour.md")[:1])
 
 
