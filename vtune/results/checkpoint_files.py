@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -30,6 +31,8 @@ from vtune.saved_files import CHECKPOINT_MANIFEST as MANIFEST
 from vtune.saved_files import CHECKPOINTS as FOLDER
 from vtune.saved_files import manifest_checksum
 from vtune.validation import is_whole
+
+T = TypeVar("T")
 
 VERSION = 1
 ARRAYS = "arrays"
@@ -148,23 +151,41 @@ def newest_checkpoint(folder: Path) -> Found | None:
     """
     while True:
         paths = checkpoints(folder)
-        damages = []
-        for path in paths:
-            try:
-                found = read_checkpoint(read_header(path))
-            except DamagedError as error:
-                damages.append(f"{path}: damaged, {error}")
-                continue
-            for damage in damages:
-                warn(f"{damage}; read is the one of round {found.rounds} before it")
+        found, damaged = newest_readable(paths, lambda path: read_checkpoint(read_header(path)))
+        if found is not None:
+            for path, damage in damaged:
+                warn(
+                    f"{path}: damaged, {damage}; read is the one of round {found.rounds} before it"
+                )
             return found
         if paths == checkpoints(folder):  # else a running sweep has replaced them meanwhile
             break
-    if damages:
-        raise ValueError("; ".join(damages))
+    if damaged:
+        raise ValueError("; ".join(f"{path}: damaged, {damage}" for path, damage in damaged))
     if has_checkpoints(folder):
         raise ValueError(f"{folder}: its sweep has not written a checkpoint yet; try again later")
     return None
+
+
+def newest_readable(
+    paths: Iterable[Path], reader: Callable[[Path], T]
+) -> tuple[T | None, list[tuple[Path, DamagedError]]]:
+    """Returns what is read of the first checkpoint that is not damaged, from which a run goes on,
+    and the damaged ones before it; None where all are damaged, or there are none.
+
+    Args:
+      paths: the newest first.
+
+    Raises:
+      ValueError: of the reader, other than a DamagedError.
+    """
+    damaged: list[tuple[Path, DamagedError]] = []
+    for path in paths:
+        try:
+            return reader(path), damaged
+        except DamagedError as error:
+            damaged.append((path, error))
+    return None, damaged
 
 
 def read_header(path: Path) -> Header:

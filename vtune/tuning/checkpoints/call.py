@@ -18,14 +18,14 @@ from vtune.results.described import describe_value
 from vtune.results.encoding import encode
 from vtune.results.fingerprint import data_fingerprint
 from vtune.results.manifest import Call
-from vtune.results.provenance import provenance, setting
+from vtune.results.provenance import provenance
 from vtune.results.refiners import encode_refiner
 from vtune.results.trained import rows_of
 from vtune.rng.keys import is_key
+from vtune.tuning.checkpoints.machine import MACHINE, machine_here
 from vtune.tuning.prepare import Prepared
 
 JAX_SETTINGS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_threefry_partitionable")
-MACHINE = "machine"  # what may differ, with a warning
 LEARNER = "the learner's "
 
 
@@ -60,7 +60,7 @@ def call_of(prepared: Prepared, past: EarlierRun | None) -> Call:
     asked |= {LEARNER + name: _sums([found]) for name, found in (made["learner"] or {}).items()}
     if past is not None:
         asked["the sweep that is extended"] = _sums(_past_sums(past))
-    asked[MACHINE] = _machine(plan)
+    asked[MACHINE] = machine_here(plan)
     return Call(json.loads(json.dumps(asked)), made)
 
 
@@ -109,16 +109,6 @@ def _sums(sums: list[str]) -> dict[str, str]:
     return {"sha256": "".join(sums) if len(sums) == 1 else array_sum(np.array(sums))}
 
 
-def _machine(plan: Plan) -> dict[str, Any]:
-    """What may change the last bits, and is no reason to refuse."""
-    return {
-        "devices": plan.layout.devices or 1,
-        "platform": jax.default_backend(),
-        "members side by side": plan.layout.chunk,
-        **{f"version of {name}": version for name, version in setting()["versions"].items()},
-    }
-
-
 def differences(saved: Mapping[str, Any], call: Call) -> list[str]:
     """Returns how a call differs from the one that is kept in a folder, a line for each."""
     said = []
@@ -130,18 +120,6 @@ def differences(saved: Mapping[str, Any], call: Call) -> list[str]:
         if not _is_same(before, now):
             said.append(f"{name}: {_compared(now, before)}")
     return said
-
-
-def other_machine(saved: Mapping[str, Any], call: Call) -> list[str]:
-    """Returns how the machine, the layout and the versions differ, a line for each."""
-    before, now = saved.get(MACHINE), call.asked[MACHINE]
-    if not isinstance(before, dict):
-        return []
-    return [
-        f"{name} {now[name]} here, {before.get(name)} there"
-        for name in now
-        if now[name] != before.get(name)
-    ]
 
 
 def _versions(asked: Mapping[str, Any]) -> Any:

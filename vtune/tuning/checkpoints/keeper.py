@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,7 +23,6 @@ from vtune.results.manifest import Call, is_saved_sweep, read_manifest
 from vtune.results.paths import make_folder, remove_empty
 from vtune.results.quiet import without_late_failures
 from vtune.results.rebuild import rebuilt, with_states
-from vtune.results.storage import DamagedError
 from vtune.results.sweep import Sweep
 from vtune.results.trained import Trained, finish
 from vtune.rng.keys import is_key
@@ -31,7 +31,8 @@ from vtune.runtime.interrupt import Interrupt
 from vtune.runtime.notices import warn
 from vtune.runtime.resume import CheckpointMismatchError, Point
 from vtune.runtime.watch import Standing, Watcher
-from vtune.tuning.checkpoints.call import call_of, differences, other_machine
+from vtune.tuning.checkpoints.call import call_of, differences
+from vtune.tuning.checkpoints.machine import MACHINE, machine_of, other_machine
 from vtune.tuning.checkpoints.settings import Checkpoint
 from vtune.tuning.prepare import Prepared
 from vtune.types import PyTree
@@ -171,17 +172,10 @@ class Keeper(Watcher):
 
     def _newest(self) -> Point | None:
         """Returns the point of the newest checkpoint that can be read."""
-        damaged = []
-        paths = files.checkpoints(self._folder)
-        for path in paths:
-            try:
-                header = files.read_header(path)
-                self._compare(header.manifest["call"])
-                found = files.read_checkpoint(header)
-            except DamagedError as error:
-                damaged.append((path, error))
-                continue
-            other = other_machine(header.manifest["call"] or {}, self._call)
+        found, damaged = files.newest_readable(files.checkpoints(self._folder), self._read)
+        if found is not None:
+            header, checkpoint = found
+            other = other_machine(machine_of(header.manifest), self._call.asked[MACHINE])
             if other:
                 warn(
                     f"{self._folder}: the sweep goes on otherwise than it was begun, "
@@ -191,10 +185,10 @@ class Keeper(Watcher):
             for older, damage in damaged:
                 warn(
                     f"{older}: damaged, {damage}; it is removed, and the sweep goes on from the "
-                    f"one before it, after {found.rounds} rounds"
+                    f"one before it, after {checkpoint.rounds} rounds"
                 )
                 shutil.rmtree(older, ignore_errors=True)
-            return Point(found.rounds, found.carry, str(path))
+            return Point(checkpoint.rounds, checkpoint.carry, str(header.path))
         if damaged:
             raise ValueError(
                 "; ".join(f"{path}: damaged, {damage}" for path, damage in damaged)
@@ -202,6 +196,11 @@ class Keeper(Watcher):
                 "restart=True)"
             )
         return None
+
+    def _read(self, path: Path) -> tuple[files.Header, files.Found]:
+        header = files.read_header(path)
+        self._compare(header.manifest["call"])
+        return header, files.read_checkpoint(header)
 
     # While it runs
 
