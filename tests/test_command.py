@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -18,7 +19,8 @@ from problems import quadratic
 import vtune as vt
 from vtune.command.main import main
 from vtune.command.output import plain, shown, size_text
-from vtune.saved_files import LOCK, brief
+from vtune.saved_files import LOCK, brief, manifest_checksum
+from vtune.tuning.checkpoints import machine, outlook
 
 SPACE = {"lr": vt.Ordinal([0.1, 0.5, 1e30])}  # the last diverges
 LEARNER = quadratic()
@@ -229,13 +231,14 @@ def lose_weights(run):
     ],
 )
 def test_damage_is_found(call, runs, damage, says, listed, read):
-    assert call("check", runs) == (0, f"{runs / 'a'}: fine\n{runs / 'deep' / 'b'}: fine\n", "")
+    whole = f"{runs / 'deep' / 'b'}: fine; can go on after round 1 of 4: run its script again\n"
+    finished = f"{runs / 'a'}: fine; finished, nothing to go on with\n"
+    assert call("check", runs) == (0, finished + whole, "")
     damage(runs / "a")
     code, out, err = call("check", runs)
-    first, second = out.splitlines()
     assert (code, err) == (1, "")
-    assert first.startswith(f"{runs / 'a'}: {says}")
-    assert second == f"{runs / 'deep' / 'b'}: fine"
+    assert out.startswith(f"{runs / 'a'}: {says}")
+    assert out.endswith(f"\n{runs / 'a'}: cannot go on, it is damaged\n{whole}")
     code, out, err = call("ls", runs)
     assert code == (listed == "damaged")
     assert out.splitlines()[1].split()[:2] == ["a", listed]
@@ -252,10 +255,130 @@ def test_damaged_checkpoints_are_found(call, runs):
     (found,) = json.loads(out)
     assert code == 1
     assert found["damages"][0].startswith("checkpoint 1: damaged, its manifest cannot be read")
+    assert not found["outlook"]["possible"]
     code, out, err = call("ls", folder)
     assert (code, out.splitlines()[1].split()[1]) == (1, "damaged")
     assert err.startswith(f"vtune: {folder}: damaged, checkpoint 1: ")
     assert call("table", folder)[0] == 1
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """A run that ended after three rounds of four, with that checkpoint and one before it."""
+    folder = tmp_path_factory.mktemp("ended") / "run"
+    stop = lambda report: vt.STOP if report.round == 2 else None
+    tune(checkpoint=vt.Checkpoint(folder, rounds=1), callbacks=[stop])
+    return folder
+
+
+@pytest.fixture
+def unfinished(ended, tmp_path):
+    """A copy, to be damaged."""
+    return Path(shutil.copytree(ended, tmp_path / "run"))
+
+
+def header_of(run, number):
+    return run / "vtune-checkpoints" / str(number) / "manifest" / "metadata"
+
+
+def others(run):
+    """Older checkpoints: those of rounds that end while another is written are left out."""
+    numbers = {int(path.name) for path in (run / "vtune-checkpoints").iterdir()}
+    return sorted(numbers - {3})
+
+
+def rewrite(file, change):
+    """Changes a checkpoint's manifest as who wrote it would have."""
+    header = json.loads(file.read_text())
+    change(header)
+    header["checksums"]["manifest"] = manifest_checksum(header)
+    file.write_text(json.dumps(header))
+
+
+def test_check_says_whether_a_run_can_go_on(call, unfinished):
+    def looked():
+        """What `check` says: the exit code, the outlook, and the lines without the folder."""
+        (found,) = json.loads(call("check", unfinished, "--json")[1])
+        code, out, err = call("check", unfinished)
+        assert err == ""
+        lines = [line.removeprefix(f"{unfinished}: ") for line in out.splitlines()]
+        coming = found["outlook"]
+        assert coming["why"] in lines[-1 if not coming["differs"] else -2]
+        return code, coming, lines
+
+    code, coming, lines = looked()
+    assert (code, coming["possible"], coming["round"], coming["rounds"]) == (0, True, 3, 4)
+    assert lines == ["fine; can go on after round 3 of 4: run its script again"]
+
+    lock = unfinished / LOCK
+    lock.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    code, coming, lines = looked()
+    assert (code, coming["possible"]) == (0, False)
+    assert lines == [f"fine; is running now, {lock.read_text()}"]
+    lock.unlink()
+
+    newest, (before,) = header_of(unfinished, 3), others(unfinished)
+    kept = newest.read_text()
+    versions = {"version of jax": "0.1", "version of python": "3.99"}
+    rewrite(newest, lambda header: header["sweep"]["call"]["machine"].update(versions))
+    code, coming, lines = looked()
+    here = machine.versions()
+    assert coming["differs"] == [f"{k} {here[k]} here, {v} there" for k, v in versions.items()]
+    assert lines[1] == f"goes on with a warning, {'; '.join(coming['differs'])}"
+    with pytest.warns(UserWarning, match=re.escape("; ".join(coming["differs"]))):  # so it does
+        tune(checkpoint=shutil.copytree(unfinished, unfinished.with_name("again")))
+
+    newest.write_text(kept[:100])
+    code, coming, lines = looked()
+    assert (code, coming["possible"], coming["round"]) == (1, True, before)
+    assert lines[0].startswith("checkpoint 3: damaged, its manifest cannot be read")
+    assert lines[1:] == [
+        f"can go on after round {before} of 4, since the newer ones are damaged: run its script "
+        "again"
+    ]
+    with pytest.warns(UserWarning, match=f"goes on from the one before it, after {before} rounds"):
+        tune(checkpoint=shutil.copytree(unfinished, unfinished.with_name("before")))
+
+    rewrite(header_of(unfinished, before), lambda header: header.update(version=99))
+    code, coming, lines = looked()
+    why = (
+        f"cannot go on, checkpoint {before}: was written by a newer vtune; upgrade vtune to read it"
+    )
+    assert (code, coming["possible"], coming["why"]) == (1, False, why)
+    with pytest.raises(ValueError, match="was written by a newer vtune"):
+        tune(checkpoint=unfinished)
+
+    header_of(unfinished, before).write_text("{}"[:1])
+    code, coming, lines = looked()
+    assert (code, coming["possible"], len(lines)) == (1, False, 3)
+    assert lines[2].startswith("cannot go on, all checkpoints are damaged; vt.Checkpoint(folder, ")
+    with pytest.raises(ValueError, match="There is no other checkpoint"):
+        tune(checkpoint=unfinished)
+
+    for number in (before, 3):
+        shutil.rmtree(unfinished / "vtune-checkpoints" / str(number))
+    assert looked()[2] == ["fine; has no checkpoint yet, its script begins anew"]
+
+
+def test_check_of_saved_sweeps_and_chips(call, ended, tmp_path, monkeypatch):
+    early = tmp_path / "early"
+    tune(callbacks=[lambda report: vt.STOP]).save(early)
+    rounds = brief(early).round
+    code, out, _ = call("check", early)
+    assert (code, out) == (
+        0,
+        f"{early}: fine; ended after round {rounds} of 4; vt.extend goes on with it\n",
+    )
+    run = Path(shutil.copytree(ended, tmp_path / "run"))
+    chip = {"platform": "gpu", "devices": 4}
+    rewrite(header_of(run, 3), lambda header: header["sweep"]["call"]["machine"].update(chip))
+    out = call("check", run)[1]
+    assert "it was begun on 4 devices of the platform gpu; this command did not look" in out
+    monkeypatch.setattr(outlook, "looks_at_cpus_alone", lambda: False)
+    assert call("check", run)[1].endswith("a warning, platform cpu here, gpu there\n")
+    monkeypatch.setattr(machine.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(machine.jax, "local_device_count", lambda: 2)
+    assert call("check", run)[1].endswith("a warning, devices 2 here, 4 there\n")
 
 
 def test_what_cannot_be_done_is_said_in_one_line(call, saved, tmp_path):
@@ -316,7 +439,8 @@ def test_hostile_names_stay_text(call, runs):
     assert len(out.splitlines()) == 3
     assert json.loads(call("ls", runs, "--json")[1])[0]["name"] == hostile.name
     hostile = hostile.rename(runs / "\x1b[31m\n<script>")  # Orbax opens Unicode alone
-    assert call("check", hostile)[:2] == (0, f"{shown(hostile)}: fine\n")
+    fine = f"{shown(hostile)}: fine; finished, nothing to go on with\n"
+    assert call("check", hostile)[:2] == (0, fine)
 
 
 def test_words_and_numbers():

@@ -1,4 +1,4 @@
-"""What is damaged in the folder of a sweep."""
+"""What is damaged in the folder of a sweep: of a saved one, or of its checkpoints."""
 
 from __future__ import annotations
 
@@ -14,25 +14,23 @@ from vtune.results.storage import Arrays, DamagedError, checksum, read_arrays, r
 
 
 def damages(folder: Path) -> list[str]:
-    """Returns what is wrong with the files of a saved sweep, or else with each of its checkpoints;
-    an empty list where all are as they were written.
+    """Returns what is wrong with the files of a saved sweep; an empty list where all are as they
+    were written.
 
     Raises:
       OSError: a file cannot be read, which is no damage.
     """
-    if not (folder / commit.MANIFEST).exists():
-        return list(_of_checkpoints(folder))
     try:
         manifest = read_manifest(folder)
     except ValueError as error:
         return [_without(folder, error)]
-    found = list(_of_parts(folder, manifest))
-    if not found:
+    wrong = list(_of_parts(folder, manifest))
+    if not wrong:
         try:
             read(folder)
         except ValueError as error:
-            found.append(_without(folder, error))
-    return found
+            wrong.append(_without(folder, error))
+    return wrong
 
 
 def _of_parts(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
@@ -49,14 +47,27 @@ def _of_parts(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
             yield f"damaged, {error}"
 
 
-def _of_checkpoints(folder: Path) -> Iterator[str]:
+def checkpoint_errors(folder: Path) -> dict[Path, ValueError | None]:
+    """Returns why each checkpoint of a run cannot be read, the newest first; None where it can.
+
+    Raises:
+      OSError: a file cannot be read, which is no damage.
+    """
+    found: dict[Path, ValueError | None] = {}
     for path in checkpoints(folder):
         try:
             read_checkpoint(read_header(path))
-        except DamagedError as error:
-            yield f"checkpoint {path.name}: damaged, {error}"
+            found[path] = None
         except ValueError as error:
-            yield f"checkpoint {path.name}: {_without(path, error)}"
+            if path.exists():  # else the sweep, which runs, has replaced it meanwhile
+                found[path] = error
+    return found
+
+
+def said_of_checkpoint(path: Path, error: ValueError) -> str:
+    """Returns what is wrong with a checkpoint, in words."""
+    kind = "damaged, " if isinstance(error, DamagedError) else ""
+    return f"checkpoint {path.name}: {kind}{_without(path, error)}"
 
 
 def _without(folder: Path, error: ValueError) -> str:
