@@ -19,6 +19,8 @@ from problems import quadratic
 import vtune as vt
 from vtune.command.main import main
 from vtune.command.output import plain, shown, size_text
+from vtune.command.ranges import Choices, Numbers, distribution_of
+from vtune.command.trials import exported
 from vtune.saved_files import LOCK, brief, manifest_checksum
 from vtune.tuning.checkpoints import machine, outlook
 
@@ -441,6 +443,120 @@ def test_hostile_names_stay_text(call, runs):
     hostile = hostile.rename(runs / "\x1b[31m\n<script>")  # Orbax opens Unicode alone
     fine = f"{shown(hostile)}: fine; finished, nothing to go on with\n"
     assert call("check", hostile)[:2] == (0, fine)
+
+
+def nothing(x):
+    return x
+
+
+def test_distributions_hold_all_values_of_a_union():
+    some = vt.Float(1e-3, 1.0, log=True)
+    for entries, found, expected in (
+        ([some], [], Numbers(False, 1e-3, 1.0, True)),
+        ([vt.Float(0, 1)], [], Numbers(False, 0.0, 1.0)),
+        ([vt.Float(0.1, 0.75, step=0.1)], [], Numbers(False, 0.1, 0.7, step=0.1)),
+        ([vt.Int(1, 64, log=True)], [], Numbers(True, 1, 64, True, 1)),
+        ([vt.Int(0, 10, step=4)], [], Numbers(True, 0, 8, step=4)),
+        ([some, vt.Float(1e-5, 1e-2, log=True)], [], Numbers(False, 1e-5, 1.0, True)),
+        ([some, 2.0], [], Numbers(False, 1e-3, 2.0, True)),
+        ([some, 0.0], [], Numbers(False, 0.0, 1.0)),
+        ([some, vt.Ordinal([1, 3])], [], Numbers(False, 1e-3, 3.0, True)),
+        ([vt.Int(0, 8, step=4), vt.Int(4, 12, step=4)], [], Numbers(True, 0, 12, step=4)),
+        ([vt.Int(0, 8, step=4), vt.Int(5, 9, step=4)], [], Numbers(True, 0, 9, step=1)),
+        ([vt.Float(0, 1, step=0.5), 0.25], [], Numbers(False, 0.0, 1.0)),
+        ([vt.Int(1, 3), 0.5], [], Numbers(False, 0.5, 3.0)),
+        ([0.3], [0.3], None),
+        ([0.3, 0.3], [0.3], None),
+    ):
+        assert distribution_of(entries, found) == expected, entries
+    for entries, found, labels in (
+        ([vt.Ordinal([0.5, 1])], [], [0.5, 1]),
+        ([vt.Categorical([4])], [4], [4]),
+        (["adam", "sgd"], [], ["adam", "sgd"]),
+        ([some, "none"], [0.25, "none", 0.5], ["none", 0.25, 0.5]),
+        ([vt.Categorical([nothing, (1, 2), None]), None], [], ["nothing", "(1, 2)", None]),
+        ([vt.Categorical([True, 1, "1"])], [], [True, "1", "1 (2)"]),  # True == 1
+        ([vt.Categorical([np.float32(0.5), "\udcff"])], [], [0.5, "\\udcff"]),
+        ([vt.Categorical([lambda x: x, lambda x: -x])], [], ["<lambda>", "<lambda> (2)"]),
+    ):
+        made = distribution_of(entries, found)
+        assert isinstance(made, Choices)
+        assert [repr(label) for label in made.labels] == [repr(label) for label in labels]
+        listed = [v for e in entries for v in getattr(e, "choices", getattr(e, "values", ()))]
+        for value, label in zip(listed, made.labels, strict=False):
+            assert made.value(value) is label
+    assert Numbers(False, 0.1, 0.7).value(0.7000000000000001) == 0.7
+
+
+@pytest.fixture(scope="module")
+def halved():
+    """A union of two spaces, whose worst members are dropped."""
+    space = [
+        {"lr": vt.Float(0.01, 0.5, log=True), "kind": "a", "n": 3},
+        {"lr": 0.4, "kind": "b", "n": 3, "\x1b[31m\n": vt.Int(0, 7)},
+    ]
+    with pytest.warns(UserWarning, match="never read"):
+        return vt.tune(
+            LEARNER,
+            space,
+            search=vt.Random(8),
+            refiner=vt.Halving(),
+            steps=40,
+            rounds=4,
+            progress=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def moved():
+    """A population whose worst continue the best, with other settings."""
+    space = {"lr": vt.Float(0.001, 0.5, log=True)}
+    options = {"search": vt.Random(8), "steps": 40, "rounds": 4, "progress": False}
+    return vt.tune(LEARNER, space, refiner=vt.PBT(), **options)
+
+
+def test_trials_are_the_members(sweep, halved, moved):
+    study = exported(sweep)
+    assert (study.direction, study.metric) == ("minimize", "loss")
+    assert [trial.state for trial in study.trials] == ["COMPLETE", "COMPLETE", "FAIL"]
+    assert [trial.params["lr"] for trial in study.trials] == [0.1, 0.5, 1e30]
+    assert study.distributions["lr"].labels == (0.1, 0.5, 1e30)
+    assert study.trials[2][1:4] == (None, {"lr": 1e30}, {})  # Optuna wants no value
+    table = sweep.table()
+    for member, trial in zip(sweep, study.trials, strict=True):
+        assert trial.attributes["member"] == member.index
+        assert trial.attributes["status"] == member.status
+        assert set(trial.attributes) == {"member", *table.columns} - {"loss", "lr"}
+        if trial.value is not None:
+            assert np.float32(trial.value) == member.score
+            values = np.float32(list(trial.intermediate.values()))
+            np.testing.assert_array_equal(values, member.history["loss"])
+            assert trial.attributes["loss/std"] == table["loss/std"][member.index]
+
+    study = exported(halved)
+    dropped = [member.status.startswith("dropped") for member in halved]
+    assert [trial.state == "PRUNED" for trial in study.trials] == dropped
+    assert 0 < sum(dropped) < 8
+    assert study.attributes["fixed"] == {"n": 3}
+    assert list(study.distributions) == ["lr", "kind", "\\x1b[31m\\n"]
+    assert study.distributions["lr"] == Numbers(False, 0.01, 0.5, True)
+    for member, trial in zip(halved, study.trials, strict=True):
+        names = {"\x1b[31m\n": "\\x1b[31m\\n"}
+        kept = {names.get(k, k): v for k, v in member.hparams.items() if k != "n"}
+        assert trial.params == kept
+        assert list(trial.intermediate) == list(range(halved.trained.lived[member.index]))
+        assert trial.value == trial.intermediate[max(trial.intermediate)]
+        assert "settings" not in trial.attributes
+
+    study = exported(moved)
+    refined = [trial for trial in study.trials if "settings" in trial.attributes]
+    assert refined
+    for trial in refined:
+        number = trial.attributes["member"]
+        assert trial.attributes["parents"] == moved.parents[:, number].tolist()
+        settings = trial.attributes["settings"]["lr"]
+        np.testing.assert_array_equal(np.float32(settings), moved.settings["lr"][:, number])
+        assert trial.params["lr"] == settings[-1] == moved[number].hparams["lr"]
 
 
 def test_words_and_numbers():

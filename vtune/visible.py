@@ -15,3 +15,12 @@ def visible(text: Any) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def in_utf8(text: str) -> str:
+    """Returns text that a file in UTF-8 can hold: as it is, or else as `visible` writes it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return visible(text)
+    return text

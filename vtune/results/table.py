@@ -30,7 +30,7 @@ def table_columns(trained: Trained) -> dict[str, Any]:
     hparams = [member.hparams for member in members]
     columns: dict[str, Any] = {
         column: [printable(h.get(name)) for h in hparams]
-        for name, column in _hparams_columns(trained).items()
+        for name, column in hparams_columns(trained).items()
     }
     for name, values in records.history.items():
         if values.ndim == 2:
@@ -53,11 +53,11 @@ def best_rows(trained: Trained, n: int) -> pandas.DataFrame:
 def columns_to_read(trained: Trained) -> set[str]:
     """Returns the names of the table's columns that a first look needs."""
     metrics = [name for name in trained.records.history if not name.startswith("train/")]
-    hparams = _hparams_columns(trained).values()
+    hparams = hparams_columns(trained).values()
     return {f"{trained.metric_name}/std", "status", *metrics, *hparams}
 
 
-def _hparams_columns(trained: Trained) -> dict[str, str]:
+def hparams_columns(trained: Trained) -> dict[str, str]:
     """Returns the column of every hyperparameter."""
     taken = {"status"}.union(*(_columns_of(trained, name) for name in trained.records.history))
     return {n: f"hparams/{n}" if n in taken else n for n in trained.space.names}

@@ -1,0 +1,175 @@
+"""A sweep as the trials of a study of Optuna's: what each has, in plain values. Needs no Optuna."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vtune.command.ranges import Choices, Numbers, distribution_of
+from vtune.log.rows import finite, plain
+from vtune.results import Member, Sweep
+from vtune.results.table import hparams_columns, table_columns
+from vtune.visible import visible
+
+COMPLETE, PRUNED, FAIL = "COMPLETE", "PRUNED", "FAIL"  # states of Optuna's
+OWN = ("member", "status", "parents", "settings")  # attributes of a trial beside the metrics
+
+
+class Trial(NamedTuple):
+    """A member.
+
+    Attributes:
+      state: COMPLETE; PRUNED where the refiner dropped it; FAIL where it diverged, or its score is
+        NaN.
+      value: of the metric that members are compared by, with the weights that the member holds;
+        None where it is NaN, and of failed ones.
+      params: of the hyperparameters that it has, as `table()` has them: those of its last round.
+      intermediate: that metric by round, from 0, where it is a number.
+      attributes: its number, its status and its other metrics; where a refiner changed it, the
+        parents and the settings of every round.
+      share: of the sweep's time, until its last round.
+    """
+
+    state: str
+    value: float | None
+    params: dict[str, Any]
+    intermediate: dict[int, float]
+    attributes: dict[str, Any]
+    share: float
+
+
+class Study(NamedTuple):
+    """All members.
+
+    Attributes:
+      direction: "maximize" or "minimize". metric: its name.
+      distributions: by hyperparameter.
+      attributes: of the study: fixed values and how far the sweep is.
+      began, ended: None where the sweep does not say.
+    """
+
+    direction: str
+    metric: str
+    distributions: dict[str, Numbers | Choices]
+    trials: list[Trial]
+    attributes: dict[str, Any]
+    began: datetime.datetime | None
+    ended: datetime.datetime | None
+
+
+def exported(sweep: Sweep) -> Study:
+    """Returns a sweep as a study, members in the order of the first population."""
+    trained = sweep.trained
+    distributions, fixed, params = _parameters(sweep)
+    columns = table_columns(trained)
+    keys = _attribute_keys(sweep, columns)
+    trials = [
+        Trial(
+            *_outcome(member, columns[sweep.metric_name][column]),
+            params=params[column],
+            intermediate=_intermediate(sweep, column),
+            attributes={
+                "member": member.index,
+                "status": member.status,
+                **{key: finite(plain(columns[name][column])) for name, key in keys.items()},
+                **_changes(sweep, column),
+            },
+            share=float(trained.lived[column] / trained.rounds),
+        )
+        for column, member in enumerate(sweep.members)
+    ]
+    return Study(
+        "maximize" if sweep.mode == "max" else "minimize",
+        visible(sweep.metric_name),
+        distributions,
+        trials,
+        {"rounds": trained.rounds, "planned rounds": trained.plan.rounds, "fixed": fixed},
+        *_times(sweep),
+    )
+
+
+def _parameters(
+    sweep: Sweep,
+) -> tuple[dict[str, Numbers | Choices], dict[str, Any], list[dict[str, Any]]]:
+    """Returns the distributions by name, the fixed values, and every member's parameters."""
+    space = sweep.space
+    raw = [member.hparams for member in sweep]
+    distributions: dict[str, Numbers | Choices] = {}
+    fixed: dict[str, Any] = {}
+    params: list[dict[str, Any]] = [{} for _ in raw]
+    for name, shown in _visible_names(space.names).items():
+        entries = [part[name] for part in space.parts if name in part]
+        found = [values[name] for values in raw if name in values]
+        distribution = distribution_of(entries, found)
+        if distribution is None:
+            fixed[shown] = finite(plain(entries[0]))
+            continue
+        distributions[shown] = distribution
+        for values, own in zip(raw, params, strict=True):
+            if name in values:
+                own[shown] = distribution.value(values[name])
+    return distributions, fixed, params
+
+
+def _visible_names(names: tuple[str, ...]) -> dict[str, str]:
+    """Names as a database and a page can have them, all different."""
+    shown: dict[str, str] = {}
+    for name in names:
+        text = visible(name)
+        while text in shown.values():
+            text += "'"
+        shown[name] = text
+    return shown
+
+
+def _outcome(member: Member, last: Any) -> tuple[str, float | None]:
+    """The state and the value. Optuna takes no NaN, and no value of a failed trial."""
+    value = plain(last)
+    if member.status.startswith("diverged"):
+        return FAIL, None
+    if member.status.startswith("dropped"):
+        return PRUNED, None if np.isnan(value) else value
+    return (FAIL, None) if np.isnan(value) else (COMPLETE, value)
+
+
+def _intermediate(sweep: Sweep, column: int) -> dict[int, float]:
+    values = sweep.history[sweep.metric_name][:, column]
+    there = sweep.trained.records.trained[:, column] & ~np.isnan(values)
+    return {int(number): plain(values[number]) for number in np.flatnonzero(there)}
+
+
+def _attribute_keys(sweep: Sweep, columns: dict[str, Any]) -> dict[str, str]:
+    """The columns of the table that have no place of their own, and the attributes they are."""
+    placed = {*hparams_columns(sweep.trained).values(), sweep.metric_name, "status"}
+    names = [name for name in columns if name not in placed]
+    return {name: f"metrics/{name}" if name in OWN else visible(name) for name in names}
+
+
+def _changes(sweep: Sweep, column: int) -> dict[str, Any]:
+    """What a refiner did to a member, round by round; empty where it did nothing."""
+    records, trained = sweep.trained.records, sweep.trained
+    there = np.flatnonzero(records.trained[:, column])
+    parents = records.parents[there, column]
+    combination = trained.cohorts[trained.places[column][0]].combination
+    settings = {
+        name: [
+            distribution.report(v) for v in distribution.cast(sweep.settings[name][there, column])
+        ]
+        for name, distribution in combination.traced.items()
+    }
+    changed = any(len(set(values)) > 1 for values in settings.values())
+    if not changed and (parents == column).all():
+        return {}
+    return {"parents": parents.tolist(), "settings": settings}
+
+
+def _times(sweep: Sweep) -> tuple[datetime.datetime | None, datetime.datetime | None]:
+    """When the sweep began and ended, as Optuna has it: local time, without its zone."""
+    said = (sweep.trained.provenance or {}).get("date")
+    try:
+        ended = datetime.datetime.fromisoformat(str(said)).astimezone().replace(tzinfo=None)
+        return ended - datetime.timedelta(seconds=sweep.timing.run), ended
+    except (ValueError, OverflowError):
+        return None, None
