@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from problems import quadratic
 import vtune as vt
 from vtune.command.main import main
 from vtune.command.output import plain, shown, size_text
+from vtune.command.parquet import typed
 from vtune.command.ranges import Choices, Numbers, distribution_of
 from vtune.command.trials import exported
 from vtune.saved_files import LOCK, brief, manifest_checksum
@@ -397,7 +399,27 @@ def test_what_cannot_be_done_is_said_in_one_line(call, saved, tmp_path):
         (("check", empty), f"there is no sweep in {empty}"),
         (("check", tmp_path / "no"), f"No such file or directory: {tmp_path / 'no'}"),
         (("export", saved / "a", "-o", empty / "b" / "c"), "No such file or directory"),
-        (("export", saved / "a", "--format", "parquet"), "argument --format: invalid choice"),
+        (("export", saved / "a", "--format", "xls"), "argument --format: invalid choice"),
+        (
+            ("export", saved / "a", "--format", "parquet"),
+            "export: --format parquet is nothing for a terminal; give a file, -o table.parquet",
+        ),
+        (
+            ("export", saved / "a", "--format", "optuna"),
+            "export: --format optuna is nothing for a terminal; give a file, -o study.log",
+        ),
+        (
+            ("export", saved / "a", "--format", "optuna", "-o", tmp_path / "x.csv"),
+            f"export: {tmp_path / 'x.csv'} must end in .db, .sqlite, .sqlite3 (SQLite) or .log (a ",
+        ),
+        (
+            ("export", saved / "a", "--format", "optuna", "-o", "x.db", "--what", "table"),
+            "export: --what is not for --format optuna: a study has both; leave it out",
+        ),
+        (
+            ("export", saved / "a", "--name", "x"),
+            "export: --name is that of a study; give --format optuna, or leave it out",
+        ),
         (("table", "x" * 5000), "File name too long"),
         (("table", "a\0b"), "embedded null byte"),
         (("nonsense",), "argument COMMAND: invalid choice: 'nonsense'"),
@@ -443,6 +465,57 @@ def test_hostile_names_stay_text(call, runs):
     hostile = hostile.rename(runs / "\x1b[31m\n<script>")  # Orbax opens Unicode alone
     fine = f"{shown(hostile)}: fine; finished, nothing to go on with\n"
     assert call("check", hostile)[:2] == (0, fine)
+
+
+def test_parquet_has_the_type_of_the_values():
+    half = np.array([[[0.5, np.nan]], [[np.inf, 2.0]]], np.float16)
+    for values, kind, held in (
+        ([True, None, False], "bool", [True, None, False]),
+        ([1, -(2**63)], "int64", [1, -(2**63)]),
+        ([1, 2**63], "string", ["1", "9223372036854775808"]),
+        ([1, 0.5, None], "float64", [1.0, 0.5, None]),
+        ([np.nan, np.inf], "float64", [None, np.inf]),
+        ([1, "a", None], "string", ["1", "a", None]),
+        ([True, 1], "string", ["True", "1"]),
+        (["\udcff", "\n<script>"], "string", ["\\udcff", "\n<script>"]),
+        ([[1, 2], None, []], "list of int64", [[1, 2], None, []]),
+        ([[1], "a"], "string", ["[1]", "a"]),
+        ([None], "string", [None]),
+        ([], "string", []),
+        (np.arange(3, dtype=np.int32), "int32", [0, 1, 2]),
+        (np.array([0.1, np.nan], np.float32), "float32", [float(np.float32(0.1)), None]),
+        (half, "list of list of float32", [[[0.5, None]], [[np.inf, 2.0]]]),
+    ):
+        assert typed(values) == (kind, held)
+
+
+def test_parquet_is_the_table(call, saved, sweep, tmp_path):
+    pytest.importorskip("pyarrow")
+    pandas = pytest.importorskip("pandas")
+    file = tmp_path / "t.parquet"
+    line = ("export", saved / "a", "--format", "parquet", "-o", file)
+    assert call(*line) == (0, "", "")
+    expected = sweep.table().iloc[sweep.ranking]
+    found = pandas.read_parquet(file).set_index("member")
+    pandas.testing.assert_frame_equal(found, expected, check_exact=True, check_index_type=False)
+    assert call(*line)[:2] == (2, "")  # it is there
+    assert call(*line, "--overwrite", "--what", "history") == (0, "", "")
+    found = pandas.read_parquet(file)
+    trained = sweep.trained.records.trained
+    assert list(found.columns[:5]) == ["round", "member", "parent", "lr", "loss"]
+    np.testing.assert_array_equal(found["loss"], sweep.history["loss"][trained])
+    splits = np.stack([np.stack(row).astype(np.float32) for row in found["loss/splits"]])
+    np.testing.assert_array_equal(splits, sweep.history["loss/splits"][trained])
+
+
+@pytest.mark.parametrize(("extra", "library"), [("parquet", "pyarrow"), ("optuna", "optuna")])
+def test_missing_libraries_are_named(call, saved, tmp_path, monkeypatch, extra, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    code, out, err = call("export", saved / "a", "--format", extra, "-o", tmp_path / "x.log")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"vtune: --format {extra} needs {library}, which is not there (")
+    assert err.endswith(f"): pip install 'vtune[{extra}]'\n")
+    assert not list(tmp_path.iterdir())
 
 
 def nothing(x):
@@ -557,6 +630,103 @@ def test_trials_are_the_members(sweep, halved, moved):
         settings = trial.attributes["settings"]["lr"]
         np.testing.assert_array_equal(np.float32(settings), moved.settings["lr"][:, number])
         assert trial.params["lr"] == settings[-1] == moved[number].hparams["lr"]
+
+
+@pytest.mark.parametrize("ending", [".log", ".db"])
+def test_optuna_reads_what_was_exported(
+    call, saved, sweep, halved, moved, tmp_path, ending, monkeypatch
+):
+    optuna = pytest.importorskip("optuna")
+    path = tmp_path / f"a {{b}}?c#%41\x1b[31m{ending}"  # what means something in an address
+    halved.save(tmp_path / "<script>")
+    moved.save(tmp_path / ("m" * 250))
+    for folder, name in (
+        (saved / "a", "a"),
+        (tmp_path / "<script>", "<script>"),
+        (tmp_path / ("m" * 250), "m" * 250),
+    ):
+        code, out, err = call("export", folder, "--format", "optuna", "-o", path)
+        assert (code, err) == (0, "")
+        members = {"a": 3}.get(name, 8)
+        assert out == f'{shown(path)}: study "{name}", {members} trials\n'
+    from vtune.command.study import opened_storage
+
+    with opened_storage(optuna, path) as storage:
+        for name, made in (("a", sweep), ("<script>", halved), ("m" * 250, moved)):
+            study = optuna.load_study(study_name=name, storage=storage)
+            expected = exported(made)
+            assert study.direction.name.lower() == expected.direction
+            assert study.metric_names == ["loss"]
+            for trial, one in zip(study.get_trials(), expected.trials, strict=True):
+                assert trial.state.name == one.state
+                assert (trial.value, trial.params) == (one.value, one.params)
+                assert trial.intermediate_values == one.intermediate
+                assert trial.user_attrs == one.attributes
+                assert trial.datetime_start <= trial.datetime_complete
+                for param, distribution in trial.distributions.items():
+                    found = expected.distributions[param]
+                    if isinstance(found, Choices):
+                        assert distribution.choices == found.labels
+                    else:
+                        kind = "Int" if found.whole else "Float"
+                        assert type(distribution).__name__ == f"{kind}Distribution"
+                        assert vars(distribution) == {
+                            name: value
+                            for name, value in found._asdict().items()
+                            if name != "whole"
+                        }
+            evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+            importances = optuna.importance.get_param_importances(study, evaluator=evaluator)
+            assert "lr" in importances
+    line = ("export", saved / "a", "--format", "optuna", "-o", path)
+    code, out, err = call(*line)
+    assert (code, out) == (2, "")
+    assert (
+        err
+        == f"vtune: {shown(path)} has a study 'a' already; give --overwrite, or another --name\n"
+    )
+    assert call(*line, "--overwrite")[0] == 0
+    monkeypatch.setattr("vtune.command.study.PATIENCE", -100.0)
+    code, _, err = call(*line, "--name", "b\x1b[31m")
+    assert (code, "twenty times as fast" in err) == (0, ending == ".db")
+    with opened_storage(optuna, path) as storage:
+        names = {study.study_name: study._study_id for study in storage.get_all_studies()}
+        assert set(names) == {"a", "b\\x1b[31m", "<script>", "m" * 250}
+        assert storage.get_n_trials(names["a"]) == 3
+
+
+def test_other_files_are_no_storages(call, saved, tmp_path, monkeypatch):
+    optuna = pytest.importorskip("optuna")
+    text, foreign = tmp_path / "a.log", tmp_path / "a.db"
+    text.write_text("one line")
+    sqlite3.connect(foreign).executescript("CREATE TABLE mine (x); INSERT INTO mine VALUES (1)")
+    (tmp_path / "b.db").write_text("no database")
+    (tmp_path / "c.db").mkdir()
+    for file, says in (
+        (text, f"{text} is no journal of Optuna's; give another file"),
+        (foreign, f"{foreign} is no database of Optuna's; give another file"),
+        (tmp_path / "b.db", f"{tmp_path / 'b.db'} is no database of Optuna's; give another file"),
+        (tmp_path / "c.db", f"{tmp_path / 'c.db'} is no database of Optuna's; give another file"),
+        (tmp_path / "no" / "d.log", f"No such file or directory: {tmp_path / 'no' / 'd.log'}"),
+        (
+            tmp_path / "no" / "d.db",
+            f"{tmp_path / 'no' / 'd.db'}: Optuna cannot write there (unable",
+        ),
+    ):
+        before = file.read_bytes() if file.is_file() else None
+        code, out, err = call("export", saved / "a", "--format", "optuna", "-o", file)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert err.startswith(f"vtune: {says}")
+        assert (file.read_bytes() if file.is_file() else None) == before
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(optuna.Study, "add_trials", full)
+    for name in ("new.log", "new.db"):
+        code, _, err = call("export", saved / "a", "--format", "optuna", "-o", tmp_path / name)
+        assert (code, "No space left on device" in err) == (2, True)
+        assert not (tmp_path / name).exists()
 
 
 def test_words_and_numbers():
