@@ -96,6 +96,8 @@ def test_the_tour_runs_as_printed(setup, tmp_path, compilations, capsys):
     assert names["again"].table()["accuracy"].max() < names["second"].best.score
     assert names["chosen"].hparams["width"] == 128
     assert vtune.read("runs/digits").best.score == names["second"].best.score
+    run("guides/command.md", names)
+    assert "the best" in capsys.readouterr().out
 
 
 @pytest.mark.slow
