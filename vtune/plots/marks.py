@@ -148,7 +148,7 @@ def legend(axes: Axes, **options: Any) -> None:
     from matplotlib.collections import Collection
 
     if axes.get_legend_handles_labels()[1]:
-        shown = axes.legend(fontsize="x-small", framealpha=0.7, edgecolor="none", **options)
+        shown = axes.legend(fontsize="x-small", framealpha=0.8, edgecolor="#cccccc", **options)
         for handle in shown.legend_handles:
             if isinstance(handle, Collection):  # points and lines, pale where there are many
                 handle.set_alpha(max(handle.get_alpha() or 1, 0.7))
