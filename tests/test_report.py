@@ -233,7 +233,7 @@ def test_a_file_is_made_with_the_folders_above_it(sweep, quick, tmp_path):
 
 
 def test_the_page_on_reports_runs(sweep, quick, tmp_path, monkeypatch):
-    text = (Path(__file__).parents[1] / "docs" / "report.md").read_text()
+    text = (Path(__file__).parents[1] / "docs/guides/report.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "report.md", "exec"), {"sweep": sweep})
