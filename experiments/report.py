@@ -22,7 +22,7 @@ def write(sweep: vt.Sweep, out: Path, figure: Figure) -> None:
     show_best(sweep, 5)
     sweep.save(out, overwrite=True)
     sweep.table().to_csv(out / "table.csv")
-    figure.savefig(out / "figure.png", dpi=120)
+    figure.savefig(out / "figure.png", dpi=150)
     print(f"results: {out.resolve()}")
 
 
@@ -32,7 +32,7 @@ def population_figure(sweep: vt.Sweep) -> Figure:
     names = [name for name in sweep.space.names if table[name].nunique() > 1]
     columns = min(3, 1 + len(names))
     rows = -(-(1 + len(names)) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
+    figure = Figure(figsize=(3.2 * columns, 2.6 * rows), layout="constrained")  # for a page
     first, *others = figure.subplots(rows, columns, squeeze=False).flat
     vt.plots.curves(sweep, top=3, ax=first)
     if names:
@@ -52,7 +52,7 @@ def refined_figure(sweep: vt.Sweep, plain: vt.Sweep | None = None) -> Figure:
     """
     winner, metric = sweep.best.index, sweep.metric_name
     names = list(sweep.settings)
-    figure = Figure(figsize=(4.6 * (1 + len(names)), 3.4), layout="constrained")
+    figure = Figure(figsize=(4.2 * (1 + len(names)), 3.2), layout="constrained")
     score, *others = figure.subplots(1, 1 + len(names), squeeze=False).flat
     vt.plots.curves(sweep, top=1, ax=score)
     lineage = sweep.lineage(winner)
