@@ -4,7 +4,7 @@ Command:   python experiments/digits.py            (or: bash scripts/demo.sh)
 Data:      1,797 images of 8 x 8 pixels, bundled with scikit-learn; 20 % held out, stratified.
 Searched:  learning rate, weight decay, dropout, label smoothing (traced), width (structural).
 Time:      about 30 s on 2 CPU cores: 10 s to compile, 10 s to run 84,480 training steps
-Result:    best validation accuracy 0.986 (member 175: lr 0.020, width 128)
+Result:    best validation accuracy 0.983 (member 48: lr 0.011, width 64; two others the same)
 Output:    runs/digits: the sweep (vt.load reads it), table.csv and figure.png
 """
 
