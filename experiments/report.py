@@ -30,8 +30,9 @@ def population_figure(sweep: vt.Sweep) -> Figure:
     """Learning curves, and the best score of every member against each hyperparameter."""
     table = sweep.table()
     names = [name for name in sweep.space.names if table[name].nunique() > 1]
-    columns = min(3, 1 + len(names))
-    rows = -(-(1 + len(names)) // columns)
+    panels = 1 + len(names)
+    columns = 2 if panels == 4 else min(3, panels)
+    rows = -(-panels // columns)
     figure = Figure(figsize=(3.2 * columns, 2.6 * rows), layout="constrained")  # for a page
     first, *others = figure.subplots(rows, columns, squeeze=False).flat
     vt.plots.curves(sweep, top=3, ax=first)
