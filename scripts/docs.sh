@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds the documentation site, build/site/index.html, which opens from the disk: runs the notebooks,
-# checks every link inside the site. Made in .venv-docs.
+# Builds the documentation site, build/site/index.html: runs the notebooks, checks the links inside the
+# site. Made in .venv-docs. It opens from the disk, without its search, which wants a server.
 #   bash scripts/docs.sh           all of it
-#   bash scripts/docs.sh --serve   shows it on http://127.0.0.1:8000 and builds again what is edited
+#   bash scripts/docs.sh --serve   shows it on http://127.0.0.1:8000, and builds again what is edited
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/venv.sh
