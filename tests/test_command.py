@@ -383,6 +383,8 @@ def test_check_of_saved_sweeps_and_chips(call, ended, tmp_path, monkeypatch):
     monkeypatch.setattr(machine.jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(machine.jax, "local_device_count", lambda: 2)
     assert call("check", run)[1].endswith("a warning, devices 2 here, 4 there\n")
+# Python's own words, which changed in 3.13.
+NULL_BYTE = ("embedded null byte", "listdir: embedded null character in path")
 
 
 def test_what_cannot_be_done_is_said_in_one_line(call, saved, tmp_path):
@@ -421,13 +423,14 @@ def test_what_cannot_be_done_is_said_in_one_line(call, saved, tmp_path):
             "export: --name is that of a study; give --format optuna, or leave it out",
         ),
         (("table", "x" * 5000), "File name too long"),
-        (("table", "a\0b"), "embedded null byte"),
+        (("table", "a\0b"), NULL_BYTE),
         (("nonsense",), "argument COMMAND: invalid choice: 'nonsense'"),
         ((), "the following arguments are required: COMMAND"),
     ):
         code, out, err = call(*argv)
         assert (code, out) == (2, ""), argv
-        assert err.startswith(f"vtune: {says}"), argv
+        said = [says] if isinstance(says, str) else says
+        assert err.startswith(tuple(f"vtune: {words}" for words in said)), argv
         assert err.count("\n") == 1
     assert call("ls", empty) == (0, "", f"vtune: there is no sweep in {empty}\n")
     assert call("ls", empty, "--json")[1] == "[]\n"

@@ -158,9 +158,9 @@ def traced(x, y, n):
 
 
 def newer(equation):
-    """A scan with the parameters of jax 0.11, which counts its inputs in trees."""
+    """A scan with the parameters of jax 0.11, which counts its inputs in trees; as it is there."""
     params = dict(equation.params)
-    if equation.primitive.name == "scan":
+    if equation.primitive.name == "scan" and "num_consts" in params:
         consts, carried = (range(params.pop(name)) for name in ("num_consts", "num_carry"))
         params["ft_in"] = types.SimpleNamespace(unpack=lambda: (consts, carried, ()))
     return equation.replace(params=params)
