@@ -11,7 +11,8 @@ from typing import Any
 
 @contextlib.contextmanager
 def unlogged() -> Iterator[None]:
-    """Leaves out what Orbax logs, such as the traceback of every write that fails."""
+    """Leaves out what Orbax logs, such as the traceback of every write that fails, or that a tree
+    is read as it was written."""
     logger = logging.getLogger("absl")
     before, logger.disabled = logger.disabled, True
     try:

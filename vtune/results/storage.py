@@ -143,7 +143,7 @@ def read_tree(folder: Path) -> Arrays:
         for file in folder.rglob("*"):  # a file that may not be read is not damaged
             if file.is_file():
                 file.open("rb").close()
-        with ocp.StandardCheckpointer() as reader:
+        with unlogged(), ocp.StandardCheckpointer() as reader:
             tree = reader.restore(folder.resolve())
         return {str(key): np.asarray(leaf) for key, leaf in tree.items()}
     except (PermissionError, MemoryError):
