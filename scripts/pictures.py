@@ -51,7 +51,6 @@ EXPERIMENTS = {
     "pbt_mnist": "pbt_mnist",
     "halving_mnist": "halving_mnist",
     "sms_spam": "sms_spam",
-    "tabular": "tabular/diabetes",
     "finetune": "finetune",
     "adversarial": "adversarial",
     "ensembles": "ensembles",

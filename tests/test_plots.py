@@ -391,6 +391,29 @@ def test_schedule(pbt, sweep):
     assert [a.get_ylabel() for a in sweep.plot.schedule(member=2).axes] == ["lr", "dropout"]
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (5e-4, 4e-3, ["0.0005", "0.001", "0.002"]),
+        (6e-4, 6e-3, ["0.001", "0.002", "0.005"]),
+        (0.03, 0.1, ["0.04", "0.06", "0.08", "0.1"]),
+        (1e-4, 1e-1, []),  # matplotlib's own: powers of ten
+    ],
+)
+def test_short_logarithmic_axes_have_plain_numbers(low, high, said):
+    one = Hyperparameter("lr", np.array([low, high]), log=True, range=(low, high))
+    axes = Figure().subplots()
+    one.draw_axis(axes)
+    begin, end = axes.get_xlim()
+    shown = [
+        label.get_text()
+        for label, place in zip(axes.get_xticklabels(), axes.get_xticks(), strict=True)
+        if begin <= place <= end and "$" not in label.get_text()
+    ]
+    assert shown == said
+    assert all(not label.get_text() for label in axes.get_xticklabels(minor=True)) or not said
+
+
 def test_rungs(halved):
     axes = only(vt.plots.rungs(halved))
     values, bounds, _ = labelled(axes, "trained").get_data()

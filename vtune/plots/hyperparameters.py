@@ -111,9 +111,24 @@ class Hyperparameter:
             (axes.set_xscale if along == "x" else axes.set_yscale)("log")
             room = (high / low) ** 0.05 if high > low else 2.0
             limit(low / room, high * room)
+            _few_ticks(side, low / room, high * room)
         else:
             room = 0.05 * (high - low) or 0.5
             limit(low - room, high + room)
+
+
+def _few_ticks(side: Any, low: float, high: float) -> None:
+    """Writes plain numbers on a logarithmic axis of about a decade or less.
+
+    matplotlib's own labels, such as 2 × 10⁻³ at each tick, run into each other there.
+    """
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    if high / low <= 30:
+        near = MaxNLocator(4) if high / low < 4 else LogLocator(subs=(1, 2, 5))
+        side.set_major_locator(near)
+        side.set_minor_locator(NullLocator())
+        side.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def hyperparameter(sweep: Sweep, name: str, scores: Scores) -> Hyperparameter:

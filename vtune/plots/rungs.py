@@ -45,8 +45,8 @@ def rungs(sweep: Sweep, *, metric: str | None = None, ax: Any = None) -> Figure:
     begin = 0
     for size, end in sweep.trained.records.rungs:
         axes.annotate(
-            f"{size:,} × {end - begin}", ((begin + end - 1) / 2, size), (0, 3), fontsize="x-small",
-            textcoords="offset points", ha="center", va="bottom",
+            f"{size:,} × {end - begin}", (begin - 0.5, size), (3, 3), fontsize="x-small",
+            textcoords="offset points", ha="left", va="bottom",
         )  # fmt: skip
         begin = end
     done, whole = int(members.sum()), members.size * len(sweep)
