@@ -383,6 +383,8 @@ def test_check_of_saved_sweeps_and_chips(call, ended, tmp_path, monkeypatch):
     monkeypatch.setattr(machine.jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(machine.jax, "local_device_count", lambda: 2)
     assert call("check", run)[1].endswith("a warning, devices 2 here, 4 there\n")
+
+
 # Python's own words, which changed in 3.13.
 NULL_BYTE = ("embedded null byte", "listdir: embedded null character in path")
 
