@@ -125,9 +125,11 @@ def test_stop_ends_the_sweep_which_can_go_on():
     assert third.reports[-1].best.index == longer.best.index
 
 
-def test_the_word_stop_is_not_enough():
-    with pytest.warns(UserWarning, match=r"callback .*<lambda> returned 'STOP'; return vt.STOP"):
-        sweep = tune(callbacks=[lambda report: "STOP"])
+@pytest.mark.parametrize("answer", ["STOP", True])
+def test_only_stop_ends_a_sweep(answer):
+    said = rf"callback .*<lambda> returned {answer!r}; return vt.STOP"
+    with pytest.warns(UserWarning, match=said):
+        sweep = tune(callbacks=[lambda report: answer])
     assert sweep.trained.rounds == 9
 
 

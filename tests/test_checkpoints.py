@@ -221,6 +221,14 @@ def test_another_call_is_told_apart_before_anything_is_compiled(case, unfinished
     assert checkpoints(unfinished) == [2, 1]
 
 
+def test_a_bound_may_be_written_otherwise(tmp_path):
+    """0 and 0.0 are one number."""
+    first = tune(space={"lr": vt.Float(0, 0.5)}, checkpoint=tmp_path)
+    assert (
+        tune(space={"lr": vt.Float(0.0, 0.5)}, checkpoint=tmp_path).best.score == first.best.score
+    )
+
+
 @pytest.mark.slow
 def test_other_data_are_told_apart_by_entry(stop, tmp_path, refused):
     stop(1)

@@ -175,6 +175,11 @@ def test_it_prints_and_is_a_frame(sweeps):
     assert frame.loc["slow", "p"] == row.p
     assert list(frame.index) == ["slow", "<b>"]
     assert "&lt;b&gt;" in compared._repr_html_()
+    assert "the best of many" in lines[-1]
+    again = {
+        name: by_seed(search=vt.Given([{"lr": rate}])) for name, rate in (("a", 0.1), ("b", 0.2))
+    }
+    assert "the best of many" not in repr(vt.compare(again))  # of one setting each
 
 
 def test_loaded_sweeps_compare_alike(sweeps, tmp_path):

@@ -96,7 +96,7 @@ def test_the_tour_runs_as_printed(setup, tmp_path, compilations, capsys):
     assert names["again"].table()["accuracy"].max() < names["second"].best.score
     assert names["chosen"].hparams["width"] == 128
     assert vtune.read("runs/digits").best.score == names["second"].best.score
-    run("guides/command.md", names)
+    run("guides/comparing.md", names)
     assert "the best" in capsys.readouterr().out
 
 
@@ -183,7 +183,7 @@ def test_the_page_on_hyperparameters_runs(capsys):
 
 @pytest.mark.slow
 def test_the_page_on_data_runs_as_printed(capsys):
-    tables, texts = blocks_of("guides/data.md")
+    tables, texts, images = blocks_of("guides/data.md")
     names = run("guides/data.md", blocks=[tables])
     assert names["sweep"].best.score > 0.4  # of scikit-learn's LinearRegression: 0.36 to 0.5
     columns, frame = names["columns"], names["frame"]
@@ -196,6 +196,7 @@ def test_the_page_on_data_runs_as_printed(capsys):
     names = run("guides/data.md", names, [texts])
     assert names["sweep"].best.score > 0.5
     assert names["sweep"].predict(names["new"]).shape == (2, 6)
+    assert run("guides/data.md", names, [images])["sweep"].best.score > 0.7
 
 
 def test_every_page_with_blocks_is_run():

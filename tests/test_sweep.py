@@ -152,6 +152,20 @@ def test_names_looked_for_are_answered(sweep, name, says):
         getattr(sweep, name)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("f1_score", "f1"),
+        ("mean_squared_error", "mse"),
+        ("AUC", "roc_auc"),
+        ("accurcy", "accuracy"),
+    ],
+)
+def test_metrics_of_other_libraries_are_answered(name, meant):
+    with pytest.raises(AttributeError, match=f"'{name}'; did you mean '{meant}'?"):
+        getattr(vt.metrics, name)
+
+
 def test_names_looked_for_on_a_member_are_answered(sweep):
     with pytest.raises(AttributeError, match=r'write member.hparams, or member.variables\["params'):
         sweep.best.params  # noqa: B018

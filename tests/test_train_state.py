@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from flax.training.train_state import TrainState
 from problems import LR, blobs
 from solo import batches, largest_difference, valid_batch, xent
@@ -158,6 +159,12 @@ def by_hand(step):
         (
             lambda: vt.train_state_learner(lambda key, h: {"w": 0}, train_step, measure),
             "create returned a dict with 'w', without `params`",
+        ),
+        (
+            lambda: vt.train_state_learner(
+                lambda key, h: (nnx.Linear(2, 1, rngs=nnx.Rngs(key)), None), train_step, measure
+            ),
+            r"create returned a tuple of 2(.|\n)* of an nnx module, write vt.nnx_learner\(lambda h",
         ),
         (
             lambda: vt.train_state_learner(create, train_step, lambda s, b: {"loss": 0.0}),

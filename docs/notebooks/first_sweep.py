@@ -105,8 +105,7 @@ guess.top(5)
 guess.plot.axis("lr")
 
 # %% [markdown]
-# The summary says so as well. (It says so of the dropout rate, too; but
-# below 0 there is nothing.)
+# The summary says so as well.
 
 # %%
 print(guess.summary())

@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from vtune.hparams import Hparams
 from vtune.learner.calling import calling
@@ -163,9 +164,13 @@ class TrainStateLearner:
         with calling("create", batch=batch, h=h):
             made = self.create(key, h, batch)
         if not _holds_params(made):
+            write = "TrainState.create(apply_fn=model.apply, params=params, tx=optax.adam(h['lr']))"
+            if any(
+                isinstance(one, nnx.Module) for one in (made if type(made) is tuple else [made])
+            ):
+                write = "or, of an nnx module, write vt.nnx_learner(lambda h, rngs: ..., loss=...)"
             raise ReturnedError(
-                f"create returned {described(made)}, without `params`; return a TrainState: "
-                "TrainState.create(apply_fn=model.apply, params=params, tx=optax.adam(h['lr']))"
+                f"create returned {described(made)}, without `params`; return a TrainState: {write}"
             )
         check_arrays("create", made, "a state of arrays")
         return made

@@ -46,3 +46,12 @@ __all__ = [
     "roc_auc",
     "top_k_accuracy",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Answers names that other libraries have."""
+    if name.startswith("__"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from vtune.metrics.looked_for import no_such_metric
+
+    raise AttributeError(no_such_metric(name, __all__))

@@ -59,10 +59,13 @@ class Comparison:
       best: the name of the sweep that the others are tested against; None where none has a score.
     """
 
-    def __init__(self, rows: dict[str, Compared], confidence: float, best: str | None):
+    def __init__(
+        self, rows: dict[str, Compared], confidence: float, best: str | None, of_many: bool = True
+    ):
         self.rows = rows
         self.confidence = confidence
         self.best = best
+        self.of_many = of_many
 
     @property
     def comparable(self) -> bool:
@@ -88,7 +91,8 @@ class Comparison:
         rows = [head, *(_cells(row) for row in self.rows.values())]
         intervals = dict.fromkeys(row.interval for row in self.rows.values() if row.low is not None)
         said = [f"interval: {'; '.join(intervals)}"] if intervals else []
-        return "\n".join([aligned(rows), *said, _TOO_GOOD])
+        warned = [_TOO_GOOD] if self.of_many else []
+        return "\n".join([aligned(rows), *said, *warned])
 
 
 _TOO_GOOD = (
@@ -142,7 +146,8 @@ def compare(sweeps: Mapping[str, Sweep], *, confidence: float = 0.95) -> Compari
             against = (trained[best], columns[best])
             row = _tested(row, (one, columns[name]), against, "the best" if name == best else None)
         rows[name] = row
-    return Comparison(rows, float(confidence), best)
+    of_many = any(len(one.places) > 1 for one in trained.values())
+    return Comparison(rows, float(confidence), best, of_many)
 
 
 def _checked(sweeps: Any) -> dict[str, Trained]:

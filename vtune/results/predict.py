@@ -52,7 +52,10 @@ def predict(
       ValueError: the learner has no predict function.
     """
     if learner.predict is None:
-        raise ValueError("predict: this learner has no predict function; give Learner(predict=...)")
+        raise ValueError(
+            "predict: this learner has no predict function; give vt.Learner(predict=...), or "
+            "vt.train_state_learner(..., predict=...)"
+        )
     rows = len(next(iter(batch.values())))
     size = min(size or rows, rows)
     call = _predictor(learner, cohort.static)

@@ -33,6 +33,8 @@ def _lines(trained: Trained) -> Iterator[str]:
     yield _fates(trained)
     if reason is None:
         for near in near_edges(trained, best):
+            if near.edge == "lower" and near.low == 0:
+                continue  # rates and the like end there
             yield (
                 f"near an edge: {near.name}={_short(near.value)} is at the {near.edge} end of "
                 f"{_short(near.low)} to {_short(near.high)}; try further out"

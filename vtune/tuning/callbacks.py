@@ -75,7 +75,8 @@ class Callbacks(Watcher):
         """Returns what a callback answers. One that raises is dropped; see `strict` above."""
         try:
             answer = getattr(callback, "rounds", callback)(report)
-            if isinstance(answer, str) and answer.casefold() == "stop" and not self._told_of_stop:
+            stops = answer is True or (isinstance(answer, str) and answer.casefold() == "stop")
+            if stops and not self._told_of_stop:
                 self._told_of_stop = True
                 warn(f"callback {_name(callback)} returned {answer!r}; return vt.STOP to end it")
             return answer if isinstance(answer, _Answer) else None

@@ -134,6 +134,8 @@ def _is_same(before: Any, now: Any) -> bool:
     if isinstance(before, dict) and isinstance(now, dict):
         if before.get("kind") == now.get("kind") == "described" and _other_python(before, now):
             return bool(before.get("text") == now.get("text"))
+        if before.get("kind") == now.get("kind") == "Float":
+            return before == now  # real numbers, so 0 and 0.0 are one
         return before.keys() == now.keys() and all(_is_same(before[k], now[k]) for k in now)
     if isinstance(before, list) and isinstance(now, list):
         return len(before) == len(now) and all(map(_is_same, before, now))

@@ -1,0 +1,25 @@
+"""Names that people look for in `vt.metrics` because scikit-learn or Keras have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vtune.metrics.modes import nearest
+
+_WRITE = {
+    "mse": ("mean_squared_error", "MeanSquaredError"),
+    "rmse": ("root_mean_squared_error", "RootMeanSquaredError"),
+    "mae": ("mean_absolute_error", "MeanAbsoluteError"),
+    "roc_auc": ("auc", "AUC", "auroc"),
+    "log_loss": ("cross_entropy", "crossentropy", "nll", "BinaryCrossentropy"),
+}
+_MEANT = {name: write for write, names in _WRITE.items() for name in names}
+
+
+def no_such_metric(name: str, there: Iterable[str]) -> str:
+    """Returns what is said of a name that `vt.metrics` has not."""
+    said = f"module 'vtune.metrics' has no attribute {name!r}"
+    there = list(there)
+    plain = name.removesuffix("_score").lower()
+    meant = _MEANT.get(name) or (plain if plain in there else nearest(plain, there))
+    return f"{said}; did you mean {meant!r}?" if meant else said
