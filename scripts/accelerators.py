@@ -1,6 +1,6 @@
 """What vtune's programs do on an NVIDIA H200 and a TPU v5e, on a machine that has neither.
 
-    python scripts/accelerators.py --install        makes .venv-gpu (5 GB) and .venv-tpu (1 GB)
+    python scripts/accelerators.py --install        makes .venv-gpu (5 GB) and .venv-tpu (2 GB)
     python scripts/accelerators.py                  every case on both chips, about an hour
     python scripts/accelerators.py --only "MLP-32" --chips v5e
 

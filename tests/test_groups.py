@@ -107,9 +107,14 @@ def test_convolutions_of_any_layout_and_their_gradients(spec, image, window, giv
         np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
 
 
+def convolutions(f, *args):
+    """The parameters of the convolutions in a traced function."""
+    return [e.params for e in jax.make_jaxpr(f)(*args).eqns if "conv_" in e.primitive.name]
+
+
 def groups(f, *args):
     """The groups of the convolutions in a traced function: of channels, and of rows."""
-    found = [e.params for e in jax.make_jaxpr(f)(*args).eqns if "conv" in e.primitive.name]
+    found = convolutions(f, *args)
     return [(p["feature_group_count"], p["batch_group_count"]) for p in found]
 
 
@@ -119,3 +124,56 @@ def test_each_member_is_a_group():
     traced = jax.make_jaxpr(gradients)(x[0], w[0])
     several = jax.vmap(lambda x, w: rewrite.evaluate_for_several(traced, (x, w)))
     assert sorted(groups(several, x, w)) == [(1, 4), (4, 1)]
+
+
+STRIDED = {
+    "as in a ResNet": ((8, 8), (3, 3), {"stride": 2}),
+    "of one place": ((8, 7), (1, 1), {"stride": 2}),
+    "that leave inputs out": ((8, 7), (1, 2), {"stride": 3, "padding": "VALID"}),
+    "wider than the stride": ((9, 11), (5, 1), {"stride": 2, "padding": ((1, 1), (2, 0))}),
+    "of each axis": ((6, 7), (2, 3), {"window_strides": (3, 1), "padding": ((0, 2), (1, 1))}),
+    "that see no padding": ((9, 9), (2, 4), {"stride": 2, "padding": ((-1, 0), (0, -1))}),
+    "dilated": ((9, 9), (3, 3), {"stride": 2, "rhs_dilation": (2, 1)}),
+    "transposed": ((4, 5), (2, 3), {"lhs_dilation": (2, 3), "padding": ((1, 1), (2, 2))}),
+    "transposed, of one place": (
+        (4, 5),
+        (1, 1),
+        {"lhs_dilation": (2, 1), "padding": ((0, 1),) * 2},
+    ),
+}
+
+
+def with_gradients(size, window, stride=1, **given):
+    """(traced, x, w): a convolution with its gradients, traced for one, and members' arrays."""
+    given = {"window_strides": (stride, stride)} | SAME | given
+
+    def both(x, w):
+        y, gradients = jax.vjp(lambda x, w: lax.conv_general_dilated(x, w, **given), x, w)
+        return y, *gradients(jnp.cos(y))
+
+    x, w = random(MEMBERS, 2, *size, 3), random(MEMBERS, *window, 3, 4, seed=1)
+    return both, x, w
+
+
+def of_several(both, x, w):
+    traced = jax.make_jaxpr(both)(x[0], w[0])
+    return jax.vmap(lambda x, w: rewrite.evaluate_for_several(traced, (x, w)))
+
+
+def test_strides_and_their_gradients():
+    cases = {name: with_gradients(*size, **given) for name, (*size, given) in STRIDED.items()}
+    arguments = {name: case[1:] for name, case in cases.items()}
+
+    def all_of(change):
+        return jax.jit(lambda given: {n: change(*cases[n])(*given[n]) for n in cases})(arguments)
+
+    ours, theirs = all_of(of_several), all_of(lambda both, x, w: jax.vmap(both))
+    for name, case in cases.items():
+        for got, expected in zip(ours[name], theirs[name], strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9, err_msg=name)
+        if name != "dilated":  # its windows meet inputs and zeros in turn
+            found = convolutions(of_several(*case), *case[1:])
+            assert {p["lhs_dilation"] for p in found} == {(1, 1)}, name
+    one = cases["of one place"]
+    found = convolutions(of_several(*one), *one[1:])
+    assert {(p["window_strides"], p["rhs_dilation"]) for p in found} == {((1, 1), (1, 1))}

@@ -2,8 +2,9 @@
 
 vmap does the same to a convolution, but not to its gradient: the gradient of the weights becomes a
 convolution whose window is as large as the image, of images that are turned for it. Written as
-groups of rows, a GPU's library knows it for what it is, and nothing is turned. So this replaces
-convolutions in a step that is differentiated already. On a TPU it is not used.
+groups of rows, a GPU's library knows it for what it is, and nothing is turned. What strides leave
+in a gradient goes first (strides.py). So this replaces convolutions in a step that is
+differentiated already. On a TPU it is not used.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from vtune.types import Array
+from vtune.xla.ops import strides
 from vtune.xla.ops.windows import Params
 
 _KEPT = (
@@ -32,6 +34,7 @@ def convolve(x: Array, w: Array, params: Params) -> Array | None:
     is in groups already."""
     if params["feature_group_count"] > 1 or params["batch_group_count"] > 1:
         return None
+    x, w, params, finish = strides.dense(x, w, params)
     given = {name: params[name] for name in _KEPT}
     run: Callable[..., Array] = functools.partial(lax.conv_general_dilated, **given)
     numbers = params["dimension_numbers"]
@@ -49,7 +52,7 @@ def convolve(x: Array, w: Array, params: Params) -> Array | None:
         y = run(_merged(x, axis), _merged(w, numbers.rhs_spec[0]), **{kind: members})
         return _apart(y, numbers.out_spec[1], members), True
 
-    return one(x, w)
+    return finish(one(x, w))
 
 
 def _size(shape: Sequence[int], spec: Sequence[int]) -> tuple[int, int]:

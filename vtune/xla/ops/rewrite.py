@@ -12,7 +12,7 @@
 
 Differentiation comes afterwards, so gradients are those of the replacements, and as fast.
 What replaces operations of a step that is differentiated already, for several members at once, is
-in `groups.py`.
+in `groups.py` and `strides.py`.
 """
 
 from __future__ import annotations
