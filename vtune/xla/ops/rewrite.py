@@ -12,7 +12,7 @@
 
 Differentiation comes afterwards, so gradients are those of the replacements, and as fast.
 What replaces operations of a step that is differentiated already, for several members at once, is
-in `groups.py` and `strides.py`.
+in `groups.py`, `strides.py` and `sums.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from vtune import target
 from vtune.rng import threefry
 from vtune.types import PyTree
 from vtune.xla.jaxpr import bind, evaluate, opened, scan_counts, subjaxprs
-from vtune.xla.ops import convolution, division, groups, indexing, pooling
+from vtune.xla.ops import convolution, division, groups, indexing, pooling, sums
 
 FORMS = ("auto", "none", "patches", "winograd")
 
@@ -113,14 +113,15 @@ def rewrite_update(f: Callable[..., PyTree], form: str = "auto") -> Callable[...
 def evaluate_for_several(
     closed: Any, args: Sequence[Any], consts: Sequence[Any] | None = None
 ) -> list[Any]:
-    """Runs a traced step, to be used under vmap: convolutions are those of all members.
+    """Runs a traced step, to be used under vmap: convolutions are those of all members, and factors
+    are taken out of sums.
 
     Nothing changes where the step has no convolution, and elsewhere than on a GPU.
     """
     rules = _SEVERAL.get(target.platform(), {})
     if not rules or not _mentions(lambda name: name == "conv_general_dilated", closed):
         return evaluate(closed, args, consts=consts)
-    return evaluate(closed, args, functools.partial(_equation, rules), consts)
+    return evaluate(closed, args, sums.factored(functools.partial(_equation, rules)), consts)
 
 
 def _model_rules(form: str, cpu: str = "winograd") -> _Rules:
