@@ -141,3 +141,18 @@ def test_poolings_are_replaced_on_a_gpu_and_stay_on_a_tpu(monkeypatch):
         text = str(jax.make_jaxpr(rewrite(pooled))(x))
         assert ("reduce_window" in text) == stays
         np.testing.assert_array_equal(rewrite(pooled)(x), pooled(x))
+
+
+def test_on_a_tpu_the_loop_has_arrays_of_its_own(monkeypatch):
+    """Copies of all bits, where steps are many enough to pay for them."""
+    # Made anew each time, since JAX keeps what it has traced.
+    several = lambda: jax.vmap(training(side_by_side.fori_loop, BATCHES), (0, 0, None))
+    args = WEIGHTS[:, 0].at[1, 0, 0].set(jnp.nan), RATES, NOISE[0]
+    expected = jax.jit(several())(*args)
+    for chip, least, copied in (("tpu", 16, 0), ("gpu", 1, 0), ("tpu", STEPS, 1)):
+        monkeypatch.setattr(target, "platform", lambda chip=chip: chip)
+        monkeypatch.setattr(side_by_side, "LEAST_STEPS", least)
+        assert str(jax.make_jaxpr(several())(*args)).count("optimization_barrier") == copied
+    for got, wanted in zip(jax.jit(several())(*args), expected, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    np.testing.assert_array_equal(np.isnan(wanted), [False, True, False])

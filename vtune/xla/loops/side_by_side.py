@@ -18,13 +18,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.custom_batching import custom_vmap
 
+from vtune import target
 from vtune.types import Array, PyTree
 from vtune.xla.jaxpr import Equation, evaluate
 from vtune.xla.loops import flat
 from vtune.xla.loops.walk import dimension_numbers, walk
 from vtune.xla.ops.rewrite import evaluate_for_several
+
+LEAST_STEPS = 16  # that a copy of the carry on a TPU pays for
 
 # (steps as a list of none or one, what the body closes over, batches, the carry's leaves)
 _Loop = Callable[[list[Array], list[Any], PyTree, list[Array]], list[Array]]
@@ -101,6 +105,7 @@ def _loop_of_several(
     @custom_vmap
     def loop(bound: list[Array], consts: list[Any], rows: Any, leaves: list[Array]) -> list[Array]:
         start = [jnp.moveaxis(leaf, 0, axis) for leaf, axis in zip(leaves, axes, strict=True)]
+        start = _arrays_of_its_own(start, static)
         step = lambda i, carry: several(consts, rows, i, carry)
         end = flat.fori_loop(0, _steps(static, bound), step, start)
         return [jnp.moveaxis(leaf, axis, 0) for leaf, axis in zip(end, axes, strict=True)]
@@ -124,6 +129,19 @@ def _loop_of_several(
         return [leaf.reshape(more, members, *leaf.shape[1:]) for leaf in end], [True] * len(end)
 
     return loop
+
+
+def _arrays_of_its_own(leaves: list[Array], static: int | None) -> list[Array]:
+    """Returns, on a TPU, copies of the carry's arrays.
+
+    Of these XLA keeps what fits in the chip's own memory for all steps of the loop; what a loop
+    around this one carries lies in main memory, and is read from there in every step.
+    """
+    if target.platform() != "tpu" or (static is not None and static < LEAST_STEPS):
+        return leaves
+    always = lax.optimization_barrier(jnp.array(True))  # or the copies are taken for what they are
+    copied = lambda leaf: jnp.where(always, leaf, jnp.zeros_like(leaf))
+    return [copied(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf for leaf in leaves]
 
 
 def _members_axes(traced: Any, own_consts: Sequence[bool]) -> list[int]:
