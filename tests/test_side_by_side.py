@@ -144,14 +144,20 @@ def test_poolings_are_replaced_on_a_gpu_and_stay_on_a_tpu(monkeypatch):
 
 
 def test_on_a_tpu_the_loop_has_arrays_of_its_own(monkeypatch):
-    """Copies of all bits, where steps are many enough to pay for them."""
+    """Copies of all bits, where steps are enough to pay for them and weights fit on the chip."""
     # Made anew each time, since JAX keeps what it has traced.
     several = lambda: jax.vmap(training(side_by_side.fori_loop, BATCHES), (0, 0, None))
     args = WEIGHTS[:, 0].at[1, 0, 0].set(jnp.nan), RATES, NOISE[0]
     expected = jax.jit(several())(*args)
-    for chip, least, copied in (("tpu", 16, 0), ("gpu", 1, 0), ("tpu", STEPS, 1)):
+    for chip, least, most, copied in (
+        ("gpu", 1, 2**20, 0),
+        ("tpu", STEPS + 1, 2**20, 0),
+        ("tpu", STEPS, args[0].nbytes - 1, 0),
+        ("tpu", STEPS, args[0].nbytes, 3),
+    ):
         monkeypatch.setattr(target, "platform", lambda chip=chip: chip)
         monkeypatch.setattr(side_by_side, "LEAST_STEPS", least)
+        monkeypatch.setattr(side_by_side, "ON_CHIP", most)
         assert str(jax.make_jaxpr(several())(*args)).count("optimization_barrier") == copied
     for got, wanted in zip(jax.jit(several())(*args), expected, strict=True):
         np.testing.assert_array_equal(got, wanted)

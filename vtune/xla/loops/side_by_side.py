@@ -28,7 +28,8 @@ from vtune.xla.loops import flat
 from vtune.xla.loops.walk import dimension_numbers, walk
 from vtune.xla.ops.rewrite import evaluate_for_several
 
-LEAST_STEPS = 16  # that a copy of the carry on a TPU pays for
+ON_CHIP = 2**27  # bytes of a TPU v5e's own memory
+LEAST_STEPS = 8  # that a copy of all weights and moments pays for, which takes as long as one
 
 # (steps as a list of none or one, what the body closes over, batches, the carry's leaves)
 _Loop = Callable[[list[Array], list[Any], PyTree, list[Array]], list[Array]]
@@ -105,7 +106,8 @@ def _loop_of_several(
     @custom_vmap
     def loop(bound: list[Array], consts: list[Any], rows: Any, leaves: list[Array]) -> list[Array]:
         start = [jnp.moveaxis(leaf, 0, axis) for leaf, axis in zip(leaves, axes, strict=True)]
-        start = _arrays_of_its_own(start, static)
+        if target.platform() == "tpu" and _fits_on_chip(start, axes, static):
+            start = [_copied(leaf) for leaf in start]
         step = lambda i, carry: several(consts, rows, i, carry)
         end = flat.fori_loop(0, _steps(static, bound), step, start)
         return [jnp.moveaxis(leaf, axis, 0) for leaf, axis in zip(end, axes, strict=True)]
@@ -131,17 +133,23 @@ def _loop_of_several(
     return loop
 
 
-def _arrays_of_its_own(leaves: list[Array], static: int | None) -> list[Array]:
-    """Returns, on a TPU, copies of the carry's arrays.
+def _fits_on_chip(leaves: list[Array], axes: list[int], static: int | None) -> bool:
+    """Whether weights that are wide fit into a TPU's own memory, where XLA could keep them from
+    step to step, and there are enough steps to pay for it."""
+    wide = [leaf.nbytes for leaf, axis in zip(leaves, axes, strict=True) if axis]
+    return bool(wide) and max(wide) <= ON_CHIP and (static is None or static >= LEAST_STEPS)
 
-    Of these XLA keeps what fits in the chip's own memory for all steps of the loop; what a loop
-    around this one carries lies in main memory, and is read from there in every step.
+
+def _copied(leaf: Array) -> Array:
+    """Returns a copy, which is the loop's own.
+
+    Of such arrays XLA keeps what fits on the chip for all steps; what a loop around this one
+    carries lies in main memory, and is read from there in every step.
     """
-    if target.platform() != "tpu" or (static is not None and static < LEAST_STEPS):
-        return leaves
-    always = lax.optimization_barrier(jnp.array(True))  # or the copies are taken for what they are
-    copied = lambda leaf: jnp.where(always, leaf, jnp.zeros_like(leaf))
-    return [copied(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf for leaf in leaves]
+    if not jnp.issubdtype(leaf.dtype, jnp.floating):
+        return leaf
+    always = lax.optimization_barrier(jnp.array(True))  # or XLA would see that it is a copy
+    return jnp.where(always, leaf, jnp.zeros_like(leaf))
 
 
 def _members_axes(traced: Any, own_consts: Sequence[bool]) -> list[int]:
