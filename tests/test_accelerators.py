@@ -56,8 +56,13 @@ def test_steps_exchange_nothing_and_many_chips_move_as_much_each():
     assert np.isfinite(vt.tune(**sweep(), search=vt.Halton(2), progress=False).best.score)
 
 
-def test_bytes_are_within_the_table():
-    """Of MLP-32 x 1,024 in `docs/benchmarks/chips/chips.md`, with a margin for other compilers."""
+@pytest.mark.parametrize(
+    ("width", "members", "most", "most_from_main_memory", "floor"),
+    [(32, 1024, 1.25e6, 1.1e6, 671472), (128, 256, 3.9e6, 2.6e6, None)],
+)
+def test_bytes_are_within_the_table(width, members, most, most_from_main_memory, floor):
+    """Of `docs/benchmarks/chips/chips.md`, with a margin for other compilers. The weights of an
+    MLP-128 stay on the chip from step to step, or 3.6 MB would come from main memory."""
     rng = np.random.default_rng(0)
     x, y = rng.random((33 * 32, 784), np.float32), rng.integers(0, 10, 33 * 32)
 
@@ -65,20 +70,20 @@ def test_bytes_are_within_the_table():
         @nn.compact
         def __call__(self, x):
             for _ in range(2):
-                x = nn.relu(nn.Dense(32)(x))
+                x = nn.relu(nn.Dense(width)(x))
             return nn.Dense(10)(x)
 
     found = vt.cost(
         vt.flax_learner(MLP(), optimizer=lambda h: optax.adam(h["lr"]), loss=xent),
         {"lr": vt.Float(1e-4, 1e-2, log=True)},
         vt.from_splits({"x": x[32:], "y": y[32:]}, {"x": x[:32], "y": y[:32]}),
-        search=vt.Halton(1024),
+        search=vt.Halton(members),
         epochs=1,
         chip="v5e",
     )
-    assert found.bytes_per_member < 1.25e6
-    assert found.main_memory_bytes / 1024 < 1.1e6
+    assert found.bytes_per_member < most
+    assert found.main_memory_bytes / members < most_from_main_memory
     assert found.kernels < 55
     # What moves the most are the model's own operations, and no copy of a weight.
     assert not [m.operation for m in found.movers if "the compiler's own" in m.operation]
-    assert found.floor_bytes_per_member == 671472
+    assert floor is None or found.floor_bytes_per_member == floor
