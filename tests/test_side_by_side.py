@@ -159,6 +159,10 @@ def test_on_a_tpu_the_loop_has_arrays_of_its_own(monkeypatch):
         monkeypatch.setattr(side_by_side, "LEAST_STEPS", least)
         monkeypatch.setattr(side_by_side, "ON_CHIP", most)
         assert str(jax.make_jaxpr(several())(*args)).count("optimization_barrier") == copied
+    two = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf[::-1]]), BATCHES)  # of two folds
+    one = lambda batches: training(side_by_side.fori_loop, batches)
+    folds = jax.vmap(lambda batches: jax.vmap(one(batches), (0, 0, None))(*args))
+    assert "optimization_barrier" not in str(jax.make_jaxpr(folds)(two))
     for got, wanted in zip(jax.jit(several())(*args), expected, strict=True):
         np.testing.assert_array_equal(got, wanted)
     np.testing.assert_array_equal(np.isnan(wanted), [False, True, False])
