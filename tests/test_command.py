@@ -1,5 +1,6 @@
 """`python -m vtune`: what it prints, its exit codes, and one line for whatever is wrong."""
 
+import contextlib
 import csv
 import io
 import json
@@ -704,7 +705,8 @@ def test_other_files_are_no_storages(call, saved, tmp_path, monkeypatch):
     optuna = pytest.importorskip("optuna")
     text, foreign = tmp_path / "a.log", tmp_path / "a.db"
     text.write_text("one line")
-    sqlite3.connect(foreign).executescript("CREATE TABLE mine (x); INSERT INTO mine VALUES (1)")
+    with contextlib.closing(sqlite3.connect(foreign)) as database:
+        database.executescript("CREATE TABLE mine (x); INSERT INTO mine VALUES (1)")
     (tmp_path / "b.db").write_text("no database")
     (tmp_path / "c.db").mkdir()
     for file, says in (
