@@ -16,4 +16,4 @@ rm -f docs/notebooks/*.ipynb
 if [ "${1:-}" = --serve ]; then
     exec "$bin/mkdocs" serve --strict
 fi
-exec "$bin/mkdocs" build --strict --quiet
+NO_MKDOCS_2_WARNING=1 exec "$bin/mkdocs" build --strict --quiet
