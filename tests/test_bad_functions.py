@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import sys
 import time
 import uuid
 
@@ -19,6 +20,8 @@ from solo import xent
 import vtune as vt
 from vtune.learner.chance import suspects
 from vtune.returned import described
+from vtune.runtime import check_repeats
+from vtune.runtime.equations import equations
 from vtune.tuning.arguments import TuneArguments
 from vtune.tuning.prepare import prepare
 
@@ -571,6 +574,28 @@ def test_a_function_that_names_chance_and_gives_the_same_is_taken(function):
     given = {"search": vt.Random(2), "epochs": 1, "batch_size": 16}
     prepare(TuneArguments(learner=learner, space=LR, data=DATA, **given))
     assert suspects(learner) in (["np.random"], ["time"])
+
+
+class Study:
+    """Has its data and its loss in one place."""
+
+    def data(self):
+        return np.random.default_rng().uniform(size=9)
+
+    def loss(self, o, b, h):
+        return (o - b["y"][:, None]) ** 2
+
+
+def test_chance_that_is_named_but_not_run_is_traced_once(monkeypatch):
+    learner = mlp_learner(loss=Study().loss)
+    given = {"search": vt.Random(2), "epochs": 1, "batch_size": 16}
+    traced = []
+    counted = lambda *args: traced.append(0) or equations(*args)
+    monkeypatch.setattr(check_repeats, "equations", counted)
+    prepare(TuneArguments(learner=learner, space=LR, data=DATA, **given))
+    assert suspects(learner) == ["np.random"]
+    assert len(traced) == 1
+    assert sys.getprofile() is None
 
 
 def test_draws_of_jax_are_not_suspected():

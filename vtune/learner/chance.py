@@ -11,9 +11,9 @@ import functools
 import itertools
 import random
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dis import get_instructions as instructions
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +32,12 @@ def suspects(*roots: Any) -> list[str]:
     Args:
       roots: functions, and whatever holds some: modules, classes, containers.
     """
-    found: dict[str, None] = {}
+    return list(sources(*roots))
+
+
+def sources(*roots: Any) -> dict[str, list[CodeType]]:
+    """Returns, by the names that `suspects` returns, the code that names them."""
+    found: dict[str, list[CodeType]] = {}
     seen: dict[int, Any] = {}  # by identity; they are kept, so that no other gets the same one
     waiting = list(roots)
     while waiting and len(seen) < _MOST:
@@ -42,9 +47,35 @@ def suspects(*roots: Any) -> list[str]:
         seen[id(value)] = value
         with contextlib.suppress(Exception):  # of a user's object that cannot be looked into
             if isinstance(value, FunctionType) and not _is_of_a_library(value):
-                found |= dict.fromkeys(_named(value))
+                for name in _named(value):
+                    found.setdefault(name, []).append(value.__code__)
             waiting.extend(itertools.islice(_inside(value), _MOST))
-    return list(found)
+    return found
+
+
+def runs(codes: Iterable[CodeType], call: Callable[[], Any]) -> bool:
+    """Calls a function and returns whether any of this code was run meanwhile, in this thread; True
+    where a profiler is at work, which nothing takes the place of."""
+    if sys.getprofile() is not None:
+        call()
+        return True
+    wanted = {_place(part) for code in codes for part in parts(code)}
+    ran = False
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal ran
+        ran = ran or (event == "call" and _place(frame.f_code) in wanted)
+
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return ran
+
+
+def _place(code: CodeType) -> tuple[str, int, str]:
+    return code.co_filename, code.co_firstlineno, code.co_name
 
 
 def _named(function: FunctionType) -> Iterator[str]:
