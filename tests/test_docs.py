@@ -101,12 +101,12 @@ def test_the_tour_runs_as_printed(setup, tmp_path, compilations, capsys):
 
 
 @pytest.mark.slow
-def test_readme_runs_as_printed(setup, tmp_path, capsys):
+def test_readme_runs_as_printed(setup, fewer, tmp_path, capsys):
     """Its model and learner are those of the tour."""
     (block,) = blocks_of("README.md")
     before, space, sweep = block.partition("space = {")
     assert blocks_of("start/tour.md")[0].startswith(before)
-    names = run("README.md", setup, [space + sweep])
+    names = run("README.md", {**setup, **fewer}, [space + sweep])
     assert names["sweep"].best.score > 0.9
     assert "64 members" in capsys.readouterr().out
     assert (tmp_path / "digits.html").exists()
