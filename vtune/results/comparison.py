@@ -57,6 +57,7 @@ class Comparison:
     Attributes:
       rows: a `Compared` by name of the sweep, in the order given. confidence: of the intervals.
       best: the name of the sweep that the others are tested against; None where none has a score.
+      of_many: whether a sweep has several members, so that its best score is too good.
     """
 
     def __init__(
