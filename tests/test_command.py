@@ -22,9 +22,9 @@ import vtune as vt
 from vtune.command.main import main
 from vtune.command.output import plain, shown, size_text
 from vtune.command.parquet import typed
-from vtune.command.ranges import Choices, Numbers, distribution_of
-from vtune.command.trials import exported
 from vtune.saved_files import LOCK, brief, manifest_checksum
+from vtune.studies.ranges import Choices, Numbers, distribution_of
+from vtune.studies.trials import exported
 from vtune.tuning.checkpoints import machine, outlook
 
 SPACE = {"lr": vt.Ordinal([0.1, 0.5, 1e30])}  # the last diverges
@@ -655,7 +655,7 @@ def test_optuna_reads_what_was_exported(
         assert (code, err) == (0, "")
         members = {"a": 3}.get(name, 8)
         assert out == f'{shown(path)}: study "{name}", {members} trials\n'
-    from vtune.command.study import opened_storage
+    from vtune.studies.study import opened_storage
 
     with opened_storage(optuna, path) as storage:
         for name, made in (("a", sweep), ("<script>", halved), ("m" * 250, moved)):
@@ -692,7 +692,7 @@ def test_optuna_reads_what_was_exported(
         == f"vtune: {shown(path)} has a study 'a' already; give --overwrite, or another --name\n"
     )
     assert call(*line, "--overwrite")[0] == 0
-    monkeypatch.setattr("vtune.command.study.PATIENCE", -100.0)
+    monkeypatch.setattr("vtune.studies.study.PATIENCE", -100.0)
     code, _, err = call(*line, "--name", "b\x1b[31m")
     assert (code, "twenty times as fast" in err) == (0, ending == ".db")
     with opened_storage(optuna, path) as storage:

@@ -2,5 +2,5 @@
 
 A file a command: `add` describes it to argparse, `run` does it and returns the exit code. What a
 command needs of `results` is imported where it runs, so that `ls` and `--help` load no JAX. May
-import `log`, `report`, `tuning.checkpoints`, `results` and what is below them.
+import `log`, `report`, `studies`, `tuning.checkpoints`, `results` and what is below them.
 """

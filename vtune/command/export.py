@@ -121,17 +121,24 @@ def _parquet(sweep: Sweep, history: bool, path: Path, overwrite: bool) -> None:
 
 
 def _study(arguments: argparse.Namespace) -> int:
-    from vtune.command.study import check_storage, write
+    from vtune.studies.study import JOURNAL, SQLITE, check_storage, optuna_module, write
 
+    path: Path = arguments.output
     name = shown(arguments.name or arguments.folder.resolve().name or "sweep")
-    check_storage(arguments.output)  # before the sweep is read
+    if path.suffix.lower() not in SQLITE + JOURNAL:
+        raise ValueError(
+            f"export: {path} must end in {', '.join(SQLITE)} (SQLite) or {JOURNAL[0]} (a journal)"
+        )
+    optuna = optuna_module("--format optuna")
+    check_storage(path)  # before the sweep is read
     sweep = opened(arguments.folder)
-    from vtune.command.trials import exported
+    from vtune.studies.trials import exported
 
     study = exported(sweep)
     tell = lambda text: print(f"vtune: {text}", file=sys.stderr)
-    write(study, arguments.output, name, arguments.overwrite, tell)
-    print(f'{shown(arguments.output)}: study "{name}", {len(study.trials):,} trials')
+    instead = "give --overwrite, or another --name"
+    write(optuna, study, path, name, arguments.overwrite, instead, tell)
+    print(f'{shown(path)}: study "{name}", {len(study.trials):,} trials')
     return FINE
 
 

@@ -12,15 +12,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from vtune.command.ranges import Choices, Numbers
-from vtune.command.trials import Study, Trial
+from vtune.studies.ranges import Choices, Numbers
+from vtune.studies.trials import Study, Trial
 
 SQLITE, JOURNAL = (".db", ".sqlite", ".sqlite3"), (".log",)  # endings of a storage's name
 FIRST, PATIENCE = 8, 10.0  # trials whose time is taken, and seconds that need no word
 
 
-def optuna_module() -> Any:
+def optuna_module(what: str) -> Any:
     """Returns Optuna.
+
+    Args:
+      what: what needs it.
 
     Raises:
       ImportError: it is not installed.
@@ -30,43 +33,43 @@ def optuna_module() -> Any:
         import optuna.storages.journal
     except ImportError as error:
         raise ImportError(
-            f"--format optuna needs optuna, which is not there ({error}): "
-            "pip install 'vtune[optuna]'"
+            f"{what} needs optuna, which is not there ({error}): pip install 'vtune[optuna]'"
         ) from None
     return optuna
 
 
 def check_storage(path: Path) -> None:
-    """Refuses what no study can be written to. Changes nothing.
+    """Refuses a file that no study can be written to. Changes nothing.
 
     Raises:
-      ValueError: the file's name says of no storage, or the file holds something else.
-      ImportError: Optuna is not installed.
+      ValueError: it holds something else.
     """
-    if path.suffix.lower() not in SQLITE + JOURNAL:
-        raise ValueError(
-            f"export: {path} must end in {', '.join(SQLITE)} (SQLite) or {JOURNAL[0]} (a journal)"
-        )
-    optuna_module()
     if path.exists() and path.stat().st_size:
         check = _check_journal if _is_journal(path) else _check_sqlite
         check(path)
 
 
 def write(
-    study: Study, path: Path, name: str, overwrite: bool, tell: Callable[[str], None]
+    optuna: Any,
+    study: Study,
+    path: Path,
+    name: str,
+    overwrite: bool,
+    instead: str,
+    tell: Callable[[str], None],
 ) -> None:
     """Writes a study among the others of a storage; of what fails nothing stays.
 
     Args:
+      optuna: the module.
+      instead: what to do where the storage holds a study of this name.
       tell: is told where it will take long.
 
     Raises:
-      ImportError, ValueError: see `check_storage`. OSError: it cannot be written.
+      ValueError: see `check_storage`. OSError: it cannot be written.
       FileExistsError: the storage holds a study of this name, which is not to be replaced.
     """
     check_storage(path)
-    optuna = optuna_module()
     distributions = {n: _distribution(optuna, d) for n, d in study.distributions.items()}
     trials = [_trial(optuna, trial, study, distributions) for trial in study.trials]
     new = not path.exists()
@@ -74,9 +77,7 @@ def write(
         with opened_storage(optuna, path) as storage:
             if name in {known.study_name for known in storage.get_all_studies()}:
                 if not overwrite:
-                    raise FileExistsError(
-                        f"{path} has a study {name!r} already; give --overwrite, or another --name"
-                    )
+                    raise FileExistsError(f"{path} has a study {name!r} already; {instead}")
                 optuna.delete_study(study_name=name, storage=storage)
             made = optuna.create_study(study_name=name, storage=storage, direction=study.direction)
             try:

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vtune.command.ranges import Choices, Numbers, distribution_of
 from vtune.log.rows import finite, plain
 from vtune.results import Member, Sweep
 from vtune.results.table import hparams_columns, table_columns
+from vtune.studies.ranges import Choices, Numbers, distribution_of
 from vtune.visible import visible
 
 COMPLETE, PRUNED, FAIL = "COMPLETE", "PRUNED", "FAIL"  # states of Optuna's
