@@ -121,7 +121,8 @@ def _parquet(sweep: Sweep, history: bool, path: Path, overwrite: bool) -> None:
 
 
 def _study(arguments: argparse.Namespace) -> int:
-    from vtune.studies.study import JOURNAL, SQLITE, check_storage, optuna_module, write
+    from vtune.studies.library import optuna_module
+    from vtune.studies.study import JOURNAL, SQLITE, check_storage, write
 
     path: Path = arguments.output
     name = shown(arguments.name or arguments.folder.resolve().name or "sweep")

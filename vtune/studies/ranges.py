@@ -15,7 +15,7 @@ from vtune.hparams import Static
 from vtune.log.rows import plain
 from vtune.space.distributions import Categorical, Float, Int, Ordinal
 from vtune.validation import is_number, is_whole
-from vtune.visible import in_utf8
+from vtune.visible import in_utf8, visible
 
 
 class Numbers(NamedTuple):
@@ -134,6 +134,17 @@ def _choices(values: Iterable[Any]) -> Choices:
             label = f"{text} ({number})"
         labels[key] = label
     return Choices(labels)
+
+
+def visible_names(names: tuple[str, ...]) -> dict[str, str]:
+    """Names as a database and a page can have them, all different."""
+    shown: dict[str, str] = {}
+    for name in names:
+        text = visible(name)
+        while text in shown.values():
+            text += "'"
+        shown[name] = text
+    return shown
 
 
 def key_of(value: Any) -> Any:

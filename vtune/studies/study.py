@@ -12,30 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from vtune.studies.ranges import Choices, Numbers
+from vtune.studies.library import optuna_distribution
 from vtune.studies.trials import Study, Trial
 
 SQLITE, JOURNAL = (".db", ".sqlite", ".sqlite3"), (".log",)  # endings of a storage's name
 FIRST, PATIENCE = 8, 10.0  # trials whose time is taken, and seconds that need no word
-
-
-def optuna_module(what: str) -> Any:
-    """Returns Optuna.
-
-    Args:
-      what: what needs it.
-
-    Raises:
-      ImportError: it is not installed.
-    """
-    try:
-        import optuna
-        import optuna.storages.journal
-    except ImportError as error:
-        raise ImportError(
-            f"{what} needs optuna, which is not there ({error}): pip install 'vtune[optuna]'"
-        ) from None
-    return optuna
 
 
 def check_storage(path: Path) -> None:
@@ -70,7 +51,7 @@ def write(
       FileExistsError: the storage holds a study of this name, which is not to be replaced.
     """
     check_storage(path)
-    distributions = {n: _distribution(optuna, d) for n, d in study.distributions.items()}
+    distributions = {n: optuna_distribution(optuna, d) for n, d in study.distributions.items()}
     trials = [_trial(optuna, trial, study, distributions) for trial in study.trials]
     new = not path.exists()
     try:
@@ -105,14 +86,6 @@ def _add(made: Any, trials: list[Any], tell: Callable[[str], None] | None) -> No
             f"ends in {JOURNAL[0]}, it writes twenty times as fast"
         )
     made.add_trials(trials[FIRST:])
-
-
-def _distribution(optuna: Any, found: Numbers | Choices) -> Any:
-    of = optuna.distributions
-    if isinstance(found, Choices):
-        return of.CategoricalDistribution(found.labels)
-    kind = of.IntDistribution if found.whole else of.FloatDistribution
-    return kind(found.low, found.high, log=found.log, step=found.step)
 
 
 def _trial(optuna: Any, trial: Trial, study: Study, distributions: dict[str, Any]) -> Any:

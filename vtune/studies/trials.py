@@ -10,7 +10,7 @@ import numpy as np
 from vtune.log.rows import finite, plain
 from vtune.results import Member, Sweep
 from vtune.results.table import hparams_columns, table_columns
-from vtune.studies.ranges import Choices, Numbers, distribution_of
+from vtune.studies.ranges import Choices, Numbers, distribution_of, visible_names
 from vtune.visible import visible
 
 COMPLETE, PRUNED, FAIL = "COMPLETE", "PRUNED", "FAIL"  # states of Optuna's
@@ -99,7 +99,7 @@ def _parameters(
     distributions: dict[str, Numbers | Choices] = {}
     fixed: dict[str, Any] = {}
     params: list[dict[str, Any]] = [{} for _ in raw]
-    for name, shown in _visible_names(space.names).items():
+    for name, shown in visible_names(space.names).items():
         entries = [part[name] for part in space.parts if name in part]
         found = [values[name] for values in raw if name in values]
         distribution = distribution_of(entries, found)
@@ -111,17 +111,6 @@ def _parameters(
             if name in values:
                 own[shown] = distribution.value(values[name])
     return distributions, fixed, params
-
-
-def _visible_names(names: tuple[str, ...]) -> dict[str, str]:
-    """Names as a database and a page can have them, all different."""
-    shown: dict[str, str] = {}
-    for name in names:
-        text = visible(name)
-        while text in shown.values():
-            text += "'"
-        shown[name] = text
-    return shown
 
 
 def _outcome(member: Member, last: Any) -> tuple[str, float | None]:
