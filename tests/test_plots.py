@@ -15,7 +15,6 @@ import vtune as vt
 from vtune.plots.expected_best import expected_best, quantile_best
 from vtune.plots.hyperparameters import Hyperparameter
 from vtune.plots.lineage import copies
-from vtune.plots.pareto import pareto_front
 
 SPACE = {
     "lr": vt.Float(1e-4, 1.0, log=True),
@@ -449,18 +448,8 @@ def test_pareto(sweep):
     front = labelled(axes, "1 on the front").get_xydata()
     assert front == pytest.approx(np.array([[0.075, 0.925]]))  # best in both
     assert points(axes, "member 0, the best") == pytest.approx(front)
-
-
-def test_the_front_is_of_those_that_nobody_dominates():
-    rng = np.random.default_rng(0)
-    worth = rng.integers(0, 12, (60, 2)).astype(float)
-    worth[3] = np.nan
-    front = pareto_front(worth)
-    for row in np.delete(np.arange(60), 3):
-        beaten = ((worth >= worth[row]).all(axis=1) & (worth > worth[row]).any(axis=1)).any()
-        there = (worth[front] == worth[row]).all(axis=1).any()
-        assert there != beaten
-    assert (np.diff(worth[front], axis=0) * [1, -1] > 0).all()
+    assert list(sweep.pareto("loss", "accuracy").index) == [0]
+    assert 3 not in sweep.pareto("loss", "dropout", modes={"dropout": "max"}).index  # it diverged
 
 
 def test_time(sweep, halved):

@@ -2,11 +2,13 @@
 
 import contextlib
 import copy
+import dataclasses
 import json
 import os
 import pickle
 import signal
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ from problems import LR, MLP, blobs, mlp_learner, quadratic
 from solo import xent
 
 import vtune as vt
+from vtune.results.costs import costs_of
 
 DATA = blobs()
 SPACE = {**LR, "width": vt.Categorical([4, 8]), "note": "fixed"}
@@ -133,6 +136,71 @@ def test_top_is_the_table_of_the_best(sweep):
     assert "<table" in sweep._repr_html_()
     with pytest.raises(ValueError, match=r"top: n=0 must be a whole number"):
         sweep.top(0)
+
+
+@pytest.mark.parametrize(
+    ("names", "modes"),
+    [
+        (("accuracy", "params"), {}),
+        (("train/loss", "accuracy/best", "flops"), {}),
+        (("params", "loss"), {"loss": "max"}),
+        (("width", "lr"), {"width": "min", "lr": "max"}),
+    ],
+)
+def test_pareto_is_of_those_that_nobody_dominates(sweep, names, modes):
+    front, table = sweep.pareto(*names, modes=modes or None), sweep.table()
+    for cost in {"params", "flops"}.intersection(names):
+        table[cost] = costs_of(sweep.trained, cost)
+    best = {"accuracy/best": "max", "accuracy": "max"} | modes
+    worth = np.array([table[n] if best.get(n) == "max" else -table[n] for n in names]).T
+    beaten = [((worth >= w).all(axis=1) & (worth > w).any(axis=1)).any() for w in worth]
+    assert sorted(front.index) == np.flatnonzero(~np.array(beaten)).tolist()
+    for name in names:
+        np.testing.assert_array_equal(front[name], table[name][front.index])
+    assert (np.diff(worth[front.index][:, 0]) <= 0).all()
+    others = [n for n in ("accuracy", "lr", "width", "note", "loss", "status") if n not in names]
+    assert list(front) == [*names, *others]
+
+
+def test_pareto_leaves_out_who_has_no_value(sweep):
+    history = {name: values.copy() for name, values in sweep.history.items()}
+    history["loss"][-1, [1, 3]] = np.nan, -np.inf
+    records = sweep.trained.records._replace(history=history)
+    own = SimpleNamespace(objectives=(("loss", "min"), (len, "min"), ("accuracy", "max")))
+    holed = vt.Sweep(dataclasses.replace(sweep.trained, records=records, refiner=own))
+    front = holed.pareto()
+    assert list(front)[:2] == ["loss", "accuracy"]
+    assert np.isfinite(front["loss"]).all()
+    assert front.equals(holed.pareto("loss", "accuracy"))
+    nothing = {name: values * np.nan for name, values in history.items()}
+    records = sweep.trained.records._replace(history=nothing)
+    empty = vt.Sweep(dataclasses.replace(sweep.trained, records=records))
+    assert len(empty.pareto("loss", "accuracy")) == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "modes", "says"),
+    [
+        ((), None, r"the sweep has no objectives of its own; name two or more.*'params', 'flops'"),
+        (("loss",), None, r"'loss' alone; name two or more, such as sweep.pareto\("),
+        (("loss", "acuracy"), None, r"'acuracy' is not one of .*; did you mean 'accuracy'\?"),
+        (("loss", 3), None, r"3 is not a name; write sweep.pareto\("),
+        ((["loss", "accuracy"],), None, r"\['loss', 'accuracy'\] is not a name"),
+        (("loss", "loss"), None, r"\['loss', 'loss'\] has a name twice"),
+        (
+            ("loss", "width"),
+            None,
+            r"higher values of 'width' are better is not known; write mode",
+        ),
+        (("loss", "status"), {"status": "max"}, r"'status' holds 'completed', which is no number"),
+        (("loss", "width"), {"lr": "max"}, r"modes= has 'lr', which is not one of \['loss', 'wid"),
+        (("loss", "width"), {"width": "up"}, r"mode='up' must be \"max\""),
+        (("loss", "width"), ("min", "max"), r"modes=\('min', 'max'\) must be a dict of names"),
+    ],
+)
+def test_bad_paretos_are_named(sweep, names, modes, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        sweep.pareto(*names, modes=modes)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 from vtune.plots.canvas import panels, say
 from vtune.plots.marks import FAILED, INK, legend, limits, points, star
 from vtune.plots.scores import scores_of
+from vtune.results.fronts import front
 from vtune.results.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -57,11 +58,13 @@ def pareto(
     points(axes, first[~failed], second[~failed], label=f"{int((~failed).sum())} members")
     worth = np.column_stack([across.sign * first, up.sign * second])
     worth[failed] = np.nan
-    front = pareto_front(worth)
+    rows = front(worth)
+    _, once = np.unique(worth[rows], axis=0, return_index=True)  # from left to right
+    rows = rows[once]
     axes.plot(
-        first[front], second[front], "o-", color=INK, markersize=5, markerfacecolor="white",
+        first[rows], second[rows], "o-", color=INK, markersize=5, markerfacecolor="white",
         drawstyle="steps-pre", linewidth=1.2,  # a point's height is reached up to its place
-        label=f"{len(front)} on the front", zorder=4,
+        label=f"{len(rows)} on the front", zorder=4,
     )  # fmt: skip
     if up.winner is not None and not failed[up.winner]:
         star(axes, first[up.winner], second[up.winner], up.winner_label)
@@ -71,23 +74,6 @@ def pareto(
         say(axes, f"no member has a finite {up.shown} and {across.shown}")
     legend(axes)
     return figure
-
-
-def pareto_front(worth: np.ndarray) -> np.ndarray:
-    """Returns the rows that no other row dominates, in the order of the first column.
-
-    Args:
-      worth: [members, 2], higher is better in both; rows with NaN are left out. Of equal rows the
-        first is taken.
-    """
-    there = np.flatnonzero(~np.isnan(worth).any(axis=1))
-    order = there[np.lexsort((-worth[there, 1], -worth[there, 0]))]
-    front, highest = [], -np.inf
-    for row in order.tolist():
-        if worth[row, 1] > highest:
-            front.append(row)
-            highest = worth[row, 1]
-    return np.array(front[::-1], int)
 
 
 def _other(sweep: Sweep, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from vtune.results.looked_for import no_such_name
 from vtune.results.member import Member
 from vtune.results.named import Named
 from vtune.results.no_score import no_finite_score
+from vtune.results.pareto import pareto
 from vtune.results.pickling import pickled, unpickled_record
 from vtune.results.plotting import plots_of, write_report
 from vtune.results.rerun import rerun
@@ -194,6 +195,28 @@ class Sweep:
         """
         check_count("top: n", n)
         return best_rows(self.trained, n)
+
+    def pareto(self, *names: str, modes: Mapping[str, str] | None = None) -> pandas.DataFrame:
+        """The members that no other dominates: as good in all of `names`, and better in one.
+
+            sweep.pareto("accuracy", "params")  # what does a point of accuracy cost?
+
+        The columns of `table()` to read, as in `top`, the best in the first name first. Members
+        that diverged or have no finite value are left out.
+
+        Args:
+          names: two or more columns of `table()`, or costs, which each cohort has one of: "params",
+            the numbers that one training learns; "flops", the floating-point operations of its
+            step as XLA counts them; "step_seconds", the seconds of its step, alone on one device,
+            which are measured now. Left out: the sweep's own objectives, else those of `vt.NSGA2`.
+          modes: "max" or "min" by name, where it is not known, such as {"width": "min"}.
+
+        Raises:
+          TypeError, ValueError: no such column, one name only, or whether higher is better is not
+            known; costs of a sweep that was read without its learner.
+          ImportError: pandas is not installed (the extra `plot`).
+        """
+        return pareto(self.trained, names, modes)
 
     def summary(self) -> str:
         """What was run and what came of it, in about ten lines to print: the best setting and its
