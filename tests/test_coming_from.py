@@ -63,7 +63,8 @@ def run(page, blocks, names):
 
 @pytest.mark.slow
 @BY_PAGE
-def test_vtunes_code_runs(page, monkeypatch, capsys):
+def test_vtunes_code_runs(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(vt, "use_all_cores", lambda: 2)  # JAX has started here
     names: dict = {}
     block = tabs(page)["vtune"][0]

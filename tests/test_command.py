@@ -1,6 +1,5 @@
 """`python -m vtune`: what it prints, its exit codes, and one line for whatever is wrong."""
 
-import contextlib
 import csv
 import io
 import json
@@ -8,7 +7,6 @@ import os
 import re
 import shutil
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -23,8 +21,6 @@ from vtune.command.main import main
 from vtune.command.output import plain, shown, size_text
 from vtune.command.parquet import typed
 from vtune.saved_files import LOCK, brief, manifest_checksum
-from vtune.studies.ranges import Choices, Numbers, distribution_of
-from vtune.studies.trials import exported
 from vtune.tuning.checkpoints import machine, outlook
 
 SPACE = {"lr": vt.Ordinal([0.1, 0.5, 1e30])}  # the last diverges
@@ -524,216 +520,26 @@ def test_missing_libraries_are_named(call, saved, tmp_path, monkeypatch, extra, 
     assert not list(tmp_path.iterdir())
 
 
-def nothing(x):
-    return x
-
-
-def test_distributions_hold_all_values_of_a_union():
-    some = vt.Float(1e-3, 1.0, log=True)
-    for entries, found, expected in (
-        ([some], [], Numbers(False, 1e-3, 1.0, True)),
-        ([vt.Float(0, 1)], [], Numbers(False, 0.0, 1.0)),
-        ([vt.Float(0.1, 0.75, step=0.1)], [], Numbers(False, 0.1, 0.7, step=0.1)),
-        ([vt.Int(1, 64, log=True)], [], Numbers(True, 1, 64, True, 1)),
-        ([vt.Int(0, 10, step=4)], [], Numbers(True, 0, 8, step=4)),
-        ([some, vt.Float(1e-5, 1e-2, log=True)], [], Numbers(False, 1e-5, 1.0, True)),
-        ([some, 2.0], [], Numbers(False, 1e-3, 2.0, True)),
-        ([some, 0.0], [], Numbers(False, 0.0, 1.0)),
-        ([some, vt.Ordinal([1, 3])], [], Numbers(False, 1e-3, 3.0, True)),
-        ([vt.Int(0, 8, step=4), vt.Int(4, 12, step=4)], [], Numbers(True, 0, 12, step=4)),
-        ([vt.Int(0, 8, step=4), vt.Int(5, 9, step=4)], [], Numbers(True, 0, 9, step=1)),
-        ([vt.Float(0, 1, step=0.5), 0.25], [], Numbers(False, 0.0, 1.0)),
-        ([vt.Int(1, 3), 0.5], [], Numbers(False, 0.5, 3.0)),
-        ([0.3], [0.3], None),
-        ([0.3, 0.3], [0.3], None),
-    ):
-        assert distribution_of(entries, found) == expected, entries
-    for entries, found, labels in (
-        ([vt.Ordinal([0.5, 1])], [], [0.5, 1]),
-        ([vt.Categorical([4])], [4], [4]),
-        (["adam", "sgd"], [], ["adam", "sgd"]),
-        ([some, "none"], [0.25, "none", 0.5], ["none", 0.25, 0.5]),
-        ([vt.Categorical([nothing, (1, 2), None]), None], [], ["nothing", "(1, 2)", None]),
-        ([vt.Categorical([True, 1, "1"])], [], [True, "1", "1 (2)"]),  # True == 1
-        ([vt.Categorical([np.float32(0.5), "\udcff"])], [], [0.5, "\\udcff"]),
-        ([vt.Categorical([lambda x: x, lambda x: -x])], [], ["<lambda>", "<lambda> (2)"]),
-    ):
-        made = distribution_of(entries, found)
-        assert isinstance(made, Choices)
-        assert [repr(label) for label in made.labels] == [repr(label) for label in labels]
-        listed = [v for e in entries for v in getattr(e, "choices", getattr(e, "values", ()))]
-        for value, label in zip(listed, made.labels, strict=False):
-            assert made.value(value) is label
-    assert Numbers(False, 0.1, 0.7).value(0.7000000000000001) == 0.7
-
-
-@pytest.fixture(scope="module")
-def halved():
-    """A union of two spaces, whose worst members are dropped."""
-    space = [
-        {"lr": vt.Float(0.01, 0.5, log=True), "kind": "a", "n": 3},
-        {"lr": 0.4, "kind": "b", "n": 3, "\x1b[31m\n": vt.Int(0, 7)},
-    ]
-    with pytest.warns(UserWarning, match="never read"):
-        return vt.tune(
-            LEARNER,
-            space,
-            search=vt.Random(8),
-            refiner=vt.Halving(),
-            steps=40,
-            rounds=4,
-            progress=False,
-        )
-
-
-@pytest.fixture(scope="module")
-def moved():
-    """A population whose worst continue the best, with other settings."""
-    space = {"lr": vt.Float(0.001, 0.5, log=True)}
-    options = {"search": vt.Random(8), "steps": 40, "rounds": 4, "progress": False}
-    return vt.tune(LEARNER, space, refiner=vt.PBT(), **options)
-
-
-def test_trials_are_the_members(sweep, halved, moved):
-    study = exported(sweep)
-    assert (study.direction, study.metric) == ("minimize", "loss")
-    assert [trial.state for trial in study.trials] == ["COMPLETE", "COMPLETE", "FAIL"]
-    assert [trial.params["lr"] for trial in study.trials] == [0.1, 0.5, 1e30]
-    assert study.distributions["lr"].labels == (0.1, 0.5, 1e30)
-    assert study.trials[2][1:4] == (None, {"lr": 1e30}, {})  # Optuna wants no value
-    table = sweep.table()
-    for member, trial in zip(sweep, study.trials, strict=True):
-        assert trial.attributes["member"] == member.index
-        assert trial.attributes["status"] == member.status
-        assert set(trial.attributes) == {"member", *table.columns} - {"loss", "lr"}
-        if trial.value is not None:
-            assert np.float32(trial.value) == member.score
-            values = np.float32(list(trial.intermediate.values()))
-            np.testing.assert_array_equal(values, member.history["loss"])
-            assert trial.attributes["loss/std"] == table["loss/std"][member.index]
-
-    study = exported(halved)
-    dropped = [member.status.startswith("dropped") for member in halved]
-    assert [trial.state == "PRUNED" for trial in study.trials] == dropped
-    assert 0 < sum(dropped) < 8
-    assert study.attributes["fixed"] == {"n": 3}
-    assert list(study.distributions) == ["lr", "kind", "\\x1b[31m\\n"]
-    assert study.distributions["lr"] == Numbers(False, 0.01, 0.5, True)
-    for member, trial in zip(halved, study.trials, strict=True):
-        names = {"\x1b[31m\n": "\\x1b[31m\\n"}
-        kept = {names.get(k, k): v for k, v in member.hparams.items() if k != "n"}
-        assert trial.params == kept
-        assert list(trial.intermediate) == list(range(halved.trained.lived[member.index]))
-        assert trial.value == trial.intermediate[max(trial.intermediate)]
-        assert "settings" not in trial.attributes
-
-    study = exported(moved)
-    refined = [trial for trial in study.trials if "settings" in trial.attributes]
-    assert refined
-    for trial in refined:
-        number = trial.attributes["member"]
-        assert trial.attributes["parents"] == moved.parents[:, number].tolist()
-        settings = trial.attributes["settings"]["lr"]
-        np.testing.assert_array_equal(np.float32(settings), moved.settings["lr"][:, number])
-        assert trial.params["lr"] == settings[-1] == moved[number].hparams["lr"]
-
-
-@pytest.mark.parametrize("ending", [".log", ".db"])
-def test_optuna_reads_what_was_exported(
-    call, saved, sweep, halved, moved, tmp_path, ending, monkeypatch
-):
+def test_a_study_is_exported(call, saved, tmp_path):
     optuna = pytest.importorskip("optuna")
-    path = tmp_path / f"a {{b}}?c#%41\x1b[31m{ending}"  # what means something in an address
-    halved.save(tmp_path / "<script>")
-    moved.save(tmp_path / ("m" * 250))
-    for folder, name in (
-        (saved / "a", "a"),
-        (tmp_path / "<script>", "<script>"),
-        (tmp_path / ("m" * 250), "m" * 250),
-    ):
-        code, out, err = call("export", folder, "--format", "optuna", "-o", path)
-        assert (code, err) == (0, "")
-        members = {"a": 3}.get(name, 8)
-        assert out == f'{shown(path)}: study "{name}", {members} trials\n'
-    from vtune.studies.study import opened_storage
+    from vtune.studies.storage import close, opened, target_of
 
-    with opened_storage(optuna, path) as storage:
-        for name, made in (("a", sweep), ("<script>", halved), ("m" * 250, moved)):
-            study = optuna.load_study(study_name=name, storage=storage)
-            expected = exported(made)
-            assert study.direction.name.lower() == expected.direction
-            assert study.metric_names == ["loss"]
-            for trial, one in zip(study.get_trials(), expected.trials, strict=True):
-                assert trial.state.name == one.state
-                assert (trial.value, trial.params) == (one.value, one.params)
-                assert trial.intermediate_values == one.intermediate
-                assert trial.user_attrs == one.attributes
-                assert trial.datetime_start <= trial.datetime_complete
-                for param, distribution in trial.distributions.items():
-                    found = expected.distributions[param]
-                    if isinstance(found, Choices):
-                        assert distribution.choices == found.labels
-                    else:
-                        kind = "Int" if found.whole else "Float"
-                        assert type(distribution).__name__ == f"{kind}Distribution"
-                        assert vars(distribution) == {
-                            name: value
-                            for name, value in found._asdict().items()
-                            if name != "whole"
-                        }
-            evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-            importances = optuna.importance.get_param_importances(study, evaluator=evaluator)
-            assert "lr" in importances
+    path = tmp_path / "a\x1b[31m.log"
     line = ("export", saved / "a", "--format", "optuna", "-o", path)
-    code, out, err = call(*line)
-    assert (code, out) == (2, "")
-    assert (
-        err
-        == f"vtune: {shown(path)} has a study 'a' already; give --overwrite, or another --name\n"
-    )
-    assert call(*line, "--overwrite")[0] == 0
-    monkeypatch.setattr("vtune.studies.study.PATIENCE", -100.0)
-    code, _, err = call(*line, "--name", "b\x1b[31m")
-    assert (code, "twenty times as fast" in err) == (0, ending == ".db")
-    with opened_storage(optuna, path) as storage:
-        names = {study.study_name: study._study_id for study in storage.get_all_studies()}
-        assert set(names) == {"a", "b\\x1b[31m", "<script>", "m" * 250}
-        assert storage.get_n_trials(names["a"]) == 3
-
-
-def test_other_files_are_no_storages(call, saved, tmp_path, monkeypatch):
-    optuna = pytest.importorskip("optuna")
-    text, foreign = tmp_path / "a.log", tmp_path / "a.db"
-    text.write_text("one line")
-    with contextlib.closing(sqlite3.connect(foreign)) as database:
-        database.executescript("CREATE TABLE mine (x); INSERT INTO mine VALUES (1)")
-    (tmp_path / "b.db").write_text("no database")
-    (tmp_path / "c.db").mkdir()
-    for file, says in (
-        (text, f"{text} is no journal of Optuna's; give another file"),
-        (foreign, f"{foreign} is no database of Optuna's; give another file"),
-        (tmp_path / "b.db", f"{tmp_path / 'b.db'} is no database of Optuna's; give another file"),
-        (tmp_path / "c.db", f"{tmp_path / 'c.db'} is no database of Optuna's; give another file"),
-        (tmp_path / "no" / "d.log", f"No such file or directory: {tmp_path / 'no' / 'd.log'}"),
-        (
-            tmp_path / "no" / "d.db",
-            f"{tmp_path / 'no' / 'd.db'}: Optuna cannot write there (unable",
-        ),
+    assert call(*line) == (0, f'{shown(path)}: study "a", 3 trials\n', "")
+    taken = f"{shown(path)} has a study 'a' already; give --overwrite, or another --name"
+    assert call(*line) == (2, "", f"vtune: {taken}\n")
+    assert call(*line, "--overwrite")[0] == call(*line, "--name", "b\x1b[31m")[0] == 0
+    storage = opened(optuna, target_of(optuna, "", path))
+    assert {s.study_name for s in storage.get_all_studies()} == {"a", "b\\x1b[31m"}
+    close(storage)
+    (tmp_path / "a.log").write_text("one line")
+    for name, says in (
+        ("a.log", f"{tmp_path / 'a.log'} is no journal of Optuna's; give another file\n"),
+        ("no/d.log", f"No such file or directory: {tmp_path / 'no' / 'd.log'}\n"),
     ):
-        before = file.read_bytes() if file.is_file() else None
-        code, out, err = call("export", saved / "a", "--format", "optuna", "-o", file)
-        assert (code, out, err.count("\n")) == (2, "", 1)
-        assert err.startswith(f"vtune: {says}")
-        assert (file.read_bytes() if file.is_file() else None) == before
-
-    def full(*arguments):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(optuna.Study, "add_trials", full)
-    for name in ("new.log", "new.db"):
-        code, _, err = call("export", saved / "a", "--format", "optuna", "-o", tmp_path / name)
-        assert (code, "No space left on device" in err) == (2, True)
-        assert not (tmp_path / name).exists()
+        out = call("export", saved / "a", "--format", "optuna", "-o", tmp_path / name)
+        assert out == (2, "", f"vtune: {says}")
 
 
 def test_words_and_numbers():

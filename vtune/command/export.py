@@ -122,7 +122,8 @@ def _parquet(sweep: Sweep, history: bool, path: Path, overwrite: bool) -> None:
 
 def _study(arguments: argparse.Namespace) -> int:
     from vtune.studies.library import optuna_module
-    from vtune.studies.study import JOURNAL, SQLITE, check_storage, write
+    from vtune.studies.storage import JOURNAL, SQLITE, close, target_of
+    from vtune.studies.study import write
 
     path: Path = arguments.output
     name = shown(arguments.name or arguments.folder.resolve().name or "sweep")
@@ -131,14 +132,14 @@ def _study(arguments: argparse.Namespace) -> int:
             f"export: {path} must end in {', '.join(SQLITE)} (SQLite) or {JOURNAL[0]} (a journal)"
         )
     optuna = optuna_module("--format optuna")
-    check_storage(path)  # before the sweep is read
+    target = target_of(optuna, "export", path)  # before the sweep is read
     sweep = opened(arguments.folder)
     from vtune.studies.trials import exported
 
     study = exported(sweep)
-    tell = lambda text: print(f"vtune: {text}", file=sys.stderr)
     instead = "give --overwrite, or another --name"
-    write(optuna, study, path, name, arguments.overwrite, instead, tell)
+    _, storage = write(optuna, study, target, name, arguments.overwrite, instead)
+    close(storage)
     print(f'{shown(path)}: study "{name}", {len(study.trials):,} trials')
     return FINE
 

@@ -19,7 +19,7 @@ from vtune.results.named import Named
 from vtune.results.no_score import no_finite_score
 from vtune.results.pareto import pareto
 from vtune.results.pickling import pickled, unpickled_record
-from vtune.results.plotting import plots_of, write_report
+from vtune.results.plotting import plots_of, to_optuna, write_report
 from vtune.results.rerun import rerun
 from vtune.results.retrain import Retrained, retrain
 from vtune.results.schedule import Schedule, schedule
@@ -52,6 +52,7 @@ class Sweep:
 
     plot = property(plots_of)
     report = write_report
+    to_optuna = to_optuna
 
     def __init__(self, trained: Trained):
         self.trained = trained

@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import json
-import sqlite3
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from vtune.studies.library import optuna_distribution
-from vtune.studies.trials import Study, Trial
+from vtune.results.paths import make_folder, remove_empty
+from vtune.results.sweep import Sweep
+from vtune.runtime.notices import say
+from vtune.studies.library import optuna_distribution, optuna_module
+from vtune.studies.storage import JOURNAL, Target, close, opened, quiet, target_of
+from vtune.studies.trials import Study, Trial, exported
+from vtune.validation import check_flag
 
-SQLITE, JOURNAL = (".db", ".sqlite", ".sqlite3"), (".log",)  # endings of a storage's name
 FIRST, PATIENCE = 8, 10.0  # trials whose time is taken, and seconds that need no word
 
 
-def check_storage(path: Path) -> None:
-    """Refuses a file that no study can be written to. Changes nothing.
-
-    Raises:
-      ValueError: it holds something else.
-    """
-    if path.exists() and path.stat().st_size:
-        check = _check_journal if _is_journal(path) else _check_sqlite
-        check(path)
+def to_optuna(sweep: Sweep, storage: Any, name: Any, overwrite: Any) -> Any:
+    """Writes a sweep as a study and returns it; see `Sweep.to_optuna`."""
+    optuna = optuna_module("to_optuna")
+    if not isinstance(name, str) or not name:
+        raise TypeError(f'to_optuna: name={name!r} must be the study\'s name, such as "first"')
+    check_flag("to_optuna: overwrite", overwrite)
+    target = target_of(optuna, "to_optuna", storage)
+    study = exported(sweep)
+    new = [] if target.file is None else make_folder("to_optuna", target.file.absolute().parent)
+    instead = "give overwrite=True or another name="
+    try:
+        return write(optuna, study, target, name, bool(overwrite), instead)[0]
+    except BaseException:
+        remove_empty(new)
+        raise
 
 
 def write(
     optuna: Any,
     study: Study,
-    path: Path,
+    target: Target,
     name: str,
     overwrite: bool,
     instead: str,
-    tell: Callable[[str], None],
-) -> None:
+    tell: Callable[[str], None] = say,
+) -> tuple[Any, Any]:
     """Writes a study among the others of a storage; of what fails nothing stays.
 
     Args:
@@ -46,33 +51,44 @@ def write(
       instead: what to do where the storage holds a study of this name.
       tell: is told where it will take long.
 
+    Returns:
+      Optuna's study, and the storage.
+
     Raises:
-      ValueError: see `check_storage`. OSError: it cannot be written.
+      OSError: it cannot be written.
       FileExistsError: the storage holds a study of this name, which is not to be replaced.
     """
-    check_storage(path)
     distributions = {n: optuna_distribution(optuna, d) for n, d in study.distributions.items()}
     trials = [_trial(optuna, trial, study, distributions) for trial in study.trials]
-    new = not path.exists()
+    new = target.file is not None and not target.file.exists()
+    storage: Any = None
     try:
-        with opened_storage(optuna, path) as storage:
+        with quiet(optuna, target.shown):
+            storage = opened(optuna, target)
             if name in {known.study_name for known in storage.get_all_studies()}:
                 if not overwrite:
-                    raise FileExistsError(f"{path} has a study {name!r} already; {instead}")
+                    raise FileExistsError(f"{target.shown} has a study {name!r} already; {instead}")
                 optuna.delete_study(study_name=name, storage=storage)
             made = optuna.create_study(study_name=name, storage=storage, direction=study.direction)
             try:
                 made.set_metric_names([study.metric])
                 for key, value in study.attributes.items():
                     made.set_user_attr(key, value)
-                _add(made, trials, tell if path.suffix.lower() in SQLITE else None)
+                _add(made, trials, tell if _is_slow(storage) else None)
             except BaseException:
                 optuna.delete_study(study_name=name, storage=storage)
                 raise
+            return made, storage
     except BaseException:
-        if new:
-            path.unlink(missing_ok=True)
+        if target.storage is None and storage is not None:
+            close(storage)
+        if new and target.file is not None:
+            target.file.unlink(missing_ok=True)
         raise
+
+
+def _is_slow(storage: Any) -> bool:
+    return hasattr(storage, "engine") and storage.engine.dialect.name == "sqlite"
 
 
 def _add(made: Any, trials: list[Any], tell: Callable[[str], None] | None) -> None:
@@ -82,8 +98,8 @@ def _add(made: Any, trials: list[Any], tell: Callable[[str], None] | None) -> No
     left = (time.perf_counter() - began) / FIRST * (len(trials) - FIRST)
     if tell is not None and left > PATIENCE:
         tell(
-            f"Optuna will write for some {left:.0f} s into SQLite; into a journal, a name that "
-            f"ends in {JOURNAL[0]}, it writes twenty times as fast"
+            f"vtune: Optuna will write for some {left:.0f} s into SQLite; into a journal, a name "
+            f"that ends in {JOURNAL[0]}, it writes twenty times as fast"
         )
     made.add_trials(trials[FIRST:])
 
@@ -97,66 +113,6 @@ def _trial(optuna: Any, trial: Trial, study: Study, distributions: dict[str, Any
         user_attrs=trial.attributes,
         intermediate_values=trial.intermediate,
     )
-    if study.began is not None and study.ended is not None:  # else it says now
-        took: datetime.timedelta = (study.ended - study.began) * trial.share
-        made.datetime_start, made.datetime_complete = study.began, study.began + took
+    took: datetime.timedelta = (study.ended - study.began) * trial.share
+    made.datetime_start, made.datetime_complete = study.began, study.began + took
     return made
-
-
-@contextlib.contextmanager
-def opened_storage(optuna: Any, path: Path) -> Iterator[Any]:
-    """Opens a storage, which is made where there is none; nothing that Optuna says is shown."""
-    said = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what it calls experimental
-            if _is_journal(path):
-                journal = optuna.storages.journal
-                yield optuna.storages.JournalStorage(journal.JournalFileBackend(str(path)))
-                return
-            # A path may hold what means something in an address.
-            connect = lambda: sqlite3.connect(path, check_same_thread=False)
-            storage = optuna.storages.RDBStorage(
-                "sqlite:///study.db", engine_kwargs={"creator": connect}
-            )
-            try:
-                yield storage
-            finally:
-                storage.remove_session()
-                storage.engine.dispose()
-    except OSError:
-        raise
-    except Exception as error:  # of Optuna, SQLAlchemy or SQLite
-        first = str(error.__cause__ or error).partition("\n")[0] or type(error).__name__
-        raise OSError(f"{path}: Optuna cannot write there ({first})") from None
-    finally:
-        optuna.logging.set_verbosity(said)
-
-
-def _is_journal(path: Path) -> bool:
-    return path.suffix.lower() in JOURNAL
-
-
-def _check_journal(path: Path) -> None:
-    """Raises ValueError where a file is no journal of Optuna's, which would write on at its end."""
-    with path.open("rb") as file:
-        line = file.readline(1_000_000)
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        entry = None
-    if not isinstance(entry, dict) or "op_code" not in entry:
-        raise ValueError(f"{path} is no journal of Optuna's; give another file")
-
-
-def _check_sqlite(path: Path) -> None:
-    """Raises ValueError where a file is no database of Optuna's, which would add its tables."""
-    try:
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            tables = {name for (name,) in found}
-    except sqlite3.DatabaseError:
-        tables = set()
-    if not {"studies", "trials", "version_info"} <= tables:
-        raise ValueError(f"{path} is no database of Optuna's; give another file")

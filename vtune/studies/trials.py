@@ -47,7 +47,7 @@ class Study(NamedTuple):
       direction: "maximize" or "minimize". metric: its name.
       distributions: by hyperparameter.
       attributes: of the study: fixed values and how far the sweep is.
-      began, ended: None where the sweep does not say.
+      began, ended: local times. A sweep that does not say when it was ends now.
     """
 
     direction: str
@@ -55,8 +55,8 @@ class Study(NamedTuple):
     distributions: dict[str, Numbers | Choices]
     trials: list[Trial]
     attributes: dict[str, Any]
-    began: datetime.datetime | None
-    ended: datetime.datetime | None
+    began: datetime.datetime
+    ended: datetime.datetime
 
 
 def exported(sweep: Sweep) -> Study:
@@ -154,11 +154,13 @@ def _changes(sweep: Sweep, column: int) -> dict[str, Any]:
     return {"parents": parents.tolist(), "settings": settings}
 
 
-def _times(sweep: Sweep) -> tuple[datetime.datetime | None, datetime.datetime | None]:
+def _times(sweep: Sweep) -> tuple[datetime.datetime, datetime.datetime]:
     """When the sweep began and ended, as Optuna has it: local time, without its zone."""
     said = (sweep.trained.provenance or {}).get("date")
+    took = datetime.timedelta(seconds=sweep.timing.run)
     try:
         ended = datetime.datetime.fromisoformat(str(said)).astimezone().replace(tzinfo=None)
-        return ended - datetime.timedelta(seconds=sweep.timing.run), ended
+        return ended - took, ended
     except (ValueError, OverflowError):
-        return None, None
+        ended = datetime.datetime.now()
+        return ended - took, ended
