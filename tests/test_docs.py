@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import vtune
+from vtune.space import parse
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -146,6 +147,9 @@ def test_a_guide_runs(page, least, setup, fewer, tmp_path, capsys):
     if page == "plots":
         saved = {path.name for path in tmp_path.iterdir()}
         assert saved == {"axis.png", "isolation.png", "curves.svg", "both.png"}
+    if page == "spaces":
+        made = vtune.Halton(2).draw(parse(names["space"]), 0)
+        assert [cohort.combination.choices for cohort in made] == [{"width": 64}, {"width": 128}]
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+import math
 from decimal import Decimal
 from fractions import Fraction
 
@@ -225,6 +226,10 @@ def ray(name, sampler=None, q=None, **attributes):
     return foreign(of_module, name, "Domain", sampler=made, **attributes)
 
 
+def wandb(kind, low, high, **more):
+    return {"distribution": kind, "min": low, "max": high, **more}
+
+
 TRANSLATED = [
     (stats.loguniform(1e-4, 1e-1), vt.Float(1e-4, 1e-1, log=True)),
     (stats.loguniform(1, 2, 0, 10), vt.Float(10, 20, log=True)),
@@ -240,8 +245,27 @@ TRANSLATED = [
     (ray("Integer", "_Uniform", lower=0, upper=10), vt.Int(0, 9)),
     (ray("Integer", "_LogUniform", lower=1, upper=10), vt.Int(1, 9, log=True)),
     (ray("Integer", "_Uniform", q=2, lower=0, upper=10), vt.Int(0, 10, step=2)),
+    (ray("Integer", "_Uniform", q=4, lower=5, upper=22), vt.Int(8, 20, step=4)),
+    (ray("Integer", "_LogUniform", q=1, lower=1, upper=10), vt.Int(1, 9, log=True)),
     (ray("Categorical", categories=["a", "b"]), vt.Categorical(["a", "b"])),
     ({"grid_search": ["a", 1]}, vt.Categorical(["a", 1])),
+    ({"value": 0.9}, 0.9),
+    ({"value": [1, 2]}, vt.Categorical([[1, 2]])),
+    ({"values": ["a", 1]}, vt.Categorical(["a", 1])),
+    ({"values": [1, 2], "probabilities": [0.5, 0.5]}, vt.Categorical([1, 2])),
+    ({"min": 1, "max": 8}, vt.Int(1, 8)),
+    ({"min": 1, "max": 8.0}, vt.Float(1, 8)),
+    (wandb("uniform", 1, 8), vt.Float(1, 8)),
+    (wandb("int_uniform", 1.0, 8), vt.Int(1, 8)),
+    (wandb("q_uniform", 5, 22, q=4), vt.Int(8, 20, step=4)),
+    (wandb("q_uniform", 0.05, 0.72, q=0.1), vt.Float(0.1, 0.7, step=0.1)),
+    (wandb("q_uniform", 0.5, 2), vt.Float(1, 2, step=1)),
+    (wandb("q_uniform", 0.5, 1.5, q=1), vt.Int(1, 1)),
+    (wandb("log_uniform", 0, 1), vt.Float(1, math.e, log=True)),
+    (wandb("log_uniform_values", 1e-4, 0.1), vt.Float(1e-4, 0.1, log=True)),
+    (wandb("inv_log_uniform", -1, 0), vt.Float(1, math.e, log=True)),
+    (wandb("inv_log_uniform_values", 1e-4, 0.1), vt.Float(1e-4, 0.1, log=True)),
+    (wandb("q_log_uniform_values", 8, 512), vt.Int(8, 512, log=True)),
 ]
 
 
@@ -259,6 +283,22 @@ def test_optunas_own_distributions():
     }
     ours = {"lr": vt.Float(1e-4, 1e-1, log=True), "n": vt.Int(1, 9, step=2)}
     assert parse(space).parts == ({**ours, "c": vt.Categorical(["a", None])},)
+
+
+def test_a_sweep_of_weights_and_biases_is_a_space():
+    parameters = {"lr": wandb("log_uniform_values", 1e-4, 0.1), "width": {"values": [8, 16]}}
+    ours = ({"lr": vt.Float(1e-4, 0.1, log=True), "width": vt.Categorical([8, 16])},)
+    metric = {"name": "loss", "goal": "minimize"}
+    assert parse({"method": "bayes", "metric": metric, "parameters": parameters}).parts == ours
+    assert parse({"parameters": parameters}).parts == ours
+    assert parse(parameters).parts == ours
+    assert parse({**parameters, "b1": 0.9}).parts == ({**ours[0], "b1": 0.9},)
+    own = {"clip": vt.Categorical([{"min": 0, "max": 1}]), "deep": {"clip": {"min": 0, "max": 1}}}
+    assert parse(own).parts == (own,)
+    assert parse({"clip": {"min": 0, "max": 1}}, saved=True).parts[0]["clip"] == {
+        "min": 0,
+        "max": 1,
+    }
 
 
 def test_rays_own_distributions():
@@ -472,6 +512,45 @@ NAN, INF = float("nan"), float("inf")
             TypeError,
             r"Float of ray is no",
         ),
+        (
+            lambda: parse({"lr": {"distribution": "normal", "mu": 0, "sigma": 1}}),
+            TypeError,
+            r"\['lr'\]: 'normal' of Weights & Biases is no distribution of vtune's; write",
+        ),
+        (lambda: parse({"lr": {"mu": 0, "sigma": 1}}), TypeError, r"'normal' of Weights & Biases"),
+        (
+            lambda: parse({"opt": {"parameters": {"lr": {"min": 0, "max": 1}}}}),
+            TypeError,
+            r"\['opt'\] has parameters inside, and a space is flat; write each as .*optimizer.lr",
+        ),
+        (
+            lambda: parse({"method": "grid", "parameters": {"lr": {"minimum": 1}}}),
+            TypeError,
+            r"\['parameters'\]\['lr'\]: \{'minimum': 1\} is no parameter of Weights & Biases; wri",
+        ),
+        (
+            lambda: parse({"lr": wandb("log_uniform_values", "1e-4", 1)}),
+            TypeError,
+            r"\['lr'\]: min='1e-4' of 'log_uniform_values' is not a number",
+        ),
+        (
+            lambda: parse({"lr": wandb("log_uniform", 1e-4, 1e4)}),
+            ValueError,
+            r"ends of log_uniform are exponents, .*; for the values themselves write \"log_",
+        ),
+        (
+            lambda: parse({"b": wandb("q_log_uniform_values", 32, 256, q=8)}),
+            ValueError,
+            r"\['b'\]: vtune has no steps on a logarithmic scale .*, or the values, \{\"values\"",
+        ),
+        (
+            lambda: parse({"lr": {"values": [1, 2], "probabilities": [0.1, 0.9]}}),
+            TypeError,
+            r"\['lr'\]: probabilities=\[0.1, 0.9\] differ, and vtune deals choices evenly",
+        ),
+        (lambda: parse({"lr": wandb("q_uniform", 0, 1, q=0)}), ValueError, r"q=0 must be a number"),
+        (lambda: parse({"lr": wandb("q_uniform", 4, 6, q=7)}), ValueError, r"no multiple of q=7"),
+        (lambda: parse({"lr": {"distribution": "constant"}}), TypeError, r"has no 'value'; add it"),
     ],
 )
 def test_bad_spaces_are_named(build, error, says):

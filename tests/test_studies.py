@@ -71,6 +71,25 @@ part = st.dictionaries(st.sampled_from(["a", "b", "\x1b"]), entry, min_size=1)
 spaces = st.lists(part, min_size=1, max_size=3).map(parse)
 
 
+@given(st.one_of(floats(), whole(), categorical))
+@example(vt.Float(0.1, 0.7, step=0.1))
+@example(vt.Float(5000.3, 5000.4, step=1e-4))
+def test_distributions_are_optunas_and_back(ours):
+    """Where a range ends between two steps, Optuna's ends with the last one."""
+    space = parse({"a": ours})
+    theirs = asked_distributions(space, space.combinations[0])["a"]
+    (back,) = parse({"a": theirs}).parts
+    if isinstance(ours, vt.Categorical):
+        assert back["a"].choices == tuple(distribution_of([ours], []).labels)
+    elif ours.high == distribution_of([ours], []).high:
+        assert back["a"] == ours
+    else:
+        for name in ("low", "step", "log", "count"):
+            assert getattr(back["a"], name) == getattr(ours, name)
+    again = asked_distributions(parse(back), parse(back).combinations[0])["a"]
+    assert again == theirs
+
+
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @given(spaces, st.integers(0, 2**31))
 @example(parse({"a": vt.Float(0.1, 0.75, step=0.1)}), 0)  # 0.1 + 6 * 0.1 > 0.7

@@ -72,7 +72,8 @@ class Float:
         """The number of values; None for a continuous range."""
         if self.step is None:
             return 1 if self.low == self.high else None
-        return math.floor((self.high - self.low) / self.step + 1e-9) + 1
+        rounding = 1e-15 * max(abs(self.low), abs(self.high)) / self.step  # of the ends
+        return math.floor((self.high - self.low) / self.step + 1e-9 + min(rounding, 1e-3)) + 1
 
     def _nth(self, k: np.ndarray) -> np.ndarray:
         return np.minimum(self.low + k * (self.step or 0.0), self.high)

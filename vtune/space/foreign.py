@@ -6,7 +6,7 @@ imported: scipy.stats, Optuna, Ray Tune. What has no counterpart is refused by n
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -106,11 +106,21 @@ def _of_ray(value: Any, names: list[str]) -> Any:
     log = kind.startswith("LogUniform")
     if not (log or kind.startswith("Uniform") or sampler is None):
         return None  # normal
-    if log and step is not None:
+    if log and step not in (None, 1):
         return None
     if "Float" in names:
-        return Float(value.lower, value.upper, log=log, step=step)
-    if "Integer" in names:  # the upper end counts only where there are steps
-        upper = value.upper if step not in (None, 1) else value.upper - 1
-        return Int(value.lower, upper, log=log, step=step or 1)
+        return None if log and step else Float(value.lower, value.upper, log=log, step=step)
+    if "Integer" in names and step in (None, 1):
+        return Int(value.lower, value.upper - 1, log=log)
+    if "Integer" in names:  # with steps the upper end counts, too
+        low, high = multiples(value.lower, value.upper, step)
+        return Int(int(low), int(high), step=step)
     return None
+
+
+def multiples(low: Any, high: Any, of: Any) -> tuple[Decimal, Decimal]:
+    """Returns the first and the last multiple of a number inside a range."""
+    step = Decimal(str(of))
+    first = (Decimal(str(low)) / step).to_integral_value(ROUND_CEILING) * step
+    last = (Decimal(str(high)) / step).to_integral_value(ROUND_FLOOR) * step
+    return first, last

@@ -12,6 +12,7 @@ from vtune.identity import snapshot
 from vtune.space.distributions import Categorical, Traced
 from vtune.space.foreign import converted
 from vtune.space.mistakes import check_entry, check_fixed
+from vtune.space.wandb import is_entry, of_wandb, parameters_of
 
 RESERVED = ("total_steps", "steps_per_epoch")  # filled in per cohort, for schedules
 
@@ -58,7 +59,8 @@ def parse(space: Any, saved: bool = False) -> Space:
 
     Args:
       space: a dict name -> distribution or fixed value, or a list of such dicts (their union).
-        Distributions of scipy.stats, Optuna and Ray Tune are taken for vtune's.
+        Distributions of scipy.stats, Optuna and Ray Tune are taken for vtune's, and so are the
+        dictionaries that say a sweep, or a parameter, to Weights & Biases.
       saved: whether the space was parsed before, so that its fixed values are as they are meant.
 
     Raises:
@@ -77,6 +79,8 @@ def parse(space: Any, saved: bool = False) -> Space:
             )
         if not part:
             raise ValueError('space: empty; give at least one entry, such as {"lr": 1e-3}')
+        if not saved:
+            part = parameters_of(part)
         part = {name: _entry(name, value, saved) for name, value in part.items()}
         copied.append(part)
         traced = {k: v for k, v in part.items() if isinstance(v, Traced)}
@@ -95,6 +99,8 @@ def _entry(name: Any, value: Any, saved: bool) -> Any:
     if name in RESERVED:
         raise ValueError(f"space: {name!r} is filled in by vtune; choose another name")
     what = f"space[{name!r}]"
+    if is_entry(value) and not saved:
+        value = of_wandb(what, value)
     value = converted(what, value)
     check_entry(name, value)
     if isinstance(value, Traced):
