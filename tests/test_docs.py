@@ -22,6 +22,7 @@ DOCS = ROOT / "docs"
 PAGES = [page.relative_to(DOCS).as_posix() for page in sorted(DOCS.rglob("*.md"))]
 MODULES = [m.name for m in pkgutil.walk_packages(vtune.__path__, "vtune.")]
 FEWER = {  # where what is printed would train for long
+    "guides/generations.md": {"generations=2": "generations=1", "generations=3": "generations=2"},
     "guides/hyperparameters.md": {'["relu", "tanh"]': '["tanh"]', "[16, 64]": "[16]"},
     "guides/scaling.md": {"Halton(1000)": "Halton(9)", "epochs=27": "epochs=3"},
 }
@@ -133,6 +134,7 @@ def test_the_page_on_training_scripts_runs(capsys):
         ("chips", None),
         ("fine_tuning", 0.7),
         ("folds", 0.6),
+        ("generations", 0.8),
         ("plots", 0.8),
         ("results", 0.8),
         ("scaling", 0.5),

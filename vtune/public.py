@@ -4,7 +4,7 @@ from vtune import log, metrics, plots, refine
 from vtune.caches import clear_caches
 from vtune.hparams import Hparams, UnknownHyperparameterError
 from vtune.space import Categorical, Combination, Float, Int, Ordinal, Space
-from vtune.search import Cohort, Given, Grid, Halton, Random, Search
+from vtune.search import Cohort, Generations, Given, Grid, Halton, Random, Search
 from vtune.data import Columns, Data, Folds, from_splits, holdout, kfold, read_idx, text
 from vtune.data import class_weights, min_max_scale, standardize
 from vtune.components import augment, nn, penalties, schedules
@@ -40,6 +40,7 @@ __all__ = [
     "Evaluation",
     "Float",
     "Folds",
+    "Generations",
     "Given",
     "Grid",
     "Halton",

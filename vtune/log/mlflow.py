@@ -64,9 +64,12 @@ class MLflow:
             ) from error
         self._experiment, self._name, self._members = experiment, run_name, int(members)
         self.strict = strict
+        self._parent: Any = None  # of the run that is not finished
 
     def begin(self, run: Run) -> None:
         self._run = run
+        if run.first > 0 and self._parent is not None:  # the next generation of one search
+            return
         parent = self._client.create_run(self._experiment_id(), run_name=self._name)
         self._parent = parent.info
         space = {name: part[name] for part in run.space.parts for name in part}
@@ -94,6 +97,7 @@ class MLflow:
             failed = member.status.startswith("diverged")
             self._client.set_terminated(child, "FAILED" if failed else "FINISHED")
         self._client.set_terminated(self._parent.run_id)
+        self._parent = None
 
     def _points(self, sweep: Sweep, number: int) -> Iterator[tuple[str, float, int]]:
         """Yields (name, value, round) of a member's metrics, and of what a refiner changed."""

@@ -71,7 +71,7 @@ class TensorBoard:
             self._clear()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._run, self._files = run, dict[str, _Events]()
-        self._grow = len(run) <= self._members
+        self._grow = run.planned <= self._members
         values = {name: [h[name] for h in run.hparams if name in h] for name in run.space.names}
         self._kinds = {name: _kind(of_members) for name, of_members in values.items()}
 

@@ -45,32 +45,39 @@ class WandB:
             raise ValueError(f'vt.log.WandB: runs={runs!r} must be "sweep" or "members"')
         (self._wandb,) = imported("vt.log.WandB", "wandb", "wandb")
         self._runs, self.strict = runs, strict
+        self._open: list[Any] = []
         self._init = {"project": project, "reinit": "create_new", **init}
 
     def begin(self, run: Run) -> None:
-        about = {"plan": run.plan, "seed": run.seed, "metric": run.metric_name, "mode": run.mode}
+        goes_on = run.first > 0 and bool(self._open)  # the next generation of one search
         self._run = run
+        about = {"plan": run.plan, "seed": run.seed, "metric": run.metric_name, "mode": run.mode}
         if self._runs == "sweep":
+            if goes_on:
+                return
             space = {name: str(part[name]) for part in run.space.parts for name in part}
             config = {**about, "members": len(run), "rounds": run.rounds, "space": space}
             self._open = [self._wandb.init(**{**self._init, "config": config})]
             return
-        if len(run) > MOST_RUNS:
+        if run.planned > MOST_RUNS:
             raise ValueError(
-                f'vt.log.WandB: runs="members" would make {len(run)} runs, and {MOST_RUNS} are the '
-                "most; leave runs= out, or log the winners of sweep.retrain(...) yourself"
+                f'vt.log.WandB: runs="members" would make {run.planned} runs, and {MOST_RUNS} are '
+                "the most; leave runs= out, or log the winners of sweep.retrain(...) yourself"
             )
-        group = self._init.get("group") or f"sweep {time.strftime('%Y-%m-%d %H:%M:%S')}"
-        self._open = [
+        if not goes_on:
+            now = time.strftime("%Y-%m-%d %H:%M:%S")
+            self._group, self._open = self._init.get("group") or f"sweep {now}", []
+        self._open += [
             self._wandb.init(
                 **{
                     **self._init,
-                    "group": group,
+                    "group": self._group,
                     "name": f"{self._init.get('name') or 'member'}-{member:03}",
                     "config": {**about, **{n: plain(v) for n, v in hparams.items()}},
                 }
             )
             for member, hparams in enumerate(run.hparams)
+            if member >= len(self._open)
         ]
 
     def rounds(self, report: Report) -> None:
@@ -95,6 +102,7 @@ class WandB:
                 run.summary["status"] = member.status
         for run in self._open:
             run.finish()
+        self._open = []
 
     def _table(self, sweep: Sweep) -> Any:
         """Returns one row a member: hyperparameters, last values, status."""

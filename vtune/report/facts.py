@@ -26,7 +26,8 @@ def facts(sweep: Sweep) -> Markup:
 def _facts(sweep: Sweep) -> Iterator[tuple[str, str]]:
     trained = sweep.trained
     plan, refiner = trained.plan, trained.refiner
-    drawn = f", drawn by {trained.search}" if trained.search else ""
+    search = trained.drawn.search
+    drawn = f", drawn by {search}" if search else ""
     cohorts = counted(len(plan.cohorts), "structural combination")
     yield "members", f"{len(sweep):,}{drawn}" + (f", {cohorts}" if len(plan.cohorts) > 1 else "")
     yield "each is", trainings_text(trained)

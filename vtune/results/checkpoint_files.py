@@ -21,7 +21,7 @@ from vtune.engine.plan import Plan, Stopping
 from vtune.results.manifest import Call, checked_manifest, manifest_of, refusing
 from vtune.results.quiet import unlogged
 from vtune.results.recorded_arrays import recorded_arrays
-from vtune.results.schema import check_arrays, check_entries
+from vtune.results.schema import check_arrays, check_entries, first_id
 from vtune.results.states import state_leaves, states_held
 from vtune.results.storage import Arrays, DamagedError, checksum, named, numbered, read_tree
 from vtune.results.trained import Trained
@@ -242,8 +242,8 @@ def read_checkpoint(header: Header) -> Found:
         for name, place in header.states.items():
             if not 0 <= place < len(carry) or not carry[place].ndim:
                 raise ValueError(f"states: {name!r} in {place}")
-            ids = arrays[f"cohort{_cohort(name)}/id"]
-            leaves[name] = carry[place][: states_held(keeps_best, ids, arrays["parents"])]
+            columns = arrays[f"cohort{_cohort(name)}/id"] - first_id(header.manifest, arrays)
+            leaves[name] = carry[place][: states_held(keeps_best, columns, arrays["parents"])]
     leaves = {name: leaf for name, leaf in leaves.items() if leaf.size}
     return Found(header.rounds, carry, header.manifest, arrays, leaves)
 

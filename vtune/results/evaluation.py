@@ -114,7 +114,7 @@ def evaluate(trained: Trained, given: Any) -> Evaluation:
     ends = tuple(round_boundaries(cohort, plan.rounds)[trained.rounds] for cohort in plan.cohorts)
     use_cache()
     kept, parents = trained.plan.keeps_best, trained.records.parents
-    held = tuple(states_held(kept, p.id, parents) for p in trained.populations)
+    held = tuple(states_held(kept, trained.columns_of(p.id), parents) for p in trained.populations)
     score = _program(plan, held)
     by_cohort = jax.device_get(score(trained.populations, ends, arguments))
     best = None if no_finite_score(trained) else int(trained.ranking[0])

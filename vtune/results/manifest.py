@@ -72,7 +72,7 @@ def manifest_of(trained: Trained, call: Call | None = None) -> dict[str, Any]:
         "call": None if call is None else call.asked,
         "modes": [list(mode) for mode in plan.learner.modes if mode[1] is not None],
         "best": _best_entry(trained),
-        "search": trained.search,
+        **trained.drawn._asdict(),
     }
 
 

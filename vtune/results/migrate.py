@@ -34,6 +34,9 @@ def migrated(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "call": None,
         "best": None,
         "search": None,
+        "generation_size": None,
+        "began_from": [],
+        "objectives": [],
     }
     cohorts = manifest.get("cohorts")
     if isinstance(cohorts, list):

@@ -20,7 +20,7 @@ from vtune.results.states import (
     states_held,
     without_states,
 )
-from vtune.results.trained import Timing, Trained
+from vtune.results.trained import Drawn, Timing, Trained
 from vtune.search.base import Cohort
 from vtune.space.space import Space
 
@@ -66,7 +66,12 @@ def rebuilt(saved: Saved, space: Space, learner: Learner, lacks: str | None) -> 
         columns=manifest["columns"],
         provenance=manifest["identity"],
         lacks=lacks,
-        search=manifest["search"],
+        drawn=Drawn(
+            manifest["search"],
+            manifest["generation_size"],
+            tuple(manifest["began_from"]),
+            tuple((str(name), str(mode)) for name, mode in manifest["objectives"]),
+        ),
     )
 
 
@@ -82,7 +87,8 @@ def with_states(trained: Trained, saved: Saved, refiner: Any) -> Trained:
     assert saved.leaves is not None
     populations = []
     for number, cohort in enumerate(trained.cohorts):
-        held = states_held(trained.plan.keeps_best, cohort.id, trained.records.parents)
+        columns = trained.columns_of(cohort.id)
+        held = states_held(trained.plan.keeps_best, columns, trained.records.parents)
         try:
             state = restored_states(trained.plan, number, trained.rows, held, saved.leaves)
         except StateMismatchError as error:

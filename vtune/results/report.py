@@ -52,6 +52,7 @@ class Run:
       metric_name, mode: what members are compared by, as in a `Sweep`.
       changing: names of the hyperparameters that the refiner may change.
       seed: of the whole sweep.
+      planned: members in all, of generations that are still to come as well.
     """
 
     space: Space
@@ -63,6 +64,7 @@ class Run:
     mode: str
     changing: tuple[str, ...]
     seed: int
+    planned: int
 
     def __len__(self) -> int:
         return len(self.hparams)
@@ -159,6 +161,7 @@ def run_of(
         mode=plan.mode,
         changing=() if keeps else tuple(name for name in space.names if name in traced),
         seed=seed,
+        planned=len(members),
     )
 
 

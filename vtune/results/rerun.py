@@ -12,6 +12,7 @@ from vtune.data.dataset import Data
 from vtune.engine.carry import Arguments, Trajectory
 from vtune.engine.plan import Plan, describe
 from vtune.refine.keep import Keep
+from vtune.results.beginnings import begun_with
 from vtune.results.given_data import usable_data
 from vtune.results.member import Member
 from vtune.results.trained import Trained, finish
@@ -19,6 +20,7 @@ from vtune.runtime.compile import inspect
 from vtune.runtime.execute import execute
 from vtune.search.base import Cohort
 from vtune.space.traced import program_space
+from vtune.types import PyTree
 
 
 def rerun(trained: Trained, column: int, data: Data | None) -> Member:
@@ -29,8 +31,9 @@ def rerun(trained: Trained, column: int, data: Data | None) -> Member:
     lineage = trained.records.lineage(column)
     trajectory = trajectory_of(lineage, trained.lived_settings(column), trained.plan.rounds)
     start = cohort_at_start(trained.cohorts[number], trajectory)
+    weights = begun_with("rerun", trained, [column])
     plan, arguments = plan_again(
-        trained, (start,), [number], trained.seed, data, trajectory, stopping=None
+        trained, (start,), [number], trained.seed, data, trajectory, weights, stopping=None
     )
     _check_total_steps(plan)
     outcome = execute(plan, (start,), arguments, stop_after=len(lineage))
@@ -76,16 +79,18 @@ def plan_again(
     seed: int,
     data: Data | None,
     trajectory: Trajectory | None,
+    weights: PyTree,
     **changes: Any,
 ) -> tuple[Plan, Arguments]:
     """Returns the plan and the arguments of members that are trained again, without a refiner.
 
     Args:
-      numbers: by cohort, that of the sweep's which they were in. changes: of the sweep's plan.
+      numbers: by cohort, that of the sweep's which they were in. weights: that they begin with.
+      changes: of the sweep's plan.
     """
     plan, refiner = trained.plan, Keep()
     space = tuple(program_space(cohort.combination.traced) for cohort in cohorts)
-    arguments = Arguments(np.uint32(seed), space, refiner, data, trajectory, trained.weights)
+    arguments = Arguments(np.uint32(seed), space, refiner, data, trajectory, weights)
     sizes = [len(cohort.id) for cohort in cohorts]
     layout = dataclasses.replace(plan.layout, devices=min(plan.layout.devices or 1, max(sizes)))
     plans = tuple(

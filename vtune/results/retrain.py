@@ -10,6 +10,7 @@ import numpy as np
 from vtune.data.dataset import Data
 from vtune.engine.carry import Trajectory
 from vtune.engine.replicates import Replicates
+from vtune.results.beginnings import begun_with
 from vtune.results.evaluation import Evaluation
 from vtune.results.given_data import folds_of, usable_data
 from vtune.results.member import Member
@@ -95,8 +96,9 @@ def retrain(
     cohorts, numbers, trajectory = _cohorts(trained, winners)
     folds, folded = folds_of(trained) or 1, folds_of(trained) is not None
     replicates = Replicates(folds, int(seeds), folded) if folded or seeds > 1 else None
+    weights = begun_with("retrain", trained, winners)
     plan, arguments = plan_again(
-        trained, cohorts, numbers, int(seed), data, trajectory, replicates=replicates
+        trained, cohorts, numbers, int(seed), data, trajectory, weights, replicates=replicates
     )
     whole = (dataclasses.replace(cohort, past=(), stretched=False) for cohort in plan.cohorts)
     plan = dataclasses.replace(plan, cohorts=tuple(whole))

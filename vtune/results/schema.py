@@ -81,7 +81,10 @@ def _check_settings(manifest: Mapping[str, Any]) -> None:
     _want(manifest, "timing", lambda v: _list_of(is_number)(v) and len(v) == 2)
     for name in ("scaling", "history", "settings", "leaves"):
         _want_each(manifest, name, lambda v: isinstance(v, str))
-    _want_each(manifest, "modes", lambda v: _texts(v) and len(v) == 2 and v[1] in ("max", "min"))
+    _want(manifest, "generation_size", lambda v: v is None or _count(v))
+    _want_each(manifest, "began_from", lambda v: is_whole(v) and v >= -1)
+    for name in ("modes", "objectives"):
+        _want_each(manifest, name, lambda v: _texts(v) and len(v) == 2 and v[1] in ("max", "min"))
     _want_each(manifest, "init_from", _path)
     _want(manifest, "columns", lambda v: isinstance(v, dict) and all(map(_texts, v.values())))
     _want(manifest, "identity", lambda v: v is None or _provenance(v))
@@ -171,23 +174,46 @@ def check_arrays(manifest: Mapping[str, Any], arrays: Arrays) -> None:
                 _array(arrays, f"{place}/hparams/{name}", (size,), "if")
         _array(arrays, f"end{number}/score", (size,), "f")
         _array(arrays, f"end{number}/died", (size,), "i")
-    _check_lives([cohort["rungs"] for cohort in manifest["cohorts"]], arrays)
+    _check_generations(manifest, arrays)
+    _check_lives(
+        [cohort["rungs"] for cohort in manifest["cohorts"]], arrays, first_id(manifest, arrays)
+    )
 
 
-def _check_lives(rungs: Sequence[Any], arrays: Arrays) -> None:
+def first_id(manifest: Mapping[str, Any], arrays: Arrays) -> int:
+    """Returns the smallest id: not 0 in a generation by itself.
+
+    Args:
+      manifest, arrays: checked.
+    """
+    if manifest["generation_size"] is None:
+        return 0
+    return min(int(arrays[f"cohort{i}/id"].min()) for i in range(len(manifest["cohorts"])))
+
+
+def _check_generations(manifest: Mapping[str, Any], arrays: Arrays) -> None:
+    """Raises ValueError where generations do not fit the members."""
+    size, members = manifest["generation_size"], arrays["parents"].shape[1]
+    if (size is None) != (not manifest["began_from"]):
+        raise _Wrong(f"generation_size={size}, began_from={manifest['began_from']}")
+    if size is not None and members != size * len(manifest["began_from"]):
+        raise _Wrong(f"{len(manifest['began_from'])} generations of {size}, {members} members")
+
+
+def _check_lives(rungs: Sequence[Any], arrays: Arrays, first: int) -> None:
     """Raises ValueError where members are not as many as planned, or continue none that was there.
 
     Args:
-      rungs: by cohort, its pairs (members, rounds).
+      rungs: by cohort, its pairs (members, rounds). first: the smallest id.
     """
     parents = arrays["parents"]
-    ids = [arrays[f"cohort{number}/id"] for number in range(len(rungs))]
+    ids = [arrays[f"cohort{number}/id"] - first for number in range(len(rungs))]
     if sorted(np.concatenate(ids).tolist()) != list(range(parents.shape[1])):
-        raise _Wrong(f"cohort: ids that are not 0 to {parents.shape[1] - 1}")
+        raise _Wrong(f"cohort: ids that are not {first} to {first + parents.shape[1] - 1}")
     for number, own in enumerate(ids):
         sizes, rounds = np.transpose(rungs[number])
         alive = sizes[np.searchsorted(np.cumsum(rounds), np.arange(len(parents)), side="right")]
-        end = arrays[f"end{number}/id"]
+        end = arrays[f"end{number}/id"] - first
         if sorted(end.tolist()) != sorted(own.tolist()):
             raise _Wrong(f"the array 'end{number}/id' has other members than 'cohort{number}/id'")
         if not _continues(parents, own, alive) or (parents[-1, end[: alive[-1]]] < 0).any():

@@ -32,7 +32,8 @@ def named_leaves(trained: Trained) -> dict[str, np.ndarray]:
     """
     leaves = {}
     for number, population in enumerate(trained.populations):
-        held = states_held(trained.plan.keeps_best, population.id, trained.records.parents)
+        columns = trained.columns_of(population.id)
+        held = states_held(trained.plan.keeps_best, columns, trained.records.parents)
         state = jax.tree.map(lambda leaf, held=held: leaf[:held], population.state)
         for name, leaf in state_leaves(number, state).items():
             leaves[name] = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
@@ -56,10 +57,14 @@ def named_members(trained: Trained) -> dict[str, np.ndarray]:
     return arrays
 
 
-def states_held(keeps_best: bool, ids: Any, parents: np.ndarray) -> int:
+def states_held(keeps_best: bool, columns: np.ndarray, parents: np.ndarray) -> int:
     """Returns how many of a cohort's leading slots hold a state: those whose members were not
-    dropped, or all where best weights are kept."""
-    return len(ids) if keeps_best else int(np.sum(parents[-1, np.asarray(ids)] >= 0))
+    dropped, or all where best weights are kept.
+
+    Args:
+      columns: of its members. parents: [rounds, members].
+    """
+    return len(columns) if keeps_best else int(np.sum(parents[-1, columns] >= 0))
 
 
 def without_states(

@@ -53,7 +53,8 @@ def _what_was_run(trained: Trained) -> str:
     parts.append(f"{max(cohort.steps for cohort in plan.cohorts)} steps")
     if len(plan.cohorts) > 1:
         parts.append(f"{len(plan.cohorts)} cohorts")
-    drawn = [] if trained.search is None else [f"drawn by {trained.search}"]
+    search = trained.drawn.search
+    drawn = [] if search is None else [f"drawn by {search}"]
     if refiner is not None and not getattr(refiner, "idle", False):
         text = getattr(refiner, "text", type(refiner).__name__)  # of one that a file describes
         drawn.append(f"refined by {_short(text)}")

@@ -177,6 +177,7 @@ class Sweep:
         metric that members are compared by, the values are under `m/fold<i>/seed<j>`. Folds share
         training rows, so the standard error is too small by an unknown factor (Bengio and
         Grandvalet 2004).
+        Where members were drawn by generations, `generation` says which.
         Choices that are functions are shown by name. A hyperparameter with the name of a metric is
         under `hparams/<name>`.
 

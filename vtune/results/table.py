@@ -15,6 +15,8 @@ from vtune.results.trained import Trained
 if TYPE_CHECKING:
     import pandas
 
+GENERATION = "generation"  # a column, where members were drawn by generations
+
 
 def table(trained: Trained) -> pandas.DataFrame:
     """Returns the table; see `Sweep.table`."""
@@ -39,6 +41,9 @@ def table_columns(trained: Trained) -> dict[str, Any]:
             if mode is not None:
                 columns[f"{name}/best"], columns[f"{name}/best_round"] = peak(values, mode)
             columns |= spread(trained, name)
+    size = trained.drawn.generation_size
+    if size is not None:
+        columns[GENERATION] = [member.index // size for member in members]
     columns["status"] = [member.status for member in members]
     compared = [trained.metric_name, f"{trained.metric_name}/std"]  # first, since print elides
     return {name: columns[name] for name in compared if name in columns} | columns
@@ -54,12 +59,13 @@ def columns_to_read(trained: Trained) -> set[str]:
     """Returns the names of the table's columns that a first look needs."""
     metrics = [name for name in trained.records.history if not name.startswith("train/")]
     hparams = hparams_columns(trained).values()
-    return {f"{trained.metric_name}/std", "status", *metrics, *hparams}
+    return {f"{trained.metric_name}/std", "status", GENERATION, *metrics, *hparams}
 
 
 def hparams_columns(trained: Trained) -> dict[str, str]:
     """Returns the column of every hyperparameter."""
-    taken = {"status"}.union(*(_columns_of(trained, name) for name in trained.records.history))
+    taken = {"status"} if trained.drawn.generation_size is None else {"status", GENERATION}
+    taken = taken.union(*(_columns_of(trained, name) for name in trained.records.history))
     return {n: f"hparams/{n}" if n in taken else n for n in trained.space.names}
 
 

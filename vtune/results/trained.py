@@ -28,6 +28,26 @@ class Timing(NamedTuple):
     run: float
 
 
+class Drawn(NamedTuple):
+    """How the members of a sweep were drawn.
+
+    Attributes:
+      search: its name; None where it is not known.
+      generation_size: the members of each generation, for a search by generations; else None.
+      began_from: by generation, the member whose weights it began with, or -1 for drawn ones.
+      objectives: (metric, "max" or "min") of each, where the search had several; the first one
+        that is recorded is what members are compared by.
+    """
+
+    search: str | None = None
+    generation_size: int | None = None
+    began_from: tuple[int, ...] = ()
+    objectives: tuple[tuple[str, str], ...] = ()
+
+
+NOT_KNOWN = Drawn()
+
+
 @dataclass(frozen=True, eq=False)
 class Trained:
     """All that a run leaves of a sweep.
@@ -49,7 +69,7 @@ class Trained:
       columns: name of an entry -> the names of its columns, where it was a data frame.
       provenance: of a loaded sweep, what its file says of its making; see `provenance`.
       lacks: why there are no states, for a sweep that was read without them; else None.
-      search: the name of the search that drew the members; None where it is not known.
+      drawn: how the members were drawn.
     """
 
     plan: Plan
@@ -69,7 +89,7 @@ class Trained:
     columns: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] | None = None
     lacks: str | None = None
-    search: str | None = None
+    drawn: Drawn = NOT_KNOWN
 
     def __post_init__(self) -> None:
         records = self.records
@@ -90,6 +110,20 @@ class Trained:
             for slot, id in enumerate(np.asarray(population.id))
         }
         return [place_of[id] for id in sorted(place_of)]
+
+    @property
+    def objectives(self) -> tuple[tuple[str, str], ...]:
+        """See `Drawn`."""
+        return self.drawn.objectives
+
+    @property
+    def first_id(self) -> int:
+        """The id of the first column: not 0 in a generation by itself."""
+        return min(int(np.asarray(population.id).min()) for population in self.populations)
+
+    def columns_of(self, ids: Any) -> np.ndarray:
+        """The columns of members."""
+        return np.asarray(ids) - self.first_id
 
     @functools.cached_property
     def lived(self) -> np.ndarray:
@@ -165,13 +199,13 @@ def finish(
     outcome: Outcome,
     stopped: str | None = None,
     past: EarlierRun | None = None,
-    search: str | None = None,
+    drawn: Drawn = NOT_KNOWN,
 ) -> Trained:
     """Makes the record of a run from what the program returned.
 
     Args:
       stopped: see `Trained`; what the run says when left out.
-      past: of an extended sweep, what it was before these rounds. search: see `Trained`.
+      past: of an extended sweep, what it was before these rounds. drawn: see `Trained`.
     """
     data = arguments.data
     return Trained(
@@ -190,5 +224,5 @@ def finish(
         memories=tuple(carry.memory for carry in outcome.carry),
         stopped=stopped or outcome.ended or "stopped",
         columns={} if data is None else data.columns,
-        search=search,
+        drawn=drawn,
     )

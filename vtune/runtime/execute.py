@@ -39,6 +39,7 @@ class Outcome:
       carry: by cohort, on the device.
       rounds: how many were run, earlier runs included; fewer than planned where it was ended.
       ended: why it was ended early, as a status says it; None where it was not.
+      asked: why it was to end, also where that was after its last round.
       compile_seconds: 0 where the program had been compiled before.
       run_seconds: the rest.
     """
@@ -48,6 +49,7 @@ class Outcome:
     ended: str | None
     compile_seconds: float
     run_seconds: float
+    asked: str | None = None
 
 
 def execute(
@@ -59,6 +61,7 @@ def execute(
     past: EarlierRun | None = None,
     watchers: Sequence[Watcher] = (),
     point: Point | None = None,
+    part: bool = False,
 ) -> Outcome:
     """Runs a plan from its first round to its last.
 
@@ -72,6 +75,7 @@ def execute(
       past: what the earlier run of an extended sweep left.
       watchers: look on between segments, in this order.
       point: where the run goes on; None for its beginning.
+      part: whether this is one part of a longer run, which says itself that it was interrupted.
 
     Raises:
       FloatingPointError: `jax_debug_nans` is on and a member's numbers became NaN.
@@ -85,13 +89,14 @@ def execute(
     memory.log_predicted(built.bytes, built.limit, built.width, devices, built.fused)
     began = time.perf_counter()
     last = stop_after or plan.rounds
-    carry, done, ended = _run(plan, built, cohorts, arguments, report, last, past, watchers, point)
+    carry, done, asked = _run(plan, built, cohorts, arguments, report, last, past, watchers, point)
     memory.log_peak()
     report("done", done, carry)
-    if ended == INTERRUPTED:
+    ended = asked if done < last else None
+    if ended == INTERRUPTED and not part:
         hint = "" if plan.stopping else ", and vt.extend(sweep, ...) trains on from there"
         warn(f"interrupted: {done} of {plan.rounds} rounds were run; the sweep holds those{hint}")
-    return Outcome(carry, done, ended, compile_seconds, time.perf_counter() - began)
+    return Outcome(carry, done, ended, compile_seconds, time.perf_counter() - began, asked)
 
 
 def _built(plan: Plan) -> tuple[Program, float]:
@@ -119,7 +124,7 @@ def _run(
     """Calls the program segment by segment.
 
     Returns:
-      The carry, how many rounds were run, and why it was ended early.
+      The carry, how many rounds were run, and why it was to end.
     """
     if point is not None:
         carry = point.carry(built.carry)
@@ -128,9 +133,9 @@ def _run(
     carry = jax.device_put(carry, built.shardings)
     arguments = placed_arguments(arguments, plan.layout)
     done, segment = plan.past if point is None else point.done, 1
-    ended: str | None = None
+    asked: str | None = None
     with Interrupt("after this round") as interrupt:
-        while done < rounds and ended is None:
+        while done < rounds and asked is None:
             report("run", done, carry if done > plan.past else None)
             start = time.perf_counter()
             most = [most for w in watchers if (most := w.most_rounds(done)) is not None]
@@ -142,9 +147,9 @@ def _run(
             standing = Standing(plan, cohorts, carry, done, stop, rounds, past)
             reasons = [reason for w in watchers if (reason := w.segment(standing)) is not None]
             done = stop
-            if done < rounds and (reasons or interrupt.asked):
-                ended = INTERRUPTED if interrupt.asked else reasons[0]
-    return carry, done, ended
+            if reasons or interrupt.asked:
+                asked = INTERRUPTED if interrupt.asked else reasons[0]
+    return carry, done, asked
 
 
 def first_carry(built: Program, cohorts: tuple[Cohort, ...]) -> PyTree:

@@ -39,6 +39,15 @@ class TimeLimit(Watcher):
         self._pace = math.inf  # seconds of one member in one round
         self._sizes: list[int] = []  # members by round
 
+    def fits(self, seconds: float) -> bool:
+        """Whether another whole run, after so many seconds of getting ready, would end in time."""
+        run = self._pace * sum(self._sizes) if self._sizes else 0.0
+        return time.monotonic() + seconds + run <= self._end
+
+    def wait(self) -> None:
+        """Between two runs: the time until the next one begins is no round's."""
+        self._since = None
+
     def most_rounds(self, done: int) -> int | None:
         now = time.monotonic()
         self._since = now if self._since is None else self._since

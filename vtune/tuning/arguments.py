@@ -26,6 +26,7 @@ from vtune.refine.base import Refiner, check_is_refiner
 from vtune.refine.keep import Keep
 from vtune.results.member import Member
 from vtune.search.base import Search, sized
+from vtune.search.generations import Generations
 from vtune.search.halton import Halton
 from vtune.space.space import Space, parse
 from vtune.types import PyTree
@@ -109,7 +110,7 @@ def check_arguments(given: TuneArguments) -> CheckedArguments:
     if given.data is not None and not given.data.folded:  # of folds, kfold has checked the rows
         check_split(given.data)
     space = parse(given.space)
-    mode = _mode_of(given.learner, given.metric, given.mode)
+    mode = mode_of(given.learner, given.metric, given.mode)
     seed = given.seed
     if not is_whole(seed) or not 0 <= seed < 2**32:
         raise ValueError(f"seed={seed!r} must be a whole number from 0 to 2**32 - 1")
@@ -123,7 +124,7 @@ def check_arguments(given: TuneArguments) -> CheckedArguments:
         space=space,
         mode=mode,
         seed=int(seed),
-        search=sized(search, members),
+        search=search.of(members) if isinstance(search, Generations) else sized(search, members),
         refiner=refiner,
         weights=_initial_weights(given.learner, given.init_from),
         replicates=_replicates(given.data, given.seeds),
@@ -170,7 +171,7 @@ def _is_mode(pair: Any) -> bool:
     return isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)
 
 
-def _mode_of(learner: Learner, metric: Any, mode: Any) -> str:
+def mode_of(learner: Learner, metric: Any, mode: Any) -> str:
     """Returns "max" or "min", as given or as the metric itself says."""
     if isinstance(metric, Metric):
         raise TypeError(

@@ -67,9 +67,12 @@ class Callbacks(Watcher):
         listening = [c for c in self._callbacks if hasattr(c, "rounds") or _is_function(c)]
         if not listening:
             return None
-        report = self._reports.report(standing, time.perf_counter() - self._began)
+        report = self._report(standing, time.perf_counter() - self._began)
         answers = [self._answer(callback, report) for callback in listening]
         return STOPPED if STOP in answers else None
+
+    def _report(self, standing: Standing, seconds: float) -> Report:
+        return self._reports.report(standing, seconds)
 
     def _answer(self, callback: Any, report: Report) -> Any:
         """Returns what a callback answers. One that raises is dropped; see `strict` above."""

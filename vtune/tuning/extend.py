@@ -177,7 +177,7 @@ def _prepare(
         check_changes(inspections, trained.cohorts, refiner, None)
         warn_idle(refiner, plan.rounds, trained.cohorts)
     past = EarlierRun(trained.records, trained.populations, trained.memories if remembers else None)
-    return Prepared(plan, trained.space, trained.cohorts, arguments, trained.search), past
+    return Prepared(plan, trained.space, trained.cohorts, arguments, trained.drawn), past
 
 
 def _check_precision(trained: Trained) -> None:

@@ -31,12 +31,14 @@ class Watching:
     Attributes:
       progress: see `reporter`. limit: of its time. callbacks: are told of it.
       checkpoint: where it is kept, and goes on from.
+      part: which part of a longer run it is, in words.
     """
 
     progress: bool | None = None
     limit: TimeLimit | None = None
     callbacks: tuple[Any, ...] = ()
     checkpoint: Checkpoint | None = None
+    part: str = ""
 
 
 def run_prepared(
@@ -50,6 +52,29 @@ def run_prepared(
     Args:
       stop_after: so many rounds are run; None for all. past: of an extended sweep, what it was.
     """
+    told = Callbacks(watching.callbacks, prepared.space, prepared.cohorts)
+    sweep, ended = run_told(prepared, watching, told, stop_after, past)
+    if watching.limit is not None and ended == ENDED:
+        plan, rounds = prepared.plan, sweep.trained.rounds
+        then = "" if plan.stopping else "; vt.extend(sweep, ...) trains on from there"
+        then = then if watching.checkpoint is None else "; the same call goes on from there"
+        watching.limit.say(plan, rounds, sweep.timing.compile, then)
+    return sweep
+
+
+def run_told(
+    prepared: Prepared,
+    watching: Watching,
+    told: Callbacks,
+    stop_after: int | None = None,
+    past: EarlierRun | None = None,
+) -> tuple[Sweep, str | None]:
+    """Runs a prepared sweep, tells callbacks of it, and keeps it.
+
+    Returns:
+      The sweep, and why it was to end, also where that was asked for after its last round; None
+      where nobody did.
+    """
     with contextlib.ExitStack() as held:
         keeper: Keeper | None = None
         if watching.checkpoint is not None:
@@ -57,19 +82,14 @@ def run_prepared(
             if watching.progress is not False:
                 _say_where_it_goes_on(keeper, watching.checkpoint, prepared.plan.rounds)
             if keeper.finished is not None:
-                return keeper.finished
-        told = Callbacks(watching.callbacks, prepared.space, prepared.cohorts)
+                return keeper.finished, None
         outcome = _run(prepared, watching, stop_after, past, told, keeper)
-        plan, space, cohorts, arguments, search = prepared
-        sweep = Sweep(finish(plan, space, cohorts, arguments, outcome, past=past, search=search))
+        plan, space, cohorts, arguments, drawn = prepared
+        sweep = Sweep(finish(plan, space, cohorts, arguments, outcome, past=past, drawn=drawn))
         told.end(sweep)
         if keeper is not None:
             keeper.end(outcome, sweep)
-    if watching.limit is not None and outcome.ended == ENDED:
-        then = "" if plan.stopping else "; vt.extend(sweep, ...) trains on from there"
-        then = then if keeper is None else "; the same call goes on from there"
-        watching.limit.say(plan, outcome.rounds, outcome.compile_seconds, then)
-    return sweep
+    return sweep, outcome.asked
 
 
 def _say_where_it_goes_on(keeper: Keeper, checkpoint: Checkpoint, rounds: int) -> None:
@@ -105,9 +125,11 @@ def _run(
     watchers: list[Watcher] = [watcher for watcher in given if watcher is not None]
     point = None if keeper is None else keeper.point
     rounds = stop_after or plan.rounds
-    with reporter(watching.progress, rounds, members, len(cohorts), label, look) as report:
+    shown = (watching.progress, rounds, members, len(cohorts), label, look, watching.part)
+    with reporter(*shown) as report:
         if watching.callbacks:
             first = plan.past if point is None else point.done
             seed = int(arguments.seed)
             told.begin(run_of(plan, space, cohorts, arguments.refiner, seed, first, past))
-        return execute(plan, cohorts, arguments, report, stop_after, past, watchers, point)
+        part = bool(watching.part)
+        return execute(plan, cohorts, arguments, report, stop_after, past, watchers, point, part)

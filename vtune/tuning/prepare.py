@@ -13,17 +13,21 @@ from vtune.engine.layout import resolve_layout
 from vtune.engine.plan import CohortPlan, Plan, as_arrays, describe, jax_config
 from vtune.hparams import Static
 from vtune.refine.base import Refiner, Rung
+from vtune.refine.keep import Keep
 from vtune.results.rerun import cohort_at_start
+from vtune.results.trained import Drawn
 from vtune.runtime.check_learner import Inspection, check_labels, check_metrics
 from vtune.runtime.check_ranges import check_ranges
 from vtune.runtime.check_weights import check_weights
 from vtune.runtime.compile import inspect, outputs
 from vtune.runtime.surroundings import check_surroundings
 from vtune.search.base import Cohort, drawn
+from vtune.search.generations import Generations
 from vtune.space.space import Space
 from vtune.space.traced import program_space
 from vtune.tuning.arguments import CheckedArguments, TuneArguments, check_arguments
 from vtune.tuning.changes import check_changes
+from vtune.tuning.check_generations import check_generations
 from vtune.tuning.duration import Durations, TrainingLength, durations_of, eval_batch_size_of
 from vtune.tuning.hints import (
     many_combinations,
@@ -33,6 +37,7 @@ from vtune.tuning.hints import (
     warn_nothing_to_search,
     warn_unread,
 )
+from vtune.tuning.objectives import check_objectives, objectives_of
 from vtune.validation import is_whole
 
 MANY_COHORTS = 16  # with more, the time to compile is predicted
@@ -45,14 +50,14 @@ class Prepared(NamedTuple):
     """What a sweep needs to run; nothing is compiled yet.
 
     Attributes:
-      search: the name of the search that drew the members; None where a file did not say.
+      drawn: how the members were drawn.
     """
 
     plan: Plan
     space: Space
     cohorts: tuple[Cohort, ...]
     arguments: Arguments
-    search: str | None
+    drawn: Drawn
 
 
 def prepare(given: TuneArguments) -> Prepared:
@@ -64,7 +69,10 @@ def prepare(given: TuneArguments) -> Prepared:
       TypeError, ValueError: an argument, or what a user's function returns, cannot work.
     """
     check_surroundings("vtune")
+    given, objectives = objectives_of(given)
     checked = check_arguments(given)
+    if isinstance(checked.search, Generations):
+        check_generations(checked, objectives)
     cohorts = _drawn(given, checked)
     if given.search is None and given.trajectory is None:
         warn_nothing_to_search(cohorts)
@@ -75,6 +83,7 @@ def prepare(given: TuneArguments) -> Prepared:
     plan = _plan(given, checked, durations, arguments)
     inspections = inspected(plan, given.data)
     check_metrics(inspections)
+    check_objectives(objectives, plan, durations.cohorts, inspections)
     check_changes(
         inspections, durations.cohorts, checked.refiner, given.trajectory, not given.known_schedule
     )
@@ -83,8 +92,25 @@ def prepare(given: TuneArguments) -> Prepared:
     if not given.known_schedule:
         warn_unread(checked.space, durations.cohorts, inspections, (given.batch_size, given.epochs))
     warn_idle(checked.refiner, durations.rounds, durations.cohorts)
-    search = type(checked.search).__name__
-    return Prepared(plan, checked.space, durations.cohorts, arguments, search)
+    how = Drawn(type(checked.search).__name__, objectives=objectives)
+    if isinstance(checked.search, Generations):
+        size = sum(len(cohort.id) for cohort in durations.cohorts)
+        how = how._replace(search=checked.search.name, generation_size=size, began_from=(-1,))
+    return Prepared(plan, checked.space, durations.cohorts, arguments, how)
+
+
+def other_members(
+    prepared: Prepared, given: TuneArguments, cohorts: tuple[Cohort, ...]
+) -> Prepared:
+    """Returns what was prepared with other members in the place of those that were drawn, in
+    cohorts of the same sizes, for the same program.
+
+    Args:
+      given: what it was prepared from. cohorts: as a search draws them.
+    """
+    refiner = given.refiner if given.refiner is not None else Keep()
+    durations = durations_of(given, cohorts, refiner)
+    return prepared._replace(cohorts=durations.cohorts)
 
 
 def _drawn(given: TuneArguments, checked: CheckedArguments) -> tuple[Cohort, ...]:

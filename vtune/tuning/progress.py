@@ -29,7 +29,13 @@ Look = Callable[[PyTree, int], tuple[Best | None, int]]
 
 @contextlib.contextmanager
 def reporter(
-    show: bool | None, rounds: int, members: int, combinations: int, label: str, look: Look
+    show: bool | None,
+    rounds: int,
+    members: int,
+    combinations: int,
+    label: str,
+    look: Look,
+    part: str = "",
 ) -> Iterator[Report | None]:
     """Shows progress and yields the function that `execute` reports to. Nothing in it can fail.
 
@@ -39,6 +45,7 @@ def reporter(
       rounds: how many there are to the end. members: how many there are.
       combinations: structural ones. label: the metric's name.
       look: reads a population; called only where what it returns is shown.
+      part: which part of a longer run this is, in words.
 
     Raises:
       TypeError: `show` is something else.
@@ -54,7 +61,7 @@ def reporter(
             view = _Bar(rounds)
     seconds: defaultdict[str, float] = defaultdict(float)  # spent in each phase
     phase, since = "", time.perf_counter()
-    who = f"{members} members"
+    who = f"{part}{members} members"
     structures = f" of {combinations} structural combinations" if combinations > 1 else ""
 
     def report(now_in: str, done: int, carry: PyTree) -> None:

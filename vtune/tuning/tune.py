@@ -16,9 +16,11 @@ from vtune.results.no_score import no_finite_score
 from vtune.results.sweep import Sweep
 from vtune.runtime.time_limit import TimeLimit
 from vtune.search.base import Search
+from vtune.search.generations import Generations
 from vtune.tuning.arguments import TuneArguments
 from vtune.tuning.callbacks import checked_callbacks
 from vtune.tuning.checkpoints.settings import Checkpoint, as_checkpoint
+from vtune.tuning.generations import run_generations
 from vtune.tuning.hints import warn_no_score
 from vtune.tuning.launch import Watching, run_prepared
 from vtune.tuning.prepare import prepare
@@ -37,8 +39,8 @@ def tune(
     rounds: int | None = None,
     batch_size: int | Callable[[Hparams], int] = 32,
     eval_batch_size: int | None = None,
-    metric: str | Callable[..., Any] = "loss",
-    mode: str | None = None,
+    metric: str | Callable[..., Any] | Sequence[str] = "loss",
+    mode: str | Sequence[str] | None = None,
     seed: int = 0,
     patience: int | None = None,
     keep: str | None = None,
@@ -63,6 +65,7 @@ def tune(
         then trained once for each fold, and its score is the mean. None for learners that make
         their own data.
       search: how the settings are drawn; `vt.Halton()` with 64 members when left out.
+        `vt.Generations(sampler)` draws them in turns, by what those before came to.
       refiner: what is decided between rounds; plain search (`vt.refine.Keep()`) when left out.
         Others are `vt.PBT`, `vt.MFPBT`, `vt.PB2`, `vt.Halving`, `vt.Hyperband`, or your own. Each
         cohort is refined separately.
@@ -75,8 +78,10 @@ def tune(
       eval_batch_size: rows scored at once, which bounds memory; at most 1,024 when left out. A
         learner's `batch_loss` depends on it; its rows are those of a training batch when left out.
       metric: what members are compared by: the name of a recorded metric, or a function of all of
-        them. The function is part of the program's identity, so a new one compiles anew.
-      mode: "max" or "min"; may be left out for metrics that say it themselves.
+        them. The function is part of the program's identity, so a new one compiles anew. Several
+        names are the objectives of a search by generations; members are ranked by the first.
+      mode: "max" or "min", or one for each of several metrics; may be left out for metrics that
+        say it themselves.
       seed: decides settings, weights, order of rows, and noise; 0 to 2**32 - 1.
       patience: a member whose score has not improved for so many rounds is frozen; the sweep ends
         where all are. Refiners may drop it, but neither replace nor copy it.
@@ -158,6 +163,10 @@ def tune(
         callbacks=checked_callbacks(callbacks),
         checkpoint=kept,
     )
-    sweep = run_prepared(prepare(arguments), watching)
+    prepared = prepare(arguments)
+    if isinstance(search, Generations):
+        sweep = run_generations(prepared, arguments, search, watching)
+    else:
+        sweep = run_prepared(prepared, watching)
     warn_no_score(no_finite_score(sweep.trained))
     return sweep

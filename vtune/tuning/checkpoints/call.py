@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ from vtune.results.provenance import provenance
 from vtune.results.refiners import encode_refiner
 from vtune.results.trained import rows_of
 from vtune.rng.keys import is_key
+from vtune.runtime.resume import CheckpointMismatchError
 from vtune.tuning.checkpoints.machine import MACHINE, machine_here
 from vtune.tuning.prepare import Prepared
 
@@ -107,6 +109,29 @@ def _past_sums(past: EarlierRun) -> list[str]:
 
 def _sums(sums: list[str]) -> dict[str, str]:
     return {"sha256": "".join(sums) if len(sums) == 1 else array_sum(np.array(sums))}
+
+
+def check_same(folder: Path, saved: Mapping[str, Any] | None, call: Call) -> None:
+    """Raises CheckpointMismatchError where another call left what a folder holds.
+
+    Args:
+      saved: what the call that left it asked for; None where no call did.
+    """
+    if saved is None:
+        raise CheckpointMismatchError(
+            f"{folder} holds a sweep that was saved without checkpoint=, and no run can be "
+            "compared with it; choose another folder, or vt.Checkpoint(folder, restart=True), "
+            "which removes it"
+        )
+    found = differences(saved, call)
+    if found:
+        lines = "".join(f"\n  {line}" for line in found)
+        raise CheckpointMismatchError(
+            f"{folder} holds the sweep of another call. They differ in{lines}\nMake the call "
+            "that was made, choose another folder, or begin anew with "
+            "vt.Checkpoint(folder, restart=True), which removes what is there (to train a "
+            "finished sweep further: vt.extend, with a folder of its own)"
+        )
 
 
 def differences(saved: Mapping[str, Any], call: Call) -> list[str]:

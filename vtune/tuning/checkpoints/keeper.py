@@ -29,9 +29,9 @@ from vtune.rng.keys import is_key
 from vtune.runtime.execute import INTERRUPTED, Outcome
 from vtune.runtime.interrupt import Interrupt
 from vtune.runtime.notices import warn
-from vtune.runtime.resume import CheckpointMismatchError, Point
+from vtune.runtime.resume import Point
 from vtune.runtime.watch import Standing, Watcher
-from vtune.tuning.checkpoints.call import call_of, differences
+from vtune.tuning.checkpoints.call import call_of, check_same
 from vtune.tuning.checkpoints.machine import MACHINE, machine_of, other_machine
 from vtune.tuning.checkpoints.settings import Checkpoint
 from vtune.tuning.prepare import Prepared
@@ -143,22 +143,7 @@ class Keeper(Watcher):
 
     def _compare(self, saved: dict[str, Any] | None) -> None:
         """Raises CheckpointMismatchError where another call left what is there."""
-        folder = self._folder
-        if saved is None:
-            raise CheckpointMismatchError(
-                f"{folder} holds a sweep that was saved without checkpoint=, and no run can be "
-                "compared with it; choose another folder, or vt.Checkpoint(folder, restart=True), "
-                "which removes it"
-            )
-        found = differences(saved, self._call)
-        if found:
-            lines = "".join(f"\n  {line}" for line in found)
-            raise CheckpointMismatchError(
-                f"{folder} holds the sweep of another call. They differ in{lines}\nMake the call "
-                "that was made, choose another folder, or begin anew with "
-                "vt.Checkpoint(folder, restart=True), which removes what is there (to train a "
-                "finished sweep further: vt.extend, with a folder of its own)"
-            )
+        check_same(self._folder, saved, self._call)
 
     def _loaded(self) -> Sweep:
         plan, space, cohorts, arguments, _ = self._prepared
@@ -248,10 +233,10 @@ class Keeper(Watcher):
         self._writing = self._thread.submit(self._written, copies, structure, done)
 
     def _written(self, copies: list[np.ndarray], structure: Any, done: int) -> int:
-        plan, space, cohorts, arguments, search = self._prepared
+        plan, space, cohorts, arguments, drawn = self._prepared
         outcome = Outcome(jax.tree.unflatten(structure, copies), done, INTERRUPTED, 0.0, 0.0)
         past = self._past
-        trained = finish(plan, space, cohorts, arguments, outcome, past=past, search=search)
+        trained = finish(plan, space, cohorts, arguments, outcome, past=past, drawn=drawn)
         make_folder("checkpoint", self._folder)
         files.write_checkpoint(
             self._folder, trained, copies, structure, self._call, self._settings.keep
