@@ -35,24 +35,29 @@ import optax
 import vtune as vt
 from vtune.runtime import execute
 
-CASES = ("plain", "PBT", "PB2", "Halving", "folds")
+BY_GENERATIONS = "generations"
+CASES = ("plain", "PBT", "PB2", "Halving", "folds", BY_GENERATIONS)
 QUICK = "small"  # a quadratic, which takes little to import and compile: for the tests
 ROUNDS = 200
+GENERATIONS = 5  # of rounds that are fewer by so much
 
 
 def sweep(case: str, folder: str | None, callbacks: Sequence[Any] = ()) -> str:
     """Trains a sweep of a kind and returns a checksum of all that it holds."""
     learner, data, options = quadratic() if case == QUICK else network(case)
+    search = generations() if case == BY_GENERATIONS else vt.Halton(8)
     trained = vt.tune(
         learner,
         {"lr": vt.Float(1e-3, 1e-1, log=True)},
         data,
-        search=vt.Halton(8),
+        search=search,
         checkpoint=None if folder is None else vt.Checkpoint(folder, every=1e-9),
         callbacks=callbacks,
         progress=False,
         **options,
     ).trained
+    if case == BY_GENERATIONS and folder is not None:
+        check_trials(Path(folder), len(trained.places))
     digest = hashlib.sha256()
     left = np.asarray(trained.records.parents)[-1] >= 0  # states of dropped members are not kept
     states = [
@@ -63,6 +68,24 @@ def sweep(case: str, folder: str | None, callbacks: Sequence[Any] = ()) -> str:
     for leaf in [*jax.tree.leaves((trained.records, trained.memories)), trained.scores, *states]:
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()
+
+
+def generations() -> vt.Generations:
+    """A search whose trials are in the run's folder."""
+    import optuna
+
+    return vt.Generations(optuna.samplers.TPESampler(), size=8, generations=GENERATIONS)
+
+
+def check_trials(folder: Path, members: int) -> None:
+    """Raises SystemExit where a trial was lost or asked for twice."""
+    import optuna
+
+    journal = optuna.storages.journal.JournalFileBackend(str(folder / "study.log"))
+    study = optuna.load_study(study_name="sweep", storage=optuna.storages.JournalStorage(journal))
+    found = [trial.user_attrs["vtune/member"] for trial in study.trials if trial.value is not None]
+    if found != list(range(members)) or len(study.trials) != members:
+        raise SystemExit(f"the study has trials of the members {found}")
 
 
 def quadratic() -> tuple[vt.Learner, None, dict[str, Any]]:
@@ -101,7 +124,8 @@ def network(case: str) -> tuple[vt.Learner, vt.Data, dict[str, Any]]:
         "PB2": vt.PB2(candidates=32, observations=16),
         "Halving": vt.Halving(reduction_factor=2),
     }.get(case)
-    options: dict[str, Any] = {"epochs": ROUNDS, "batch_size": 16, "metric": "accuracy"}
+    epochs = ROUNDS // GENERATIONS if case == BY_GENERATIONS else ROUNDS
+    options: dict[str, Any] = {"epochs": epochs, "batch_size": 16, "metric": "accuracy"}
     more = {"seeds": 2, "patience": 6} if folds else {"refiner": refiner}
     return learner, data, {**options, **more, "keep": "last" if case == "plain" else "best"}
 
@@ -143,7 +167,16 @@ def checksum(child: Popen) -> str:
 
 
 def rounds_kept(folder: Path) -> int:
-    """Returns the rounds of the newest checkpoint, by its name."""
+    """Returns the rounds of the newest checkpoint, by its name; of all generations together."""
+    finished = 0
+    for part in folder.glob("generation-*"):
+        finished = int(part.name.rpartition("-")[2])
+        folder = part
+    return finished * (ROUNDS // GENERATIONS) + rounds_of(folder)
+
+
+def rounds_of(folder: Path) -> int:
+    """Returns the rounds of the newest checkpoint in a folder."""
     kept = folder / "vtune-checkpoints"
     names = [path.name for path in kept.iterdir()] if kept.is_dir() else []
     return max((int(name) for name in names if name.isdigit()), default=0)
@@ -155,7 +188,8 @@ def killed(case: str, devices: int, kills: int, rng: random.Random, work: Path) 
     shutil.rmtree(folder, ignore_errors=True)
     seen: list[int] = []
     for _ in range(kills):
-        child = start(case, devices, folder, cache, rng.randint(1, 20), rng.uniform(1e-6, 0.1))
+        most = 1.0 if case == BY_GENERATIONS else 0.1  # asking and telling take longer
+        child = start(case, devices, folder, cache, rng.randint(1, 20), rng.uniform(1e-6, most))
         _, said = child.communicate()
         if child.returncode == 0:
             break  # it was done
