@@ -461,14 +461,31 @@ CASES = {
         r"schedule\['lr'\] must hold one number per round, got \[0.1, \[0.2\]\]",
     ),
     "search_settings": (
-        lambda: tune(search=[{"lr": 0.1}]),
+        lambda: tune(search=[{"lr": 0.1}, {"rate": 0.1}]),
+        ValueError,
+        r"Given: setting 1 has 'rate', which is not in the space \(it has 'lr'\)",
+    ),
+    "search_numbers": (lambda: tune(search=[0.1, 0.2]), TypeError, r"setting 0 is 0.1, not a dict"),
+    "search_nothing": (lambda: tune(search=()), ValueError, r"Given: no settings; give at least"),
+    "search_setting": (
+        lambda: tune(search={"lr": 0.1}),
         TypeError,
-        r"write vt.Given\(\[{...}, {...}\]\) for settings of your own",
+        r"must have a draw method, got {'lr': 0.1}; write \[{...}, {...}\] for settings of your",
     ),
     "search_frame": (
-        lambda: tune(search=pd.DataFrame({"lr": [0.1]})),
+        lambda: tune(search=pd.DataFrame({"lr": [0.1, np.nan]})),
+        ValueError,
+        r"Given: setting 1 lacks 'lr'",
+    ),
+    "search_study": (
+        lambda: tune(search=SimpleNamespace(get_trials=list)),
         TypeError,
-        r"write vt.Given\(frame.to_dict\(\"records\"\)\)",
+        r"write vt.Given.from_optuna\(study\) for its best settings",
+    ),
+    "search_sampler": (
+        lambda: tune(search=SimpleNamespace(sample_relative=dict)),
+        TypeError,
+        r"write vt.Generations\(sampler, size=64, generations=5\)",
     ),
     "search_arguments": (
         lambda: tune(search=SimpleNamespace(draw=lambda space: ())),

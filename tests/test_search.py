@@ -1,6 +1,7 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from problems import quadratic
 import vtune as vt
 from vtune.search.base import drawn
 from vtune.space.space import parse
+from vtune.tuning.arguments import TuneArguments, check_arguments
 
 SPACE = {
     "lr": vt.Float(1e-4, 1e-1, log=True),
@@ -129,6 +131,25 @@ def test_given_keeps_the_order():
         assert drawn[i] == {**setting, "fixed": 0.5, "lr": pytest.approx(setting["lr"])}
 
 
+def test_settings_stand_for_themselves():
+    """A data frame has NaN where a row's part of the space has no such name, and then floats."""
+    either = [
+        {"lr": vt.Float(0, 1), "width": vt.Categorical([8, 16])},
+        {"lr": vt.Float(0, 1), "act": vt.Categorical(["relu", "tanh"])},
+    ]
+    settings = [{"lr": 0.5, "width": 16}, {"lr": 0.25, "act": "tanh"}]
+    frame = pd.DataFrame(settings)
+    assert frame["width"].dtype == float
+    wanted = rows(either, vt.Given(settings))
+    assert rows(either, vt.Given(frame)) == rows(either, vt.Given(tuple(settings))) == wanted
+    for search in (settings, tuple(settings), frame, vt.Given(frame)):
+        arguments = TuneArguments(
+            learner=quadratic(), space=either, search=search, steps=1, metric="loss"
+        )
+        checked = check_arguments(arguments).search
+        assert (type(checked), rows(either, checked)) == (vt.Given, wanted)
+
+
 def test_fewer_members_than_combinations_is_said():
     with pytest.warns(UserWarning, match=r"4 of them are not tried"):
         rows(SPACE, vt.Random(2))
@@ -165,6 +186,12 @@ GOOD = {"lr": 0.1, "k": 3, "c": 1, "width": 16, "act": "tanh"}
         (lambda: vt.Given([]), ValueError, r"no settings"),
         (lambda: vt.Given({"lr": 1}), TypeError, r"not a list of dicts"),
         (lambda: vt.Given([3]), TypeError, r"setting 0 is 3, not a dict"),
+        (lambda: vt.Given(pd.DataFrame()), ValueError, r"no settings"),
+        (
+            lambda: vt.Given(pd.DataFrame([GOOD]).assign(accuracy=0.5)),
+            ValueError,
+            r"'accuracy', which is not in the space \(it has 'lr', ",
+        ),
         (lambda: vt.Given([{**GOOD, "x": 1}]), ValueError, r"'x', which is not in the space"),
         (lambda: vt.Given([{"lr": 0.1}]), ValueError, r"setting 0 lacks 'k', 'c', 'width'"),
         (lambda: vt.Given([{**GOOD, "lr": 9}]), ValueError, r"lr=9, which is not in Float"),

@@ -1,6 +1,9 @@
 """Sweeps and spaces as Optuna's studies and distributions, and back."""
 
+import contextlib
 import json
+import sqlite3
+import sys
 
 import numpy as np
 import pytest
@@ -315,3 +318,226 @@ def test_optuna_reads_what_was_exported(sweeps, tmp_path, kind, monkeypatch, cap
                     assert type(distribution).__name__ == name_of_kind
                     numbers = {n: v for n, v in found._asdict().items() if n != "whole"}
                     assert vars(distribution) == numbers
+
+
+BAD_STORAGES = {
+    "number": ({"storage": 3}, TypeError, r"storage must be the name of a file, .*; write \"runs/"),
+    "study": (
+        {"storage": optuna.create_study()},
+        TypeError,
+        r"storage must be the name of a file, an address, a storage of Optuna's or None",
+    ),
+    "folder": ({"storage": "."}, ValueError, r"\. is a folder; give the name of a file, such as"),
+    "empty": ({"storage": ""}, ValueError, r"to_optuna: '' cannot be the name of a file; write"),
+    "file": ({"storage": "file:///a.log"}, ValueError, r"is an address; write the file's path"),
+    "bucket": ({"storage": "gs://runs/a.log"}, OSError, r"gs://runs/a.log: Optuna cannot write"),
+    "text": ({"storage": __file__}, ValueError, r"test_studies.py is no journal of Optuna's; give"),
+    "sqlite": (
+        {"storage": f"sqlite:///{__file__}"},
+        ValueError,
+        r"test_studies.py is no database of Optuna's; give another",
+    ),
+    "name": ({"name": 3}, TypeError, r"name=3 must be the study's name, such as \"first\""),
+    "no name": ({"name": ""}, TypeError, r"name='' must be the study's name"),
+    "overwrite": ({"overwrite": "no"}, TypeError, r"to_optuna: overwrite='no' must be True or"),
+}
+
+
+@pytest.mark.parametrize(("given", "error", "says"), BAD_STORAGES.values(), ids=BAD_STORAGES)
+def test_bad_storages_are_named(plain, given, error, says):
+    with pytest.raises(error, match=says):
+        plain.to_optuna(**given)
+
+
+def test_a_study_is_not_replaced_unasked(plain, halved, tmp_path, monkeypatch):
+    foreign = tmp_path / "foreign.db"
+    with contextlib.closing(sqlite3.connect(foreign)) as database:
+        database.executescript("CREATE TABLE mine (x); INSERT INTO mine VALUES (1)")
+    before = foreign.read_bytes()
+    with pytest.raises(ValueError, match=r"foreign.db is no database of Optuna's"):
+        plain.to_optuna(foreign)
+    assert foreign.read_bytes() == before
+    path = tmp_path / "a.log"
+    plain.to_optuna(path)
+    with pytest.raises(FileExistsError, match=r"has a study 'sweep' already; give overwrite=True"):
+        halved.to_optuna(path)
+    study = halved.to_optuna(path, overwrite=True)
+    assert len(study.trials) == 8
+    assert len(optuna.get_all_study_names(study._storage)) == 1
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(optuna.Study, "add_trials", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        plain.to_optuna(tmp_path / "new" / "folder" / "a.log")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.log", "foreign.db"]
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ImportError, match=r"^to_optuna needs optuna, .*'vtune\[optuna\]'$"):
+        plain.to_optuna()
+
+
+# The best trials as settings ---------------------------------------------------------------------
+
+
+def study_of(trials, *directions, attributes=None):
+    """A study in memory: (params, values) of each trial, values None of one that failed."""
+    study = optuna.create_study(directions=directions or ["minimize"])
+    for name, value in (attributes or {}).items():
+        study.set_user_attr(name, value)
+    for params, values in trials:
+        kinds = {
+            name: optuna.distributions.CategoricalDistribution([value])
+            if isinstance(value, str)
+            else optuna.distributions.FloatDistribution(-1e9, 1e9)
+            if isinstance(value, float)
+            else optuna.distributions.IntDistribution(-100, 100)
+            for name, value in params.items()
+        }
+        state = optuna.trial.TrialState["FAIL" if values is None else "COMPLETE"]
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=state, values=values, params=params, distributions=kinds
+            )
+        )
+    return study
+
+
+def settings_drawn(search, space):
+    """The settings that a search draws, in the order of the members."""
+    found = {}
+    for cohort in search.draw(parse(space), 0):
+        for slot, member in enumerate(cohort.id):
+            traced = cohort.combination.traced
+            values = {name: d.report(cohort.hparams[name][slot]) for name, d in traced.items()}
+            found[int(member)] = {**cohort.combination.choices, **values}
+    return [found[member] for member in range(len(found))]
+
+
+def test_the_best_trials_are_settings():
+    space = {"lr": vt.Float(0, 1), "c": vt.Ordinal([0.5, 8, 2]), "act": vt.Categorical([own, abs])}
+    trials = [
+        ({"lr": 0.5, "c": 8, "act": "abs"}, [2.0]),
+        ({"lr": 0.25, "c": 2, "act": "own"}, [3.0]),
+        ({"lr": 9.0, "c": 2, "act": "own"}, None),
+        ({"lr": 0.75, "c": 8, "act": "own"}, [1.0]),
+    ]
+    best = [
+        {"act": own, "lr": 0.75, "c": 8},
+        {"act": abs, "lr": 0.5, "c": 8},
+        {"act": own, "lr": 0.25, "c": 2},
+    ]
+    assert settings_drawn(vt.Given.from_optuna(study_of(trials)), space) == best
+    study = study_of(trials, "maximize")
+    assert settings_drawn(vt.Given.from_optuna(study, best=2), space) == best[:0:-1]
+
+
+def test_what_was_asked_or_exported_comes_back(plain, halved, moved):
+    space = parse(
+        [
+            {"lr": vt.Float(0, 1), "c": vt.Ordinal([0.5, 8, 2]), "act": vt.Categorical([own, abs])},
+            {"lr": vt.Float(0.1, 1, log=True), "c": vt.Ordinal([1, 2]), "act": "x"},
+        ]
+    )
+    drawn = vt.Halton(9).draw(space, 0)
+    study = optuna.create_study()
+    study.set_user_attr(PLACES, json.loads(json.dumps(places_asked(space))))
+    wanted = []
+    for cohort in drawn:
+        combination = cohort.combination
+        for slot in range(len(cohort.id)):
+            values = {
+                name: d.report(cohort.hparams[name][slot]) for name, d in combination.traced.items()
+            }
+            wanted.append({**combination.choices, **values})
+            study.add_trial(
+                optuna.trial.create_trial(
+                    value=float(len(wanted)),
+                    params=params_of(space, combination, values),
+                    distributions=asked_distributions(space, combination),
+                )
+            )
+    given_back = vt.Given.from_optuna(study)
+    assert settings_drawn(given_back, list(space.parts)) == wanted
+
+    for sweep in (plain, halved, moved):
+        best = [sweep[i] for i in sweep.ranking if sweep[i].status == "completed"]
+        again = settings_drawn(vt.Given.from_optuna(sweep.to_optuna()), list(sweep.space.parts))
+        names = [set(setting) for setting in again]
+        assert again == [
+            {name: member.hparams[name] for name in own_names}
+            for member, own_names in zip(best, names, strict=True)
+        ]
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=12), st.data())
+def test_of_several_objectives_the_fronts_come_one_by_one(values, data):
+    from optuna.study._multi_objective import _fast_non_domination_rank
+
+    signs = data.draw(st.tuples(*[st.sampled_from([-1, 1])] * 3))
+    directions = ["maximize" if sign > 0 else "minimize" for sign in signs]
+    study = study_of([({"lr": float(i)}, v) for i, v in enumerate(values)], *directions)
+    found = [setting["lr"] for setting in vt.Given.from_optuna(study).settings]
+    ranks = _fast_non_domination_rank(-np.array(signs) * np.array(values, float))
+    assert sorted(found) == list(range(len(values)))
+    assert [ranks[int(i)] for i in found] == sorted(ranks)
+
+
+def test_trials_that_violate_constraints_come_last():
+    study = optuna.create_study()
+    kinds = {"lr": optuna.distributions.FloatDistribution(0, 9)}
+    for number, violation in enumerate([2.0, 1.0, -0.5, -1.0]):
+        trial = optuna.trial.create_trial(
+            value=number,
+            params={"lr": number},
+            distributions=kinds,
+            system_attrs={"constraints": [violation]},
+        )
+        study.add_trial(trial)
+    settings = vt.Given.from_optuna(study, best=3).settings
+    assert [setting["lr"] for setting in settings] == [2, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "says"),
+    [
+        (
+            lambda: vt.Given.from_optuna("a.db"),
+            TypeError,
+            r"study must be a study of Optuna's, got 'a.db'; write optuna.load_study\(study_name=",
+        ),
+        (
+            lambda: vt.Given.from_optuna(study_of([])),
+            ValueError,
+            r"no complete trial \(none at all",
+        ),
+        (
+            lambda: vt.Given.from_optuna(study_of([({"lr": 0.5}, None)] * 2)),
+            ValueError,
+            r"from_optuna: the study has no complete trial \(2 FAIL\)",
+        ),
+        (
+            lambda: vt.Given.from_optuna(study_of([({"lr": 0.5}, [1.0])]), best=0),
+            ValueError,
+            r"from_optuna: best=0 must be a whole number, 1 or more",
+        ),
+        (
+            lambda: vt.Given.from_optuna(study_of([({"lr": 0.5, "b1": 0.9}, [1.0])])),
+            ValueError,
+            r"Given: setting 0 has 'b1', which is not in the space \(it has 'lr', 'act'\)",
+        ),
+        (
+            lambda: vt.Given.from_optuna(study_of([({"lr": 0.5}, [1.0])])),
+            ValueError,
+            r"Given: setting 0 lacks 'act'",
+        ),
+        (
+            lambda: vt.Given.from_optuna(study_of([({"lr": 0.5, "act": "relu"}, [1.0])])),
+            ValueError,
+            r"Given: setting 0 has act='relu', which is not a choice of the space",
+        ),
+    ],
+)
+def test_bad_studies_are_named(build, error, says):
+    with pytest.raises(error, match=says):
+        build().draw(parse({"lr": vt.Float(0, 1), "act": vt.Categorical([own, abs])}), 0)

@@ -6,8 +6,8 @@ import contextlib
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vtune import target
 from vtune.costing.chips import Chip, chip_named, devices_of
@@ -30,6 +30,9 @@ from vtune.search.base import Search
 from vtune.tuning.arguments import TuneArguments
 from vtune.tuning.prepare import prepare
 
+if TYPE_CHECKING:
+    import pandas
+
 MOVERS = 5  # how many are told
 
 
@@ -41,7 +44,7 @@ def cost(
     *,
     chip: str | None = None,
     devices: int | None = None,
-    search: Search | None = None,
+    search: Search | Sequence[Mapping[str, Any]] | pandas.DataFrame | None = None,
     refiner: Refiner | None = None,
     epochs: int | Callable[[Hparams], int] | None = None,
     steps: int | None = None,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import importlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,12 @@ from vtune.validation import as_scalar
 class Given:
     """A search over exactly these settings, one member each.
 
+    `vt.tune(..., search=[{...}, {...}])` means the same.
+
     Args:
-      settings: a list of dicts. Each gives all traced and structural hyperparameters of the space,
-        and may give fixed ones.
+      settings: a list of dicts, or a data frame with a row each. Each gives all traced and
+        structural hyperparameters of the space, and may give fixed ones. What is NaN in a row is
+        not given.
 
     Raises:
       TypeError, ValueError: the list is empty, a name is unknown or missing, or a value is not in
@@ -28,8 +33,11 @@ class Given:
     """
 
     settings: Sequence[Mapping[str, Any]]
+    _in_space: Callable[..., Any] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if is_frame(self.settings):
+            object.__setattr__(self, "settings", _rows(self.settings))
         if isinstance(self.settings, Mapping) or not isinstance(self.settings, Sequence):
             raise TypeError(f"Given: {self.settings!r} is not a list of dicts")
         if not len(self.settings):
@@ -40,9 +48,35 @@ class Given:
         plain = [{k: as_scalar(v) for k, v in setting.items()} for setting in self.settings]
         object.__setattr__(self, "settings", tuple(plain))
 
+    @classmethod
+    def from_optuna(cls, study: Any, best: int = 16) -> Given:
+        """Returns a search over the parameters of the best trials of a study of Optuna's.
+
+            study = optuna.load_study(study_name="small", storage="sqlite:///studies.db")
+            vt.tune(learner, space, data, search=vt.Given.from_optuna(study, best=8), epochs=50)
+
+        Only complete trials count. Of a study with several objectives the Pareto front comes first,
+        then the front of the others, and so on; feasible trials come before others. Choices that a
+        study has as text, such as functions, are those of the space with that name.
+
+        Args:
+          study: any, also one that `sweep.to_optuna` made.
+          best: how many trials; of fewer, all.
+
+        Raises:
+          TypeError, ValueError: this is no study, or it has no complete trial.
+          ImportError: Optuna is not installed (the extra `optuna`).
+        """
+        studies = importlib.import_module("vtune.studies.best")  # which stands above searches
+        given = cls(studies.best_settings(study, best))
+        object.__setattr__(given, "_in_space", studies.in_space)
+        return given
+
     def draw(self, space: Space, seed: int) -> tuple[Cohort, ...]:
         """Returns the given members, see `Search.draw`; the seed is not used."""
         del seed
+        if self._in_space is not None:
+            return Given(self._in_space(self.settings, space)).draw(space, 0)
         numbers = [
             self._combination_of(i, setting, space) for i, setting in enumerate(self.settings)
         ]
@@ -89,6 +123,35 @@ class Given:
         raise ValueError(
             f"Given: setting {i} has {name}={setting[name]!r}, which is not a choice of the space"
         )
+
+
+def is_frame(value: Any) -> bool:
+    """Whether a value is a data frame of pandas, which is not imported for it."""
+    return hasattr(value, "to_dict") and hasattr(value, "columns")
+
+
+def _rows(frame: Any) -> list[dict[str, Any]]:
+    """The rows of a data frame, without what is missing in them.
+
+    A column of whole numbers, some of which are missing, holds floats.
+    """
+    rows = [
+        {name: value for name, value in row.items() if not _is_missing(value)}
+        for row in frame.to_dict("records")
+    ]
+    for name in frame.columns:
+        found = [row[name] for row in rows if name in row]
+        if len(found) < len(rows) and all(type(v) is float and v.is_integer() for v in found):
+            for row in rows:
+                if name in row:
+                    row[name] = int(row[name])
+    return rows
+
+
+def _is_missing(value: Any) -> bool:
+    return type(value).__name__ in ("NAType", "NaTType") or (
+        isinstance(value, float) and math.isnan(value)
+    )
 
 
 def _plain(value: Any) -> Any:

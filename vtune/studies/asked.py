@@ -22,7 +22,7 @@ from vtune.space.space import Combination, Space
 from vtune.studies.library import optuna_distribution, optuna_module
 from vtune.studies.ranges import Choices, Numbers, distribution_of, visible_names
 
-PLACES = "vtune/ordinals"  # attribute of a study: the lists that places are of, by parameter
+PLACES = "vtune/asked"  # attribute of a study: what its parameters are in the space
 
 
 def asked_distributions(space: Space, combination: Combination) -> dict[str, Any]:
@@ -80,15 +80,19 @@ def params_of(space: Space, combination: Combination, values: Mapping[str, Any])
     return {param: params[param] for param, _ in ranges.values()}
 
 
-def places_asked(space: Space) -> dict[str, list[Any]]:
-    """Returns, for the study's attribute `PLACES`, the values of each `Ordinal` by its
-    parameter."""
-    found: dict[str, list[Any]] = {}
+def places_asked(space: Space) -> dict[str, dict[str, Any]]:
+    """Returns, for the study's attribute `PLACES`, the parameters that are not the values
+    themselves: of an `Ordinal` the "values" that it is a place of, and the hyperparameter's "name"
+    where it is another."""
+    found: dict[str, dict[str, Any]] = {}
     for combination in space.combinations:
-        names = _params(space, combination)
-        for name, distribution in combination.traced.items():
+        for name, param in _params(space, combination).items():
+            entry: dict[str, Any] = {} if name == param else {"name": name}
+            distribution = combination.traced.get(name)
             if isinstance(distribution, Ordinal):
-                found[names[name]] = list(distribution.values)
+                entry["values"] = list(distribution.values)
+            if entry:
+                found[param] = entry
     return found
 
 

@@ -60,7 +60,7 @@ def distribution_of(entries: Sequence[Any], found: Iterable[Any]) -> Numbers | C
       found: the values that members have.
     """
     ranges = [entry for entry in entries if isinstance(entry, Float | Int)]
-    listed = [value for entry in entries for value in _listed(entry)]
+    listed = [value for entry in entries for value in values_listed(entry)]
     if not ranges:
         fixed = not any(isinstance(entry, Ordinal | Categorical) for entry in entries)
         choices = _choices(listed)
@@ -70,7 +70,7 @@ def distribution_of(entries: Sequence[Any], found: Iterable[Any]) -> Numbers | C
     return _choices([*listed, *found])  # no range holds a text
 
 
-def _listed(entry: Any) -> Sequence[Any]:
+def values_listed(entry: Any) -> Sequence[Any]:
     """The values of what is no range."""
     if isinstance(entry, Float | Int):
         return ()

@@ -57,7 +57,7 @@ def target_of(optuna: Any, caller: str, given: Any) -> Target:
         file = folder_of(caller, given, "file", EXAMPLE)
         target = Target(str(file), file)
     if target.file is not None:
-        check_file(target.file)
+        _check_file(target.file, target.address is not None or is_database(target.file))
     return target
 
 
@@ -72,16 +72,12 @@ def _file_of(address: str) -> Path | None:
     return None
 
 
-def check_file(path: Path) -> None:
-    """Refuses a file that no study can be written to. Changes nothing.
-
-    Raises:
-      ValueError: it holds something else.
-    """
+def _check_file(path: Path, database: bool) -> None:
+    """Raises ValueError where a file holds something else than studies. Changes nothing."""
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give the name of a file, such as {path / 'a.log'}")
     if path.exists() and path.stat().st_size:
-        check = _check_sqlite if is_database(path) else _check_journal
+        check = _check_sqlite if database else _check_journal
         check(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from vtune.refine.keep import Keep
 from vtune.results.member import Member
 from vtune.search.base import Search, sized
 from vtune.search.generations import Generations
+from vtune.search.given import Given, is_frame
 from vtune.search.halton import Halton
 from vtune.space.space import Space, parse
 from vtune.types import PyTree
@@ -114,8 +116,7 @@ def check_arguments(given: TuneArguments) -> CheckedArguments:
     seed = given.seed
     if not is_whole(seed) or not 0 <= seed < 2**32:
         raise ValueError(f"seed={seed!r} must be a whole number from 0 to 2**32 - 1")
-    search = given.search if given.search is not None else Halton()
-    _check_search(search)
+    search = _as_search(given.search)
     refiner = given.refiner if given.refiner is not None else Keep()
     check_refiner(refiner)
     per_combination = getattr(refiner, "size", None)  # Hyperband says how many members it needs
@@ -131,15 +132,23 @@ def check_arguments(given: TuneArguments) -> CheckedArguments:
     )
 
 
-def _check_search(search: Any) -> None:
+def _as_search(search: Any) -> Search:
+    """Returns the search that is meant: settings may stand for themselves."""
+    if search is None:
+        return Halton()
+    if isinstance(search, list | tuple) or is_frame(search):
+        return Given(search)
     if isinstance(search, type) or not callable(getattr(search, "draw", None)):
         instead = "vt.Halton(64) or vt.Grid({...})"
-        if isinstance(search, list | tuple):
-            instead = "vt.Given([{...}, {...}]) for settings of your own"
-        if hasattr(search, "columns"):
-            instead = 'vt.Given(frame.to_dict("records")) for the rows of a data frame'
+        if isinstance(search, Mapping):
+            instead = "[{...}, {...}] for settings of your own, or vt.Grid({...})"
+        if hasattr(search, "sample_relative"):
+            instead = "vt.Generations(sampler, size=64, generations=5)"
+        if hasattr(search, "get_trials"):
+            instead = "vt.Given.from_optuna(study) for its best settings"
         raise TypeError(f"search must have a draw method, got {search!r}; write {instead}")
     check_call("search: draw", search.draw, "space, seed")
+    return search
 
 
 def check_refiner(refiner: Any) -> None:

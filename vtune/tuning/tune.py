@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from vtune.data.dataset import Data
 from vtune.engine.layout import Layout
@@ -25,6 +25,9 @@ from vtune.tuning.hints import warn_no_score
 from vtune.tuning.launch import Watching, run_prepared
 from vtune.tuning.prepare import prepare
 
+if TYPE_CHECKING:
+    import pandas
+
 
 @answering
 def tune(
@@ -32,7 +35,7 @@ def tune(
     space: Any,
     data: Data | None = None,
     *,
-    search: Search | None = None,
+    search: Search | Sequence[Mapping[str, Any]] | pandas.DataFrame | None = None,
     refiner: Refiner | None = None,
     epochs: int | Callable[[Hparams], int] | None = None,
     steps: int | None = None,
@@ -65,7 +68,8 @@ def tune(
         then trained once for each fold, and its score is the mean. None for learners that make
         their own data.
       search: how the settings are drawn; `vt.Halton()` with 64 members when left out.
-        `vt.Generations(sampler)` draws them in turns, by what those before came to.
+        `vt.Generations(sampler)` draws them in turns, by what those before came to. A list of
+        dicts, or a data frame with a row each, are the settings themselves, see `vt.Given`.
       refiner: what is decided between rounds; plain search (`vt.refine.Keep()`) when left out.
         Others are `vt.PBT`, `vt.MFPBT`, `vt.PB2`, `vt.Halving`, `vt.Hyperband`, or your own. Each
         cohort is refined separately.
