@@ -4,7 +4,10 @@ import importlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import vtune as vt
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -14,7 +17,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 @pytest.fixture(autouse=True)
 def path(monkeypatch):
     monkeypatch.syspath_prepend(SCRIPTS)
-    monkeypatch.syspath_prepend(SCRIPTS / "benchmarks")
+    for folder in ("benchmarks", "quality"):
+        monkeypatch.syspath_prepend(SCRIPTS / folder)
 
 
 def test_bench_quick(tmp_path, capsys):
@@ -49,6 +53,51 @@ def test_search_quick(capsys):
     printed = capsys.readouterr().out
     assert "| 32 | cold |" in printed
     assert "| 32 | best accuracy |" in printed
+
+
+def test_quality_quick(tmp_path, capsys):
+    """Searches of the table of settings; nothing is run twice."""
+    quality = importlib.import_module("quality")
+    call = ["--quick", "--store", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path)]
+    quality.main(call)
+    assert capsys.readouterr().out.count(" s\n") == 20  # two tasks, five methods, two seeds
+    page = (tmp_path / "quality.md").read_text()
+    quality.main(call)
+    assert capsys.readouterr().out.strip() == page.strip()
+    assert (tmp_path / "quality.png").stat().st_size > 0
+    found = json.loads((tmp_path / "quality.json").read_text())
+    assert np.isfinite(found["best"]).all()
+    table = importlib.import_module("grid").errors(importlib.import_module("grid").read())
+    for task, losses in enumerate(found["best"]):
+        assert np.min(losses) >= table[task, ..., -1].min() - 1e-6
+    assert np.max(found["spent"]) <= 16  # whole trainings
+
+
+def test_optuna_alone_trains_the_members_of_a_sweep():
+    one_by_one, tasks = (importlib.import_module(name) for name in ("one_by_one", "tasks"))
+    task = tasks.task("iris, linear")
+    sweep = task.tune(search=vt.Halton(4), seed=3)
+    train = one_by_one.trainer(task, 3)
+    for member in sweep:
+        setting = {name: member.hparams[name] for name in task.space}
+        assert train(member.index, setting)[0] == pytest.approx(member.score, abs=1e-5)
+
+
+def test_statistics_of_quality():
+    """Demšar's own example: four methods on 14 data sets, 2.569 from his table."""
+    ranks, known = (importlib.import_module(name) for name in ("ranks", "known"))
+    assert ranks.critical_difference(4, 14) == pytest.approx(2.569 * np.sqrt(20 / 84), abs=1e-3)
+    losses = np.array([[1.0, 2.0, 3.0, 3.0]] * 14)
+    found = ranks.ranks(losses)
+    assert found.mean.tolist() == [1.0, 2.0, 3.5, 3.5]
+    assert ranks.groups(found.mean, found.critical) == [(0, 1), (2, 3)]
+    points = np.array([[1.0, 10.0], [10.0, 1.0], [10.5, 10.5], [12.0, 0.0]])
+    assert known.hypervolume(points) == 10 + 9 + 1 - 1
+    for name, at, least in (
+        ("Branin", [np.pi, 2.275], 0.397887),
+        ("Hartmann-6", [0.20169, 0.150011, 0.476874, 0.275332, 0.311652, 0.6573], -3.32237),
+    ):
+        assert float(known.FUNCTIONS[name].value(at)) == pytest.approx(least, abs=1e-5)
 
 
 def test_the_table_of_chips_is_that_of_its_figures(tmp_path):
