@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optuna
 import pytest
-from problems import LR, blobs, mlp_learner
+from problems import quadratic
 
 import vtune as vt
 from vtune.results.beginnings import begun_with
@@ -332,21 +332,19 @@ def test_costs_and_constraints():
 
 
 def test_a_warm_start_begins_with_the_best_weights():
-    sweep = vt.tune(
-        mlp_learner(),
-        LR,
-        blobs(),
-        search=search(generations=2, warm_start=True),
-        epochs=2,
-        progress=False,
+    learner = quadratic()._replace(
+        variables=lambda x: {"x": x}, load=lambda h, x, weights: weights["x"]
     )
-    best = int(np.nanargmin(sweep.history["loss"][-1][:SIZE]))
-    assert sweep.trained.drawn.began_from == (-1, best)
-    assert sweep.history["loss"][0, SIZE:].min() < sweep.history["loss"][0, :SIZE].min()
-    for index in (0, SIZE + 3):
-        again = jax.tree.leaves(sweep.rerun(index).variables)
-        for a, b in zip(again, jax.tree.leaves(sweep[index].variables), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-6)
+    how = search(generations=3, warm_start=True)
+    sweep = tune(how, {"lr": vt.Float(0.1, 0.9)}, learner)
+    loss = sweep.history["loss"][-1].reshape(3, SIZE)
+    best = [int(loss[0].argmin()), SIZE + int(loss[1].argmin())]
+    assert sweep.trained.drawn.began_from == (-1, *best)
+    for index in (0, SIZE + 3, 2 * SIZE + 5):
+        begun = 1.0 if index < SIZE else float(sweep[best[index // SIZE - 1]].variables["x"])
+        end = begun * (1 - sweep[index].hparams["lr"]) ** 4
+        assert float(sweep[index].variables["x"]) == pytest.approx(end, rel=1e-5)
+        assert float(sweep.rerun(index).variables["x"]) == pytest.approx(end, rel=1e-5)
     with pytest.raises(ValueError, match=r"retrain: .* \(warm_start=True\)"):
         begun_with("retrain", sweep.trained, [0, SIZE])
 
@@ -405,8 +403,12 @@ def enqueued():
 
 BAD = {
     "a class": (lambda: vt.Generations(TPE), TypeError, r"write vt.Generations\(.*TPESampler\(\)"),
-    "a text": (lambda: vt.Generations("tpe"), TypeError, r"a sampler itself in the place of 'tpe'"),
-    "a search": (lambda: vt.Generations(vt.Halton(4)), TypeError, r"no sampler of Optuna's"),
+    "a text": (
+        lambda: vt.Generations("tpe"),
+        TypeError,
+        "sampler='tpe' is a name, and a sampler itself is needed",
+    ),
+    "a search": (lambda: vt.Generations(vt.Halton(4)), TypeError, r"is no sampler of Optuna"),
     "no generation": (lambda: vt.Generations(TPE(), generations=0), ValueError, "generations=0"),
     "half a member": (lambda: vt.Generations(TPE(), size=2.5), ValueError, "size=2.5 must be a"),
     "too many": (
@@ -460,7 +462,7 @@ BAD = {
     "a study's direction": (
         lambda: tune(search(study=study_that(direction="maximize"))),
         ValueError,
-        "the study is to maximize, and mode= says minimize",
+        r"is to maximize, and mode= says minimize; write optuna.create_study\(direction='minim",
     ),
     "a study's directions": (
         lambda: tune(search(study=study_that()), metric=("loss", "size")),

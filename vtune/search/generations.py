@@ -107,10 +107,10 @@ def _check_sampler(sampler: Any) -> None:
         write = "optuna.samplers.TPESampler()"
         if isinstance(sampler, type) and hasattr(sampler, "sample_relative"):
             write = f"optuna.samplers.{sampler.__name__}()"
-        if isinstance(sampler, str):
-            write = f"a sampler itself in the place of {sampler!r}, such as {write}"
+        what = "is a name, and a sampler itself is needed"
         raise TypeError(
-            f"Generations: sampler={sampler!r} is no sampler of Optuna's; write "
+            f"Generations: sampler={sampler!r} "
+            f"{what if isinstance(sampler, str) else 'is no sampler of Optuna'}; write "
             f"vt.Generations({write}, size=64, generations=5)"
         )
 

@@ -81,9 +81,10 @@ def _check_directions(
     asked = ["maximize" if mode == "max" else "minimize" for mode in modes]
     theirs = [direction.name.lower() for direction in search.study.directions]
     if theirs != asked:
+        instead = f"direction={asked[0]!r}" if len(asked) == 1 else f"directions={asked}"
         raise ValueError(
             f"Generations: the study is to {', '.join(theirs)}, and mode= says {', '.join(asked)}; "
-            f"write optuna.create_study(directions={asked})"
+            f"write optuna.create_study({instead})"
         )
     trials = search.study.get_trials(deepcopy=False)
     waiting = [t for t in trials if t.state.name == "WAITING" and RUN not in t.user_attrs]
