@@ -135,6 +135,112 @@ def hyperband(score, brackets, rung):
     return kept
 
 
+def dominates(a, b):
+    return all(x >= y for x, y in zip(a, b, strict=True)) and tuple(a) != tuple(b)
+
+
+def fronts(score, violation):
+    """The number of the front that each slot lies in; as many as slots for those without scores."""
+    n = len(score)
+    left = {slot for slot in range(n) if np.isfinite(score[slot]).all()}
+    found = np.full(n, n)
+
+    def beats(a, b):
+        if violation[a] or violation[b]:
+            return violation[a] < violation[b]
+        return dominates(score[a], score[b])
+
+    number = 0
+    while left:
+        now = {slot for slot in left if not any(beats(other, slot) for other in left)}
+        found[list(now)] = number
+        left, number = left - now, number + 1
+    return found
+
+
+def crowding(score, front):
+    """Deb et al. (2002), with Optuna's answer to equal values: in an objective in which all of a
+    front are equal nobody is crowded, and ends are infinitely far from what is beyond them."""
+    distance = np.zeros(len(score))
+    for number in set(front) - {len(score)}:
+        slots = list(np.flatnonzero(front == number))
+        for column in np.transpose(score):
+            slots.sort(key=lambda slot: column[slot])  # equal ones stay as they were before
+            values = [-math.inf, *column[slots], math.inf]
+            width = values[-2] - values[1]
+            if width > 0:
+                for i, slot in enumerate(slots):
+                    distance[slot] += (values[i + 2] - values[i]) / width
+    return distance
+
+
+def position(distribution, value):
+    """Where a value lies on its distribution's scale, from 0 to 1."""
+    known = choices(distribution)
+    if hasattr(distribution, "values"):
+        return int(np.argmin(np.abs(known - value))) / (len(known) - 1)
+    low, high = float(distribution.low), float(distribution.high)
+    if distribution.log:
+        return math.log(float(value) / low) / math.log(high / low)
+    return (float(value) - low) / (high - low)
+
+
+def at(distribution, place):
+    """The nearest value to a place on the scale."""
+    known, place = choices(distribution), min(max(place, 0), 1)
+    if hasattr(distribution, "values"):
+        return known[int(np.rint(place * (len(known) - 1)))]
+    low, high = float(distribution.low), float(distribution.high)
+    value = low * (high / low) ** place if distribution.log else low + place * (high - low)
+    return value if known is None else known[int(np.argmin(np.abs(known.astype(float) - value)))]
+
+
+def bred(distribution, first, second, draws, eta, crosses, probability):
+    """One hyperparameter of an offspring: simulated binary crossover, then polynomial mutation."""
+    child = first
+    if crosses and draws["takes"] < 0.5 and first != second:
+        u = draws["spread"]
+        spread = (2 * u if u <= 0.5 else 1 / (2 - 2 * u)) ** (1 / (eta + 1))
+        a, b = position(distribution, first), position(distribution, second)
+        near, far = ((a + b + sign * spread * (a - b)) / 2 for sign in (1, -1))
+        child = at(distribution, far if draws["swaps"] < 0.5 else near)
+    if draws["mutates"] >= probability:
+        return child
+    u = draws["moves"]
+    step = (2 * u) ** (1 / (eta + 1)) - 1 if u < 0.5 else 1 - (2 - 2 * u) ** (1 / (eta + 1))
+    moved = at(distribution, position(distribution, child) + step)
+    if choices(distribution) is not None and moved == child:
+        return perturbed(distribution, child, 2 if u >= 0.5 else 0.5)
+    return moved
+
+
+def nsga2(space, hparams, score, draws, *, quantile, crossover, mutation, eta, violation=None):
+    """(parents, hyperparameters by name) of a round in which NSGA-II acts."""
+    n = len(score)
+    alive = np.isfinite(score).all(axis=1)
+    violation = np.zeros(n) if violation is None else violation
+    front = fronts(score, violation)
+    apart = crowding(score, front)
+    key = lambda slot: (front[slot], -apart[slot], *(-score[slot] if alive[slot] else ()), slot)
+    order = sorted(range(n), key=key)
+    count = min(math.ceil(round(n * quantile, 9)), n // 2)
+    others = order[: min(n - count, alive.sum())]
+    parents = list(range(n))
+    new = {name: np.array(values) for name, values in hparams.items()}
+    for rank, slot in enumerate(order):
+        if rank < n - count or not others:
+            continue
+        met = (draws.rivals[:, :, rank] * len(others)).astype(int)
+        first, second = (others[min(pair)] for pair in met)
+        parents[slot] = first
+        for name, values in hparams.items():
+            own = {field: u[rank] for field, u in draws.each[name]._asdict().items()}
+            crosses = draws.crosses[rank] < crossover
+            found = bred(space[name], values[first], values[second], own, eta, crosses, mutation)
+            new[name][slot] = found
+    return parents, new
+
+
 def gaussian_process(kernel, x, t, y, points, time):
     """Posterior mean and variance at the points, of the observations given, by inversion."""
 

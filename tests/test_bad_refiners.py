@@ -20,6 +20,8 @@ def tune(refiner, n=8, space=SPACE, **options):
     return vt.tune(LEARNER, space, search=vt.Halton(n), refiner=refiner, **options)
 
 
+BOTH = {"loss": "min", "train/loss": "min"}
+
 BUILT = {
     "interval": (lambda: vt.PBT(0), ValueError, r"PBT: perturbation_interval=0 must be 1 or more"),
     "interval_type": (
@@ -114,6 +116,51 @@ BUILT = {
     "factor": (lambda: vt.Halving(1), ValueError, r"Halving: reduction_factor=1 must be 2 or more"),
     "factor_type": (lambda: vt.Halving(2.5), TypeError, r"reduction_factor=2.5 must be a whole"),
     "min_rounds": (lambda: vt.Halving(min_rounds=0), ValueError, r"min_rounds=0 must be 1 or more"),
+    "objectives_none": (
+        lambda: vt.NSGA2({}),
+        TypeError,
+        r"NSGA2: metrics=\(\) must name two or more metrics, each with its mode, such as \{'accur",
+    ),
+    "objectives_names": (
+        lambda: vt.NSGA2(("accuracy", "val_loss")),
+        TypeError,
+        r"must name two or more .* such as \{'accuracy': 'max', 'val_loss': 'min'\}",
+    ),
+    "objectives_one": (
+        lambda: vt.NSGA2({"loss": "min"}),
+        ValueError,
+        r"NSGA2: 'loss' alone is one metric; name two or more, or write vt.PBT\(\) and vt.tune\(",
+    ),
+    "objectives_mode": (
+        lambda: vt.NSGA2({"loss": "lower", "accuracy": "max"}),
+        ValueError,
+        r"NSGA2: 'loss' has the mode 'lower'; write \"max\" \(higher is better\) or \"min\"",
+    ),
+    "objectives_twice": (
+        lambda: vt.NSGA2((("loss", "min"), ("loss", "max"))),
+        ValueError,
+        r"names a metric twice",
+    ),
+    "objectives_function": (
+        lambda: vt.NSGA2({len: "min", "loss": "min"}),
+        TypeError,
+        r"NSGA2: <built-in function len> is not the name of a metric",
+    ),
+    "crossover": (
+        lambda: vt.NSGA2(BOTH, crossover_prob=2),
+        ValueError,
+        r"NSGA2: crossover_prob=2 must be from 0 to 1",
+    ),
+    "mutation": (
+        lambda: vt.NSGA2(BOTH, mutation_prob="some"),
+        TypeError,
+        r"NSGA2: mutation_prob='some' must be a number from 0 to 1",
+    ),
+    "constraints": (
+        lambda: vt.NSGA2(BOTH, constraints=0.5),
+        TypeError,
+        r"NSGA2: constraints must be a function of \(metrics\), got 0.5",
+    ),
     "max_rounds": (
         lambda: vt.Hyperband(max_rounds=2),
         ValueError,
@@ -135,6 +182,26 @@ TUNED = {
         lambda: tune(vt.MFPBT(), 18),
         ValueError,
         r"MFPBT with 4 frequencies needs cohorts of 16 or a larger multiple of 4.*this one has 18",
+    ),
+    "nsga2_unknown": (
+        lambda: tune(vt.NSGA2({"loss": "min", "los": "min"})),
+        ValueError,
+        r"NSGA2: the metric 'los' is not recorded; choose of \['loss', 'train/loss'\] \(did",
+    ),
+    "nsga2_large": (
+        lambda: tune(vt.NSGA2(BOTH), 20_000),
+        ValueError,
+        r"NSGA2 takes at most 16384 members a cohort; this one has 20000",
+    ),
+    "nsga2_constraint": (
+        lambda: tune(vt.NSGA2(BOTH, constraints=lambda metrics: metrics["accuracy"] - 1)),
+        KeyError,
+        r"NSGA2: a function of the metrics found no 'accuracy'; .*loss",
+    ),
+    "nsga2_returns": (
+        lambda: tune(vt.NSGA2(BOTH, constraints=lambda metrics: "high")),
+        TypeError,
+        r"the constraints of NSGA2 returned the text 'high'; return one real number or several",
     ),
     "pb2_large": (
         lambda: tune(vt.PB2(), 50_000),
@@ -259,6 +326,16 @@ OWN = {
         lambda: broken(rungs=lambda self, size, rounds: (vt.Rung(size, 3),)),
         ValueError,
         r"Broken.rungs\(8, 12\) gave .*; they must cover 12 rounds, begin with 8 members and never",
+    ),
+    "objectives": (
+        lambda: broken(objectives=("loss",)),
+        TypeError,
+        r"refiner: objectives=\('loss',\) must be pairs of a metric's name, or a function of the",
+    ),
+    "objectives_array": (
+        lambda: broken(objectives=((lambda metrics: None, "max"),)),
+        TypeError,
+        r"Broken returned None as an objective; return one real number",
     ),
     "rungs_grow": (
         lambda: broken(rungs=lambda self, size, rounds: (vt.Rung(8, 6), vt.Rung(9, 6))),

@@ -14,7 +14,7 @@ from problems import greedy
 
 import vtune as vt
 from vtune.engine.plan import as_arrays
-from vtune.refine import explore, gp, mfpbt, pb2, pbt
+from vtune.refine import explore, gp, mfpbt, nsga2, pb2, pbt
 from vtune.refine.exploit import bottom_count
 from vtune.rng.keys import refine_key
 from vtune.space.traced import program_space
@@ -44,6 +44,9 @@ def drawn_for_pbt(key, space, size):
     """What PBT draws with its key: numbers to exploit with, and those to explore with by rank."""
     k_exploit, k_explore, _ = jax.random.split(key, 3)
     return jax.random.uniform(k_exploit, (size,)), draws_by_rank(k_explore, space, slots(size))
+
+
+drawn_for_nsga2 = jax.jit(nsga2.draw)
 
 
 def slots(size):
@@ -111,6 +114,42 @@ def test_mfpbt(data, seed, round):
         probability=0.3,
     )
     same(decision, expected)
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+@given(data=st.data(), seed=SEEDS)
+def test_nsga2(constrained, data, seed):
+    """Hyperparameters but for the rounding of powers and logarithms."""
+    size, numbers = 11, {"crossover_prob": 0.7, "mutation_prob": 0.4, "eta": 3.0}
+    refiner = vt.NSGA2(
+        {"a": "max", "b": "min", "c": "max"},
+        quantile_fraction=0.4,
+        constraints=len if constrained else None,
+        **numbers,
+    )
+    assert len(refiner.objectives) == 3 + constrained
+    score = np.stack([data.draw(scores(size)) for _ in range(3)], axis=1)
+    score[:, 2] = np.where(score[:, 2] == 5, -np.inf, 0)  # two of them decide
+    violation = data.draw(st.lists(st.sampled_from([0.0, 0.0, 1.0, 2.5]), min_size=11, max_size=11))
+    violation = np.array(violation) * constrained
+    given = np.column_stack([score, -violation]) if constrained else score
+    hparams, key, space = hparams_of(size, seed), jax.random.key(seed), program_space(SPACE)
+    draws = jax.device_get(drawn_for_nsga2(key, space, slots(size)))
+    decision, _ = refine(as_arrays(refiner), key, 3, space, hparams, given.astype(np.float32))
+    parents, expected = reference.nsga2(
+        space,
+        hparams,
+        score.astype(float),
+        draws,
+        quantile=0.4,
+        crossover=0.7,
+        mutation=0.4,
+        eta=3.0,
+        violation=violation,
+    )
+    np.testing.assert_array_equal(decision.parents, parents)
+    for name, values in expected.items():
+        np.testing.assert_allclose(decision.hparams[name], values, rtol=1e-4, atol=1e-6)
 
 
 def test_mfpbt_of_equal_frequency_keeps_its_own_hyperparameters():

@@ -61,6 +61,7 @@ def test_refiners_come_back():
         vt.PBT(custom_explore=jax.nn.relu, perturbation_factors=[1.5, 0.7]),
         vt.MFPBT(frequencies=(1, 4), resample_probability=0.1),
         vt.PB2(observations=16, candidates=32),
+        vt.NSGA2({"accuracy": "max", "loss": "min"}, eta=5, constraints=jax.nn.relu),
         vt.Halving(reduction_factor=2, min_rounds=3),
         vt.Hyperband(max_rounds=9),
     ]

@@ -12,7 +12,7 @@ from vtune.components import averaged, weight_average
 from vtune.learner import Learner, flax_learner, nnx_learner, train_state_learner
 from vtune.rng import member_key
 from vtune.xla import rewrite
-from vtune.refine import PBT, MFPBT, PB2, Halving, Hyperband
+from vtune.refine import PBT, MFPBT, PB2, NSGA2, Halving, Hyperband
 from vtune.refine import Refinement, Refiner, Rung
 from vtune.engine import Layout, use_all_cores
 from vtune.tuning import STOP, Checkpoint, CheckpointMismatchError, CheckpointSaveError
@@ -23,6 +23,7 @@ from vtune.results import Sweep, compare, load, read
 
 __all__ = [
     "MFPBT",
+    "NSGA2",
     "PB2",
     "PBT",
     "STOP",

@@ -113,8 +113,9 @@ def _decide(
     space = arguments.space[index]
     key = refine_key(arguments.seed, number, index)
     ask = replicated(lambda refiner, *rest: refiner.refine(*rest), plan.layout)
+    score = population.score if population.objectives is None else population.objectives
     refinement, memory = ask(
-        arguments.refiner, key, number, space, population.hparams, population.score, memory
+        arguments.refiner, key, number, space, population.hparams, score, memory
     )
     hparams = {}
     for name, value in refinement.hparams.items():

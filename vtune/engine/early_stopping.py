@@ -109,7 +109,10 @@ def update(
     if plan.stopping.patience is not None:
         over |= number - best.round >= plan.stopping.patience
     stopped = jnp.where(live & over, number, before.stopped)
-    return after._replace(score=score, stopped=stopped, best=best)
+    objectives = after.objectives
+    if objectives is not None:
+        objectives = jnp.where(live[:, None], objectives, before.objectives)
+    return after._replace(score=score, stopped=stopped, best=best, objectives=objectives)
 
 
 def _budgets(plan: Plan, cohort: CohortPlan, traced: dict[str, Any]) -> Any:
@@ -151,7 +154,8 @@ def training_ends(
 
 def final_population(plan: Plan, population: Population) -> Population:
     """Returns the population with the weights that its members keep, without the fields of early
-    stopping."""
+    stopping and of several objectives."""
+    population = population._replace(objectives=None)
     if plan.stopping is None:
         return population
     best, population = population.best, population._replace(stopped=None, best=None)

@@ -15,6 +15,7 @@ from vtune.engine import early_stopping
 from vtune.engine.carry import Arguments
 from vtune.engine.divergence import note_broken_scores
 from vtune.engine.fold_steps import fold_lengths, of_fold, with_own_lengths
+from vtune.engine.objectives import Objectives, compared
 from vtune.engine.parallel import over_members
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population
@@ -135,6 +136,7 @@ def with_scores(
     step_metrics: dict[str, Array],
     evaluated: tuple[Array, dict[str, Array]],
     last: Array,
+    objectives: Objectives = (),
 ) -> tuple[Population, dict[str, Array]]:
     """Returns the population with its scores, and what is recorded of the round by name: NaN of
     members that diverged, 0 of members that stopped.
@@ -144,6 +146,7 @@ def with_scores(
 
     Args:
       evaluated: what `evaluate` returned. last: the last step of the round.
+      objectives: what the refiner compares members by, if not by their scores.
     """
     value, metrics = evaluated
     value = mean_over_replicates(plan, value)
@@ -159,5 +162,10 @@ def with_scores(
         by_member = lambda a: jnp.reshape(a, jnp.shape(a) + (1,) * (values.ndim - jnp.ndim(a)))
         return jnp.where(by_member(shown), values, by_member(empty).astype(values.dtype))
 
-    recorded = jax.tree.map(mask, named(plan, step_metrics, metrics))
-    return population._replace(score=score.astype(float_dtype()), died=died), recorded
+    all_metrics = named(plan, step_metrics, metrics)
+    scored = population._replace(
+        score=score.astype(float_dtype()),
+        died=died,
+        objectives=compared(objectives, all_metrics, healthy),
+    )
+    return scored, jax.tree.map(mask, all_metrics)

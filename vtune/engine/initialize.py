@@ -17,6 +17,7 @@ from vtune.engine.carry import Arguments, Carry
 from vtune.engine.cohort_groups import Group, carries_by_group, groups, slots_in_cohort
 from vtune.engine.evaluate import evaluate
 from vtune.engine.fold_steps import fold_lengths, with_own_lengths
+from vtune.engine.objectives import not_yet_compared
 from vtune.engine.parallel import everywhere
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population, Record
@@ -163,6 +164,7 @@ def _unrecorded(plan: Plan, group: Group, population: Population, arguments: Arg
     """Returns a group's carry with empty records, whose zeros nobody reads."""
     cohort, id = group.cohort, population.id
     population = early_stopping.with_tracking(plan, population)
+    population = not_yet_compared(population, arguments.refiner)
     sums = zero_sums(plan, cohort, population, arguments)
     step_metrics = jax.eval_shape(lambda sums: summarised(plan, sums, jnp.int32(1)), sums)
     metrics = jax.eval_shape(

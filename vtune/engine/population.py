@@ -27,6 +27,8 @@ class Population(NamedTuple):
       stopped: [pop] int32, the round that a member stopped after, or -1; None where no member
         stops early.
       best: each member's best round so far, a `BestSoFar`; None as `stopped`.
+      objectives: [pop, objectives] as `score`, by what the refiner asks for; None where it asks for
+        no more than the score.
     """
 
     id: IntArray[Array, " pop"]
@@ -36,6 +38,7 @@ class Population(NamedTuple):
     died: IntArray[Array, " pop"]
     stopped: Any = None
     best: Any = None
+    objectives: Any = None
 
 
 class BestSoFar(NamedTuple):
@@ -77,8 +80,14 @@ def gather(
     if parents.shape[0] < population.id.shape[0]:
         survivors = jax.tree.map(lambda leaf: jnp.take(leaf, parents, axis=0), population)
         return survivors._replace(hparams=refinement.hparams)
-    moved = (population.state, population.score, population.died, population.best)
-    state, score, died, best = take_parents(moved, parents, layout)
+    scores = (population.score, population.objectives)
+    moved = (population.state, *scores, population.died, population.best)
+    state, score, objectives, died, best = take_parents(moved, parents, layout)
     return population._replace(
-        hparams=refinement.hparams, state=state, score=score, died=died, best=best
+        hparams=refinement.hparams,
+        state=state,
+        score=score,
+        died=died,
+        best=best,
+        objectives=objectives,
     )

@@ -25,6 +25,7 @@ from vtune.engine.evaluate import evaluate, with_scores
 from vtune.engine.fold_steps import fold_lengths
 from vtune.engine.fusion import fused_members
 from vtune.engine.initialize import starting_carries
+from vtune.engine.objectives import refiner_objectives
 from vtune.engine.parallel import everywhere
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population, Record
@@ -190,7 +191,9 @@ def _train_and_score(
     scores = evaluate(plan, cohorts, trained, end, arguments)
     result = []
     for i, (cohort, before) in enumerate(zip(cohorts, populations, strict=True)):
-        after, metrics = with_scores(plan, trained[i], step_metrics[i], scores[i], last)
+        after, metrics = with_scores(
+            plan, trained[i], step_metrics[i], scores[i], last, refiner_objectives(arguments.refiner)
+        )
         result.append((early_stopping.update(plan, cohort, before, after, number), metrics))
     return result
 

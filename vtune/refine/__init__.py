@@ -10,11 +10,13 @@ from vtune.refine.keep import Keep
 from vtune.refine.pbt import PBT
 from vtune.refine.mfpbt import MFPBT
 from vtune.refine.pb2 import PB2
+from vtune.refine.nsga2 import NSGA2
 from vtune.refine.halving import Halving
 from vtune.refine.hyperband import Hyperband
 
 __all__ = [
     "MFPBT",
+    "NSGA2",
     "PB2",
     "PBT",
     "Halving",

@@ -46,6 +46,8 @@ class Refiner(Protocol):
       first_round: the first round before which it acts; a sweep that ends sooner gets a warning.
       idle: True if it never changes anything and need not be called.
       keeps_hparams: True if members keep the hyperparameters that they were drawn with.
+      objectives: pairs of a recorded metric's name, or of a function of a member's metrics by name,
+        and "max" or "min". `refine` then gets their scores [pop, objectives] as `score`.
     """
 
     def rungs(self, size: int, rounds: int) -> tuple[Rung, ...]:
@@ -80,7 +82,8 @@ class Refiner(Protocol):
           round: number of the coming round, counted from 0.
           space: the cohort's traced distributions by name, see `vtune.space.traced`.
           hparams: by name [pop].
-          score: [pop], higher is better; -inf where a member diverged or has no score.
+          score: [pop], higher is better; -inf where a member diverged or has no score. With
+            `objectives`: [pop, objectives].
           memory: as `init` or the last call returned it.
         """
         ...

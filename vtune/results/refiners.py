@@ -16,6 +16,7 @@ from vtune.refine.halving import Halving
 from vtune.refine.hyperband import Hyperband
 from vtune.refine.keep import Keep
 from vtune.refine.mfpbt import MFPBT
+from vtune.refine.nsga2 import NSGA2
 from vtune.refine.pb2 import PB2
 from vtune.refine.pbt import PBT
 from vtune.results.described import Described, describe_value, same_description
@@ -25,7 +26,9 @@ from vtune.search.base import Cohort
 from vtune.space.traced import program_space
 from vtune.types import PyTree
 
-_OURS: dict[str, Any] = {cls.__name__: cls for cls in (Keep, PBT, MFPBT, PB2, Halving, Hyperband)}
+_OURS: dict[str, Any] = {
+    cls.__name__: cls for cls in (Keep, PBT, MFPBT, PB2, NSGA2, Halving, Hyperband)
+}
 
 
 def encode_refiner(refiner: Any) -> dict[str, Any] | None:

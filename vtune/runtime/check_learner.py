@@ -12,6 +12,7 @@ import numpy as np
 
 from vtune.data.dataset import Data
 from vtune.engine.carry import Arguments
+from vtune.engine.objectives import refiner_objectives
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.stepping import batch_shapes
 from vtune.hparams import Hparams
@@ -138,13 +139,15 @@ def _metrics(
     if learner.summarise is None:
         _check_step_metrics(step_metrics)
     else:
-        learner.summarise(widened(step_metrics), jnp.int32(1))
+        step_metrics = learner.summarise(widened(step_metrics), jnp.int32(1))
     if learner.variables is not None:
         learner.variables(after)
     rows, weight = _evaluation_batch(plan, data)
     metrics = dict(learner.score(learner.measure(key, h, state, rows, weight)))
     outputs = None if learner.predict is None else learner.predict(h, state, rows)
     _check_metric(plan, metrics)
+    of_steps = {f"train/{name}": value for name, value in dict(step_metrics).items()}
+    _check_objectives(arguments.refiner, {**of_steps, **metrics})
     measure = lambda h, state: learner.measure(key, h, state, rows, weight)
     holds = held(learner.init, learner.step, measure, key, h, state, batch)
     found.append((holds, weighings(learner, h, outputs, rows, data)))
@@ -228,6 +231,31 @@ def _check_step_metrics(metrics: Any) -> None:
             raise ValueError(
                 f"the step's metric {name!r} has shape {list(jnp.shape(value))}; return a scalar, "
                 "such as its mean"
+            )
+
+
+def _check_objectives(refiner: Any, metrics: dict[str, Any]) -> None:
+    """Raises where a refiner compares members by what is not recorded, or is not one number."""
+    who = type(refiner).__name__
+    for objective, _ in refiner_objectives(refiner):
+        if not isinstance(objective, str):
+            with calling(f"{who}: a function of the metrics", metrics=metrics):
+                value = objective(metrics)
+            check_real(who, value, "one real number", " as an objective")
+            shape = jnp.shape(value)
+        elif objective not in metrics:
+            near = nearest(objective, metrics)
+            meant = f" (did you mean {near!r}?)" if near else ""
+            raise ValueError(
+                f"{who}: the metric {objective!r} is not recorded; choose of "
+                f"{sorted(metrics)}{meant}"
+            )
+        else:
+            shape = jnp.shape(metrics[objective])
+        if shape != ():
+            name = objective if isinstance(objective, str) else "a function of the metrics"
+            raise ValueError(
+                f"{who}: {name!r} has shape {list(shape)}; choose what is a single number"
             )
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vtune.engine.carry import Arguments
+from vtune.engine.objectives import refiner_objectives
 from vtune.engine.plan import Plan, describe
 from vtune.learner.chance import suspects
 from vtune.refine.base import Refinement
@@ -39,7 +40,8 @@ def check_refiner(plan: Plan, index: int, arguments: Arguments) -> None:
     )
     for size, following in itertools.pairwise(sizes if cohort.shrinks else sizes * 2):
         hparams = {k: jax.ShapeDtypeStruct((size,), dtype) for k, dtype in cohort.traced}
-        score = jax.ShapeDtypeStruct((size,), float_dtype())
+        several = len(refiner_objectives(refiner))
+        score = jax.ShapeDtypeStruct((size, several) if several else (size,), float_dtype())
         given = (refiner, space, hparams, score, memory)
         result = _shapes(f"{name}.refine", refine, *given)
         is_pair = isinstance(result, tuple) and len(result) == 2

@@ -1,7 +1,7 @@
 """Distributions inside the program: their numbers are arrays, so other bounds compile nothing.
 
-This is what a refiner gets as `space`, with what it can do with it: `snap`, `from_unit`, `to_unit`
-and `neighbour`. All of them take and return values [pop].
+This is what a refiner gets as `space`, with what it can do with it: `snap`, `from_unit`, `to_unit`,
+`from_scale` and `neighbour`. All of them take and return values [pop].
 """
 
 from __future__ import annotations
@@ -68,6 +68,25 @@ def to_unit(distribution: Any, values: Array) -> Array:
     if distribution.log:
         return _ratio(jnp.log(values / low), jnp.log(high / low))
     return _ratio(values - low, high - low)
+
+
+def from_scale(distribution: Any, position: Array) -> Array:
+    """Returns the values nearest to positions on the distribution's scale: inverts `to_unit`.
+
+    Positions below 0 and above 1 give the ends.
+    """
+    position = jnp.clip(position, 0, 1)
+    if isinstance(distribution, Ordinal):
+        index = jnp.round(position * _last_index(distribution))
+        return _value_at(distribution, index.astype(jnp.int32))
+    low, high = (jnp.asarray(v, float_dtype()) for v in (distribution.low, distribution.high))
+    if distribution.log:
+        values = low * jnp.exp(position * jnp.log(high / low))
+    else:
+        values = low + position * (high - low)
+    if distribution.step is None:
+        return snap(distribution, values)
+    return _value_at(distribution, _nearest(distribution, values))  # of a number, rounded once
 
 
 def neighbour(distribution: Any, values: Array, up: Array) -> Array:

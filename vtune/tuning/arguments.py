@@ -16,6 +16,7 @@ from vtune.data.dataset import Data
 from vtune.data.folds import Folds
 from vtune.data.validate import check_finite, check_split
 from vtune.engine.carry import Trajectory
+from vtune.engine.objectives import refiner_objectives
 from vtune.engine.plan import as_arrays
 from vtune.engine.replicates import Replicates
 from vtune.learner.captured import captured_tracers
@@ -119,6 +120,7 @@ def check_arguments(given: TuneArguments) -> CheckedArguments:
     search = _as_search(given.search)
     refiner = given.refiner if given.refiner is not None else Keep()
     check_refiner(refiner)
+    _warn_of_opposite_objectives(given.learner, refiner)
     per_combination = getattr(refiner, "size", None)  # Hyperband says how many members it needs
     members = None if per_combination is None else per_combination * len(space.combinations)
     return CheckedArguments(
@@ -156,6 +158,19 @@ def check_refiner(refiner: Any) -> None:
     check_is_refiner(refiner)
     for name, takes in _REFINING.items():
         check_call(f"refiner: {name}", getattr(refiner, name), takes)
+    objectives = getattr(refiner, "objectives", ())
+    if not isinstance(objectives, tuple) or not all(map(_is_objective, objectives)):
+        raise TypeError(
+            f"refiner: objectives={objectives!r} must be pairs of a metric's name, or a function "
+            'of the metrics, and "max" or "min", such as (("accuracy", "max"), ("loss", "min"))'
+        )
+
+
+def _is_objective(pair: Any) -> bool:
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        return False
+    metric, mode = pair
+    return (isinstance(metric, str) or callable(metric)) and mode in ("max", "min")
 
 
 def _check_learner(learner: Any) -> None:
@@ -199,7 +214,7 @@ def mode_of(learner: Learner, metric: Any, mode: Any) -> str:
         if mode is None:
             raise ValueError(_unknown_mode(learner, metric))
     check_mode(mode)
-    own = {"loss": "min", **dict(learner.modes)}.get(metric)
+    own = _own_mode(learner, metric)
     if own is not None and own != mode:
         warnings.warn(
             f"mode={mode!r}: the metric {metric!r} says itself that mode={own!r} is better, so the "
@@ -207,6 +222,22 @@ def mode_of(learner: Learner, metric: Any, mode: Any) -> str:
             stacklevel=users_line(),
         )
     return mode
+
+
+def _own_mode(learner: Learner, metric: Any) -> str | None:
+    """Returns what a metric says itself of whether higher is better; None where it does not."""
+    return {"loss": "min", **dict(learner.modes)}.get(metric)
+
+
+def _warn_of_opposite_objectives(learner: Learner, refiner: Any) -> None:
+    for metric, mode in refiner_objectives(refiner):
+        own = _own_mode(learner, metric)
+        if own not in (None, mode):
+            warnings.warn(
+                f"{type(refiner).__name__}: {metric!r} has the mode {mode!r}, but the metric says "
+                f"itself that {own!r} is better; write {own!r} unless this is meant",
+                stacklevel=users_line(),
+            )
 
 
 def _unknown_mode(learner: Learner, metric: Any) -> str:

@@ -13,7 +13,9 @@ import numpy as np
 from vtune.data.dataset import Data
 from vtune.engine.carry import Arguments, EarlierRun
 from vtune.engine.layout import Layout, resolve_layout
+from vtune.engine.objectives import Objectives, compared, refiner_objectives
 from vtune.engine.plan import CohortPlan, as_arrays, describe, jax_config
+from vtune.engine.population import Population
 from vtune.engine.stepping import round_boundaries
 from vtune.hparams import Static
 from vtune.keywords import answering
@@ -176,8 +178,24 @@ def _prepare(
     if refiner is not None:
         check_changes(inspections, trained.cohorts, refiner, None)
         warn_idle(refiner, plan.rounds, trained.cohorts)
-    past = EarlierRun(trained.records, trained.populations, trained.memories if remembers else None)
+    populations = _compared_by(trained, refiner_objectives(next_refiner))
+    past = EarlierRun(trained.records, populations, trained.memories if remembers else None)
     return Prepared(plan, trained.space, trained.cohorts, arguments, trained.drawn), past
+
+
+def _compared_by(trained: Trained, objectives: Objectives) -> tuple[Population, ...]:
+    """The populations with the scores that the refiner compares them by, as last recorded."""
+    if not objectives:
+        return trained.populations
+    ids = [np.asarray(population.id) for population in trained.populations]
+    columns = [np.searchsorted(np.sort(np.concatenate(ids)), own) for own in ids]
+
+    def scored(population: Population, columns: np.ndarray) -> Population:
+        last = {name: values[-1, columns] for name, values in trained.records.history.items()}
+        healthy = np.asarray(population.died) < 0
+        return population._replace(objectives=compared(objectives, last, healthy, np))
+
+    return tuple(map(scored, trained.populations, columns))
 
 
 def _check_precision(trained: Trained) -> None:
