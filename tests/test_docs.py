@@ -135,6 +135,7 @@ def test_the_page_on_training_scripts_runs(capsys):
         ("fine_tuning", 0.7),
         ("folds", 0.6),
         ("generations", 0.8),
+        ("objectives", 0.6),
         ("plots", 0.8),
         ("results", 0.8),
         ("scaling", 0.5),

@@ -189,11 +189,10 @@ def _train_and_score(
         step_metrics.append(means)
     trained = refreshed(plan, cohorts, trained, stepping, end, arguments)
     scores = evaluate(plan, cohorts, trained, end, arguments)
+    objectives = refiner_objectives(arguments.refiner)
     result = []
     for i, (cohort, before) in enumerate(zip(cohorts, populations, strict=True)):
-        after, metrics = with_scores(
-            plan, trained[i], step_metrics[i], scores[i], last, refiner_objectives(arguments.refiner)
-        )
+        after, metrics = with_scores(plan, trained[i], step_metrics[i], scores[i], last, objectives)
         result.append((early_stopping.update(plan, cohort, before, after, number), metrics))
     return result
 

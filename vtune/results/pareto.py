@@ -38,9 +38,8 @@ def pareto(trained: Trained, names: Sequence[Any], modes: Any) -> pandas.DataFra
 
 def objectives_of(trained: Trained) -> tuple[tuple[str, str], ...]:
     """Returns the (name, mode) pairs that a sweep was for: its own, else those of its refiner."""
-    own = getattr(trained, "objectives", ())
     refiners = getattr(trained.refiner, "objectives", ())
-    return tuple(own) or tuple(pair for pair in refiners if isinstance(pair[0], str))
+    return trained.objectives or tuple(pair for pair in refiners if isinstance(pair[0], str))
 
 
 def _check_names(names: list[Any], known: list[str]) -> None:

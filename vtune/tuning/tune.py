@@ -71,8 +71,8 @@ def tune(
         `vt.Generations(sampler)` draws them in turns, by what those before came to. A list of
         dicts, or a data frame with a row each, are the settings themselves, see `vt.Given`.
       refiner: what is decided between rounds; plain search (`vt.refine.Keep()`) when left out.
-        Others are `vt.PBT`, `vt.MFPBT`, `vt.PB2`, `vt.Halving`, `vt.Hyperband`, or your own. Each
-        cohort is refined separately.
+        Others are `vt.PBT`, `vt.MFPBT`, `vt.PB2`, `vt.NSGA2`, `vt.Halving`, `vt.Hyperband`, or
+        your own. Each cohort is refined separately.
       epochs, steps: how long every member trains; one of the two. Steps are optimizer updates.
         `epochs` may be a function of the hyperparameters, traced ones too (`lambda h:
         h["epochs"]`). A member is then frozen when its epochs are over, and `h["total_steps"]`
