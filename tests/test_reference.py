@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import reference
 from decisions import SPACE, hparams_of, scores
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import greedy
 
@@ -117,6 +117,7 @@ def test_mfpbt(data, seed, round):
 
 
 @pytest.mark.parametrize("constrained", [False, True])
+@settings(max_examples=15)
 @given(data=st.data(), seed=SEEDS)
 def test_nsga2(constrained, data, seed):
     """Hyperparameters but for the rounding of powers and logarithms."""

@@ -79,7 +79,7 @@ ROWS = {
     ),
     "nsga2": Row(
         vt.NSGA2(BOTH, mutation_prob=1),
-        9,
+        8,
         frozenset({EQUIVARIANT, INDEPENDENT, TRACED}),
         (
             vt.NSGA2(BOTH, 2, 1, 0.5, 0.3, 0.2, 5),
@@ -331,7 +331,7 @@ def test_every_refiner_runs_in_one_program(name, compilations, monkeypatch):
     if name in ("pbt", "nsga2", "halving", "hyperband"):  # copies between devices, slots that go
         one = vt.tune(learner, space, layout=vt.Layout(2, 1), **options)
         np.testing.assert_array_equal(few.parents, one.parents)
-        np.testing.assert_allclose(few.history["loss"], one.history["loss"], rtol=1e-5)
+        np.testing.assert_allclose(few.history["loss"], one.history["loss"], rtol=1e-5, atol=1e-9)
 
 
 def test_every_refiner_decides_in_float64(x64):
