@@ -1,9 +1,13 @@
 """Sweeps and spaces as Optuna's studies and distributions, and back."""
 
 import contextlib
+import dataclasses
 import json
 import sqlite3
 import sys
+import threading
+import urllib.request
+import wsgiref.simple_server
 
 import numpy as np
 import pytest
@@ -197,7 +201,7 @@ def moved():
 
 def test_trials_are_the_members(plain, halved, moved):
     study = exported(plain)
-    assert (study.direction, study.metric) == ("minimize", "loss")
+    assert study.objectives == [("loss", "minimize")]
     assert [trial.state for trial in study.trials] == ["COMPLETE", "COMPLETE", "FAIL"]
     assert [trial.params["lr"] for trial in study.trials] == [0.1, 0.5, 1e30]
     assert study.distributions["lr"].labels == (0.1, 0.5, 1e30)
@@ -207,8 +211,8 @@ def test_trials_are_the_members(plain, halved, moved):
         assert trial.attributes["member"] == member.index
         assert trial.attributes["status"] == member.status
         assert set(trial.attributes) == {"member", *table.columns} - {"loss", "lr"}
-        if trial.value is not None:
-            assert np.float32(trial.value) == member.score
+        if trial.values is not None:
+            assert np.float32(trial.values[0]) == member.score
             values = np.float32(list(trial.intermediate.values()))
             np.testing.assert_array_equal(values, member.history["loss"])
             assert trial.attributes["loss/std"] == table["loss/std"][member.index]
@@ -225,7 +229,7 @@ def test_trials_are_the_members(plain, halved, moved):
         kept = {names.get(k, k): v for k, v in member.hparams.items() if k != "n"}
         assert trial.params == kept
         assert list(trial.intermediate) == list(range(halved.trained.lived[member.index]))
-        assert trial.value == trial.intermediate[max(trial.intermediate)]
+        assert trial.values == [trial.intermediate[max(trial.intermediate)]]
         assert "settings" not in trial.attributes
 
     study = exported(moved)
@@ -300,12 +304,12 @@ def test_optuna_reads_what_was_exported(sweeps, tmp_path, kind, monkeypatch, cap
             study = optuna.load_study(study_name=name, storage=connected)
         expected = exported(sweep)
         assert study.study_name == name
-        assert study.direction.name.lower() == expected.direction
+        assert [("loss", study.direction.name.lower())] == expected.objectives
         assert study.metric_names == ["loss"]
         assert study.user_attrs["rounds"] == 4
         for trial, one in zip(study.get_trials(), expected.trials, strict=True):
             assert trial.state.name == one.state
-            assert (trial.value, trial.params) == (one.value, one.params)
+            assert (trial.values, trial.params) == (one.values, one.params)
             assert trial.intermediate_values == one.intermediate
             assert trial.user_attrs == one.attributes
             assert trial.datetime_start <= trial.datetime_complete
@@ -318,6 +322,73 @@ def test_optuna_reads_what_was_exported(sweeps, tmp_path, kind, monkeypatch, cap
                     assert type(distribution).__name__ == name_of_kind
                     numbers = {n: v for n, v in found._asdict().items() if n != "whole"}
                     assert vars(distribution) == numbers
+
+
+def of_two_objectives(sweep):
+    objectives = (("train/loss", "min"), ("loss", "max"))
+    drawn = sweep.trained.drawn._replace(objectives=objectives)
+    return type(sweep)(dataclasses.replace(sweep.trained, drawn=drawn))
+
+
+def test_a_study_has_all_objectives(halved):
+    study = of_two_objectives(halved).to_optuna()
+    assert [direction.name for direction in study.directions] == ["MINIMIZE", "MAXIMIZE"]
+    assert study.metric_names == ["train/loss", "loss"]
+    last = halved.table()[["train/loss", "loss"]].to_numpy()
+    for trial in study.trials:
+        np.testing.assert_array_equal(np.float32(trial.values), last[trial.number])
+        assert "train/loss" not in trial.user_attrs
+    settings = vt.Given.from_optuna(study, best=len(study.best_trials)).settings
+    assert all(trial.params in settings for trial in study.best_trials)
+
+
+@pytest.mark.filterwarnings("ignore")  # of few trials
+def test_optunas_plots_draw_sweeps(plain, halved, moved):
+    pytest.importorskip("matplotlib").use("agg")
+    import matplotlib.pyplot as plt
+    import optuna.visualization.matplotlib as plots
+
+    names = {name for name in dir(plots) if name.startswith("plot_")}
+    of_several = {"plot_pareto_front": {}, "plot_hypervolume_history": {"reference_point": [9, 9]}}
+    assert names > of_several.keys()
+    options = {
+        "plot_param_importances": {"evaluator": optuna.importance.PedAnovaImportanceEvaluator()},
+        "plot_terminator_improvement": {  # the usual one needs PyTorch
+            "improvement_evaluator": optuna.terminator.BestValueStagnationEvaluator()
+        },
+    }
+    for sweep in (plain, halved, moved):
+        study = sweep.to_optuna()
+        params = sorted({name for trial in study.trials for name in trial.params})
+        options["plot_contour"] = {"params": params[:2]}
+        for name in names - of_several.keys():
+            getattr(plots, name)(study, **options.get(name, {}))
+            plt.close("all")
+    study = of_two_objectives(halved).to_optuna()
+    for name, more in of_several.items():
+        getattr(plots, name)(study, **more)
+    plt.close("all")
+
+
+def test_the_dashboard_answers(sweeps, tmp_path):
+    dashboard = pytest.importorskip("optuna_dashboard")
+    for name, sweep in sweeps.items():
+        storage = sweep.to_optuna(tmp_path / "a.log", name=name)._storage
+    with wsgiref.simple_server.make_server("127.0.0.1", 0, dashboard.wsgi(storage)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        def asked(path):
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}{path}") as answer:
+                return json.load(answer)
+
+        studies = asked("/api/studies")["study_summaries"]
+        assert [study["study_name"] for study in studies] == list(sweeps)
+        for study, sweep in zip(studies, sweeps.values(), strict=True):
+            found = asked(f"/api/studies/{study['study_id']}")
+            assert found["has_intermediate_values"]
+            states = [trial["state"] for trial in found["trials"]]
+            assert states == [trial.state.title() for trial in exported(sweep).trials]
+        server.shutdown()
 
 
 BAD_STORAGES = {

@@ -69,9 +69,10 @@ def write(
                 if not overwrite:
                     raise FileExistsError(f"{target.shown} has a study {name!r} already; {instead}")
                 optuna.delete_study(study_name=name, storage=storage)
-            made = optuna.create_study(study_name=name, storage=storage, direction=study.direction)
+            names, directions = zip(*study.objectives, strict=True)
+            made = optuna.create_study(study_name=name, storage=storage, directions=directions)
             try:
-                made.set_metric_names([study.metric])
+                made.set_metric_names(list(names))
                 for key, value in study.attributes.items():
                     made.set_user_attr(key, value)
                 _add(made, trials, tell if _is_slow(storage) else None)
@@ -107,7 +108,7 @@ def _add(made: Any, trials: list[Any], tell: Callable[[str], None] | None) -> No
 def _trial(optuna: Any, trial: Trial, study: Study, distributions: dict[str, Any]) -> Any:
     made = optuna.trial.create_trial(
         state=optuna.trial.TrialState[trial.state],
-        value=trial.value,
+        values=trial.values,
         params=trial.params,
         distributions={name: distributions[name] for name in trial.params},
         user_attrs=trial.attributes,

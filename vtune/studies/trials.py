@@ -9,6 +9,8 @@ import numpy as np
 
 from vtune.log.rows import finite, plain
 from vtune.results import Member, Sweep
+from vtune.results.costs import costs_of
+from vtune.results.pareto import objectives_of
 from vtune.results.table import hparams_columns, table_columns
 from vtune.studies.ranges import Choices, Numbers, distribution_of, visible_names
 from vtune.visible import visible
@@ -23,17 +25,17 @@ class Trial(NamedTuple):
     Attributes:
       state: COMPLETE; PRUNED where the refiner dropped it; FAIL where it diverged, or its score is
         NaN.
-      value: of the metric that members are compared by, with the weights that the member holds;
-        None where it is NaN, and of failed ones.
+      values: of the objectives, with the weights that the member holds; None where one is NaN, and
+        of failed ones.
       params: of the hyperparameters that it has, as `table()` has them: those of its last round.
-      intermediate: that metric by round, from 0, where it is a number.
+      intermediate: the metric that members are compared by, by round from 0, where it is a number.
       attributes: its number, its status and its other metrics; where a refiner changed it, the
         parents and the settings of every round.
       share: of the sweep's time, until its last round.
     """
 
     state: str
-    value: float | None
+    values: list[float] | None
     params: dict[str, Any]
     intermediate: dict[int, float]
     attributes: dict[str, Any]
@@ -44,14 +46,14 @@ class Study(NamedTuple):
     """All members.
 
     Attributes:
-      direction: "maximize" or "minimize". metric: its name.
+      objectives: (name, "maximize" or "minimize"): the metric that members are compared by, or all
+        where the sweep had several.
       distributions: by hyperparameter.
       attributes: of the study: fixed values and how far the sweep is.
       began, ended: local times. A sweep that does not say when it was ends now.
     """
 
-    direction: str
-    metric: str
+    objectives: list[tuple[str, str]]
     distributions: dict[str, Numbers | Choices]
     trials: list[Trial]
     attributes: dict[str, Any]
@@ -64,10 +66,11 @@ def exported(sweep: Sweep) -> Study:
     trained = sweep.trained
     distributions, fixed, params = _parameters(sweep)
     columns = table_columns(trained)
-    keys = _attribute_keys(sweep, columns)
+    objectives = _objectives(sweep, columns)
+    keys = _attribute_keys(sweep, columns, {name for name, _, _ in objectives})
     trials = [
         Trial(
-            *_outcome(member, columns[sweep.metric_name][column]),
+            *_outcome(member, [plain(values[column]) for _, _, values in objectives]),
             params=params[column],
             intermediate=_intermediate(sweep, column),
             attributes={
@@ -81,8 +84,10 @@ def exported(sweep: Sweep) -> Study:
         for column, member in enumerate(sweep.members)
     ]
     return Study(
-        "maximize" if sweep.mode == "max" else "minimize",
-        visible(sweep.metric_name),
+        [
+            (visible(name), "maximize" if mode == "max" else "minimize")
+            for name, mode, _ in objectives
+        ],
         distributions,
         trials,
         {"rounds": trained.rounds, "planned rounds": trained.plan.rounds, "fixed": fixed},
@@ -113,14 +118,31 @@ def _parameters(
     return distributions, fixed, params
 
 
-def _outcome(member: Member, last: Any) -> tuple[str, float | None]:
-    """The state and the value. Optuna takes no NaN, and no value of a failed trial."""
-    value = plain(last)
+def _objectives(sweep: Sweep, columns: dict[str, Any]) -> list[tuple[str, str, Any]]:
+    """The name, the mode and the members' values of each objective.
+
+    What a step costs is not known of a sweep that was read without its learner, and is left out.
+    """
+    trained = sweep.trained
+    found: list[tuple[str, str, Any]] = []
+    for name, mode in objectives_of(trained):
+        if name in columns:
+            found.append((name, mode, columns[name]))
+        elif trained.lacks is None:
+            found.append((name, mode, costs_of(trained, name)))
+    if len(found) > 1:
+        return found
+    return [(sweep.metric_name, sweep.mode, columns[sweep.metric_name])]
+
+
+def _outcome(member: Member, values: list[float]) -> tuple[str, list[float] | None]:
+    """The state and the values. Optuna takes no NaN, and no values of a failed trial."""
+    known = None if np.isnan(values).any() else values
     if member.status.startswith("diverged"):
         return FAIL, None
     if member.status.startswith("dropped"):
-        return PRUNED, None if np.isnan(value) else value
-    return (FAIL, None) if np.isnan(value) else (COMPLETE, value)
+        return PRUNED, known
+    return (FAIL, None) if known is None else (COMPLETE, known)
 
 
 def _intermediate(sweep: Sweep, column: int) -> dict[int, float]:
@@ -129,9 +151,9 @@ def _intermediate(sweep: Sweep, column: int) -> dict[int, float]:
     return {int(number): plain(values[number]) for number in np.flatnonzero(there)}
 
 
-def _attribute_keys(sweep: Sweep, columns: dict[str, Any]) -> dict[str, str]:
+def _attribute_keys(sweep: Sweep, columns: dict[str, Any], objectives: set[str]) -> dict[str, str]:
     """The columns of the table that have no place of their own, and the attributes they are."""
-    placed = {*hparams_columns(sweep.trained).values(), sweep.metric_name, "status"}
+    placed = {*hparams_columns(sweep.trained).values(), *objectives, "status"}
     names = [name for name in columns if name not in placed]
     return {name: f"metrics/{name}" if name in OWN else visible(name) for name in names}
 
