@@ -4,7 +4,7 @@ import contextlib
 import gc
 import os
 
-from compiler import EXACT, QUICK
+from compiler import EXACT, OFTEN, QUICK
 
 # Traces are millions of small objects; to look through them as often as is the default takes a
 # sixth of the suite's time.
@@ -95,18 +95,32 @@ def refused(compilations):
     return refused
 
 
-@pytest.fixture
-def exact(monkeypatch):
-    """Whole programs are compiled with the options of `EXACT`; the plain loops always are."""
+@contextlib.contextmanager
+def compiled_with(options):
+    """Whole programs are compiled with more options; the plain loops are not."""
     compile = jax.stages.Lowered.compile
 
-    def compile_exactly(lowered, compiler_options=None):
-        return compile(lowered, {**EXACT, **(compiler_options or {})})
+    def compile_so(lowered, compiler_options=None):
+        return compile(lowered, {**options, **(compiler_options or {})})
 
-    monkeypatch.setattr(jax.stages.Lowered, "compile", compile_exactly)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(jax.stages.Lowered, "compile", compile_so)
+        yield
+
+
+@pytest.fixture
+def exact():
+    """Whole programs are compiled with the options of `EXACT`; the plain loops always are."""
     build.cache_clear()  # of programs compiled quickly
-    yield
+    with compiled_with(EXACT):
+        yield
     build.cache_clear()
+
+
+@pytest.fixture
+def used_often():
+    """`with used_often():` around what compiles a program that runs longer than it compiles."""
+    return lambda: compiled_with(OFTEN)
 
 
 @pytest.fixture
