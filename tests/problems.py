@@ -1,6 +1,6 @@
 """Small problems that many tests share, some with answers in closed form."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import flax.linen as nn
 import jax
@@ -32,6 +32,12 @@ def blobs(rows=96, features=6, classes=3, seed=0, shape=None):
     if shape is not None:
         x = x.reshape(rows, *shape)
     return vt.holdout({"x": x.astype(np.float64), "y": y}, fraction=0.25, seed=seed)
+
+
+def as_if(sweep, **plan):
+    """The sweep with another plan, for what asks for nothing else and need not be trained."""
+    trained = sweep.trained
+    return vt.Sweep(replace(trained, plan=replace(trained.plan, **plan)))
 
 
 class MLP(nn.Module):

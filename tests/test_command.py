@@ -9,12 +9,11 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from problems import quadratic
+from problems import as_if, quadratic
 
 import vtune as vt
 from vtune.command.main import main
@@ -88,17 +87,15 @@ def test_ls_has_a_line_for_each_sweep(call, saved, sweep):
 
 
 def test_ls_loads_no_jax(saved):
-    """And so takes a twentieth of the time; the limit is that of a busy machine."""
+    """And so takes a twentieth of the time."""
     program = (
         "import runpy, sys; sys.argv = ['vtune', 'ls', sys.argv[1]]\n"
         "try: runpy.run_module('vtune', run_name='__main__', alter_sys=True)\n"
         "finally: print(sorted({'jax', 'numpy', 'pandas'} & sys.modules.keys()))"
     )
-    began = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", program, saved], capture_output=True, text=True, check=True
     )
-    assert time.perf_counter() - began < 2
     assert done.stdout.splitlines()[1].startswith("a ")
     assert done.stdout.splitlines()[-1] == "[]"
 
@@ -180,8 +177,7 @@ def test_compare_prints_what_vt_compare_does(call, saved, sweep, runs):
     assert (code, out, err) == (0, repr(expected) + "\n", "")
     code, out, _ = call("compare", saved / "a", saved / "deep" / "b", "--json")
     assert json.loads(out)["sweeps"][1]["mean"] == expected.rows["b"].mean
-    with pytest.warns(UserWarning, match="says itself that mode='min' is better"):
-        tune(mode="max", metric="loss").save(runs / "up")
+    as_if(sweep, mode="max").save(runs / "up")
     code, out, _ = call("compare", runs / "a", runs / "up")
     assert code == 1
     assert 'not comparable: mode="max", there "min"' in out

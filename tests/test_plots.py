@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -15,6 +16,8 @@ import vtune as vt
 from vtune.plots.expected_best import expected_best, quantile_best
 from vtune.plots.hyperparameters import Hyperparameter
 from vtune.plots.lineage import copies
+from vtune.report.page import page
+from vtune.report.pictures import chosen
 
 SPACE = {
     "lr": vt.Float(1e-4, 1.0, log=True),
@@ -136,6 +139,16 @@ def labelled(axes, text):
         handle for handle, label in zip(handles, labels, strict=True) if label.startswith(text)
     ]
     return found
+
+
+def with_history(sweep, **changes):
+    """A sweep in whose history values are others: `name=[(place, value), ...]`."""
+    history = {name: values.copy() for name, values in sweep.history.items()}
+    for name, places in changes.items():
+        for place, value in places:
+            history[name.replace("_", "/")][place] = value
+    records = sweep.trained.records._replace(history=history)
+    return vt.Sweep(dataclasses.replace(sweep.trained, records=records))
 
 
 def points(axes, text=None):
@@ -452,6 +465,18 @@ def test_pareto(sweep):
     assert 3 not in sweep.pareto("loss", "dropout", modes={"dropout": "max"}).index  # it diverged
 
 
+def test_a_page_has_the_pictures_that_make_sense(pbt, halved, cross_validated):
+    """Those of other sweeps are in `tests/test_report.py`."""
+    names = lambda one: [picture.draw.__name__ for picture in chosen(one)]
+    assert names(pbt) == ["curves", "axis", "isolation", "lineage", "schedule", "time"]
+    assert names(halved) == ["curves", "axis", "isolation", "best_of_k", "rungs", "time"]
+    assert names(cross_validated) == ["curves", "axis", "folds", "best_of_k", "time"]
+    text = page(cross_validated)
+    assert "3 folds × 2 seeds" in text
+    assert re.search(r"[\d.]+ to [\d.]+", text.split('id="best"')[1].split("</table>")[0])
+    assert page(pbt).count("<svg") == len(names(pbt))
+
+
 def test_time(sweep, halved):
     axes = only(vt.plots.time(sweep))
     line = labelled(axes, "7 members, 4 rounds")
@@ -481,17 +506,54 @@ def test_one_member_and_one_round_and_nobody_alive(name, alone, dead):
 
 
 def test_values_that_are_nan_without_divergence(sweep):
-    history = {name: values.copy() for name, values in sweep.history.items()}
-    history["accuracy"][1, 2] = np.nan
-    history["accuracy"][:, 5] = np.inf
-    records = sweep.trained.records._replace(history=history)
-    holed = vt.Sweep(dataclasses.replace(sweep.trained, records=records))
+    end = (slice(2, None), 4)
+    holed = with_history(
+        sweep,
+        accuracy=[((1, 2), np.nan), ((slice(None), 5), np.inf), (end, np.nan)],
+        loss=[(end, np.nan)],
+    )
     axes = only(vt.plots.axis(holed, "lr"))
     assert points(axes, "1 without a finite score")[0][0] == pytest.approx(0.3)
     assert len(points(axes)) == 5
     assert points(axes, "1 diverged")[0][0] == pytest.approx(1.0)
-    curve = labelled(only(vt.plots.curves(holed, 4)), "member 2").get_ydata()
-    assert list(np.isnan(curve)) == [False, True, False, False]
+    curves = only(vt.plots.curves(holed, 4))
+    assert list(np.isnan(labelled(curves, "member 2").get_ydata())) == [False, True, False, False]
+    lost = labelled(curves, "1 without a finite score at the end")
+    assert lost.get_xydata() == pytest.approx(np.array([[1, sweep.history["accuracy"][1, 4]]]))
+    axes = only(vt.plots.pareto(holed, "loss"))
+    assert len(points(axes)) == 4
+    assert labelled(axes, "2 without a finite score").get_marker() == "+"
+    assert labelled(axes, "1 diverged").get_marker() == "x"
+
+
+def test_pareto_marks_what_its_limits_cut_off(sweep):
+    far = with_history(sweep, loss=[((-1, 4), 9.0)], accuracy=[((-1, 1), -9.0)])
+    axes = only(vt.plots.pareto(far, "loss"))
+    right, bottom = axes.get_xlim()[1], axes.get_ylim()[0]
+    x, y = sweep.history["loss"][-1], sweep.history["accuracy"][-1]
+    below, beside = axes.collections[1:3]
+    assert below.get_label() == "2 worse than shown"
+    np.testing.assert_allclose(below.get_offsets(), [[x[1], bottom]], rtol=1e-6)
+    np.testing.assert_allclose(beside.get_offsets(), [[right, y[4]]], rtol=1e-6)
+
+
+def test_folds_in_a_small_place(cross_validated):
+    """Fewer numbers stand below it, upright; the legend covers no score."""
+    holed = with_history(cross_validated, accuracy_splits=[((-1, 3, 0), np.nan)])
+    figure = Figure(figsize=(0.5, 3))
+    axes = only(vt.plots.folds(holed, ax=figure.subplots()))
+    shown = [i for i in holed.ranking if i != 3 and np.isfinite(holed[int(i)].score)]
+    labels = axes.get_xticklabels()
+    assert [text.get_text() for text in labels] == list(map(str, shown[::2]))
+    assert list(axes.get_xticks()) == [0, 2]
+    assert labels[0].get_rotation() == 90
+    assert axes.get_title() == "4 best of 6 members,\neach of 3 folds × 2 seeds"
+    assert labelled(axes, "1 without a finite score").get_marker() == "+"
+    low, high = axes.get_ylim()
+    scores = holed.history["accuracy/splits"][-1, shown]
+    assert (scores.max() - low) / (high - low) < 0.9
+    wide = only(vt.plots.folds(cross_validated))
+    assert {text.get_rotation() for text in wide.get_xticklabels()} == {0}
 
 
 def test_of_many_hyperparameters_those_that_matter_are_drawn():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vtune.plots.canvas import counted, panels, say, whole_ticks
-from vtune.plots.marks import CROWD, FAILED, LINES, bands, faint, legend, limits, look
+from vtune.plots.marks import CROWD, FAILED, INK, LINES, bands, faint, legend, limits, look
 from vtune.plots.scores import Scores, scores_of
 from vtune.results.no_score import no_finite_score
 from vtune.results.sweep import Sweep
@@ -101,9 +101,10 @@ def _draw_crowd(axes: Axes, values: np.ndarray, members: np.ndarray) -> None:
 
 
 def _draw_ends(axes: Axes, sweep: Sweep, scores: Scores) -> None:
-    """Marks where members end early: dropped with a dot, diverged with a ×."""
+    """Marks where members end early: dropped with a dot, diverged with a ×, with a + where values
+    are no longer finite though the member trains on."""
     trained = sweep.trained
-    dropped, diverged, nowhere = [], [], 0
+    dropped, diverged, lost, nowhere = [], [], [], 0
     for column in range(len(sweep)):
         finite = np.flatnonzero(np.isfinite(scores.values[:, column]))
         if scores.died[column]:
@@ -113,10 +114,13 @@ def _draw_ends(axes: Axes, sweep: Sweep, scores: Scores) -> None:
                 nowhere += 1
         elif trained.dropped(column) and len(finite):
             dropped.append((int(finite[-1]), column))
+        elif len(finite) and finite[-1] < trained.lived[column] - 1:
+            lost.append((int(finite[-1]), column))
     few = len(sweep) <= LINES
     for places, marker, color, what in (
         (dropped, ".", "#51666f", "dropped"),
         (diverged, "x", FAILED, "diverged"),
+        (lost, "+", INK, "without a finite score at the end"),
     ):
         if places:
             rounds, columns = np.array(places).T

@@ -136,6 +136,17 @@ def beyond(axes: Axes, x: np.ndarray, y: np.ndarray, mode: str | None) -> None:
         )  # fmt: skip
 
 
+def missing(axes: Axes, died: np.ndarray, failed: np.ndarray) -> None:
+    """Counts in the legend who has no place: members that diverged, and others without a value."""
+    lost = int((failed & ~died).sum())
+    for count, marker, color, what in (
+        (int(died.sum()), "x", FAILED, "diverged"),
+        (lost, "+", INK, "without a finite score"),
+    ):
+        if count:
+            axes.plot([], [], marker, color=color, label=f"{count:,} {what}")
+
+
 def edges(axes: Axes, low: float, high: float, along: str = "x") -> None:
     """Draws the two ends of a hyperparameter's range as dotted lines."""
     draw = axes.axvline if along == "x" else axes.axhline

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vtune.plots.canvas import panels, say
-from vtune.plots.marks import FAILED, INK, legend, limits, points, star
+from vtune.plots.canvas import DENSE, counted, panels, say
+from vtune.plots.marks import CROWD, INK, legend, limits, missing, points, star
 from vtune.plots.scores import scores_of
 from vtune.results.fronts import front
 from vtune.results.sweep import Sweep
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -50,12 +51,14 @@ def pareto(
     first, second = across.values[held], up.values[held]
     failed = up.died | np.isnan(first) | np.isnan(second)
     axes.set(
-        xlabel=f"{across.shown} ({_better(across.mode)})",
-        ylabel=f"{up.shown} ({_better(up.mode)})",
+        xlabel=f"{across.shown} ({across.mode})",
+        ylabel=f"{up.shown} ({up.mode})",
         xlim=limits(first[~failed], across.mode),
         ylim=limits(second[~failed], up.mode),
     )
-    points(axes, first[~failed], second[~failed], label=f"{int((~failed).sum())} members")
+    drawn = int((~failed).sum())
+    points(axes, first[~failed], second[~failed], label=counted(drawn, "member") if drawn else None)
+    _beyond(axes, first[~failed], second[~failed], (across.mode, up.mode))
     worth = np.column_stack([across.sign * first, up.sign * second])
     worth[failed] = np.nan
     rows = front(worth)
@@ -64,16 +67,34 @@ def pareto(
     axes.plot(
         first[rows], second[rows], "o-", color=INK, markersize=5, markerfacecolor="white",
         drawstyle="steps-pre", linewidth=1.2,  # a point's height is reached up to its place
-        label=f"{len(rows)} on the front", zorder=4,
+        label=f"{len(rows)} on the front" if drawn else None, zorder=4,
     )  # fmt: skip
     if up.winner is not None and not failed[up.winner]:
         star(axes, first[up.winner], second[up.winner], up.winner_label)
-    if up.died.any():
-        axes.plot([], [], "x", color=FAILED, label=f"{int(up.died.sum())} diverged")
+    missing(axes, up.died, failed)
     if failed.all():
         say(axes, f"no member has a finite {up.shown} and {across.shown}")
     legend(axes)
     return figure
+
+
+def _beyond(axes: Axes, x: np.ndarray, y: np.ndarray, modes: tuple[str | None, str | None]) -> None:
+    """Marks the members that the limits cut off, which are worse: triangles that point to them."""
+    at = [np.clip(values, *ends) for values, ends in ((x, axes.get_xlim()), (y, axes.get_ylim()))]
+    below = at[1] != y
+    beside = (at[0] != x) & ~below
+    count = int((below | beside).sum())
+    for out, marker in (
+        (below, "^" if modes[1] == "min" else "v"),
+        (beside, ">" if modes[0] == "min" else "<"),
+    ):
+        if out.any():
+            axes.scatter(
+                at[0][out], at[1][out], s=16, color=CROWD, marker=marker, clip_on=False, zorder=3,
+                rasterized=bool(out.sum() > DENSE),
+                label=f"{count:,} worse than shown" if count else None,
+            )  # fmt: skip
+            count = 0  # said once
 
 
 def _other(sweep: Sweep, name: str) -> str:
@@ -92,7 +113,3 @@ def _mode(modes: Any, place: int) -> str | None:
             f'plots.pareto: modes={modes!r} must be a pair, of x and of y, such as ("min", None)'
         )
     return modes[place]
-
-
-def _better(mode: str | None) -> str:
-    return "lower is better" if mode == "min" else "higher is better"
