@@ -10,7 +10,7 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtune.refine.domination import crowding, fronts, places
+from vtune.refine.domination import best_first, crowding, fronts
 from vtune.results.fronts import front
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -20,12 +20,12 @@ FEW = settings(max_examples=25)
 
 @functools.lru_cache
 def decided(constrained):
-    """(score, violation) -> fronts, crowding and places."""
+    """(score, violation) -> fronts, crowding, and slots from best to worst."""
 
     def decide(score, violation):
         given = violation if constrained else None
         found = fronts(score, given)
-        return found, crowding(score, found), places(score, given)
+        return found, crowding(score, found), best_first(score, given)
 
     return jax.jit(decide)
 
@@ -77,12 +77,11 @@ def test_the_front_is_optunas(objectives, data):
 @given(drawn=members(3))
 def test_ranks_and_crowding_are_those_of_the_slow_version(constrained, drawn):
     score, violation = drawn
-    found, apart, place = map(np.asarray, decided(constrained)(score, violation))
+    found, apart, order = map(np.asarray, decided(constrained)(score, violation))
     expected = reference.fronts(score, violation * constrained)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_allclose(apart, reference.crowding(score, expected), rtol=1e-6)
-    assert sorted(place) == list(range(ROWS))
-    order = np.argsort(place)
+    assert sorted(order) == list(range(ROWS))
     assert (np.diff(found[order]) >= 0).all()
     within = np.diff(found[order]) == 0
     assert (apart[order][1:][within] <= apart[order][:-1][within]).all()
@@ -94,7 +93,7 @@ def test_a_figure_by_hand():
     """Of three on a line the middle one's neighbours are the whole range apart, in both."""
     score = np.full((ROWS, 3), -np.inf, np.float32)
     score[:4] = [[0, 4, 0], [1, 2, 0], [4, 0, 0], [0, 0, 0]]
-    found, apart, place = decided(False)(score, np.zeros(ROWS, np.float32))
+    found, apart, order = decided(False)(score, np.zeros(ROWS, np.float32))
     assert found[:5].tolist() == [0, 0, 0, 1, ROWS]
     assert apart[:4].tolist() == [np.inf, 2.0, np.inf, 0.0]
-    assert place[:4].tolist() == [1, 2, 0, 3]
+    assert order[:4].tolist() == [2, 0, 1, 3]

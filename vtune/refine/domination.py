@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -32,32 +33,21 @@ def fronts(
         Who violates less dominates whatever the scores; they count among those that violate
         nothing.
     """
-    size = score.shape[0]
-    there = alive(score)
-    better = _dominates(score, violation) & there[:, None]
+    size, there = score.shape[0], alive(score)
+    columns = jnp.where(there[:, None], score, 0).T
+    violated = jnp.zeros(size, score.dtype) if violation is None else violation
+    order = _sorted(~there, violated, *(-columns))  # whoever dominates comes earlier
 
-    def peel(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        number, front, left = state
-        beaten = jnp.any(better & left[:, None], axis=0)
-        now = left & ~beaten
-        return number + 1, jnp.where(now, number, front), left & beaten
+    def place(k: Array, front: Array) -> Array:
+        slot = order[k]
+        as_good, better = score >= score[slot][None], score > score[slot][None]
+        beats = jnp.all(as_good, axis=1) & jnp.any(better, axis=1)
+        if violation is not None:
+            feasible = (violation == 0) & (violation[slot] == 0)
+            beats = (violation < violation[slot]) | (feasible & beats)
+        return front.at[slot].set(jnp.max(jnp.where(there & beats, front + 1, 0)))
 
-    start = (jnp.int32(0), jnp.full(size, size, jnp.int32), there)
-    return lax.while_loop(lambda state: jnp.any(state[2]), peel, start)[1]
-
-
-def _dominates(score: Array, violation: Any) -> Array:
-    """Returns [pop, pop] whether the first dominates the second."""
-    pairs = lambda values: (values[:, None], values[None, :])
-    shape = (score.shape[0],) * 2
-    as_good, better = jnp.ones(shape, bool), jnp.zeros(shape, bool)
-    for column in score.T:
-        first, second = pairs(column)
-        as_good, better = as_good & (first >= second), better | (first > second)
-    if violation is None:
-        return as_good & better
-    first, second = pairs(violation)
-    return (first < second) | ((first == 0) & (second == 0) & as_good & better)
+    return lax.fori_loop(0, jnp.sum(there), place, jnp.full(size, size, jnp.int32))
 
 
 def crowding(
@@ -69,47 +59,34 @@ def crowding(
     front's largest and smallest; infinite at the ends, 0 where all are equal. Members that are not
     alive have 0.
     """
-    there = alive(score)
-    together = (front[:, None] == front[None, :]) & there[:, None]
-    among = lambda reduce, mask, values, none: reduce(
-        jnp.where(mask, values[:, None], none), axis=0
-    )
-    keys: list[Array] = []
-    total = jnp.zeros(score.shape[0], score.dtype)
-    for values in jnp.where(there[:, None], score, 0).T:
-        keys.insert(0, values)
-        earlier = _earlier(keys)  # of equal values those that were earlier in the last objective
-        below = among(jnp.max, together & earlier, values, -jnp.inf)
-        above = among(jnp.min, together & ~earlier & ~_same_slot(values), values, jnp.inf)
-        largest = among(jnp.max, together, values, -jnp.inf)
-        width = largest - among(jnp.min, together, values, jnp.inf)
-        total += jnp.where(width > 0, (above - below) / jnp.where(width > 0, width, 1), 0)
+    size, there = score.shape[0], alive(score)
+    order, total = jnp.arange(size), jnp.zeros(size, score.dtype)
+    for column in jnp.where(there[:, None], score, 0).T:
+        order = order[jnp.argsort(column[order], stable=True)]
+        by_front = order[jnp.argsort(front[order], stable=True)]
+        value, number = column[by_front], front[by_front]
+        new = number[1:] != number[:-1]
+        below = jnp.full_like(value, -jnp.inf).at[1:].set(jnp.where(new, -jnp.inf, value[:-1]))
+        above = jnp.full_like(value, jnp.inf).at[:-1].set(jnp.where(new, jnp.inf, value[1:]))
+        smallest = jax.ops.segment_min(value, number, size + 1)[number]
+        width = jax.ops.segment_max(value, number, size + 1)[number] - smallest
+        apart = jnp.where(width > 0, (above - below) / jnp.where(width > 0, width, 1), 0)
+        total = total.at[by_front].add(apart)
     return jnp.where(there, total, 0)
 
 
-def places(
+def best_first(
     score: FloatArray[Array, "pop objectives"], violation: Any = None
 ) -> IntArray[Array, " pop"]:
-    """Returns the place (int32) of every slot, 0 for the best: by front, then the least crowded.
+    """Returns the slots (int32) from best to worst: by front, then the least crowded.
 
     Those that are equal in both are ordered by their scores, so that slots do not matter.
     """
     front = fronts(score, violation)
-    scores = jnp.where(alive(score)[:, None], score, 0)
-    keys = [front, -crowding(score, front), *(-scores.T)]
-    return jnp.sum(_earlier(keys), axis=0, dtype=jnp.int32)
+    columns = jnp.where(alive(score)[:, None], score, 0).T
+    return _sorted(front, -crowding(score, front), *(-columns))
 
 
-def _earlier(keys: list[Array]) -> Array:
-    """Returns [pop, pop] whether the first comes before the second in ascending order, by the first
-    key in which they differ, else by their slots. Sorting takes XLA longer to compile."""
-    slots = jnp.arange(keys[0].shape[0])
-    earlier = slots[:, None] < slots[None, :]
-    for key in reversed(keys):
-        first, second = key[:, None], key[None, :]
-        earlier = (first < second) | ((first == second) & earlier)
-    return earlier
-
-
-def _same_slot(values: Array) -> Array:
-    return jnp.eye(values.shape[0], dtype=bool)
+def _sorted(*keys: Array) -> Array:
+    """Returns the slots in ascending order by the first key in which they differ."""
+    return jnp.lexsort(keys[::-1]).astype(jnp.int32)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from vtune.metrics.modes import usual_mode
 from vtune.refine.base import STATIC, Refinement, Rung, no_memory
-from vtune.refine.domination import alive, places
+from vtune.refine.domination import alive, best_first
 from vtune.refine.exploit import bottom_count, check_timing, is_due, ranks
 from vtune.refine.explore import choose
 from vtune.returned import check_real
@@ -126,12 +126,13 @@ class NSGA2:
         """
         size = score.shape[0]
         slots = jnp.arange(size, dtype=jnp.int32)
-        place, there = self._places(score), alive(score)
+        order, there = self._best_first(score), alive(score)
+        place = ranks(order)
         draws = draw(key, space, place)
         count = bottom_count(size, self.quantile_fraction)
         others = jnp.minimum(size - count, jnp.sum(there))
         replaced = (place >= size - count) & (others > 0) & is_due(self, round)
-        first, second = _winners(draws.rivals, ranks(place), others)
+        first, second = _winners(draws.rivals, order, others)
         parents = jnp.where(replaced, first, slots)
         inherited = {name: values[parents] for name, values in hparams.items()}
         partner = {name: values[second] for name, values in hparams.items()}
@@ -146,11 +147,11 @@ class NSGA2:
             new[name] = jnp.where(own.mutates < chance, mutant, child)
         return Refinement(parents, choose(replaced, new, inherited)), memory
 
-    def _places(self, score: Array) -> Array:
+    def _best_first(self, score: Array) -> Array:
         if self.constraints is None:
-            return places(score)
+            return best_first(score)
         score = jnp.where(alive(score)[:, None], score, -jnp.inf)
-        return places(score[:, :-1], -score[:, -1])
+        return best_first(score[:, :-1], -score[:, -1])
 
 
 class Own(NamedTuple):
