@@ -307,10 +307,12 @@ def test_rays_own_distributions():
         "lr": theirs.loguniform(1e-4, 1e-1),
         "q": theirs.quniform(0, 2, 0.5),
         "n": theirs.randint(1, 9),
+        "k": theirs.qrandint(5, 22, 4),
         "c": theirs.choice(["a", None]),
         "g": theirs.grid_search(["a", None]),
     }
     ours = {"lr": vt.Float(1e-4, 1e-1, log=True), "q": vt.Float(0, 2, step=0.5), "n": vt.Int(1, 8)}
+    ours["k"] = vt.Int(8, 20, step=4)
     either = vt.Categorical(["a", None])
     assert parse(space).parts == ({**ours, "c": either, "g": either},)
 
