@@ -95,6 +95,13 @@ def test_ordinal_reports_the_numbers_as_written(values, u):
     assert [distribution.report(v) for v in distribution.grid(None)] == values
 
 
+def test_rounding_takes_no_value_away():
+    """5000.4 - 5000.3 is 0.0999999999994."""
+    assert vt.Float(5000.3, 5000.4, step=1e-4).count == 1001
+    assert vt.Float(-8192.094, -8192.093, step=0.001).count == 2
+    assert vt.Float(0, 0.35, step=0.1).count == 4
+
+
 def test_ordinal_of_whole_numbers_stays_whole():
     assert vt.Ordinal([1, 2, 8]).grid(None).dtype == np.int32
     assert isinstance(vt.Ordinal([1, 2, 8]).report(np.int32(8)), int)

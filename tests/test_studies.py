@@ -312,7 +312,8 @@ def test_optuna_reads_what_was_exported(sweeps, tmp_path, kind, monkeypatch, cap
             assert (trial.values, trial.params) == (one.values, one.params)
             assert trial.intermediate_values == one.intermediate
             assert trial.user_attrs == one.attributes
-            assert trial.datetime_start <= trial.datetime_complete
+            took = trial.datetime_complete - trial.datetime_start
+            assert took / (expected.ended - expected.began) == pytest.approx(one.share, abs=1e-3)
             for param, distribution in trial.distributions.items():
                 found = expected.distributions[param]
                 if isinstance(found, Choices):
