@@ -10,6 +10,8 @@ from problems import Own, quadratic
 
 import vtune as vt
 from vtune.runtime import execute
+from vtune.tuning.arguments import TuneArguments
+from vtune.tuning.prepare import prepare
 
 SPACE = {"lr": vt.Float(0.0, 0.5)}
 LEARNER = quadratic()  # one for all, so that equal plans are one program
@@ -454,3 +456,10 @@ def test_what_is_no_number_never_enters_the_population():
     sweep = tune(refiner, 16)
     assert (sweep.parents != np.arange(16)).sum() > 20
     assert ((sweep.settings["lr"] >= 0) & (sweep.settings["lr"] <= 0.5)).all()
+
+
+def test_a_mode_against_the_metrics_own_is_warned_of():
+    given = {"learner": LEARNER, "space": SPACE, "search": vt.Halton(4), "steps": 4, "rounds": 4}
+    refiner = vt.NSGA2({"loss": "max", "train/loss": "min"})
+    with pytest.warns(UserWarning, match=r"NSGA2: 'loss' has the mode 'max', .* 'min' is better"):
+        prepare(TuneArguments(refiner=refiner, **given))

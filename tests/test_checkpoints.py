@@ -77,7 +77,6 @@ MLP_LEARNER, DATA = mlp_learner(), blobs()
 MLP = {"learner": MLP_LEARNER, "space": LR, "data": DATA, "batch_size": 16, "steps": None}
 CASES = {
     "PB2": {"refiner": vt.PB2(quantile_fraction=0.4, candidates=32, observations=16)},
-    "NSGA2": {"refiner": vt.NSGA2({"loss": "min", "train/loss": "max"})},
     "Halving": {"refiner": vt.Halving(reduction_factor=2)},
     "folds, seeds, best": {
         **MLP,

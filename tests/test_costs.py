@@ -74,9 +74,9 @@ def test_operations_of_loops_count_as_often_as_they_are_done(unroll):
     assert counted == pytest.approx(35 * 2 * 30**2, rel=0.01)
 
 
-def test_seconds_are_measured_once(compilations, monkeypatch):
+def test_seconds_are_measured_once(compilations, monkeypatch, tmp_path):
     monkeypatch.setattr(step_costs, "LEAST_SECONDS", 1e-3)
-    sweep = vt.tune(quadratic(), LR, search=vt.Halton(3), steps=2)
+    sweep = vt.tune(quadratic()._replace(variables=None), LR, search=vt.Halton(3), steps=2)
     with compilations() as first:
         seconds = costs_of(sweep.trained, "step_seconds")
     assert first.count > 0
@@ -86,6 +86,11 @@ def test_seconds_are_measured_once(compilations, monkeypatch):
     assert seconds.shape == (3,)
     assert (seconds == seconds[0]).all()
     assert 1e-10 < seconds[0] < 1e-2
+    with pytest.raises(ValueError, match=r'"params": the learner does not say what its weights'):
+        costs_of(sweep.trained, "params")
+    sweep.save(tmp_path / "sweep")
+    with pytest.raises(ValueError, match=r"vt.read reads the results of a sweep alone"):
+        costs_of(vt.read(tmp_path / "sweep").trained, "flops")
 
 
 def test_costs_of_a_loaded_sweep_are_the_same(deep):
@@ -95,15 +100,6 @@ def test_costs_of_a_loaded_sweep_are_the_same(deep):
     for name in ("params", "flops"):
         loaded = costs_by_cohort(plan, prepared.cohorts, name, rows_of(data))
         np.testing.assert_array_equal(loaded, costs(deep, name))
-
-
-def test_a_sweep_without_weights_has_no_costs(tmp_path):
-    sweep = vt.tune(quadratic()._replace(variables=None), LR, search=vt.Halton(3), steps=2)
-    with pytest.raises(ValueError, match=r'"params": the learner does not say what its weights'):
-        costs_of(sweep.trained, "params")
-    sweep.save(tmp_path / "sweep")
-    with pytest.raises(ValueError, match=r"vt.read reads the results of a sweep alone"):
-        costs_of(vt.read(tmp_path / "sweep").trained, "params")
 
 
 def test_names():

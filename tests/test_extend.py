@@ -242,7 +242,6 @@ def test_an_interrupted_sweep_goes_on_from_there(x64):
     ("refiner", "after", "rounds"),
     [
         (vt.PB2(quantile_fraction=0.4, candidates=32, observations=16), 4, 6),
-        (vt.NSGA2({"loss": "min", "train/loss": "max"}, quantile_fraction=0.4), 4, 6),
         (vt.Halving(reduction_factor=2), 3, 6),  # it has dropped some, and will drop more
         (vt.Hyperband(max_rounds=4, reduction_factor=2), 1, 4),
     ],

@@ -136,7 +136,7 @@ class Noting(Own):
         return vt.Refinement(jnp.arange(score.shape[0], dtype=jnp.int32), hparams), score
 
 
-def test_a_refiner_of_ones_own_is_given_scores_of_several_metrics():
+def test_a_refiner_of_ones_own_is_given_scores_of_several_metrics(tmp_path):
     """With seeds, members that diverge, and, as the history says, after an extension; the last
     scores of those that stopped."""
     settings = [dict.fromkeys(SPACE, 0.6) | {"x0": i / 5, "x5": 1 - i / 5} for i in range(5)]
@@ -144,10 +144,13 @@ def test_a_refiner_of_ones_own_is_given_scores_of_several_metrics():
     options = {"search": vt.Given(settings), "metric": "age", "mode": "max"}
     sweep = tune(Noting(), rounds=3, seeds=2, **options)
     longer = vt.extend(sweep, steps=1, rounds=1)
+    sweep.save(tmp_path / "sweep")
+    loaded = vt.load(tmp_path / "sweep", LEARNER, refiner=Noting())
+    again = vt.extend(loaded, steps=1, rounds=1)
     patient = tune(Noting(), rounds=5, patience=2, **options)
     stopped = patient.trained.records.stopped
     assert stopped.tolist() == [2, 4, 4, 4, 4, 2, 2]
-    for found, number in ((sweep, 1), (longer, 2), (patient, np.minimum(stopped, 3))):
+    for found, number in ((sweep, 1), (longer, 2), (again, 2), (patient, np.minimum(stopped, 3))):
         history = {name: values[number, range(7)] for name, values in found.history.items()}
         expected = np.stack([-history["f1"], history["age"] - history["f2"]], axis=1)
         expected[0] = -np.inf  # it diverged
