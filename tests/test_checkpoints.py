@@ -195,7 +195,14 @@ MISMATCHES = {
     "range": ({"space": {"lr": vt.Float(0.1, 0.4)}}, [r"space\['lr'\]: Float.*0.4.* here, Float"]),
     "kind": ({"space": {"lr": vt.Ordinal([0.1, 0.5])}}, [r"space\['lr'\]: Ordinal\(.*here, Float"]),
     "search": ({"search": vt.Random(4)}, [r"the values drawn of 'lr': something else"]),
-    "members": ({"search": vt.Halton(5)}, [r"members: 5 here, 4 there"]),
+    "members": (
+        {"search": vt.Halton(5)},
+        [
+            r"members: 5 here, 4 there",
+            r"\n  \[members, rounds\] of each rung: \[\[5, 6\]\] here, \[\[4",
+            r"\n  which members each structure has: something else\n",
+        ],
+    ),
     "steps": ({"steps": 12}, [r"steps: 12 here, 6 there"]),
     "rounds": ({"rounds": 3}, [r"rounds: 3 here, 6 there"]),
     "refiner": ({"refiner": vt.PBT()}, [r'refiner: "PBT" here, "Keep" there', r"PBT's burn_in"]),

@@ -134,6 +134,13 @@ def check_same(folder: Path, saved: Mapping[str, Any] | None, call: Call) -> Non
         )
 
 
+# What files say, in other words: they keep the name, so that older ones can be compared.
+_PLAIN = {
+    "rounds of the rungs": "[members, rounds] of each rung",
+    """the values drawn of "members' numbers\"""": "which members each structure has",
+}
+
+
 def differences(saved: Mapping[str, Any], call: Call) -> list[str]:
     """Returns how a call differs from the one that is kept in a folder, a line for each."""
     said = []
@@ -143,7 +150,7 @@ def differences(saved: Mapping[str, Any], call: Call) -> list[str]:
             continue
         now, before = call.asked.get(name), saved.get(name)
         if not _is_same(before, now):
-            said.append(f"{name}: {_compared(now, before)}")
+            said.append(f"{_PLAIN.get(name, name)}: {_compared(now, before)}")
     return said
 
 
