@@ -10,6 +10,7 @@ from problems import as_if, quadratic
 from scipy import stats
 
 import vtune as vt
+from vtune.results.comparison import Comparison
 from vtune.results.edges import near_edges
 from vtune.results.significance import paired_t_test, t_interval
 
@@ -150,7 +151,9 @@ def test_what_cannot_be_compared_is_said(sweeps, single):
 
 
 def test_equal_and_diverged_sweeps(sweeps):
-    same = vt.compare({"a": sweeps.seeds, "b": sweeps.seeds}).rows["b"]
+    both = vt.compare({"a": sweeps.seeds, "b": sweeps.seeds})
+    same = both.rows["b"]
+    assert both.verdict == ""
     assert (same.difference, same.p) == (0, None)
     assert same.test == "no test: all trainings differ by the same"
     with pytest.warns(UserWarning, match="no member has a finite loss"):
@@ -175,6 +178,12 @@ def test_it_prints_and_is_a_frame(sweeps):
     assert f"loss {row.mean:.4g} ± {row.std:.2g}" in lines[1]
     assert f"p = {row.p:.2g}, paired t-test" in lines[1]
     assert lines[2].endswith("the best")
+    assert 0.05 <= row.p < 0.1
+    assert lines[3].startswith("verdict: <b> and slow are not told apart (p ≥ 0.05): ")
+    less = vt.compare({"slow": sweeps.seeds, "<b>": sweeps.fast}, confidence=0.9)
+    assert less.verdict == "<b> is better than slow (p < 0.1)"
+    rounded = compared.rows["slow"]._replace(difference=-1.2e-8, mean=0.5)
+    assert ["0, p = " in repr(Comparison({"slow": rounded}, 0.95, "<b>"))] == [True]
     frame = compared.frame
     assert isinstance(frame, pandas.DataFrame)
     assert frame.loc["slow", "p"] == row.p

@@ -74,6 +74,22 @@ class Comparison:
         return not any(row.test.startswith("not comparable") for row in self.rows.values())
 
     @property
+    def verdict(self) -> str:
+        """Whom the tests tell from the best, and whom not; empty where nobody was tested.
+
+        They do where p is below 1 - confidence.
+        """
+        level = 1 - self.confidence
+        tested = [(row.name, row.p) for row in self.rows.values() if row.p is not None]
+        behind = ", ".join(name for name, p in tested if p < level)
+        alike = ", ".join(name for name, p in tested if p >= level)
+        better = [f"{self.best} is better than {behind} (p < {level:.2g})"] if behind else []
+        even = (
+            f"{self.best} and {alike} are not told apart (p ≥ {level:.2g}): more seeds might, or "
+        )
+        return ". ".join([*better, *([f"{even}take the cheaper"] if alike else [])])
+
+    @property
     def frame(self) -> pandas.DataFrame:
         """The rows as a pandas DataFrame, by name.
 
@@ -91,7 +107,8 @@ class Comparison:
         head = ("", "mean ± std", f"{self.confidence:.0%} interval", "over", "member", "difference")
         rows = [head, *(_cells(row) for row in self.rows.values())]
         intervals = dict.fromkeys(row.interval for row in self.rows.values() if row.low is not None)
-        said = [f"interval: {'; '.join(intervals)}"] if intervals else []
+        said = [f"verdict: {self.verdict}"] if self.verdict else []
+        said += [f"interval: {'; '.join(intervals)}"] if intervals else []
         warned = [_TOO_GOOD] if self.of_many else []
         return "\n".join([aligned(rows), *said, *warned])
 
@@ -260,15 +277,24 @@ def _tested(row: Compared, own: Any, best: Any, name: str | None) -> Compared:
     return row._replace(p=p, test=test)
 
 
+def _signed(row: Compared) -> str:
+    """The difference as it is printed: 0 where float32 would round it away."""
+    if row.difference is None or row.mean is None:
+        return "-"
+    least = 8 * np.finfo(np.float32).eps * max(abs(row.mean), abs(row.mean - row.difference))
+    return "0" if abs(row.difference) <= least else f"{row.difference:+.4g}"
+
+
 def _cells(row: Compared) -> tuple[str, ...]:
     """The cells of a printed row."""
     mean = "-" if row.mean is None else f"{row.metric} {row.mean:.4g}"
     mean += "" if row.std is None else f" ± {row.std:.2g}"
     interval = "-" if row.low is None else f"{row.low:.4g} to {row.high:.4g}"
-    said = row.test if row.difference is None else f"{row.difference:+.4g}, {row.test}"
+    difference = _signed(row)
+    said = row.test if row.difference is None else f"{difference}, {row.test}"
     if row.test == "the best":
         said = row.test
     if row.p is not None:
-        said = f"{row.difference:+.4g}, p = {row.p:.2g}, {row.test}"
+        said = f"{difference}, p = {row.p:.2g}, {row.test}"
     member = "-" if row.member is None else str(row.member)
     return row.name, mean, interval, row.trainings, member, said
