@@ -603,6 +603,33 @@ def test_draws_of_jax_are_not_suspected():
     assert suspects(mlp_learner(augment=noisy), vt.train_state_learner) == []
 
 
+class Convolved(nn.Module):
+    """Of images without channels, or one by one."""
+
+    alone: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        if self.alone:
+            kind = nn.vmap(nn.Conv, variable_axes={"params": None}, split_rngs={"params": False})
+            x = kind(2, (3, 3))(x[..., None])
+        else:
+            x = nn.Conv(2, (3, 3))(x)
+        return nn.Dense(3)(x.reshape(x.shape[0], -1))
+
+
+def test_rows_that_a_convolution_takes_for_an_image_are_named(refused):
+    images = blobs(features=16, shape=(4, 4))
+    parts = {"optimizer": lambda h: optax.sgd(h["lr"]), "loss": xent}
+    says = r"convolution Conv_0 takes the 16 rows .* input \[16, 4, 4\] has no axis of channels"
+    with refused(TypeError, says):
+        tune(vt.flax_learner(Convolved(), **parts), data=images)
+    # Four images of height four, one by one: the input looks alike, and does not grow with them.
+    given = {"search": vt.Random(2), "epochs": 1, "batch_size": 4, "data": images}
+    learner = vt.flax_learner(Convolved(alone=True), **parts)
+    prepare(TuneArguments(learner=learner, space=LR, **given))
+
+
 def test_a_model_without_parameters_is_warned_of(refused):
     with refused(UserWarning, "the model has no parameters, so nothing is trained"):
         modelled(Empty())

@@ -22,6 +22,7 @@ from vtune.learner.first_apply import initialising
 from vtune.learner.mode import in_mode
 from vtune.learner.parts import Parts
 from vtune.learner.protocol import Learner
+from vtune.learner.rows_as_image import check_images
 from vtune.learner.statistics import Path, running
 from vtune.learner.streams import Asked, Streams, asked
 from vtune.learner.unswitched import flags, warn_argument, warn_constant
@@ -162,7 +163,7 @@ class LinenNet:
 
     def init(self, key: Key, h: Hparams, batch: Batch) -> tuple[PyTree, PyTree]:
         module = self._module(h)
-        make = lambda rngs: self._made(module, rngs, batch)
+        make = lambda rngs: check_images(lambda rows: self._made(module, rngs, rows), batch)
         try:
             made = make(Streams({"params": key}, key))
         except (InvalidRngError, NameError):  # a stream that is not handed on, or an axis
