@@ -20,7 +20,7 @@ import vtune as vt
 from vtune.engine.plan import as_arrays, describe
 from vtune.results.described import Described
 from vtune.results.encoding import decode, encode, is_same
-from vtune.results.refiners import decode_refiner, encode_refiner
+from vtune.results.refiners import decode_refiner, encode_refiner, named_objectives
 
 VALUES = [
     None,
@@ -73,6 +73,11 @@ def test_refiners_come_back():
         assert jax.tree.leaves(back) == jax.tree.leaves(refiner)
     saved = encode_refiner(as_arrays(vt.PBT(custom_explore=of_main)))
     assert isinstance(decode_refiner(saved, None, (), True), Described)
+    two = (("accuracy", "max"), ("loss", "min"))
+    for own in (len, of_main, lambda metrics: 0):
+        saved_own = encode_refiner(as_arrays(vt.NSGA2(two, constraints=own)))
+        assert named_objectives(decode_refiner(saved_own, None, (), True)) == two
+    assert named_objectives(decode_refiner(saved, None, (), True)) == ()
     again = decode_refiner(saved, vt.PBT(custom_explore=of_main), (), True)
     assert again.custom_explore is of_main
     for wrong in ({"kind": "refiner", "name": "Sweep", "fields": {}}, {"kind": "refiner"}):

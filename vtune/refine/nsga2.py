@@ -150,8 +150,7 @@ class NSGA2:
     def _best_first(self, score: Array) -> Array:
         if self.constraints is None:
             return best_first(score)
-        score = jnp.where(alive(score)[:, None], score, -jnp.inf)
-        return best_first(score[:, :-1], -score[:, -1])
+        return best_first(score[:, :-1], -score[:, -1])  # not known, it is infinite
 
 
 class Own(NamedTuple):

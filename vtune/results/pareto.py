@@ -10,6 +10,7 @@ import numpy as np
 from vtune.metrics.modes import check_mode, nearest
 from vtune.results.costs import cost_mode, cost_names, costs_of
 from vtune.results.fronts import front
+from vtune.results.refiners import named_objectives
 from vtune.results.table import columns_to_read, mode_of, table
 from vtune.results.trained import Trained
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def pareto(trained: Trained, names: Sequence[Any], modes: Any) -> pandas.DataFrame:
     """Returns the rows of the members that no other dominates; see `Sweep.pareto`."""
     whole = table(trained)
-    own = dict(objectives_of(trained))
+    own = dict(trained.objectives or named_objectives(trained.refiner))
     chosen = list(names or own)
     _check_names(chosen, [*whole.columns, *cost_names()])
     modes = {**({} if names else own), **_checked_modes(modes, chosen)}
@@ -34,12 +35,6 @@ def pareto(trained: Trained, names: Sequence[Any], modes: Any) -> pandas.DataFra
     read = columns_to_read(trained)
     others = [name for name in whole.columns if name in read and name not in chosen]
     return whole.iloc[front(worth)][[*chosen, *others]]
-
-
-def objectives_of(trained: Trained) -> tuple[tuple[str, str], ...]:
-    """Returns the (name, mode) pairs that a sweep was for: its own, else those of its refiner."""
-    refiners = getattr(trained.refiner, "objectives", ())
-    return trained.objectives or tuple(pair for pair in refiners if isinstance(pair[0], str))
 
 
 def _check_names(names: list[Any], known: list[str]) -> None:

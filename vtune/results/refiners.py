@@ -99,6 +99,17 @@ def decode_refiner(saved: Any, given: Any, trusted: Sequence[str], check: bool) 
         raise ValueError(f"refiner: {error}") from None
 
 
+def named_objectives(refiner: Any) -> tuple[tuple[str, str], ...]:
+    """Returns the metrics that a refiner compares members by, if several, each with its mode."""
+    if isinstance(refiner, Described):  # of constraints the file may hold a description only
+        saved = refiner.saved or {}
+        if saved.get("name") != NSGA2.__name__:
+            return ()
+        return NSGA2(decode(saved["fields"]["metrics"], "refiner.metrics")).objectives
+    pairs = getattr(refiner, "objectives", ())
+    return tuple(pair for pair in pairs if isinstance(pair[0], str))
+
+
 _GIVE_IT = "give vt.load(path, learner, refiner=...) the one that the sweep was trained with"
 
 
