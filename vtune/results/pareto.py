@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def pareto(trained: Trained, names: Sequence[Any], modes: Any) -> pandas.DataFrame:
     """Returns the rows of the members that no other dominates; see `Sweep.pareto`."""
     whole = table(trained)
-    own = dict(trained.objectives or named_objectives(trained.refiner))
+    own = dict(objectives_of(trained))
     chosen = list(names or own)
     _check_names(chosen, [*whole.columns, *cost_names()])
     modes = {**({} if names else own), **_checked_modes(modes, chosen)}
@@ -35,6 +35,11 @@ def pareto(trained: Trained, names: Sequence[Any], modes: Any) -> pandas.DataFra
     read = columns_to_read(trained)
     others = [name for name in whole.columns if name in read and name not in chosen]
     return whole.iloc[front(worth)][[*chosen, *others]]
+
+
+def objectives_of(trained: Trained) -> tuple[tuple[str, str], ...]:
+    """Returns the (name, mode) pairs that a sweep was for: its own, else those of its refiner."""
+    return trained.objectives or named_objectives(trained.refiner)
 
 
 def _check_names(names: list[Any], known: list[str]) -> None:
