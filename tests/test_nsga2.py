@@ -32,8 +32,8 @@ def step(key, h, age, batch):
 LEARNER = vt.Learner(
     init=lambda key, h, batch: jnp.zeros(()),
     step=step,
-    measure=lambda key, h, state, batch, weight: (objectives(h), state),
-    score=lambda totals: {**totals[0], "age": totals[1]},
+    measure=lambda key, h, state, batch, weight: (objectives(h), state, jax.random.uniform(key)),
+    score=lambda totals: {**totals[0], "age": totals[1], "noise": totals[2]},
     variables=lambda state: state,
 )
 
@@ -127,7 +127,7 @@ def test_members_within_the_constraints_come_first():
 class Noting(Own):
     """A refiner of the user's own that remembers the scores it was given last."""
 
-    objectives = (("f1", "min"), (lambda metrics: metrics["age"] - metrics["f2"], "max"))
+    objectives = (("f1", "min"), (lambda metrics: metrics["age"] - metrics["noise"], "max"))
 
     def init(self, space, size):
         return jnp.zeros((size, 2))
@@ -152,7 +152,7 @@ def test_a_refiner_of_ones_own_is_given_scores_of_several_metrics(tmp_path):
     assert stopped.tolist() == [2, 4, 4, 4, 4, 2, 2]
     for found, number in ((sweep, 1), (longer, 2), (again, 2), (patient, np.minimum(stopped, 3))):
         history = {name: values[number, range(7)] for name, values in found.history.items()}
-        expected = np.stack([-history["f1"], history["age"] - history["f2"]], axis=1)
+        expected = np.stack([-history["f1"], history["age"] - history["noise"]], axis=1)
         expected[0] = -np.inf  # it diverged
         (given,) = found.trained.memories
         np.testing.assert_allclose(given, expected, rtol=1e-6)

@@ -462,7 +462,9 @@ def test_pareto(sweep):
     assert front == pytest.approx(np.array([[0.075, 0.925]]))  # best in both
     assert points(axes, "member 0, the best") == pytest.approx(front)
     assert list(sweep.pareto("loss", "accuracy").index) == [0]
-    assert 3 not in sweep.pareto("loss", "dropout", modes={"dropout": "max"}).index  # it diverged
+    assert 3 not in sweep.pareto("lr", "loss", modes={"lr": "max"}).index
+    reached = {"lr": "max", "dropout": "max"}  # which it has, too, though it diverged
+    assert list(sweep.pareto(*reached, modes=reached).index) == [5]
 
 
 def test_a_page_has_the_pictures_that_make_sense(pbt, halved, cross_validated):
