@@ -484,6 +484,15 @@ BAD = {
         ValueError,
         "Halving ranks members by one; name one",
     ),
+    "several metrics and NSGA2": (
+        lambda: tune(
+            vt.Halton(4),
+            refiner=vt.NSGA2({"loss": "min", "size": "min"}),
+            metric=("loss", "size"),
+        ),
+        ValueError,
+        "NSGA2 is given its own; metric= takes the one .*: metric='loss'",
+    ),
     "one of several": (lambda: tune(metric=("loss",)), ValueError, "write metric='loss'"),
     "twice": (lambda: tune(metric=("loss", "loss")), TypeError, "must be different names"),
     "modes": (

@@ -63,6 +63,11 @@ def _check_names(names: list[Any], given: TuneArguments) -> None:
         raise ValueError(f"metric={given.metric!r} must name several; write metric={instead}")
     if all(_is_cost(given, name) for name in names):
         raise ValueError(f"metric={given.metric!r} names costs alone; name a metric too")
+    if getattr(given.refiner, "objectives", ()):
+        raise ValueError(
+            f"metric={given.metric!r} names several metrics, and {type(given.refiner).__name__} is "
+            f"given its own; metric= takes the one that sweep.best goes by: metric={names[0]!r}"
+        )
     if not isinstance(given.search, Generations):
         raise ValueError(
             f"metric={given.metric!r} names several metrics, and only a search by generations has "
