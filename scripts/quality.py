@@ -70,8 +70,10 @@ def compared(options: argparse.Namespace) -> None:
     if not found["tasks"]:
         raise SystemExit("no task has results of a method with all seeds")
     found |= {"full": full, "date": str(datetime.date.today()), "machine": machine.name()}
+    written = outcome.as_json(found)
+    found = outcome.of_json(written)  # so that the page is that of its figures
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "quality.json").write_text(outcome.as_json(found) + "\n")
+    (options.out / "quality.json").write_text(written + "\n")
     (options.out / "quality.md").write_text(tables.page(found))
     figure.draw(found, options.out / "quality.png")
     print(tables.page(found))

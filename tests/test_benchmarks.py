@@ -100,6 +100,14 @@ def test_statistics_of_quality():
         assert float(known.FUNCTIONS[name].value(at)) == pytest.approx(least, abs=1e-5)
 
 
+def test_the_page_of_quality_is_that_of_its_figures():
+    outcome, tables = (importlib.import_module(name) for name in ("outcome", "tables"))
+    folder = SCRIPTS.parent / "docs" / "benchmarks" / "quality"
+    found = outcome.of_json((folder / "quality.json").read_text())
+    assert tables.page(found) == (folder / "quality.md").read_text()
+    assert len(found["tasks"]) == 20
+
+
 def test_the_table_of_chips_is_that_of_its_figures(tmp_path):
     """And in it vtune moves no more than a plain vmapped scan."""
     tables = importlib.import_module("chip_tables")

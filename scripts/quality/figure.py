@@ -33,16 +33,22 @@ def _ranks(axes: Any, found: dict[str, Any], colours: dict[str, Any]) -> None:
         axes.plot([own.mean[m]] * 2, [0, y], color=colours[name], lw=1)
         axes.plot(own.mean[m], y, "o", color=colours[name])
         axes.annotate(
-            f"{name}  {own.mean[m]:.2f}", (own.mean[m], y), (7, -3), textcoords="offset points"
+            f"{name}  {own.mean[m]:.2f}",
+            (own.mean[m], y),
+            (7, -3),
+            textcoords="offset points",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         )
     for row, (first, last) in enumerate(bars):
         ends = own.mean[order[[first, last]]] + [-0.04, 0.04]
         axes.plot(ends, [-0.4 - 0.4 * row] * 2, color="black", lw=3, solid_capstyle="butt")
-    axes.plot([1, 1 + own.critical], [0.5, 0.5], color="black", lw=1.5, marker="|")
-    axes.text(1 + own.critical / 2, 0.6, f"critical difference {own.critical:.2f}", ha="center")
-    axes.set(xlim=(0.8, len(order) + 1), ylim=(-2 - len(order) - 0.4 * len(bars), 1.4), yticks=[])
+    axes.plot([1, 1 + own.critical], [1.6, 1.6], color="black", lw=1.5, marker="|")
+    axes.text(1, 1.8, f"critical difference {own.critical:.2f}")
+    axes.set(xlim=(0.8, len(order) + 1), ylim=(-1.5 - len(order) - 0.4 * len(bars), 2.5), yticks=[])
+    axes.spines["top"].set_position(("data", 0))
+    axes.spines[["left", "right", "bottom"]].set_visible(False)
+    axes.xaxis.set_ticks_position("top")
     axes.set_xticks(range(1, len(order) + 1))
-    axes.spines[["left", "right", "top"]].set_visible(False)
     axes.set_xlabel(f"mean rank over {own.tasks} tasks, {found['seeds']} seeds each; 1 is best")
 
 

@@ -122,8 +122,8 @@ class Sampler:
 
 
 SAMPLERS = {
-    "TPE": Sampler(lambda seed: optuna.samplers.TPESampler(seed=seed), 32, 5),
-    "CMA-ES": Sampler(lambda seed: optuna.samplers.CmaEsSampler(seed=seed, popsize=16), 16, 10),
+    "TPE": Sampler(lambda seed: optuna.samplers.TPESampler(seed=seed), 32, 8),
+    "CMA-ES": Sampler(lambda seed: optuna.samplers.CmaEsSampler(seed=seed, popsize=16), 16, 16),
     "GP": Sampler(lambda seed: optuna.samplers.GPSampler(seed=seed), 8, 6),
     "NSGA-II": Sampler(
         lambda seed: optuna.samplers.NSGAIISampler(seed=seed, population_size=32),
