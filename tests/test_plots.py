@@ -1,6 +1,7 @@
 """`vt.plots`: what is drawn is read off the artists, not off pixels."""
 
 import dataclasses
+import itertools
 import json
 import re
 import subprocess
@@ -585,6 +586,13 @@ def test_names_are_drawn_as_they_are():
     assert ticks == [r"\$a\$ 0", "b" * 17 + "… 1", "b" * 17 + "… 2"]
     assert only_half.get_title() == "6 of 8 members have none"
     assert rate.get_title() == ""
+
+
+def test_a_slow_machine_warns_of_no_legend(sweep, monkeypatch):
+    clock = itertools.count(0, 10)
+    monkeypatch.setattr("matplotlib.legend.time.perf_counter", lambda: float(next(clock)))
+    vt.plots.axis(sweep, "lr").draw_without_rendering()
+    assert next(clock) > 10  # the time was looked at
 
 
 def test_given_axes_are_drawn_on(sweep, axes):

@@ -155,11 +155,16 @@ def edges(axes: Axes, low: float, high: float, along: str = "x") -> None:
 
 
 def legend(axes: Axes, **options: Any) -> None:
-    """Adds a legend where something has a label."""
+    """Adds a legend where something has a label, where it covers least unless `loc=` is given.
+
+    Where that place is not asked for by name, matplotlib warns on a busy machine that looking for
+    it takes long.
+    """
     from matplotlib.collections import Collection
 
     if axes.get_legend_handles_labels()[1]:
-        shown = axes.legend(fontsize="x-small", framealpha=0.8, edgecolor="#cccccc", **options)
+        given = {"loc": "best", "fontsize": "x-small", "framealpha": 0.8, "edgecolor": "#cccccc"}
+        shown = axes.legend(**(given | options))
         for handle in shown.legend_handles:
             if isinstance(handle, Collection):  # points and lines, pale where there are many
                 handle.set_alpha(max(handle.get_alpha() or 1, 0.7))
