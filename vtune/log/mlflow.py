@@ -68,7 +68,7 @@ class MLflow:
 
     def begin(self, run: Run) -> None:
         self._run = run
-        if run.first > 0 and self._parent is not None:  # the next generation of one search
+        if run.generation and self._parent is not None:  # the run goes on
             return
         parent = self._client.create_run(self._experiment_id(), run_name=self._name)
         self._parent = parent.info

@@ -49,7 +49,7 @@ class WandB:
         self._init = {"project": project, "reinit": "create_new", **init}
 
     def begin(self, run: Run) -> None:
-        goes_on = run.first > 0 and bool(self._open)  # the next generation of one search
+        goes_on = run.generation > 0 and bool(self._open)
         self._run = run
         about = {"plan": run.plan, "seed": run.seed, "metric": run.metric_name, "mode": run.mode}
         if self._runs == "sweep":

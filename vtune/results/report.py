@@ -53,6 +53,7 @@ class Run:
       changing: names of the hyperparameters that the refiner may change.
       seed: of the whole sweep.
       planned: members in all, of generations that are still to come as well.
+      generation: of a search by generations, which of them begins; else 0.
     """
 
     space: Space
@@ -65,6 +66,7 @@ class Run:
     changing: tuple[str, ...]
     seed: int
     planned: int
+    generation: int = 0
 
     def __len__(self) -> int:
         return len(self.hparams)

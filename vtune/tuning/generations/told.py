@@ -59,6 +59,7 @@ class TheWhole(Callbacks):
             first=done + run.first,
             rounds=self._generations * self._rounds,
             planned=self._generations * len(run.hparams),
+            generation=self._generation,
         )
         super().begin(whole)
 
