@@ -23,6 +23,7 @@ from vtune.studies.library import optuna_distribution, optuna_module
 from vtune.studies.ranges import Choices, Numbers, distribution_of, visible_names
 
 PLACES = "vtune/asked"  # attribute of a study: what its parameters are in the space
+RUN, MEMBER = "vtune/run", "vtune/member"  # attributes of a trial: who asked for it, for whom
 
 
 def asked_distributions(space: Space, combination: Combination) -> dict[str, Any]:

@@ -6,12 +6,12 @@ import contextlib
 import json
 import os
 import sqlite3
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vtune.results.paths import folder_of
+from vtune.studies.library import hushed
 
 SQLITE, JOURNAL = (".db", ".sqlite", ".sqlite3"), (".log",)  # endings of a storage's name
 EXAMPLE = "runs/first.log"
@@ -112,19 +112,14 @@ def close(storage: Any) -> None:
 @contextlib.contextmanager
 def quiet(optuna: Any, shown: str) -> Iterator[None]:
     """Nothing that Optuna says is shown, and what fails in it is an OSError of one line."""
-    said = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what it calls experimental
+        with hushed(optuna, optuna.logging.ERROR):
             yield
     except (OSError, ImportError):
         raise
     except Exception as error:  # of Optuna, SQLAlchemy or SQLite
         first = str(error.__cause__ or error).partition("\n")[0] or type(error).__name__
         raise OSError(f"{shown}: Optuna cannot write there ({first})") from None
-    finally:
-        optuna.logging.set_verbosity(said)
 
 
 def _check_journal(path: Path) -> None:

@@ -12,6 +12,7 @@ from vtune.results import Member, Sweep
 from vtune.results.costs import costs_of
 from vtune.results.pareto import objectives_of
 from vtune.results.table import hparams_columns, table_columns
+from vtune.studies.library import direction
 from vtune.studies.ranges import Choices, Numbers, distribution_of, visible_names
 from vtune.visible import visible
 
@@ -84,10 +85,7 @@ def exported(sweep: Sweep) -> Study:
         for column, member in enumerate(sweep.members)
     ]
     return Study(
-        [
-            (visible(name), "maximize" if mode == "max" else "minimize")
-            for name, mode, _ in objectives
-        ],
+        [(visible(name), direction(mode)) for name, mode, _ in objectives],
         distributions,
         trials,
         {"rounds": trained.rounds, "planned rounds": trained.plan.rounds, "fixed": fixed},

@@ -99,7 +99,7 @@ def check_arguments(given: TuneArguments) -> CheckedArguments:
     Raises:
       TypeError, ValueError: an argument cannot work.
     """
-    _check_learner(given.learner)
+    check_learner(given.learner)
     read = captured_tracers(given.learner, given.metric)
     check_untraced(
         "vtune", data=given.data, init_from=given.init_from, refiner=given.refiner, learner=read
@@ -173,7 +173,8 @@ def _is_objective(pair: Any) -> bool:
     return (isinstance(metric, str) or callable(metric)) and mode in ("max", "min")
 
 
-def _check_learner(learner: Any) -> None:
+def check_learner(learner: Any) -> None:
+    """Raises TypeError where this is no learner, or its functions take other arguments."""
     if not isinstance(learner, Learner):
         raise TypeError(
             f"learner must be a vt.Learner, got {type(learner).__name__}; make one with "

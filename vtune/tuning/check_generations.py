@@ -6,10 +6,9 @@ import warnings
 
 from vtune.callers import users_line
 from vtune.search.generations import Generations
-from vtune.studies.library import optuna_module
+from vtune.studies.asked import RUN
+from vtune.studies.library import direction, optuna_module
 from vtune.tuning.arguments import CheckedArguments
-
-RUN = "vtune/run"  # an attribute of trials that a run has asked for
 
 SLOW = {"GPSampler": 16}  # by sampler, the generation beyond which asking takes a minute and more
 
@@ -78,7 +77,7 @@ def _check_directions(
     if search.study is None:
         return
     modes = [mode for _, mode in objectives] or [mode]
-    asked = ["maximize" if mode == "max" else "minimize" for mode in modes]
+    asked = [direction(mode) for mode in modes]
     theirs = [direction.name.lower() for direction in search.study.directions]
     if theirs != asked:
         instead = f"direction={asked[0]!r}" if len(asked) == 1 else f"directions={asked}"

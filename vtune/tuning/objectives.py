@@ -10,7 +10,7 @@ from vtune.results.costs import cost_mode, cost_names, costs_by_cohort
 from vtune.runtime.check_learner import Inspection
 from vtune.search.base import Cohort
 from vtune.search.generations import Generations
-from vtune.tuning.arguments import TuneArguments, mode_of
+from vtune.tuning.arguments import TuneArguments, check_learner, mode_of
 
 MEASURED = "step_seconds"  # which compiles a step
 WRITE = "vt.Generations(optuna.samplers.NSGAIISampler(population_size=64), size=64)"
@@ -31,6 +31,7 @@ def objectives_of(given: TuneArguments) -> tuple[TuneArguments, tuple[tuple[str,
                 'write mode="max" or mode="min"'
             )
         return given, ()
+    check_learner(given.learner)
     names = list(given.metric)
     _check_names(names, given)
     modes = [None] * len(names) if given.mode is None else given.mode

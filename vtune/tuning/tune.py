@@ -83,7 +83,8 @@ def tune(
         learner's `batch_loss` depends on it; its rows are those of a training batch when left out.
       metric: what members are compared by: the name of a recorded metric, or a function of all of
         them. The function is part of the program's identity, so a new one compiles anew. Several
-        names are the objectives of a search by generations; members are ranked by the first.
+        names are the objectives of a search by generations; members are ranked by the first that
+        is no cost.
       mode: "max" or "min", or one for each of several metrics; may be left out for metrics that
         say it themselves.
       seed: decides settings, weights, order of rows, and noise; 0 to 2**32 - 1.

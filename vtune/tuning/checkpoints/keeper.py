@@ -18,11 +18,10 @@ import numpy as np
 from vtune.engine.carry import EarlierRun
 from vtune.results import checkpoint_files as files
 from vtune.results import commit
-from vtune.results.files import read_saved, write_finished
-from vtune.results.manifest import Call, is_saved_sweep, read_manifest
+from vtune.results.files import write_finished
+from vtune.results.manifest import Call, read_manifest
 from vtune.results.paths import make_folder, remove_empty
 from vtune.results.quiet import without_late_failures
-from vtune.results.rebuild import rebuilt, with_states
 from vtune.results.sweep import Sweep
 from vtune.results.trained import Trained, finish
 from vtune.rng.keys import is_key
@@ -32,6 +31,7 @@ from vtune.runtime.notices import warn
 from vtune.runtime.resume import Point
 from vtune.runtime.watch import Standing, Watcher
 from vtune.tuning.checkpoints.call import call_of, check_same
+from vtune.tuning.checkpoints.folder import holds_sweep, loaded, remove_sweep
 from vtune.tuning.checkpoints.machine import MACHINE, machine_of, other_machine
 from vtune.tuning.checkpoints.settings import Checkpoint
 from vtune.tuning.prepare import Prepared
@@ -111,15 +111,11 @@ class Keeper(Watcher):
           CheckpointMismatchError, FileExistsError, ValueError: it cannot go on from what is there.
         """
         folder = self._folder
-        saved = is_saved_sweep(folder)
-        if (folder / commit.MANIFEST).exists() and not saved:
-            raise commit.RunExistsError(
-                f"{folder} holds a manifest.json of something else; choose another folder"
-            )
+        saved = holds_sweep(folder)
         if self._settings.restart:
             self._discard(saved)
         elif saved:
-            self._compare(read_manifest(folder)["call"])
+            check_same(folder, read_manifest(folder)["call"], self._call)
             self.finished = self._loaded()
             files.remove_checkpoints(folder)
         else:
@@ -135,25 +131,13 @@ class Keeper(Watcher):
         if gone:
             warn(f"{self._folder}: {' and '.join(gone)} is removed, since restart=True was given")
         if saved:
-            parts = commit.parts_folder(self._folder, read_manifest(self._folder))
-            (self._folder / commit.MANIFEST).unlink()
-            if parts != self._folder:
-                shutil.rmtree(parts, ignore_errors=True)
+            remove_sweep(self._folder)
         files.remove_checkpoints(self._folder)
 
-    def _compare(self, saved: dict[str, Any] | None) -> None:
-        """Raises CheckpointMismatchError where another call left what is there."""
-        check_same(self._folder, saved, self._call)
-
     def _loaded(self) -> Sweep:
-        plan, space, cohorts, arguments, _ = self._prepared
-        saved = read_saved(self._folder, weights=True)
-        refiner, data = arguments.refiner, arguments.data
-        trained = with_states(rebuilt(saved, space, plan.learner, None), saved, refiner)
-        trained = dataclasses.replace(
-            trained, plan=plan, cohorts=cohorts, data=data, weights=arguments.weights
-        )
-        return Sweep(trained)
+        plan, cohorts = self._prepared.plan, self._prepared.cohorts
+        trained = loaded(self._folder, self._prepared)
+        return Sweep(dataclasses.replace(trained, plan=plan, cohorts=cohorts))
 
     def _newest(self) -> Point | None:
         """Returns the point of the newest checkpoint that can be read."""
@@ -184,7 +168,7 @@ class Keeper(Watcher):
 
     def _read(self, path: Path) -> tuple[files.Header, files.Found]:
         header = files.read_header(path)
-        self._compare(header.manifest["call"])
+        check_same(self._folder, header.manifest["call"], self._call)
         return header, files.read_checkpoint(header)
 
     # While it runs

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,18 +23,17 @@ from vtune.search.base import columns as columns_of
 from vtune.search.generations import Generations
 from vtune.space.space import Space
 from vtune.studies.asked import (
+    MEMBER,
     PLACES,
+    RUN,
     asked_distributions,
     chosen_params,
     params_of,
     places_asked,
     values_of,
 )
-from vtune.studies.library import optuna_module
-from vtune.tuning.check_generations import RUN
-from vtune.tuning.generations.objectives import Objective, told_values
-
-MEMBER = "vtune/member"  # an attribute of a trial
+from vtune.studies.library import hushed, optuna_module
+from vtune.tuning.generations.values import told_values
 
 
 class Asking:
@@ -45,7 +43,7 @@ class Asking:
       search: as checked. study: that is asked. space, seed: of the sweep.
       cohorts: of the first generation, as drawn.
       run: the run's own name, by which it finds its trials again.
-      objectives: what trials are told; by the study's directions.
+      objectives: what trials are told: (name, "max" or "min") of each.
     """
 
     def __init__(
@@ -56,7 +54,7 @@ class Asking:
         seed: int,
         cohorts: tuple[Cohort, ...],
         run: str,
-        objectives: tuple[Objective, ...],
+        objectives: tuple[tuple[str, str], ...],
     ):
         self._optuna = optuna_module("vt.Generations")
         self._study, self._space, self._seed, self._run = study, space, seed, run
@@ -86,7 +84,8 @@ class Asking:
             for place in range(self._size):
                 member = generation * self._size + place
                 number, slot = self._places[place]
-                params = self._params(member, number, slot, known.get(member))
+                fixed = self._fixed(member, number, slot)
+                params = self._params(member, number, fixed, known.get(member))
                 combination = self._cohorts[number].combination
                 values = values_of(self._space, combination, params)
                 settings[number].append([values[name] for name in combination.traced])
@@ -122,27 +121,15 @@ class Asking:
           trained: of all generations that are finished.
         """
         known, told = self._own(), told_values(trained, self._objectives)
-        create, states = self._optuna.trial.create_trial, self._optuna.trial.TrialState
-        for column, values in enumerate(told):
-            member = Member(trained, column)
-            if member.index in known:
-                continue
-            number, _ = trained.places[column]
-            dropped = member.status.startswith("dropped")
-            state = states.PRUNED if dropped else states.COMPLETE
-            params = params_of(
-                self._space, self._cohorts[number].combination, trained.traced(column)
-            )
-            attributes = {RUN: self._run, MEMBER: member.index, "status": member.status}
-            self._study.add_trial(
-                create(
-                    state=states.FAIL if values is None else state,
-                    values=None if values is None else values,
-                    params=params,
-                    distributions=self._distributions[number],
-                    user_attrs={**attributes, **_last_values(member)},
-                )
-            )
+        missing = [i for i in range(len(told)) if trained.first_id + i not in known]
+        with self._asked_quietly():
+            for column in missing:
+                number, _ = trained.places[column]
+                combination = self._cohorts[number].combination
+                fixed = params_of(self._space, combination, trained.traced(column))
+                member = Member(trained, column)
+                self._params(member.index, number, fixed, None)
+                self._tell(self._own()[member.index], member, told[column])
 
     def give_up(self) -> None:
         """Ends the trials that were asked for and never trained, as failed."""
@@ -153,19 +140,26 @@ class Asking:
 
     # One trial
 
-    def _params(self, member: int, number: int, slot: int, frozen: Any) -> dict[str, Any]:
-        """Returns the parameters of a member's trial, asked for as far as they are not there."""
-        distributions, cohort = self._distributions[number], self._cohorts[number]
+    def _params(
+        self, member: int, number: int, fixed: dict[str, Any], frozen: Any
+    ) -> dict[str, Any]:
+        """Returns the parameters of a member's trial, asked for as far as they are not there.
+
+        Args:
+          number: of its cohort. fixed: parameters that the sampler is not asked for.
+          frozen: the trial, where a run that was killed had begun to ask for it.
+        """
+        distributions = self._distributions[number]
         if frozen is not None and distributions.keys() <= frozen.params.keys():
             return frozen.params
         seeded(self._sampler, self._seed, member)
-        self._study.sampler = self._fixing(member, slot, cohort)
+        self._study.sampler = self._optuna.samplers.PartialFixedSampler(fixed, self._sampler)
         waiting = self._optuna.trial.TrialState.WAITING
         if frozen is None:
             self._study.enqueue_trial({}, user_attrs={RUN: self._run, MEMBER: member})
         if frozen is None or frozen.state == waiting:
             trial = self._study.ask()
-        else:  # a run that was killed had begun to ask for it
+        else:
             trial = self._optuna.trial.Trial(self._study, frozen._trial_id)
         params = {}
         for place, (name, distribution) in enumerate(distributions.items()):
@@ -173,15 +167,13 @@ class Asking:
             params[name] = _suggested(trial, name, distribution)
         return params
 
-    def _fixing(self, member: int, slot: int, cohort: Cohort) -> Any:
-        """The sampler, with what is not asked for: the structure, and of a first generation all."""
-        combination = cohort.combination
-        if member < self._size and not self._continues:
-            drawn = {name: cohort.hparams[name][slot] for name in combination.traced}
-            fixed = params_of(self._space, combination, drawn)
-        else:
-            fixed = chosen_params(self._space, combination)
-        return self._optuna.samplers.PartialFixedSampler(fixed, self._sampler)
+    def _fixed(self, member: int, number: int, slot: int) -> dict[str, Any]:
+        """What is not asked for: the structure, and of a first generation all."""
+        cohort = self._cohorts[number]
+        if member >= self._size or self._continues:
+            return chosen_params(self._space, cohort.combination)
+        drawn = {name: cohort.hparams[name][slot] for name in cohort.combination.traced}
+        return params_of(self._space, cohort.combination, drawn)
 
     def _tell(self, frozen: Any, member: Member, values: list[float] | None) -> None:
         states = self._optuna.trial.TrialState
@@ -192,8 +184,9 @@ class Asking:
             trial.set_user_attr(name, value)
         if self._constraints is not None:
             for number, value in enumerate(np.ravel(self._constraints(last))):
-                broken = not np.isfinite(value)  # as of a member that diverged
-                trial.set_constraint(f"constraint {number}", np.inf if broken else value)
+                if f"constraint {number}" not in frozen.constraints:  # of a run that was killed
+                    broken = not np.isfinite(value)  # as of a member that diverged
+                    trial.set_constraint(f"constraint {number}", np.inf if broken else value)
         if values is None:
             self._study.tell(trial, state=states.FAIL)
         elif member.status.startswith("dropped"):
@@ -218,15 +211,11 @@ class Asking:
     def _asked_quietly(self) -> Iterator[None]:
         """Leaves the study's own sampler as it was; what Optuna calls experimental is not said."""
         before = self._study.sampler
-        said = self._optuna.logging.get_verbosity()
-        self._optuna.logging.set_verbosity(max(said, self._optuna.logging.WARNING))
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
+            with hushed(self._optuna, self._optuna.logging.WARNING):
                 yield
         finally:
             self._study.sampler = before
-            self._optuna.logging.set_verbosity(said)
 
 
 def _last_values(member: Member) -> dict[str, Any]:

@@ -21,17 +21,18 @@ from pathlib import Path
 from typing import Any
 
 from vtune.results import commit
-from vtune.results.files import read_saved, write_finished
-from vtune.results.manifest import Call, is_saved_sweep, read_manifest
+from vtune.results.files import write_finished
+from vtune.results.manifest import Call, read_manifest
 from vtune.results.paths import make_folder, remove_empty
 from vtune.results.quiet import without_late_failures
-from vtune.results.rebuild import rebuilt, with_states
 from vtune.results.trained import Trained
 from vtune.runtime.notices import warn
 from vtune.runtime.resume import CheckpointMismatchError
 from vtune.search.generations import Generations
-from vtune.studies.library import optuna_module
+from vtune.studies.library import hushed, optuna_module
+from vtune.studies.storage import Target, opened
 from vtune.tuning.checkpoints.call import call_of, check_same
+from vtune.tuning.checkpoints.folder import holds_sweep, loaded, remove_sweep
 from vtune.tuning.checkpoints.settings import Checkpoint
 from vtune.tuning.generations.merging import on_the_host, plan_of
 from vtune.tuning.prepare import Prepared
@@ -91,11 +92,7 @@ class Kept:
           CheckpointMismatchError, FileExistsError, ValueError: it cannot go on from what is there.
         """
         assert self._settings is not None
-        saved = is_saved_sweep(self._folder)
-        if (self._folder / commit.MANIFEST).exists() and not saved:
-            raise commit.RunExistsError(
-                f"{self._folder} holds a manifest.json of something else; choose another folder"
-            )
+        saved = holds_sweep(self._folder)
         if self._settings.restart:
             self._discard(saved)
         elif saved:
@@ -118,15 +115,8 @@ class Kept:
             )
 
     def _loaded(self, generations: int) -> Trained:
-        plan, space, _, arguments, _ = self._prepared
-        saved = read_saved(self._folder, weights=True)
-        trained = with_states(rebuilt(saved, space, plan.learner, None), saved, arguments.refiner)
-        return dataclasses.replace(
-            on_the_host(trained),
-            plan=plan_of(plan, generations),
-            data=arguments.data,
-            weights=arguments.weights,
-        )
+        trained = on_the_host(loaded(self._folder, self._prepared))
+        return dataclasses.replace(trained, plan=plan_of(self._prepared.plan, generations))
 
     def _discard(self, saved: bool) -> None:
         """Removes a run, and says so."""
@@ -134,10 +124,7 @@ class Kept:
         if saved or parts:
             warn(f"{self._folder}: the run that it holds is removed, since restart=True was given")
         if saved:
-            own = commit.parts_folder(self._folder, read_manifest(self._folder))
-            (self._folder / commit.MANIFEST).unlink()
-            if own != self._folder:
-                shutil.rmtree(own, ignore_errors=True)
+            remove_sweep(self._folder)
         for part in parts:
             shutil.rmtree(part, ignore_errors=True)
         for name in (RUN, STUDY):
@@ -152,16 +139,11 @@ class Kept:
         if self._settings is not None:
             path = self._folder / STUDY
             _mend(path)
-            backend = optuna.storages.journal.JournalFileBackend(str(path))
-            storage = optuna.storages.JournalStorage(backend)
-        said = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(max(said, optuna.logging.WARNING))
-        try:
+            storage = opened(optuna, Target(str(path), path))
+        with hushed(optuna, optuna.logging.WARNING):
             return optuna.create_study(
                 storage=storage, study_name="sweep", directions=directions, load_if_exists=True
             )
-        finally:
-            optuna.logging.set_verbosity(said)
 
     def part(self, generation: int) -> Checkpoint | None:
         """Where a generation keeps its checkpoints."""

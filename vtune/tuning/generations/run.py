@@ -12,11 +12,11 @@ from vtune.runtime.interrupt import Interrupt
 from vtune.runtime.notices import warn
 from vtune.runtime.time_limit import ENDED
 from vtune.search.generations import Generations
+from vtune.studies.library import direction
 from vtune.tuning.arguments import TuneArguments
 from vtune.tuning.generations.asking import Asking
 from vtune.tuning.generations.kept import Kept, keeping
 from vtune.tuning.generations.merging import merged, on_devices
-from vtune.tuning.generations.objectives import Objective
 from vtune.tuning.generations.told import TheWhole
 from vtune.tuning.generations.warm import warmed
 from vtune.tuning.launch import Watching, run_told
@@ -32,15 +32,10 @@ def run_generations(
       prepared: with the members of the first generation. given: what it was prepared from.
       search: as checked.
     """
-    plan, drawn = prepared.plan, prepared.drawn
-    objectives = tuple(Objective(*one) for one in drawn.objectives)
-    if not objectives:
-        name = plan.metric if isinstance(plan.metric, str) else "score"
-        objectives = (Objective(name, plan.mode),)
     with keeping(watching.checkpoint, prepared, search) as kept:
         trained = kept.sweep
         if trained is None or kept.done < search.generations:
-            trained = _Run(prepared, given, search, watching, kept, objectives).to_the_end()
+            trained = _Run(prepared, given, search, watching, kept).to_the_end()
     return Sweep(on_devices(trained))
 
 
@@ -54,12 +49,13 @@ class _Run:
         search: Generations,
         watching: Watching,
         kept: Kept,
-        objectives: tuple[Objective, ...],
     ):
         self._prepared, self._given, self._search = prepared, given, search
         self._watching, self._kept = watching, kept
         plan, count = prepared.plan, search.generations
-        study = kept.study([objective.direction for objective in objectives])
+        name = plan.metric if isinstance(plan.metric, str) else "score"
+        objectives = prepared.drawn.objectives or ((name, plan.mode),)
+        study = kept.study([direction(mode) for _, mode in objectives])
         seed = int(prepared.arguments.seed)
         self._asking = Asking(
             search, study, prepared.space, seed, prepared.cohorts, kept.run, objectives
