@@ -191,11 +191,11 @@ def test_replay_takes_what_is_given_first():
     )
     schedule = sweep.schedule(1)
     member = vt.replay(mlp_learner(), DATA, schedule)
-    assert member.trained.metric_name == "accuracy"
-    assert member.trained.plan.mode == "max"
+    assert member.record.metric_name == "accuracy"
+    assert member.record.plan.mode == "max"
     member = vt.replay(mlp_learner(), DATA, schedule, epochs=2, batch_size=8, metric="loss")
-    assert member.trained.plan.mode == "min"
-    assert member.trained.plan.cohorts[0].steps == 2 * (DATA.train.shape[0] // 8)
+    assert member.record.plan.mode == "min"
+    assert member.record.plan.cohorts[0].steps == 2 * (DATA.train.shape[0] // 8)
     plain = vt.replay(mlp_learner(), DATA, {"lr": schedule["lr"]}, epochs=4, batch_size=16)
     assert (
         largest_difference(plain.variables, vt.replay(mlp_learner(), DATA, schedule).variables)

@@ -57,6 +57,7 @@ def cost(
     patience: int | None = None,
     keep: str | None = None,
     init_from: Any = None,
+    frozen: Any = None,
     seeds: int | None = None,
     layout: str | int | Layout | None = None,
 ) -> Cost:
@@ -114,6 +115,7 @@ def cost(
         patience=patience,
         keep=keep,
         init_from=init_from,
+        frozen=frozen,
         seeds=seeds,
         layout=layout,
     )

@@ -19,10 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vtune.engine.carry import Arguments
+from vtune.engine.carry import Arguments, shared_weights
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.replicates import replicate_shape
 from vtune.engine.stepping import batch_shapes
+from vtune.learner.frozen import sharing
 from vtune.learner.protocol import traced_once
 from vtune.rng.keys import member_key
 from vtune.types import PyTree
@@ -57,12 +58,12 @@ def step_needs(plan: Plan, cohort: CohortPlan, population: Any, arguments: Argum
     batch = batch_shapes(arguments.data, cohort.batch_size)
     learner = traced_once(plan.learner)
 
-    def step(traced: Any, state: PyTree, batch: PyTree) -> PyTree:
-        return learner.step(member_key(np.uint32(0), 0), cohort.h(traced), state, batch)[0]
+    def step(traced: Any, state: PyTree, batch: PyTree, weights: PyTree) -> PyTree:
+        return sharing(learner, weights).step(member_key(np.uint32(0), 0), cohort.h(traced), state, batch)[0]
 
     floating = (leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating))
     carried = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in floating)
-    needs = products(jax.make_jaxpr(step)(hparams, state, batch))
+    needs = products(jax.make_jaxpr(step)(hparams, state, batch, shared_weights(plan, arguments)))
     return Needs(2 * carried + needs.bytes, needs.flops)
 
 

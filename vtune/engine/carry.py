@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from vtune.data.dataset import Data
+from vtune.engine.plan import Plan
 from vtune.engine.population import Population, Record
 from vtune.types import PyTree
 
@@ -52,7 +53,7 @@ class Arguments(NamedTuple):
         `first_rows`, `evaluation`, `take`, `folded`, `row_bytes`, `train_rows`, `valid_rows`,
         `steps_per_epoch`, `steps_by_fold` and `traced_sizes`, and never for its class.
       trajectory: only where a member is trained again along its lineage.
-      weights: weights that all members start from, if not drawn.
+      weights: weights that all members start from, if not drawn, and those that they share.
     """
 
     seed: Any
@@ -61,3 +62,8 @@ class Arguments(NamedTuple):
     data: Data | None
     trajectory: Trajectory | None = None
     weights: PyTree = None
+
+
+def shared_weights(plan: Plan, arguments: Arguments) -> PyTree:
+    """Returns the weights in which the members' frozen variables are; None where they have none."""
+    return None if plan.learner.share is None else arguments.weights

@@ -12,7 +12,7 @@ from jax import lax
 
 from vtune.data.dataset import Data
 from vtune.engine import early_stopping
-from vtune.engine.carry import Arguments
+from vtune.engine.carry import Arguments, shared_weights
 from vtune.engine.divergence import note_broken_scores
 from vtune.engine.fold_steps import fold_lengths, of_fold, with_own_lengths
 from vtune.engine.objectives import Objectives, compared
@@ -27,7 +27,7 @@ from vtune.engine.replicates import (
     replicate_key,
     replicate_shape,
 )
-from vtune.learner.protocol import traced_once
+from vtune.engine.shared_work import SharedWork, shared_measure
 from vtune.metrics.totals import join_rows, split_rows
 from vtune.rng.threefry import folded
 from vtune.types import Array, PyTree, float_dtype
@@ -74,15 +74,26 @@ def _batch_totals(
     summed, and by cohort those that are kept row by row."""
     seed = arguments.seed
     lengths = fold_lengths(cohorts[0], arguments.data)
-    lifted = [
-        over_population(functools.partial(_measure, plan, cohort), plan.replicates, plan.layout)
-        for cohort in cohorts
+    weights = shared_weights(plan, arguments)
+    works = [
+        shared_measure(plan, cohort, population, arguments)
+        for cohort, population in zip(cohorts, populations, strict=True)
     ]
+    lifted = [
+        over_population(functools.partial(_measure, plan, *one), plan.replicates, plan.layout)
+        for one in zip(cohorts, works, strict=True)
+    ]
+    axes = int(arguments.data is not None and arguments.data.folded)
 
     def measure(number: Array, *rows: Any) -> Any:
         totals = [
-            f((p.id, p.hparams), p.state, rows, (seed, end, number, lengths))
-            for f, p in zip(lifted, populations, strict=True)
+            f(
+                (p.id, p.hparams),
+                p.state,
+                work.values(weights, rows, axes),
+                (seed, end, number, lengths, weights),
+            )
+            for f, work, p in zip(lifted, works, populations, strict=True)
         ]
         return tuple(zip(*totals, strict=True))
 
@@ -92,6 +103,7 @@ def _batch_totals(
 def _measure(
     plan: Plan,
     cohort: CohortPlan,
+    work: SharedWork,
     replicate: Replicate | None,
     member: Any,
     state: PyTree,
@@ -99,11 +111,11 @@ def _measure(
     shared: Any,
 ) -> Any:
     """Returns the totals of one replicate and one batch: (summed, kept row by row)."""
-    (id, traced), (seed, end, number, lengths) = member, shared
+    (id, traced), (seed, end, number, lengths, weights) = member, shared
     own = replicate_key(plan.replicates, seed, id, replicate)
     key = folded(own, of_fold(end, replicate), number)
     h = cohort.h(with_own_lengths(cohort, lengths, traced, replicate))
-    return split_rows(traced_once(plan.learner).measure(key, h, state, *rows()))
+    return split_rows(work(weights, key, h, state, rows()))
 
 
 def _totals_of_all_batches(measure: Callable[..., Any], data: Data, size: int) -> Any:

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vtune.engine.carry import Arguments
+from vtune.engine.carry import Arguments, shared_weights
 from vtune.engine.parallel import replicated
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population
 from vtune.engine.replicates import per_replicate, replicate_shape
 from vtune.engine.stepping import batch_shapes
+from vtune.learner.frozen import sharing
 from vtune.learner.protocol import traced_once
 from vtune.metrics.totals import widened
 from vtune.rng.keys import member_key
@@ -78,9 +79,12 @@ def zero_sums(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape[axes:], leaf.dtype), tree
     )
 
-    def step_metrics(traced: dict[str, Array], state: PyTree, batch: PyTree) -> Any:
+    def step_metrics(
+        traced: dict[str, Array], state: PyTree, batch: PyTree, weights: PyTree
+    ) -> Any:
         key = member_key(np.uint32(0), 0)
-        return dict(widened(learner.step(key, cohort.h(traced), state, batch)[1]))
+        step = sharing(learner, weights).step
+        return dict(widened(step(key, cohort.h(traced), state, batch)[1]))
 
     # traced as the members' steps are, on the same devices, so that it is the same trace
     shapes = jax.eval_shape(
@@ -88,6 +92,7 @@ def zero_sums(
         without(1, population.hparams),
         without(1 + len(replicates), population.state),
         batch_shapes(arguments.data, cohort.batch_size),
+        shared_weights(plan, arguments),
     )
     size = population.id.shape[0]
     return jax.tree.map(lambda s: jnp.zeros((size, *replicates, *s.shape), s.dtype), shapes)

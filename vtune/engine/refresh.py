@@ -13,12 +13,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from vtune.engine import early_stopping
-from vtune.engine.carry import Arguments
+from vtune.engine.carry import Arguments, shared_weights
 from vtune.engine.fold_steps import of_fold, with_own_lengths
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population
 from vtune.engine.replicates import Replicate, over_population, replicate_key
 from vtune.engine.stepping import Stepping
+from vtune.learner.frozen import sharing
 from vtune.learner.protocol import traced_once
 from vtune.rng.threefry import folded
 from vtune.types import Array, PyTree
@@ -37,23 +38,25 @@ def refreshed(
     Args:
       end: the steps that were trained; [folds] where folds have their own.
     """
-    data, refresh = arguments.data, traced_once(plan.learner).refresh
+    data, learner = arguments.data, traced_once(plan.learner)
     rows = stepping.epoch_rows(arguments.seed, end)
-    if refresh is None or data is None or rows is None:
+    if learner.refresh is None or data is None or rows is None:
         return list(populations)
-    lengths = stepping.lengths
+    lengths, weights = stepping.lengths, shared_weights(plan, arguments)
 
     def lifted(cohort: CohortPlan) -> Any:
         def one_replicate(
             replicate: Replicate | None, member: Any, state: PyTree, batch: Any, shared: Any
         ) -> PyTree:
-            (id, traced, active), (seed, end, number, lengths) = member, shared
+            (id, traced, active), (seed, end, number, lengths, weights) = member, shared
             own = replicate_key(plan.replicates, seed, id, replicate)
             key = folded(own, of_fold(end, replicate), number)
             h = cohort.h(with_own_lengths(cohort, lengths, traced, replicate))
             go = True if active is None else active
             if lengths is not None and replicate is not None:
                 go &= number < lengths.steps_per_epoch[replicate.fold]
+            refresh = sharing(learner, weights).refresh
+            assert refresh is not None
             ready = lambda state: refresh(key, h, state, batch(), number)
             return ready(state) if go is True else lax.cond(go, ready, lambda state: state, state)
 
@@ -63,7 +66,7 @@ def refreshed(
 
     def one_batch(number: Array, states: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
         batch = data.take(jnp.take(rows, number, axis=rows.ndim - 2))
-        shared = (arguments.seed, end, number, lengths)
+        shared = (arguments.seed, end, number, lengths, weights)
         return tuple(
             make((p.id, p.hparams, early_stopping.active(p)), state, batch, shared)
             for make, p, state in zip(ready, populations, states, strict=True)

@@ -18,7 +18,7 @@ from jax import lax
 
 from vtune.engine import early_stopping
 from vtune.engine.apply_refiner import leading_slots, refine, shrink
-from vtune.engine.carry import Arguments, Carry
+from vtune.engine.carry import Arguments, Carry, shared_weights
 from vtune.engine.cohort_groups import Group, batch_groups, carries_by_cohort, groups
 from vtune.engine.divergence import first_died, note_broken_states
 from vtune.engine.evaluate import evaluate, with_scores
@@ -33,9 +33,9 @@ from vtune.engine.recording import summarised
 from vtune.engine.refresh import refreshed
 from vtune.engine.replicates import over_population
 from vtune.engine.scopes import ROUNDS, Training
+from vtune.engine.shared_work import SharedWork, shared_step
 from vtune.engine.stepping import Periods, Stepping
 from vtune.engine.train_steps import Chunk, Progress, StepTrainer, start_progress
-from vtune.learner.protocol import traced_once
 from vtune.types import Array, PyTree
 from vtune.xla.loops import fused
 
@@ -175,13 +175,18 @@ def _train_and_score(
     arguments: Arguments,
 ) -> list[tuple[Population, dict[str, Array]]]:
     """Trains and scores one round; returns the populations and what is recorded."""
-    stepping = Stepping(cohorts[0], plan.rounds, arguments.data)
+    works = [
+        shared_step(plan, cohort, population, arguments)
+        for cohort, population in zip(cohorts, populations, strict=True)
+    ]
+    shared_bytes = sum(work.row_bytes for work in works)
+    stepping = Stepping(cohorts[0], plan.rounds, arguments.data, shared_bytes)
     start, end = stepping.bounds(number)
     last = jnp.max(end) - 1 if end.ndim else end - 1
     trained, step_metrics = [], []
     for population, (state, died, means) in zip(
         populations,
-        _train(plan, cohorts, populations, stepping, start, end, arguments),
+        _train(plan, cohorts, populations, works, stepping, start, end, arguments),
         strict=True,
     ):
         died = note_broken_states(plan, state, died, last)
@@ -201,6 +206,7 @@ def _train(
     plan: Plan,
     cohorts: Sequence[CohortPlan],
     populations: Sequence[Population],
+    works: Sequence[SharedWork],
     stepping: Stepping,
     start: Array,
     end: Array,
@@ -214,7 +220,7 @@ def _train(
     """
     periods = stepping.periods()
     fixed = None if periods is None else stepping.chunks.chunk
-    train_chunk = _chunk_trainer(plan, cohorts, populations, fixed, arguments)
+    train_chunk = _chunk_trainer(plan, cohorts, populations, works, fixed, arguments)
     progress = tuple(
         start_progress(plan, cohort, population, arguments)
         for cohort, population in zip(cohorts, populations, strict=True)
@@ -234,6 +240,7 @@ def _chunk_trainer(
     plan: Plan,
     cohorts: Sequence[CohortPlan],
     populations: Sequence[Population],
+    works: Sequence[SharedWork],
     steps: int | None,
     arguments: Arguments,
 ) -> TrainChunk:
@@ -242,31 +249,34 @@ def _chunk_trainer(
     Args:
       steps: steps of every chunk; None where they are traced.
     """
-    data, seed, learner = arguments.data, arguments.seed, traced_once(plan.learner)
+    data, seed = arguments.data, arguments.seed
+    axes = 2 if data is not None and data.folded else 1  # of a chunk's batches
     lengths = fold_lengths(cohorts[0], data)  # the same for all, who take the same batches
     widths = [fused_members(plan, population, data) for population in populations]
     trainers = [
         over_population(
-            StepTrainer(learner, cohort, plan.replicates, steps, width, plan.layout.width != 1),
+            StepTrainer(work, cohort, plan.replicates, steps, width, plan.layout.width != 1),
             plan.replicates,
             plan.layout,
             in_place=True,
             fused=width,
         )
-        for cohort, width in zip(cohorts, widths, strict=True)
+        for work, cohort, width in zip(works, cohorts, widths, strict=True)
     ]
 
     def train_chunk(
         first: Array, count: Any, rows: Any, progress: tuple[Progress, ...]
     ) -> tuple[Progress, ...]:
         batches = None if data is None or rows is None else data.take(rows)
-        columns = fused.columns(batches) if max(widths) > 1 else None
-        chunk = Chunk(seed, first, jnp.asarray(count, jnp.int32), lengths, columns)
+        count, weights = jnp.asarray(count, jnp.int32), shared_weights(plan, arguments)
         after = []
-        for train, cohort, p, before in zip(trainers, cohorts, populations, progress, strict=True):
+        for i, (train, cohort, p) in enumerate(zip(trainers, cohorts, populations, strict=True)):
+            rows = works[i].values(weights, (batches,), axes)
+            columns = fused.columns(rows) if widths[i] > 1 else None
+            chunk = Chunk(seed, first, count, lengths, columns, weights)
             with jax.named_scope(_training(plan, cohort, p).name):
                 member = (p.id, p.hparams, early_stopping.active(p))
-                after.append(train(member, before, batches, chunk))
+                after.append(train(member, progress[i], rows, chunk))
         return tuple(after)
 
     return train_chunk

@@ -103,16 +103,18 @@ class Stepping(NamedTuple):
 
     Attributes:
       cohort: any of these cohorts. rounds: rounds of the whole sweep. data: None without data.
+      shared_bytes: of what is computed once of each row, see `shared_work.py`.
     """
 
     cohort: CohortPlan
     rounds: int
     data: Data | None
+    shared_bytes: int = 0
 
     @property
     def chunks(self) -> StepChunks:
         """How steps are cut into chunks; with traced sizes, for data that fill their capacity."""
-        row_bytes = 0 if self.data is None else self.data.row_bytes
+        row_bytes = 0 if self.data is None else self.data.row_bytes + self.shared_bytes
         return step_chunks(self.cohort, self.rounds, row_bytes)
 
     @property

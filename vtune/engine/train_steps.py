@@ -20,7 +20,7 @@ from vtune.engine.population import Population
 from vtune.engine.recording import zero_sums
 from vtune.engine.replicates import Replicate, Replicates, replicate_key
 from vtune.engine.scopes import STEPS
-from vtune.learner.protocol import Learner
+from vtune.engine.shared_work import SharedWork
 from vtune.metrics.totals import widened
 from vtune.rng.threefry import folded
 from vtune.types import Array, PyTree
@@ -48,6 +48,7 @@ class Chunk(NamedTuple):
       first: the number of the first step. steps: how many. Both [folds] where folds have their own.
       lengths: how long every fold trains; None where all take the same steps.
       columns: the batches transposed, for fused members only.
+      weights: in which members' frozen variables are; None where they have none.
     """
 
     seed: Any
@@ -55,6 +56,7 @@ class Chunk(NamedTuple):
     steps: Array
     lengths: FoldLengths | None
     columns: Any
+    weights: PyTree
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,13 @@ class StepTrainer:
     """Trains one replicate of one member for a chunk of steps; what it holds is static.
 
     Attributes:
-      learner, cohort, replicates: the member's.
+      work: the member's step. cohort, replicates: the member's.
       steps: steps of every chunk; None where they are traced.
       fused: how many trainings a core steps together.
       side_by_side: whether members run under vmap.
     """
 
-    learner: Learner
+    work: SharedWork
     cohort: CohortPlan
     replicates: Replicates | None
     steps: int | None
@@ -82,7 +84,8 @@ class StepTrainer:
 
         Args:
           member: id, traced hyperparameters, and whether it still trains (None: all members do).
-          rows: returns the batch of a step of the chunk, or all batches without an argument.
+          rows: returns the batch of a step of the chunk, or all batches without an argument, each
+            with the values that `work` takes.
         """
         id, traced, active = member
         h = self.cohort.h(with_own_lengths(self.cohort, chunk.lengths, traced, replicate))
@@ -91,10 +94,11 @@ class StepTrainer:
         steps: Any = of_fold(chunk.steps, replicate) if self.steps is None else self.steps
         if chunk.lengths is not None:
             steps = jnp.where(id >= 0, steps, 0)  # an id below 0 is that of an empty slot
-
         def one_step(i: Array, batch: Any, progress: Progress) -> Progress:
             step = first + i
-            state, metrics = self.learner.step(folded(key, step), h, progress.state, batch)
+            state, metrics = self.work(
+                chunk.weights, folded(key, step), h, progress.state, batch
+            )
             died = note_divergence(progress.died, all_finite(metrics), step)
             return Progress(state, died, jax.tree.map(jnp.add, progress.sums, widened(metrics)))
 

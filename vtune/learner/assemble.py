@@ -12,11 +12,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from vtune.caches import bounded_cache
 from vtune.callers import users_line
 from vtune.hparams import Hparams
 from vtune.learner.calling import calling
-from vtune.learner.check_optimizer import check_updates, made, updating
+from vtune.learner.check_optimizer import check_sees_all, check_updates, made, updating
 from vtune.learner.contracts import check_collections, check_outputs
+from vtune.learner.freezing import Freezing
+from vtune.learner.frozen import FrozenNet, Path, Variables, held_in, parted, without
 from vtune.learner.lookahead import fast, first_pair, slow
 from vtune.learner.net import Net, NetState
 from vtune.learner.objective import (
@@ -65,10 +68,12 @@ class NetLearner:
 
     Attributes:
       net: the network. parts: checked, its metrics as dicts.
+      frozen: the variables that members share, see `frozen.py`.
     """
 
     net: Net
     parts: Parts
+    frozen: frozenset[Path] = frozenset()
 
     def learner(self) -> Learner:
         """Returns the methods as the `Learner` that users hold."""
@@ -93,7 +98,22 @@ class NetLearner:
             refresh=self.refresh if self.parts.recompute_statistics else None,
             refresh_batches=self.parts.recompute_statistics or 0,
             weights=self.weights,
+            freezing=Freezing(self.net, self._freeze, frozen=self.frozen),
+            share=self.share if self.frozen else None,
         )
+
+    def _freeze(self, paths: frozenset[Path]) -> Learner:
+        """Returns the learner that shares these variables, the same one for the same paths."""
+        return _with_frozen(self, paths)
+
+    def share(self, state: NetState, weights: PyTree) -> NetState:
+        held = None if weights is None else held_in(self.net, weights, self.frozen)
+        return state._replace(frozen=held)
+
+    def _net(self, state: NetState) -> Net | FrozenNet:
+        """Returns the network whose variables are those of a member alone."""
+        held = state.frozen
+        return self.net if held is None else FrozenNet(self.net, self.frozen, held)
 
     # a member's state -----------------------------------------------------------------------------
 
@@ -106,25 +126,37 @@ class NetLearner:
         draw = rewrite_once(lambda key, batch: self.net.init(key, h, batch), self.parts.rewrite)
         with calling("the model", batch=batch, h=h):
             params, other = draw(key, batch)
+        (params, other), held = parted(params, other, self.frozen)
         if not jax.tree.leaves(params):
             warnings.warn(_NOTHING_TRAINED, stacklevel=users_line())
         optimizer = made(self.parts.optimizer, h)
         with calling("the optimizer's init", h=h, params=params):
-            params, opt_state = first_pair(optimizer, params)
+            params, opt_state = self._first_pair(optimizer, params, held)
         check_arrays("the optimizer's init", (opt_state,), "its state")
         state = NetState(params, other, opt_state)
         # What a step returns in a wider type than it took would change the carried types:
         # under x64 Flax makes BatchNorm statistics float32 and returns float64.
-        after, _ = jax.eval_shape(lambda s: self.step(key, h, s, batch), state)
+        whole = state._replace(frozen=held if self.frozen else None)
+        after, _ = jax.eval_shape(lambda s: self.step(key, h, s, batch), whole)
+        after = after._replace(frozen=None)
         check_collections(state.other, after.other)
         check_structure("the optimizer's update", state.opt_state, after.opt_state)
         state = jax.tree.map(lambda leaf, wide: jnp.asarray(leaf, wide.dtype), state, after)
         if self.parts.recompute_statistics:
-            warn_none(self.net.statistics(h, slow(params), other))
+            warn_none(self._net(whole).statistics(h, slow(params), other))
         return self._with_judged(state)
+
+    def _first_pair(self, optimizer: Any, params: PyTree, held: Variables) -> tuple[PyTree, PyTree]:
+        try:
+            return first_pair(optimizer, params)
+        except Exception as error:
+            if self.frozen:
+                check_sees_all(optimizer, params, held.params, error)
+            raise
 
     def load(self, h: Hparams, state: NetState, variables: PyTree) -> NetState:
         own = slow(state.params)
+        variables = without(self.net, variables, self.frozen)
         given_params, given_other = self.net.split(variables, own, state.other)
         # Some optimizers keep a copy of the weights, so their state is made anew.
         optimizer = made(self.parts.optimizer, h)
@@ -137,7 +169,7 @@ class NetLearner:
         return state._replace(judged=state.other) if self.parts.recompute_statistics else state
 
     def variables(self, state: NetState) -> PyTree:
-        return self.net.variables(self._eval_params(state), state.scored)
+        return self._net(state).variables(self._eval_params(state), state.scored)
 
     def _eval_params(self, state: NetState) -> PyTree:
         """Returns the weights that are scored and shown."""
@@ -166,14 +198,15 @@ class NetLearner:
     ) -> tuple[NetState, Metrics]:
         weight = jnp.ones(jax.tree.leaves(batch)[0].shape[0])
         batch = augmented(self.parts, key, h, batch)
+        net = self._net(state)
         objective = rewrite(
-            lambda params: self._objective(key, h, params, state.other, batch, weight),
+            lambda params: self._objective(net, key, h, params, state.other, batch, weight),
             self.parts.rewrite,
         )
         other = state.other
         by_row = takes_rows(state.opt_state)
         if by_row:
-            alone = functools.partial(self._alone, key, h, other)
+            alone = functools.partial(self._alone, net, key, h, other)
             value, totals, grads = gradients_by_row(alone, fast(state.params), batch)
         else:
             (value, (other, totals)), grads = jax.value_and_grad(objective, has_aux=True)(
@@ -192,37 +225,62 @@ class NetLearner:
                 check_aggregated(updates, state.params)
             check_updates(updates, state.params)
             params = optax.apply_updates(state.params, updates)
-        return NetState(params, other, opt_state, state.judged), {"loss": value, **totals}
+        after = NetState(params, other, opt_state, state.judged, state.frozen)
+        return after, {"loss": value, **totals}
 
     def _objective(
-        self, key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch, weight: Weight
+        self,
+        net: Net | FrozenNet,
+        key: Key,
+        h: Hparams,
+        params: PyTree,
+        other: PyTree,
+        batch: Batch,
+        weight: Weight,
     ) -> tuple[Array, tuple[PyTree, dict[str, Totals]]]:
         """Returns what training minimises, and (other variables, totals of `train_metrics`)."""
-        outputs, other = self._apply(key, h, params, other, batch, True)
+        outputs, other = self._apply(net, key, h, params, other, batch, True)
         self._check_rows(outputs, batch, weight.shape[0])
         mean = batch_mean(self.parts, outputs, batch, h, weight)
-        value = penalised(self.parts, mean, params, h)
+        held = net.held.params if isinstance(net, FrozenNet) else {}
+        value = penalised(self.parts, mean, params, h, held)
         return value, (other, self._metric_totals("train_metrics", outputs, batch, weight))
 
     def _alone(
-        self, key: Key, h: Hparams, other: PyTree, params: PyTree, batch: Batch, number: Array
+        self,
+        net: Net | FrozenNet,
+        key: Key,
+        h: Hparams,
+        other: PyTree,
+        params: PyTree,
+        batch: Batch,
+        number: Array,
     ) -> tuple[Array, dict[str, Totals]]:
         """Returns (what training minimises of one row, totals of `train_metrics`). Each row has
         noise of its own: its key is the step key folded with its number."""
 
         def objective(params: PyTree) -> tuple[Array, dict[str, Totals]]:
             own = folded(key, number)
-            value, (after, totals) = self._objective(own, h, params, other, batch, jnp.ones(1))
+            value, (after, totals) = self._objective(
+                net, own, h, params, other, batch, jnp.ones(1)
+            )
             check_alone(other, after)
             return value, totals
 
         return rewrite(objective, self.parts.rewrite)(params)
 
     def _apply(
-        self, key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool
+        self,
+        net: Net | FrozenNet,
+        key: Key,
+        h: Hparams,
+        params: PyTree,
+        other: PyTree,
+        batch: Batch,
+        train: bool,
     ) -> tuple[Outputs, PyTree]:
         with calling("the model", batch=batch, h=h):
-            outputs, other = self.net.apply(key, h, params, other, batch, train)
+            outputs, other = net.apply(key, h, params, other, batch, train)
         check_arrays("the model", outputs, "its outputs")
         return outputs, other
 
@@ -253,11 +311,12 @@ class NetLearner:
     ) -> NetState:
         """Returns the state with the batch's statistics under the scored weights."""
         batch, params = augmented(self.parts, key, h, batch), self._eval_params(state)
+        net = self._net(state)
         apply = rewrite_once(
-            lambda params, other, batch: self._apply(key, h, params, other, batch, True)[1],
+            lambda params, other, batch: self._apply(net, key, h, params, other, batch, True)[1],
             self.parts.rewrite,
         )
-        paths = self.net.statistics(h, params, state.other)
+        paths = net.statistics(h, params, state.other)
         if not paths:
             return state
         fresh = of_batch(lambda other: apply(params, other, batch), state.other, paths)
@@ -265,7 +324,8 @@ class NetLearner:
 
     def predict(self, h: Hparams, state: NetState, batch: Batch) -> Outputs:
         key = jax.random.key(0, impl=IMPL)  # for models that sample when they predict
-        return self._apply(key, h, self._eval_params(state), state.scored, batch, False)[0]
+        params, net = self._eval_params(state), self._net(state)
+        return self._apply(net, key, h, params, state.scored, batch, False)[0]
 
     def judge(self, h: Hparams, outputs: Outputs, batch: Batch, weight: Weight) -> Totals:
         self._check_rows(outputs, batch, weight.shape[0])
@@ -276,10 +336,10 @@ class NetLearner:
         self, key: Key, h: Hparams, state: NetState, batch: Batch, weight: Weight
     ) -> Totals:
         def totals(params: PyTree, other: PyTree, batch: Batch, weight: Weight) -> Totals:
-            outputs, _ = self._apply(key, h, params, other, batch, False)
+            outputs, _ = self._apply(net, key, h, params, other, batch, False)
             return self.judge(h, outputs, batch, weight)
 
-        params = self._eval_params(state)
+        params, net = self._eval_params(state), self._net(state)
         return rewrite_once(totals, self.parts.rewrite)(params, state.scored, batch, weight)
 
     def score(self, totals: Totals) -> Metrics:
@@ -300,6 +360,11 @@ class NetLearner:
                     except (TypeError, ValueError) as error:
                         hint = "" if self.parts.batch_loss is None else _ROWS
                         raise type(error)(f"{argument}[{name!r}]: {error}{hint}") from None
+
+
+@bounded_cache(32)
+def _with_frozen(learner: NetLearner, paths: frozenset[Path]) -> Learner:
+    return NetLearner(learner.net, learner.parts, paths).learner()
 
 
 _NOTHING_TRAINED = (

@@ -8,9 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from flax.traverse_util import flatten_dict
 
 from vtune.hparams import Hparams
 from vtune.learner.calling import calling
+from vtune.learner.frozen import joined
 from vtune.returned import ReturnedError, check_arrays, described
 from vtune.types import PyTree
 
@@ -117,3 +119,22 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def check_sees_all(optimizer: Any, trained: PyTree, frozen: PyTree, error: Exception) -> None:
+    """Raises ValueError where an optimizer fails on the trained weights alone, and would not on
+    all: its mask, or its labels, name frozen ones.
+
+    Args:
+      error: what it failed with.
+    """
+    try:
+        jax.eval_shape(optimizer.init, joined(trained, frozen))
+    except Exception:
+        return  # it fails on all weights, too: its own error says why
+    names = ", ".join(sorted("/".join(map(str, path)) for path in flatten_dict(trained))[:8])
+    raise ValueError(
+        f"the optimizer's mask or labels name frozen weights, which it does not see; it is given "
+        f"{names}: make the mask of the weights that it is given, by a function such as "
+        "lambda params: jax.tree.map(...)"
+    ) from error

@@ -18,6 +18,7 @@ from vtune.learner.assemble import assemble
 from vtune.learner.calling import calling
 from vtune.learner.captured import captured
 from vtune.learner.contracts import call_arguments
+from vtune.learner.frozen import WEIGHTS
 from vtune.learner.first_apply import initialising
 from vtune.learner.mode import in_mode
 from vtune.learner.parts import Parts
@@ -283,6 +284,12 @@ class LinenNet:
             return variables, {}  # the parameters alone
         others = {name: tree for name, tree in variables.items() if name != "params"}
         return variables.get("params", {}), others
+
+    def in_variables(self, path: tuple[Any, ...]) -> tuple[Any, ...]:
+        return path if path[0] == WEIGHTS else path[1:]
+
+    def selected(self, spec: Any, h: Hparams, batch: Batch) -> None:
+        return None
 
     def _module(self, h: Hparams) -> nn.Module:
         if isinstance(self.model, nn.Module):

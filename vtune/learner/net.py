@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from vtune.hparams import Hparams
 from vtune.learner.statistics import Path
@@ -37,18 +37,29 @@ class Net(Protocol):
         """Splits given variables, whole or in part, into those of `params` and of `other`."""
         ...
 
+    def in_variables(self, path: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Returns where `variables` has what a path names as `frozen.py` does."""
+        ...
+
+    def selected(self, spec: Any, h: Hparams, batch: Batch) -> frozenset[tuple[Any, ...]] | None:
+        """Returns the paths in `variables` that a filter of the framework selects; None where
+        `spec` is none."""
+        ...
+
 
 class NetState(NamedTuple):
     """One member's weights, other variables (such as BatchNorm statistics), optimizer state.
 
     Attributes:
       judged: the other variables of the weights that are scored; None where they are `other`.
+      frozen: what members share (`frozen.Variables`), while it is needed; it is not carried.
     """
 
     params: PyTree
     other: PyTree
     opt_state: PyTree
     judged: PyTree = None
+    frozen: Any = None
 
     @property
     def scored(self) -> PyTree:

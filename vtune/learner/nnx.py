@@ -17,6 +17,7 @@ from vtune.keywords import answering
 from vtune.learner.assemble import assemble
 from vtune.learner.calling import calling
 from vtune.learner.contracts import call_arguments
+from vtune.learner.frozen import WEIGHTS
 from vtune.learner.mode import NAMES, mode_value
 from vtune.learner.nnx_advice import APPLY, FOREIGN, check_created, check_model
 from vtune.learner.parts import Parts
@@ -145,6 +146,16 @@ class NnxNet:
         rest = {path: given[path] for path in given if path not in known}
         return unflatten_dict(rest), {"variables": unflatten_dict(others)}
 
+    def in_variables(self, path: tuple[Any, ...]) -> tuple[Any, ...]:
+        return path[1:] if path[0] == WEIGHTS else path[2:]
+
+    def selected(self, spec: Any, h: Hparams, batch: Batch) -> frozenset[tuple[Any, ...]] | None:
+        if not _is_filter(spec):
+            return None
+        module = self._module(jax.random.key(0, impl=IMPL), h)
+        found = nnx.filter_state(nnx.state(module), spec)
+        return frozenset(flatten_dict(nnx.to_pure_dict(found)))
+
     def _module(self, key: Key, h: Hparams) -> nnx.Module:
         # Annotations of sharding are kept, but nothing is sharded: members lie whole on a device.
         sharding = nnx.using_eager_sharding() and not jax.sharding.get_abstract_mesh().empty
@@ -179,6 +190,13 @@ class NnxNet:
 def _split(module: nnx.Module) -> Any:
     """Returns (structure, parameters, random streams, other variables, plain arrays)."""
     return nnx.split(module, nnx.Param, nnx.RngState, nnx.Variable, ...)
+
+
+def _is_filter(spec: Any) -> bool:
+    """Whether this is one of nnx's filters, such as `nnx.Not(nnx.LoRAParam)`."""
+    if isinstance(spec, type):
+        return issubclass(spec, nnx.Variable)
+    return type(spec).__module__ == nnx.filterlib.__name__
 
 
 def _reseed(module: nnx.Module, key: Key) -> None:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from vtune.hparams import Hparams
 from vtune.learner.calling import calling
 from vtune.learner.check_loss import differentiable, warn_flat
-from vtune.learner.contracts import per_example
+from vtune.learner.contracts import per_example, taken
 from vtune.learner.parts import Parts
 from vtune.metrics import Metric, expand
 from vtune.metrics.totals import check_rows, is_rows
@@ -123,12 +123,17 @@ def _batch_loss_totals(
     return jnp.where(rows > 0, value * rows, 0.0), rows
 
 
-def penalised(parts: Parts, value: Array, params: PyTree, h: Hparams) -> Array:
-    """Adds the penalty of the weights, if there is one, to a training loss."""
+def penalised(parts: Parts, value: Array, params: PyTree, h: Hparams, frozen: PyTree) -> Array:
+    """Adds the penalty of the weights, if there is one, to a training loss.
+
+    Args:
+      frozen: the weights that are not trained, for a penalty that takes `frozen`.
+    """
     if parts.penalty is None:
         return value
-    with calling("penalty", params=params, h=h):
-        penalty = parts.penalty(own(params), h)
+    offered = taken(parts.penalty, {}, {"frozen": own(frozen)})
+    with calling("penalty", params=params, h=h, **offered):
+        penalty = parts.penalty(own(params), h, **offered)
     penalty = real("penalty", penalty, "one real number, the sum over all weights")
     if penalty.shape != ():
         raise ValueError(f"penalty returned shape {list(penalty.shape)}, not a scalar; sum it up")

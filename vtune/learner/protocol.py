@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from vtune.caches import bounded_cache
 from vtune.learner.checked import checked
+from vtune.learner.freezing import Freezing
 from vtune.learner.held import with_current
 from vtune.learner.trace_cache import cache_trace
 from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, State, Totals, Weight
@@ -54,6 +55,12 @@ class Learner(NamedTuple):
       weights: (h, outputs, batch, train) -> by name, how much every row or place of a batch counts
         [batch, ...], in training or else in scoring, of what has weights: the loss, metrics. Never
         runs in the program: before anything is compiled, it is asked for all rows of the data.
+      freezing: how `vt.tune(frozen=)` makes a learner of it whose members share what is not
+        trained; None where it cannot.
+      share: of such a learner: (state, weights) -> the state with the variables that members share,
+        taken from `weights`, which `init_from=` gave; without them where `weights` is None. The
+        states that `init` and `load` return and that members carry are without them, all other
+        functions are given states with them.
     """
 
     init: Callable[[Key, Any, Batch], State]
@@ -71,6 +78,8 @@ class Learner(NamedTuple):
     refresh: Callable[[Key, Any, State, Batch, Array], State] | None = None
     refresh_batches: int = 0
     weights: Callable[[Any, Outputs, Batch, bool], Mapping[str, Array]] | None = None
+    freezing: Freezing | None = None
+    share: Callable[[State, PyTree], State] | None = None
 
 
 SIGNATURES = {  # the arguments that a learner's functions are called with

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from vtune.engine.plan import as_arrays
+from vtune.learner.frozen import sharing
 from vtune.learner.pretrained import plain
 from vtune.results.trained import Trained
 from vtune.types import PyTree
@@ -17,7 +18,7 @@ def weights_of(trained: Trained, column: int) -> PyTree:
     """Returns a member's weights, as other members can begin with."""
     cohort, slot = trained.places[column]
     state = jax.tree.map(lambda leaf: leaf[slot], trained.populations[cohort].state)
-    variables = trained.plan.learner.variables
+    variables = sharing(trained.plan.learner, trained.weights).variables
     return as_arrays(jax.tree.map(np.asarray, plain(variables(state) if variables else state)))
 
 

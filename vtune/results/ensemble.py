@@ -67,7 +67,7 @@ class Ensemble:
             f"{member.index}: {weight:.3g}"
             for member, weight in zip(self.members, self.weights, strict=True)
         )
-        return f"Ensemble({parts}; {self.members[0].trained.metric_name}={self.score:.4g})"
+        return f"Ensemble({parts}; {self.members[0].record.metric_name}={self.score:.4g})"
 
 
 def ensemble(trained: Trained, kind: Any, k: Any, combine: Any, data: Data | None) -> Ensemble:

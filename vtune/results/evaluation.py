@@ -102,7 +102,8 @@ def evaluate(trained: Trained, given: Any) -> Evaluation:
     check_untraced("evaluate")
     trained.check_whole()
     data, rows = rows_to_score(trained, given)
-    arguments = Arguments(np.uint32(trained.seed), (), None, data)
+    shared = trained.weights if trained.plan.learner.share is not None else None
+    arguments = Arguments(np.uint32(trained.seed), (), None, data, weights=shared)
     plan = _plan(trained, arguments, rows)
     if given is not None and given is not trained.data:  # whose labels were checked in training
         for predicted in outputs(plan):

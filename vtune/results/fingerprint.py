@@ -101,15 +101,17 @@ def _probes(values: np.ndarray) -> list[float]:
     return flat[places[: flat.size]].astype(np.float64).tolist()
 
 
-def learner_fingerprint(plan: Plan, rows: Mapping[str, Any] | None) -> dict[str, str]:
+def learner_fingerprint(
+    plan: Plan, rows: Mapping[str, Any] | None, weights: PyTree
+) -> dict[str, str]:
     """Returns a checksum of the traced text of each of the learner's functions.
 
     Args:
-      rows: see `Trained.rows`.
+      rows, weights: see `Trained`.
     """
     digests = {name: hashlib.sha256() for name in FUNCTIONS}
     for cohort in plan.cohorts[:MOST_COHORTS]:
-        for name, closed in _traces(plan, cohort, rows).items():
+        for name, closed in _traces(plan, cohort, rows, weights).items():
             digests[name].update(without_addresses(str(closed)).encode())
             for constant in _constants(closed, set()):
                 digests[name].update(array_sum(constant).encode())
@@ -134,7 +136,10 @@ def _constants(closed: Any, seen: set[int]) -> Iterator[np.ndarray]:
             yield from _constants(inner, seen)
 
 
-def _traces(plan: Plan, cohort: CohortPlan, rows: Mapping[str, Any] | None) -> dict[str, Any]:
+def _traces(
+    plan: Plan, cohort: CohortPlan, rows: Mapping[str, Any] | None, weights: PyTree
+) -> dict[str, Any]:
     """The equations of one member's functions by name. Nothing is computed."""
     batch, judged = batch_of(rows, cohort.batch_size), batch_of(rows, plan.eval_batch_size)
-    return equations(traced_once(plan.learner), plan, cohort, batch, judged)
+    shared = weights if plan.learner.share is not None else None
+    return equations(traced_once(plan.learner), plan, cohort, batch, judged, shared)

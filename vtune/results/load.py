@@ -86,7 +86,8 @@ def load(
         own = decode_refiner(saved.manifest["refiner"], refiner, trusted, check)
     trained = with_states(trained, saved, own)
     if check:
-        check_learner(str(folder), trained.provenance, trained.plan, trained.rows)
+        of = trained.provenance, trained.plan, trained.rows, trained.weights
+        check_learner(str(folder), *of)
     return Sweep(trained)
 
 

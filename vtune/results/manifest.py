@@ -13,6 +13,7 @@ import numpy as np
 
 from vtune.engine.plan import CohortPlan, FoldSteps
 from vtune.hparams import Static
+from vtune.learner.freezing import frozen_of
 from vtune.learner.pretrained import paths
 from vtune.refine.base import Rung
 from vtune.results.encoding import encode
@@ -61,6 +62,7 @@ def manifest_of(trained: Trained, call: Call | None = None) -> dict[str, Any]:
         "trainings": plan.replicates,
         "scaling": list(trained.scaling),
         "init_from": [list(path) for path in paths(trained.weights)],
+        "frozen": sorted(map(list, frozen_of(plan.learner)), key=str),
         "history": list(trained.records.history),
         "settings": list(trained.records.settings),
         "timing": list(trained.timing),

@@ -11,6 +11,8 @@ import numpy as np
 
 from vtune.engine.replicates import Replicates, split_replicates
 from vtune.identity import handed_out
+from vtune.learner.frozen import sharing
+from vtune.learner.protocol import Learner
 from vtune.results.looked_for import no_such_name
 from vtune.results.named import Named
 from vtune.results.predict import checked_rows, predict, scaled_rows
@@ -35,33 +37,33 @@ class Member:
         "interrupted after round N", "timeout after round N" where `timeout=` ended the sweep, and
         "stopped after round N" where a callback did.
       history: metric by name, each [rounds, ...].
-      trained: the record of the whole sweep, see `Sweep`.
+      record: of the whole sweep, `Sweep.trained`.
     """
 
     def __init__(self, trained: Trained, column: int):
-        self.trained = trained
+        self.record = trained
         self._column = column
         self._cohort, self._slot = trained.places[column]
         self.index = int(np.asarray(trained.populations[self._cohort].id)[self._slot])
 
     @property
     def hparams(self) -> dict[str, Any]:
-        trained, hparams = self.trained, self.trained.populations[self._cohort].hparams
+        trained, hparams = self.record, self.record.populations[self._cohort].hparams
         return Named(setting(trained.space, trained.cohorts[self._cohort], hparams, self._slot))
 
     @property
     def score(self) -> float:
         if self._diverged_at >= 0:
             return np.nan
-        rounds, columns = self.trained.last_trained
-        values = self.trained.records.history[self.trained.metric_name]
+        rounds, columns = self.record.last_trained
+        values = self.record.records.history[self.record.metric_name]
         return float(values[rounds[self._column], columns[self._column]])
 
     @property
     def status(self) -> str:
         if self._diverged_at >= 0:
             return f"diverged at step {self._diverged_at}"
-        trained, column = self.trained, self._column
+        trained, column = self.record, self._column
         done, planned = trained.rounds, trained.plan.rounds
         stopped = int(trained.records.stopped[column])
         if stopped >= 0:
@@ -75,11 +77,11 @@ class Member:
 
     @property
     def _diverged_at(self) -> int:
-        return int(np.asarray(self.trained.populations[self._cohort].died)[self._slot])
+        return int(np.asarray(self.record.populations[self._cohort].died)[self._slot])
 
     @property
     def history(self) -> dict[str, np.ndarray]:
-        recorded = self.trained.records.history
+        recorded = self.record.records.history
         return Named({name: values[:, self._column] for name, values in recorded.items()})
 
     @property
@@ -90,19 +92,19 @@ class Member:
           ValueError: the member was dropped, and its state with it, or the sweep was read without
             its weights.
         """
-        self.trained.check_whole()
-        if not self.trained.has_state(self._column):
+        self.record.check_whole()
+        if not self.record.has_state(self._column):
             raise ValueError(
                 f"member {self.index} was {self.status}, and its weights with it; "
                 f'sweep.rerun({self.index}) trains it again up to that round, and keep="best" '
                 "keeps the best weights of every member"
             )
-        return pick(self.trained.populations[self._cohort].state, self._slot, self.trainings)
+        return pick(self.record.populations[self._cohort].state, self._slot, self.trainings)
 
     @property
     def trainings(self) -> Replicates | None:
         """How many folds and seeds the member was trained on; None for a single training."""
-        return self.trained.plan.replicates
+        return self.record.plan.replicates
 
     @property
     def variables(self) -> PyTree:
@@ -110,8 +112,17 @@ class Member:
 
         With several folds or seeds every leaf is `[folds, seeds, ...]`.
         """
-        self.trained.check_whole()
-        variables = self.trained.plan.learner.variables
+        self.record.check_whole()
+        return self._variables(sharing(self.record.plan.learner, self.record.weights))
+
+    @property
+    def trained(self) -> PyTree:
+        """`variables` without those that all members share, see `vt.tune(frozen=)`."""
+        self.record.check_whole()
+        return self._variables(self.record.plan.learner)
+
+    def _variables(self, learner: Learner) -> PyTree:
+        variables = learner.variables
         if variables is None:
             return self.state
         if self.trainings is not None:
@@ -131,11 +142,11 @@ class Member:
             another order, values that are not finite or beyond the program's type, or a learner
             without a predict function.
         """
-        scaling, trainings = self.trained.scaling, self.trainings
-        batch = checked_rows(x, self.trained.rows or {}, self.trained.columns)
+        scaling, trainings = self.record.scaling, self.trainings
+        batch = checked_rows(x, self.record.rows or {}, self.record.columns)
         if trainings is None:
             return outputs(
-                self.trained, self._column, self.state, scaled_rows("predict", scaling, batch)
+                self.record, self._column, self.state, scaled_rows("predict", scaling, batch)
             )
         state, parts = self.state, []
         for fold, seed in np.ndindex(trainings.folds, trainings.seeds):
@@ -144,7 +155,7 @@ class Member:
                 fold_scaling = {k: (a[fold], b[fold]) for k, (a, b) in scaling.items()}
             rows = scaled_rows("predict", fold_scaling, batch)
             training = pick(pick(state, fold), seed)
-            parts.append(outputs(self.trained, self._column, training, rows))
+            parts.append(outputs(self.record, self._column, training, rows))
         return jax.tree.map(
             lambda *leaves: split_replicates(trainings, jax.numpy.stack(leaves)), *parts
         )
@@ -156,7 +167,7 @@ class Member:
 
     def __repr__(self) -> str:
         hparams = {name: printable(value) for name, value in self.hparams.items()}
-        name = self.trained.metric_name
+        name = self.record.metric_name
         return f"Member({self.index}, {name}={self.score:.4g}, {self.status}, {hparams})"
 
 
@@ -182,6 +193,8 @@ def outputs(trained: Trained, column: int, state: PyTree, batch: dict[str, np.nd
       state: of one training.
     """
     plan = trained.plan
+    if plan.learner.share is not None:
+        state = plan.learner.share(state, trained.weights)
     cohort = plan.cohorts[trained.places[column][0]]
     traced = trained.traced(column)
     return predict(plan.learner, cohort, traced, state, batch, plan.eval_batch_size)

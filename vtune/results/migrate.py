@@ -25,6 +25,7 @@ def migrated(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "trainings": None,
         "scaling": [],
         "init_from": [],
+        "frozen": [],
         "modes": [],
         "columns": {},
         "identity": None,

@@ -12,6 +12,7 @@ from typing import Any
 from vtune.engine.plan import Plan, jax_config
 from vtune.results.fingerprint import data_fingerprint, learner_fingerprint
 from vtune.results.trained import Trained
+from vtune.types import PyTree
 
 LOG = logging.getLogger("vtune")
 PACKAGES = ("vtune", "jax", "jaxlib", "flax", "optax", "numpy")
@@ -22,20 +23,20 @@ def provenance_of(trained: Trained) -> dict[str, Any]:
     data = trained.data
     saved = trained.provenance or {}
     known = saved.get("data") if data is None else data_fingerprint(data)
-    return provenance(trained.plan, trained.rows, known)
+    return provenance(trained.plan, trained.rows, known, trained.weights)
 
 
-def provenance(plan: Plan, rows: Any, data: Any) -> dict[str, Any]:
+def provenance(plan: Plan, rows: Any, data: Any, weights: PyTree) -> dict[str, Any]:
     """Returns what is said of a sweep that is made here and now, as JSON.
 
     Args:
-      rows: see `Trained.rows`. data: their fingerprint.
+      rows, weights: see `Trained`. data: their fingerprint.
     """
     return {
         **setting(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "data": data,
-        "learner": _learner_or_none(plan, rows),
+        "learner": _learner_or_none(plan, rows, weights),
     }
 
 
@@ -57,9 +58,9 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _learner_or_none(plan: Plan, rows: Any) -> dict[str, str] | None:
+def _learner_or_none(plan: Plan, rows: Any, weights: PyTree) -> dict[str, str] | None:
     try:
-        return learner_fingerprint(plan, rows)
+        return learner_fingerprint(plan, rows, weights)
     except Exception as error:  # no reason not to save: it only cannot be compared
         LOG.info("the learner has no fingerprint: %s", error)
         return None
@@ -81,7 +82,9 @@ def check_setting(where: str, provenance: Mapping[str, Any] | None) -> None:
             LOG.info("%s: saved with %s %s, here %s", where, name, version, versions.get(name))
 
 
-def check_learner(where: str, provenance: Mapping[str, Any] | None, plan: Plan, rows: Any) -> None:
+def check_learner(
+    where: str, provenance: Mapping[str, Any] | None, plan: Plan, rows: Any, weights: PyTree
+) -> None:
     """Raises ValueError where a learner computes something else than the one that was trained.
 
     With other versions or settings than then nothing is compared: they change the equations.
@@ -91,7 +94,7 @@ def check_learner(where: str, provenance: Mapping[str, Any] | None, plan: Plan, 
     here = setting()
     if any(provenance[name] != here[name] for name in ("versions", "config")):
         return
-    found = _learner_or_none(plan, rows)
+    found = _learner_or_none(plan, rows, weights)
     if found is None:
         return
     other = [name for name in found if found[name] != provenance["learner"].get(name)]

@@ -38,6 +38,9 @@ def rebuilt(saved: Saved, space: Space, learner: Learner, lacks: str | None) -> 
     with refusing(saved.folder):
         cohorts = _cohorts(saved, space)
     given = [tuple(_hashable(key) for key in path) for path in manifest["init_from"]]
+    frozen = frozenset(_hashable(path) for path in manifest["frozen"])
+    if frozen and learner.freezing is not None:
+        learner = learner.freezing.learner(frozen)
     return Trained(
         plan=_plan(manifest, learner, cohorts),
         space=space,

@@ -85,7 +85,8 @@ def _check_settings(manifest: Mapping[str, Any]) -> None:
     _want_each(manifest, "began_from", lambda v: is_whole(v) and v >= -1)
     for name in ("modes", "objectives"):
         _want_each(manifest, name, lambda v: _texts(v) and len(v) == 2 and v[1] in ("max", "min"))
-    _want_each(manifest, "init_from", _path)
+    for name in ("init_from", "frozen"):
+        _want_each(manifest, name, _path)
     _want(manifest, "columns", lambda v: isinstance(v, dict) and all(map(_texts, v.values())))
     _want(manifest, "identity", lambda v: v is None or _provenance(v))
     _want(manifest, "refiner", lambda v: v is None or isinstance(v, dict))

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from vtune.data.dataset import Data
-from vtune.engine.carry import Arguments
+from vtune.engine.carry import Arguments, shared_weights
 from vtune.engine.objectives import refiner_objectives
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.stepping import batch_shapes
 from vtune.hparams import Hparams
 from vtune.learner.calling import calling
 from vtune.learner.check_static import check_static
+from vtune.learner.frozen import sharing
 from vtune.learner.held import Held, held
 from vtune.learner.protocol import Learner, first_state, traced_once
 from vtune.metrics.modes import nearest
@@ -103,6 +104,11 @@ def _evaluation_batch(plan: Plan, data: Data | None) -> tuple[PyTree, Any]:
     return _zeros(batch_shapes(data, rows)), jnp.ones(rows or 1)
 
 
+def _learner(plan: Plan, arguments: Arguments) -> Learner:
+    """Returns the learner of members that have states of their own alone."""
+    return sharing(traced_once(plan.learner), _zeros(shared_weights(plan, arguments)))
+
+
 def _first_state(learner: Learner, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
     weights = _zeros(arguments.weights)
     batch = _zeros(batch_shapes(arguments.data, cohort.batch_size))
@@ -112,7 +118,7 @@ def _first_state(learner: Learner, cohort: CohortPlan, arguments: Arguments, h: 
 def _outputs(plan: Plan, cohort: CohortPlan, arguments: Arguments, h: Hparams) -> PyTree:
     if plan.learner.predict is None:
         return None
-    learner = traced_once(plan.learner)
+    learner = _learner(plan, arguments)
     assert learner.predict is not None
     state = _first_state(learner, cohort, arguments, h)
     return learner.predict(h, state, _evaluation_batch(plan, arguments.data)[0])
@@ -129,7 +135,7 @@ def _metrics(
 
     What a member's state holds of the hyperparameters and how much rows count are added to `found`.
     """
-    learner, data = traced_once(plan.learner), arguments.data
+    learner, data = _learner(plan, arguments), arguments.data
     key = member_key(np.uint32(0), 0)
     batch = _zeros(batch_shapes(data, cohort.batch_size))
     state = _first_state(learner, cohort, arguments, h)
@@ -161,7 +167,7 @@ def _weighings(
     if plan.learner.weights is None:
         found.append({})
         return
-    learner, data = traced_once(plan.learner), arguments.data
+    learner, data = _learner(plan, arguments), arguments.data
     rows, _ = _evaluation_batch(plan, data)
     state = _first_state(learner, cohort, arguments, h)
     assert learner.predict is not None
@@ -180,7 +186,7 @@ def _lookups(
     Whether a mask keeps out what lies out of range is seen where members are scored. A NaN that is
     masked there may reach the gradient all the same.
     """
-    learner = traced_once(plan.learner)
+    learner = _learner(plan, arguments)
     key = member_key(np.uint32(0), 0)
     state = _first_state(learner, cohort, arguments, h)
     rows, weight = _evaluation_batch(plan, arguments.data)

@@ -11,7 +11,7 @@ from types import CodeType
 from typing import Any
 
 from vtune.caches import bounded_cache
-from vtune.engine.carry import Arguments
+from vtune.engine.carry import Arguments, shared_weights
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.stepping import batch_shapes
 from vtune.learner.chance import runs, sources
@@ -34,7 +34,8 @@ def check_repeats(plan: Plan, cohort: CohortPlan, arguments: Arguments) -> None:
     learner = _untraced(plan)
     batch = batch_shapes(arguments.data, cohort.batch_size)
     judged = batch_shapes(arguments.data, plan.eval_batch_size)
-    trace = lambda: equations(learner, plan, cohort, batch, judged)
+    weights = shared_weights(plan, arguments)
+    trace = lambda: equations(learner, plan, cohort, batch, judged, weights)
     codes = [code for part in found for those in part.values() for code in those]
     if not runs(codes, trace):
         return

@@ -8,19 +8,26 @@ import jax
 import numpy as np
 
 from vtune.engine.plan import CohortPlan, Plan
+from vtune.learner.frozen import sharing
 from vtune.learner.protocol import Learner
 from vtune.rng.keys import member_key
 from vtune.types import PyTree, float_dtype
 
 
 def equations(
-    learner: Learner, plan: Plan, cohort: CohortPlan, batch: PyTree, judged: PyTree
+    learner: Learner,
+    plan: Plan,
+    cohort: CohortPlan,
+    batch: PyTree,
+    judged: PyTree,
+    weights: PyTree = None,
 ) -> dict[str, Any]:
     """Returns the equations of one member's functions by name. Nothing is computed.
 
     Args:
       learner: that of the plan, or the same with other wrappers.
       batch, judged: the shapes of a training batch and of an evaluation batch.
+      weights: as shapes, in which the frozen variables are; None where members have none.
     """
     key = jax.eval_shape(lambda: member_key(np.uint32(0), 0))
     traced = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
@@ -32,11 +39,13 @@ def equations(
         return shapes
 
     state = trace("init", lambda t, k, b: learner.init(k, cohort.h(t), b), key, batch)
-    trace("step", lambda t, k, s, b: learner.step(k, cohort.h(t), s, b), key, state, batch)
-    measure = lambda t, k, s, b, w: learner.measure(k, cohort.h(t), s, b, w)
-    totals = trace("measure", measure, key, state, judged, weight)
+    of = lambda weights: sharing(learner, weights)
+    step = lambda t, k, s, b, shared: of(shared).step(k, cohort.h(t), s, b)
+    trace("step", step, key, state, batch, weights)
+    measure = lambda t, k, s, b, w, shared: of(shared).measure(k, cohort.h(t), s, b, w)
+    totals = trace("measure", measure, key, state, judged, weight, weights)
     trace("score", lambda t, totals: learner.score(totals), totals)
-    predict = learner.predict
-    if predict is not None:
-        trace("predict", lambda t, s, b: predict(cohort.h(t), s, b), state, judged)
+    if learner.predict is not None:
+        predict: Any = lambda t, s, b, shared: of(shared).predict(cohort.h(t), s, b)
+        trace("predict", predict, state, judged, weights)
     return found

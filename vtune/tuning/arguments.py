@@ -70,6 +70,7 @@ class TuneArguments:
     patience: Any = None
     keep: Any = None
     init_from: Any = None
+    frozen: Any = None
     seeds: Any = None
     layout: Any = None
     trajectory: Trajectory | None = None

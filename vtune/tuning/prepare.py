@@ -29,6 +29,7 @@ from vtune.tuning.arguments import CheckedArguments, TuneArguments, check_argume
 from vtune.tuning.changes import check_changes
 from vtune.tuning.check_generations import check_generations
 from vtune.tuning.duration import Durations, TrainingLength, durations_of, eval_batch_size_of
+from vtune.tuning.freezing import freezes, with_frozen
 from vtune.tuning.hints import (
     many_combinations,
     very_many_combinations,
@@ -81,6 +82,10 @@ def prepare(given: TuneArguments) -> Prepared:
     durations = durations_of(given, cohorts, checked.refiner)
     arguments = _program_arguments(given, checked, durations.cohorts)
     plan = _plan(given, checked, durations, arguments)
+    if freezes(given):
+        given, weights = with_frozen(given, plan, checked.weights)
+        arguments = arguments._replace(weights=weights)
+        plan = _plan(given, checked, durations, arguments)
     inspections = inspected(plan, given.data)
     check_metrics(inspections)
     check_objectives(objectives, plan, durations.cohorts, inspections)

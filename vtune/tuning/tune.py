@@ -48,6 +48,7 @@ def tune(
     patience: int | None = None,
     keep: str | None = None,
     init_from: Any = None,
+    frozen: Any = None,
     seeds: int | None = None,
     layout: str | int | Layout | None = None,
     timeout: float | None = None,
@@ -96,6 +97,12 @@ def tune(
         second population.
       init_from: weights that all members start from, instead of drawn ones: a tree of variables or
         parameters, whole or part, or a member of a sweep.
+      frozen: which of the variables in `init_from` all members share and none trains; there is one
+        copy of them, and no gradient or optimizer state. A regular expression, searched in paths
+        such as "encoder/Dense_0/kernel"; ("all but", [expressions]); a function of the path, a
+        tuple of names; a tree of booleans; for nnx also a filter such as `nnx.Not(nnx.LoRAParam)`.
+        Optimizers and penalties see only what is trained. Other variables that the model changes
+        in training, such as BatchNorm's statistics, stay each member's own.
       seeds: how often each setting is trained. Weights and noise differ, rows are the same, and
         the score is the mean. With several folds or seeds, `history["<metric>/splits"]` has the
         values of every training.
@@ -159,6 +166,7 @@ def tune(
         patience=patience,
         keep=keep,
         init_from=init_from,
+        frozen=frozen,
         seeds=seeds,
         layout=layout,
     )

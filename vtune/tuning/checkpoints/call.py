@@ -13,6 +13,7 @@ import numpy as np
 
 from vtune.engine.carry import EarlierRun
 from vtune.engine.plan import Plan
+from vtune.learner.freezing import frozen_of
 from vtune.learner.pretrained import paths
 from vtune.results.contents import array_sum
 from vtune.results.described import describe_value
@@ -40,7 +41,8 @@ def call_of(prepared: Prepared, past: EarlierRun | None) -> Call:
     plan, space, cohorts, arguments, _ = prepared
     data = arguments.data
     rows = None if data is None else rows_of(data)
-    made = provenance(plan, rows, None if data is None else data_fingerprint(data))
+    known = None if data is None else data_fingerprint(data)
+    made = provenance(plan, rows, known, arguments.weights)
     asked: dict[str, Any] = {"seed": int(arguments.seed), **_durations(plan)}
     for name in JAX_SETTINGS:
         asked[name] = getattr(jax.config, name)
@@ -55,6 +57,8 @@ def call_of(prepared: Prepared, past: EarlierRun | None) -> Call:
     asked |= _refiner(arguments.refiner)
     for path, leaf in paths(arguments.weights).items():
         asked[f"init_from{list(path)}"] = _sums([array_sum(np.asarray(leaf))])
+    for path in sorted(frozen_of(plan.learner), key=str):
+        asked[f"frozen{list(path)}"] = True
     if made["data"] is not None:
         arrays, parts = made["data"]["arrays"], made["data"]["rows"]
         asked |= {f"data[{name!r}]": entry for name, entry in arrays.items()}

@@ -190,7 +190,7 @@ class Asking:
         if values is None:
             self._study.tell(trial, state=states.FAIL)
         elif member.status.startswith("dropped"):
-            for number, value in enumerate(member.history[member.trained.metric_name]):
+            for number, value in enumerate(member.history[member.record.metric_name]):
                 if np.isfinite(value):
                     trial.report(float(value), number)
             self._study.tell(trial, state=states.PRUNED)
@@ -221,7 +221,7 @@ class Asking:
 def _last_values(member: Member) -> dict[str, Any]:
     """The metrics of the validation rows that are single numbers, with the weights that the member
     holds: what a sampler's `constraints_func` reads."""
-    trained = member.trained
+    trained = member.record
     rounds, columns = trained.last_trained
     column = int(trained.columns_of(member.index))
     return {

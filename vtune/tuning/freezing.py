@@ -1,0 +1,168 @@
+"""`vt.tune(frozen=)`: the learner whose members share what is not trained, and the shared weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import unflatten_dict
+
+from vtune.callers import users_line
+from vtune.engine.carry import Arguments
+from vtune.engine.plan import CohortPlan, Plan, as_arrays
+from vtune.engine.stepping import batch_shapes
+from vtune.hparams import Hparams
+from vtune.learner.freezing import Freezing, chosen_paths, listed
+from vtune.learner.frozen import WEIGHTS, Path, shown, variable_paths, variables_of
+from vtune.learner.lookahead import slow
+from vtune.learner.pretrained import overlay
+from vtune.learner.protocol import traced_once
+from vtune.rng.keys import member_key
+from vtune.runtime.compile import argument_shapes
+from vtune.runtime.diagnose import trace_member
+from vtune.tuning.arguments import TuneArguments
+from vtune.types import PyTree
+from vtune.xla.sources import sources
+
+
+class _Found(NamedTuple):
+    """What freezing means for one cohort.
+
+    Attributes:
+      known: all variables, as shapes. chosen: those that are meant.
+      changed: those among them that a training step changes.
+      given: what `init_from=` gives.
+    """
+
+    known: dict[Path, Any]
+    chosen: frozenset[Path]
+    changed: frozenset[Path]
+    given: dict[Path, Any]
+
+
+def freezes(given: TuneArguments) -> bool:
+    """Whether members are to share variables.
+
+    Raises:
+      ValueError: they are, and this learner cannot.
+    """
+    freezing = given.learner.freezing
+    if given.frozen is None:
+        return freezing is not None and freezing.usual is not None
+    if freezing is None:
+        raise ValueError(
+            "frozen: this learner does not say what its weights are called; use vt.flax_learner or "
+            "vt.nnx_learner, or write vt.Learner(share=...), which keeps them out of the state"
+        )
+    return True
+
+
+def with_frozen(given: TuneArguments, plan: Plan, weights: PyTree) -> tuple[TuneArguments, PyTree]:
+    """Returns the arguments with the learner whose members share what is frozen, and the given
+    weights in the framework's form, the frozen ones in the types of the model.
+
+    Args:
+      plan: of the learner that shares nothing. weights: as `init_from=` gave them.
+
+    Raises:
+      TypeError, ValueError: nothing is frozen, or everything, or what was not given.
+    """
+    freezing: Freezing = given.learner.freezing
+    spec = freezing.usual if given.frozen is None else given.frozen
+    if weights is None:
+        raise ValueError(
+            "frozen: what is shared is never trained, so it must be given: init_from=weights"
+        )
+    by_cohort: list[_Found] = []
+    look = functools.partial(_look, by_cohort, spec, weights)
+    for cohort in plan.cohorts:
+        trace_member(look, plan, cohort, argument_shapes(plan))
+    frozen = frozenset[Path]().union(*map(_checked, by_cohort))
+    leaves = {}
+    for found in by_cohort:
+        for path, leaf in found.given.items():
+            dtype = found.known[path].dtype if path in frozen else None
+            leaves[freezing.net.in_variables(path)] = np.asarray(leaf, dtype)
+    _warn_changed(by_cohort)
+    return (
+        dataclasses.replace(given, learner=freezing.learner(frozen)),
+        as_arrays(unflatten_dict(leaves)),
+    )
+
+
+def _look(
+    by_cohort: list[_Found],
+    spec: Any,
+    weights: PyTree,
+    plan: Plan,
+    cohort: CohortPlan,
+    arguments: Arguments,
+    h: Hparams,
+) -> None:
+    """Adds to `by_cohort` what is found of one member."""
+    learner, key = traced_once(plan.learner), member_key(np.uint32(0), 0)
+    batch = jax.tree.map(
+        lambda s: jnp.zeros(s.shape, s.dtype), batch_shapes(arguments.data, cohort.batch_size)
+    )
+    state = learner.init(key, h, batch)
+    net, params = learner.freezing.net, slow(state.params)
+    given_params, given_other = net.split(weights, params, state.other)
+    overlay(params, given_params)
+    overlay(state.other, given_other)
+    known = variable_paths(params, state.other)
+    chosen = chosen_paths(net, spec, h, state, batch)
+
+    def others(leaves: list[Any]) -> list[Any]:
+        own = variables_of(dict(zip(names, leaves, strict=True))).other
+        after, _ = learner.step(key, h, state._replace(other=own), batch)
+        return [variable_paths({}, after.other)[path] for path in names]
+
+    changed: set[Path] = set()
+    names = [path for path in known if path[0] != WEIGHTS]
+    if chosen & set(names):
+        found = sources(jax.make_jaxpr(others)([known[path] for path in names]))
+        changed = {path for i, path in enumerate(names) if found[i].same != i}
+    shapes = {path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for path, leaf in known.items()}
+    given = variable_paths(given_params, given_other)
+    by_cohort.append(_Found(shapes, chosen, frozenset(changed), given))
+
+
+def _checked(found: _Found) -> frozenset[Path]:
+    """Returns what is frozen.
+
+    Raises:
+      ValueError: it is nothing, all weights, or not given.
+    """
+    weights = [path for path in found.known if path[0] == WEIGHTS]
+    frozen = found.chosen - found.changed
+    if not any(path in frozen for path in weights):
+        raise ValueError(
+            f"frozen matches none of the weights; there are {listed(map(shown, weights))}"
+        )
+    if all(path in frozen for path in weights):
+        raise ValueError(
+            f"frozen matches all weights ({listed(map(shown, weights))}), so nothing would be "
+            "trained; leave out those that are"
+        )
+    missing = [shown(path) for path in frozen if path not in found.given]
+    if missing:
+        raise ValueError(
+            f"frozen: {listed(missing)} {'is' if len(missing) == 1 else 'are'} not in init_from=; "
+            "what is shared is never trained, so it must be given"
+        )
+    return frozen
+
+
+def _warn_changed(by_cohort: list[_Found]) -> None:
+    changed = {path for found in by_cohort for path in found.changed & found.chosen}
+    if changed:
+        warnings.warn(
+            f"frozen: the model changes {listed(map(shown, changed))} in training, so each member "
+            "keeps its own; give the layer use_running_average=True for it to stay as it was given",
+            stacklevel=users_line(),
+        )
