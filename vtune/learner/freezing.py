@@ -32,12 +32,14 @@ class Freezing(NamedTuple):
       learner: (paths) -> the learner whose members share these.
       usual: what is frozen if the user gives nothing; None where nothing is.
       frozen: the paths that the learner's members share already.
+      remade: (net, usual) -> a learner of another network with the same optimizer, loss and metrics.
     """
 
     net: Net
     learner: Callable[[frozenset[Path]], Any]
     usual: Any = None
     frozen: frozenset[Path] = frozenset()
+    remade: Callable[[Net, Any], Any] | None = None
 
 
 def frozen_of(learner: Any) -> frozenset[Path]:

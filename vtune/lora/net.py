@@ -1,0 +1,161 @@
+"""A network whose weights act with adapters, without its knowing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from vtune.components.nn import drop
+from vtune.hparams import Hparams
+from vtune.learner.freezing import text_of
+from vtune.learner.frozen import WEIGHTS
+from vtune.learner.net import Net
+from vtune.lora.adapters import adapter_key, drawn, smaller_side, tagged
+from vtune.lora.chosen import check_followed, chosen
+from vtune.lora.settings import Settings
+from vtune.lora.uses import Split, uses
+from vtune.lora.walk import Adding, followed
+from vtune.returned import check_arrays
+from vtune.types import Array, Batch, Key, Outputs, PyTree
+
+ADAPTERS = "lora"
+Path = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class AdaptedNet:
+    """A `Net` whose `params` are those of another and {"lora": {path of W: {"a": A, "b": B}}}.
+
+    Attributes:
+      net: the other network. settings: of the adapters. only: which weights get one.
+    """
+
+    net: Net
+    settings: Settings
+    only: Any = None
+
+    def init(self, key: Key, h: Hparams, batch: Batch) -> tuple[PyTree, PyTree]:
+        params, other = self.net.init(key, h, batch)
+        splits = self._splits(key, h, params, other, batch)
+        width, leaves = self.settings.width(h), flatten_dict(params)
+        _check_width(width, {path: (leaves[path], split) for path, split in splits.items()})
+        adapters = {
+            path: drawn(adapter_key(key, text_of(path)), leaves[path], split, width)
+            for path, split in splits.items()
+        }
+        return {**params, ADAPTERS: unflatten_dict(adapters)}, other
+
+    def apply(
+        self, key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool
+    ) -> tuple[Outputs, PyTree]:
+        base, adapters = _parted(params)
+        pairs = {path[:-1]: None for path in flatten_dict(adapters)}
+        closed, shapes, places = self._traced(key, h, base, other, batch, train)
+        names = {text_of(path): places[path] for path in pairs}
+        found = uses(closed, names)
+        check_followed(found)
+        arrays: list[Any] = jax.tree.leaves(base)
+        for path in pairs:
+            name, pair = text_of(path), _at(adapters, path)
+            split = found[name].split
+            if split is not None:  # else it is not used in this mode
+                scale = self.settings.scale(h, pair["a"].shape[-1], pair["b"].dtype)
+                weight = arrays[places[path]]
+                arrays[places[path]] = tagged(name, weight, split, pair["a"], pair["b"], scale)
+        rate = self.settings.rate(h) if train else 0.0
+
+        def dropped(name: str, x: Array) -> Array:
+            never = isinstance(rate, int | float) and rate == 0
+            return x if never else drop(adapter_key(key, name), rate, x)
+
+        return jax.tree.unflatten(
+            jax.tree.structure(shapes), followed(Adding(dropped), closed, arrays)
+        )
+
+    def splits(self, key: Key, h: Hparams, batch: Batch) -> dict[Path, Split]:
+        """Returns the axes of the adapter of every weight that has one, by its path in `params`."""
+        return self._splits(key, h, *self.net.init(key, h, batch), batch)
+
+    def _splits(
+        self, key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch
+    ) -> dict[Path, Split]:
+        if ADAPTERS in params or ADAPTERS in self.net.variables(params, other):
+            raise ValueError(
+                f"vt.lora: the model has a part called {ADAPTERS!r}, which is what its adapters are "
+                "called; give that part another name"
+            )
+        closed, _, places = self._traced(key, h, params, other, batch, True)
+        leaves = flatten_dict(params)
+        paths = {
+            text_of(path): path
+            for path in places
+            if leaves[path].ndim >= 2 and jnp.issubdtype(leaves[path].dtype, jnp.floating)
+        }
+        found = uses(closed, {name: places[path] for name, path in paths.items()})
+        return {paths[name]: split for name, split in chosen(self.only, found, paths).items()}
+
+    def _traced(
+        self, key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool
+    ) -> tuple[Any, Any, dict[Path, int]]:
+        """Returns (the model as equations of its weights, the form of what it returns, the place of
+        every weight among its arguments)."""
+
+        def apply(params: PyTree) -> tuple[Outputs, PyTree]:
+            outputs, after = self.net.apply(key, h, params, other, batch, train)
+            check_arrays("the model", outputs, "its outputs")
+            return outputs, after
+
+        closed, shapes = jax.make_jaxpr(apply, return_shape=True)(params)
+        structure = jax.tree.structure(params)
+        places = jax.tree.unflatten(structure, range(structure.num_leaves))
+        named = {path: i for path, i in flatten_dict(places).items() if isinstance(i, int)}
+        return closed, shapes, named
+
+    def variables(self, params: PyTree, other: PyTree) -> PyTree:
+        base, adapters = _parted(params)
+        return {**self.net.variables(base, other), ADAPTERS: adapters}
+
+    def statistics(self, h: Hparams, params: PyTree, other: PyTree) -> list[Path]:
+        return self.net.statistics(h, _parted(params)[0], other)
+
+    def split(self, variables: PyTree, params: PyTree, other: PyTree) -> tuple[PyTree, PyTree]:
+        given, adapters = _parted(variables)
+        base, others = self.net.split(given, _parted(params)[0], other)
+        return ({**base, ADAPTERS: adapters} if adapters else base), others
+
+    def in_variables(self, path: Path) -> Path:
+        return path[1:] if path[:2] == (WEIGHTS, ADAPTERS) else self.net.in_variables(path)
+
+    def selected(self, spec: Any, h: Hparams, batch: Batch) -> frozenset[Path] | None:
+        return self.net.selected(spec, h, batch)
+
+
+def _parted(tree: PyTree) -> tuple[PyTree, PyTree]:
+    """Returns a tree without the adapters, and these."""
+    return {name: part for name, part in tree.items() if name != ADAPTERS}, tree.get(ADAPTERS, {})
+
+
+def _at(tree: PyTree, path: Path) -> Mapping[str, Array]:
+    for name in path:
+        tree = tree[name]
+    return tree
+
+
+def _check_width(width: int, adapted: Mapping[Path, tuple[Any, Split]]) -> None:
+    """Raises ValueError where a rank is above what a weight has."""
+    sides = {path: smaller_side(*of) for path, of in adapted.items()}
+    small = {path: side for path, side in sides.items() if side < width}
+    if small:
+        shown = ", ".join(
+            f"{text_of(path)} {list(adapted[path][0].shape)} (at most {side})"
+            for path, side in small.items()
+        )
+        raise ValueError(
+            f"vt.lora: rank {width} is above the smaller side of {shown}; lower the rank, or leave "
+            "these weights out by only="
+        )
