@@ -1,4 +1,7 @@
-"""Adapters of unmodified models equal the same adapters written out, and members equal solo runs."""
+"""Adapters of unmodified models equal adapters written out; members equal solo runs."""
+
+import functools
+import zlib
 
 import flax.linen as nn
 import jax
@@ -7,12 +10,14 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import flatten_dict
+from problems import MLP, blobs
+from solo import batches, exactly, floats, largest_difference, plain_loop, valid_batch, xent
 
 import vtune as vt
 
 
-def lion(h):
+def sgd(h):
     return optax.sgd(h["lr"])
 
 
@@ -46,15 +51,19 @@ class Tied(nn.Module):
         return table.attend(jnp.sin(table(x)))
 
 
+class Layer(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        return jnp.sin(nn.Dense(4, **F64)(x)), None
+
+
 class Stacked(nn.Module):
     """Layers of a scan, each of which is computed anew for the gradient."""
 
     @nn.compact
     def __call__(self, x):
-        layer = nn.remat(lambda self, x, _: (jnp.sin(nn.Dense(4, name="d", **F64)(x)), None))
-        body = type("Layer", (nn.Module,), {"__call__": nn.compact(lambda s, x, n: layer(s, x, n))})
-        stack = nn.scan(body, {"params": 0}, {"params": True}, length=3)
-        return stack(name="s")(x, None)[0]
+        axes = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
+        return nn.scan(nn.remat(Layer), length=3, **axes)(name="s")(x, None)[0]
 
 
 class Switched(nn.Module):
@@ -74,25 +83,6 @@ class Cell(nn.Module):
         return jax.lax.scan(lambda c, t: (jnp.tanh(c @ w + t), None), x[:, 0], x.swapaxes(0, 1))[0]
 
 
-def explicit_attention(w, x, low):
-    """Multi-head attention with an adapter at each projection; `low(name)` is what is added."""
-    w = {name: w[name]["kernel"] + 0 for name in w}
-
-    def project(name):
-        a, b = low(name)
-        return jnp.einsum("bti,ihd->bthd", x, w[name]) + jnp.einsum(
-            "btr,rhd->bthd", jnp.einsum("bti,ir->btr", x, a), b
-        )
-
-    q, k, v = (project(name) for name in ("query", "key", "value"))
-    weights = jax.nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", q, k) / jnp.sqrt(q.shape[-1]), -1)
-    mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, v)
-    a, b = low("out")
-    return jnp.einsum("bthd,hdo->bto", mixed, w["out"]) + jnp.einsum(
-        "btr,ro->bto", jnp.einsum("bthd,hdr->btr", mixed, a), b
-    )
-
-
 def conv(x, w, padding="SAME", strides=(1, 1)):
     dims = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=dims)
@@ -104,10 +94,10 @@ def two(f, *, name="kernel"):
 
 
 def stacked(p, x):
-    w, b = p["s"]["d"]["kernel"], p["s"]["d"]["bias"]
-    a = p["lora"]["s"]["d"]["kernel"]
+    dense, pair = p["s"]["Dense_0"], p["lora"]["s"]["Dense_0"]["kernel"]
     for i in range(3):
-        x = jnp.sin(x @ w[i] + b[i] + 2 * (x @ a["a"][i]) @ a["b"][i])
+        plain = x @ dense["kernel"][i] + dense["bias"][i][None]
+        x = jnp.sin(plain + 2 * (x @ pair["a"][i]) @ pair["b"][i])
     return x
 
 
@@ -190,11 +180,7 @@ CASES = {
     "Conv with strides": (
         nn.Conv(4, (3, 2), strides=(2, 1), padding="VALID", use_bias=False, **F64),
         rows(2, 6, 5, 3),
-        two(
-            lambda w, x, a, b: (
-                conv(x, w, "VALID", (2, 1)) + 2 * conv(x, a, "VALID", (2, 1)) @ b
-            )
-        ),
+        two(lambda w, x, a, b: conv(x, w, "VALID", (2, 1)) + 2 * conv(x, a, "VALID", (2, 1)) @ b),
         ((3, 2, 3, 2), (2, 4)),
     ),
     "reshaped": (
@@ -212,9 +198,7 @@ CASES = {
         Switched(),
         rows(5, 4),
         two(
-            lambda w, x, a, b: (
-                (y := jnp.where(x[0, 0] > 0, x, jnp.cos(x))) @ w + 2 * (y @ a) @ b
-            ),
+            lambda w, x, a, b: (y := jnp.where(x[0, 0] > 0, x, jnp.cos(x))) @ w + 2 * (y @ a) @ b,
             name="w",
         ),
         ((4, 2), (2, 3)),
@@ -224,7 +208,7 @@ CASES = {
 
 def adapted_net(model, x, **options):
     """The adapted network of a model, and its variables with factors B that are not 0."""
-    learner = vt.flax_learner(model, optimizer=lion, loss=any_loss)
+    learner = vt.flax_learner(model, optimizer=sgd, loss=any_loss)
     net = vt.lora.adapt(learner, **options).freezing.net
     params, other = jax.jit(lambda: net.init(jax.random.key(0), {}, {"x": x}))()
     fill = lambda leaf: rows(*leaf.shape, seed=leaf.size) / 3
@@ -252,3 +236,258 @@ def test_it_equals_the_adapters_written_out(case, x64):
     assert [pairs[path].shape for path in sorted(pairs)] == list(shapes)
     got = lambda p, x: net.apply(jax.random.key(0), {}, p, other, {"x": x}, False)[0]
     compared(got, want, params, x)
+
+
+DATA = blobs(shape=(3, 2))
+
+
+class Tiny(nn.Module):
+    """A transformer of one block: attention, an MLP, a head."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(4, name="embed", **F64)(x)
+        x = x + nn.MultiHeadDotProductAttention(2, name="attention", **F64)(x, x)
+        x = x + nn.Dense(4, name="down", **F64)(nn.gelu(nn.Dense(8, name="up", **F64)(x)))
+        return nn.Dense(3, name="head", **F64)(x.mean(axis=1))
+
+
+ADAPTED = ("attention/query", "attention/key", "attention/value", "attention/out", "up", "down")
+
+
+def written_out(p, x, low):
+    """`Tiny` with adapters at the layers of ADAPTED.
+
+    low: (layer's name, its input with the contracted axes flat, A and B as matrices) -> what is
+    added to its output, with the other axes flat.
+    """
+
+    def layer(name, x, axes=1):
+        w = functools.reduce(lambda tree, part: tree[part], name.split("/"), p)
+        kernel, bias = w["kernel"], w["bias"]
+        inside, outside = kernel.shape[:axes], kernel.shape[axes:]
+        flat = x.reshape(*x.shape[:2], -1) if x.ndim > 2 else x
+        out = flat @ kernel.reshape(np.prod(inside), -1)
+        if name in ADAPTED:
+            pair = functools.reduce(lambda tree, part: tree[part], name.split("/"), p["lora"])
+            a, b = pair["kernel"]["a"], pair["kernel"]["b"]
+            out += low(name, flat, a.reshape(flat.shape[-1], -1), b.reshape(b.shape[0], -1))
+        return (out + jnp.broadcast_to(bias.reshape(-1), out.shape)).reshape(
+            *flat.shape[:-1], *outside
+        )
+
+    x = layer("embed", x)
+    q, k, v = (layer(f"attention/{name}", x) for name in ("query", "key", "value"))
+    weights = jax.nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(q.shape[-1]), -1)
+    x = x + layer("attention/out", jnp.einsum("bhqk,bkhd->bqhd", weights, v), 2)
+    x = x + layer("down", nn.gelu(layer("up", x)))
+    return layer("head", x.mean(axis=1))
+
+
+def test_attention_equals_the_adapters_written_out(x64):
+    x = rows(4, 3, 2)
+    net, params, other = adapted_net(Tiny(), x, rank=2, alpha=4, only=list(ADAPTED))
+    got = lambda p, x: net.apply(jax.random.key(0), {}, p, other, {"x": x}, False)[0]
+    want = lambda p, x: written_out(p, x, lambda name, x, a, b: 2 * (x @ a) @ b)
+    compared(got, want, params, x)
+
+
+def own_key(key, name):
+    """As the documentation says."""
+    key = jax.random.fold_in(key, np.uint32(0x6C6F7261))
+    return jax.random.fold_in(key, np.uint32(zlib.crc32(f"{name}/kernel".encode())))
+
+
+def lora_plus(h):
+    """B learns faster than A; the head, which is trained as well, as A."""
+    slow = optax.adam(h["lr"])
+    rates = {"a": slow, "b": optax.adam(h["ratio"] * h["lr"]), "other": slow}
+    return optax.multi_transform(rates, vt.lora.labels)
+
+
+TINY = vt.flax_learner(Tiny(), optimizer=lora_plus, loss=xent, rewrite="none")
+SETTINGS = {
+    "lr": vt.Float(1e-3, 1e-1, log=True),
+    "ratio": vt.Float(1.0, 8.0),
+    "alpha": vt.Float(1.0, 8.0),
+    "rank": vt.Int(1, 2),
+    "rate": vt.Float(0.1, 0.5),
+}
+TINY_LORA = vt.lora.adapt(
+    TINY,
+    rank=lambda h: h["rank"],
+    alpha=lambda h: h["alpha"],
+    dropout=lambda h: h["rate"],
+    max_rank=2,
+    only=["attention", "^up/", "^down/"],
+)
+WHOLE = {}
+
+
+def pretrained():
+    if not WHOLE:
+        WHOLE.update(Tiny().init(jax.random.key(3), DATA.arrays["x"]))
+    return WHOLE
+
+
+def lora_loop(base, lora, h, id, steps, batch_size):
+    """Trains the adapters and the head of `Tiny` in a plain loop."""
+    h = floats(h)
+    scale = lambda h: jnp.where(jnp.arange(2) < h["rank"], h["alpha"] / h["rank"], 0.0)
+
+    def loss(trained, frozen, batch, key, h):
+        def low(name, x, a, b):
+            kept = jax.random.bernoulli(own_key(key, name), 1 - h["rate"], x.shape)
+            x = jnp.where(kept, x / (1 - h["rate"]), 0.0)
+            return (x @ a * scale(h)[None, None]) @ b
+
+        return xent(written_out({**frozen, **trained}, batch["x"], low), batch, h).mean()
+
+    @exactly
+    def step(trained, opt_state, frozen, batch, key, number, h):
+        grads = jax.grad(loss)(trained, frozen, batch, jax.random.fold_in(key, number), h)
+        updates, opt_state = lora_plus(h).update(grads, opt_state, trained)
+        return optax.apply_updates(trained, updates), opt_state
+
+    @exactly
+    def judge(trained, frozen, batch, h):
+        low = lambda name, x, a, b: (x @ a * scale(h)[None, None]) @ b
+        return xent(written_out({**frozen, **trained}, batch["x"], low), batch, h).mean()
+
+    key, frozen = vt.member_key(0, id), {k: v for k, v in base.items() if k != "head"}
+    trained = {"head": base["head"], "lora": lora(key)}
+    opt_state = lora_plus(h).init(trained)
+    for number, batch in enumerate(batches(DATA, 0, steps, batch_size)):
+        trained, opt_state = step(trained, opt_state, frozen, batch, key, np.int32(number), h)
+    return trained, float(judge(trained, frozen, valid_batch(DATA), h))
+
+
+def first_adapters(base, rank):
+    """(member's key) -> the adapters of `Tiny` as the documentation says they are drawn."""
+
+    def draw(key):
+        tree = {"attention": {}}
+        for name in ADAPTED:
+            kernel = functools.reduce(lambda tree, part: tree[part], name.split("/"), base)
+            shape, axes = kernel["kernel"].shape, 2 if name.endswith("out") else 1
+            a = jax.random.normal(own_key(key, name), (*shape[:axes], rank), jnp.float64)
+            pair = {
+                "a": a / np.sqrt(np.prod(shape[:axes])),
+                "b": jnp.zeros((rank, *shape[axes:]), jnp.float64),
+            }
+            (tree["attention"] if "/" in name else tree)[name.split("/")[-1]] = {"kernel": pair}
+        return tree
+
+    return draw
+
+
+@pytest.mark.slow
+def test_members_equal_a_plain_loop(x64, exact, tmp_path):
+    whole = pretrained()
+    sweep = vt.tune(
+        TINY_LORA,
+        SETTINGS,
+        DATA,
+        search=vt.Halton(4),
+        epochs=13,
+        batch_size=16,
+        init_from=whole,
+        frozen=("all but", ["^lora/", "^head/"]),
+    )
+    assert {member.hparams["rank"] for member in sweep} == {1, 2}
+    for member in (sweep[1], sweep[2]):
+        trained, loss = lora_loop(
+            whole["params"],
+            first_adapters(whole["params"], 2),
+            member.hparams,
+            member.index,
+            48,
+            16,
+        )
+        assert largest_difference(trained["lora"], member.variables["lora"]) < 1e-9
+        assert largest_difference(trained["head"], member.variables["params"]["head"]) < 1e-9
+        assert member.score == pytest.approx(loss, abs=1e-9)
+        assert set(member.trained) == {"params", "lora"}
+        assert set(member.trained["params"]) == {"head"}
+    x = np.asarray(DATA.arrays["x"])[:5]
+    best = sweep.best
+    plain = vt.lora.merge(best)
+    assert jax.tree.structure(plain) == jax.tree.structure(whole)
+    np.testing.assert_allclose(Tiny().apply(plain, x), best.predict(x), atol=1e-10)
+    assert np.abs(Tiny().apply(whole, x) - best.predict(x)).max() > 1e-2
+    again = sweep.rerun(best.index)
+    assert again.score == pytest.approx(best.score, abs=1e-12)
+    sweep.save(tmp_path / "lora")
+    loaded = vt.load(tmp_path / "lora", TINY_LORA)
+    assert largest_difference(vt.lora.merge(loaded.best), plain) == 0.0
+
+
+class Plain(nnx.Module):
+    def __init__(self, h, rngs):
+        options = {"param_dtype": jnp.float64, "rngs": rngs}
+        self.layers = nnx.List([nnx.Linear(6, 5, **options), nnx.Linear(5, 3, **options)])
+
+    def __call__(self, x):
+        return self.layers[1](nnx.relu(self.layers[0](x)))
+
+
+class WithLora(nnx.Module):
+    """Flax's own adapters."""
+
+    def __init__(self, h, rngs):
+        options = {"param_dtype": jnp.float64, "rngs": rngs}
+        self.body = nnx.LoRALinear(6, 5, lora_rank=2, **options)
+        self.head = nnx.Linear(5, 3, **options)
+
+    def __call__(self, x):
+        return self.head(nnx.relu(self.body(x)))
+
+
+def test_nnx_equals_the_adapters_written_out(x64):
+    learner = vt.nnx_learner(Plain, optimizer=sgd, loss=any_loss)
+    adapted = vt.lora.adapt(learner, rank=2, alpha=4, only="layers/0")
+    net, x = adapted.freezing.net, rows(4, 6)
+    params, other = jax.jit(lambda: net.init(jax.random.key(0), {}, {"x": x}))()
+    pair = params["lora"]["layers"][0]["kernel"]
+    pair["b"] = pair["b"] + 1.0
+
+    def want(p, x):
+        first, last = p["layers"][0], p["layers"][1]
+        pair = p["lora"]["layers"][0]["kernel"]
+        inside = x @ first["kernel"] + first["bias"][None] + 2 * (x @ pair["a"]) @ pair["b"]
+        return nnx.relu(inside) @ last["kernel"] + last["bias"][None]
+
+    got = lambda p, x: net.apply(jax.random.key(0), {}, p, other, {"x": x}, False)[0]
+    compared(got, want, params, x)
+
+
+@pytest.mark.slow
+def test_adapters_of_nnx_itself(x64, exact):
+    """`nnx.LoRALinear` trains its adapters alone; members share the rest."""
+    learner = vt.nnx_learner(WithLora, optimizer=lambda h: optax.adam(h["lr"]), loss=xent)
+    data, first = blobs(), nnx.state(WithLora({}, nnx.Rngs(5)))
+    sweep = vt.tune(
+        learner,
+        {"lr": vt.Float(1e-3, 1e-1, log=True)},
+        data,
+        search=vt.Halton(2),
+        epochs=13,
+        batch_size=16,
+        init_from=first,
+        frozen=nnx.Not(nnx.LoRAParam),
+    )
+    member = sweep[1]
+    module = WithLora({}, nnx.Rngs(5))
+    optimizer = nnx.Optimizer(module, optax.adam(member.hparams["lr"]), wrt=nnx.LoRAParam)
+    differ = nnx.DiffState(0, nnx.LoRAParam)
+
+    @nnx.jit
+    def step(module, optimizer, batch):
+        loss = lambda module: xent(module(batch["x"]), batch, None).mean()
+        optimizer.update(module, nnx.grad(loss, argnums=differ)(module))
+
+    for batch in batches(data, 0, 52, 16):
+        step(module, optimizer, batch)
+    want = nnx.to_pure_dict(nnx.state(module))
+    assert largest_difference(want, member.variables) < 1e-9
+    assert set(flatten_dict(member.trained)) == {("body", "lora", n) for n in ("lora_a", "lora_b")}

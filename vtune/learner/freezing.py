@@ -32,7 +32,7 @@ class Freezing(NamedTuple):
       learner: (paths) -> the learner whose members share these.
       usual: what is frozen if the user gives nothing; None where nothing is.
       frozen: the paths that the learner's members share already.
-      remade: (net, usual) -> a learner of another network with the same optimizer, loss and metrics.
+      remade: (net, usual) -> a learner of another network with its optimizer, loss and metrics.
     """
 
     net: Net

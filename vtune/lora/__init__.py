@@ -4,10 +4,10 @@
     sweep = vt.tune(adapted, space, data, init_from=weights)
     plain = vt.lora.merge(sweep.best)
 
-A weight W acts as W + (alpha / rank) A B where the model uses it. The model is traced, the weights are
-followed to their products (`walk.py`), and x W becomes x W + (alpha / rank) (x A) B (`products.py`):
-W + A B is never formed, so members share W. May import: what `results` may, and `results`. Knows
-nothing of populations.
+A weight W acts as W + (alpha / rank) A B where the model uses it. The model is traced, the weights
+are followed to their products (`walk.py`), and x W becomes x W + (alpha / rank) (x A) B
+(`products.py`). W + A B is never formed, so members can share W. May import: `results` and what it
+may. Knows nothing of populations.
 """
 
 from vtune.lora.adapt import adapt

@@ -83,7 +83,7 @@ def adapt(
     settings.check()
     check_only(only)
     net = AdaptedNet(freezing.net, settings, tuple(only) if isinstance(only, list) else only)
-    return freezing.remade(net, (ALL_BUT, [f"^{ADAPTERS}/"]))
+    return freezing.remade(net, (ALL_BUT, f"^{ADAPTERS}/"))
 
 
 def _shown(learner: Any) -> str:

@@ -64,9 +64,8 @@ def tagged(name: str, weight: Any, split: Split, a: Array, b: Array, scale: Arra
     """
     b = jnp.moveaxis(b, len(split.stack), -1)
     b = b * scale.reshape((1,) * (b.ndim - 1) + scale.shape)
-    factors = (_factor(weight, split.stack + split.inner, a), None)
-    factors = (factors[0], _factor(weight, split.stack + split.outer, b))
-    return Tagged(weight, factors, name)
+    first = _factor(weight, split.stack + split.inner, a)
+    return Tagged(weight, (first, _factor(weight, split.stack + split.outer, b)), name)
 
 
 def _factor(weight: Any, axes: tuple[int, ...], array: Array) -> Factor:

@@ -55,8 +55,7 @@ def chosen(only: Any, found: Mapping[str, Found], paths: Mapping[str, Path]) -> 
     """
     there = [name for name in found if found[name].used]
     if only is None:
-        splits = {name: found[name].split for name in there if found[name].multiplied}
-        splits = {name: split for name, split in splits.items() if split is not None}
+        splits = _splits({name: found[name] for name in there if found[name].multiplied})
         if not splits:
             raise ValueError(
                 "vt.lora: no weight of the model is in products alone, so there is nothing to "
@@ -73,8 +72,13 @@ def chosen(only: Any, found: Mapping[str, Found], paths: Mapping[str, Path]) -> 
                 f"{_known(found)}"
             )
         meant.update(name for name in names if name in there)
-    check_followed({name: found[name] for name in sorted(meant)})
-    return {name: split for name in sorted(meant) if (split := found[name].split) is not None}
+    taken = {name: found[name] for name in sorted(meant)}
+    check_followed(taken)
+    return _splits(taken)
+
+
+def _splits(found: Mapping[str, Found]) -> dict[str, Split]:
+    return {name: split for name, one in found.items() if (split := one.split) is not None}
 
 
 def check_followed(found: Mapping[str, Found]) -> None:

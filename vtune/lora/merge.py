@@ -53,6 +53,7 @@ def merge(member: Member) -> PyTree:
     variables = member.variables
     adapters = flatten_dict(variables[ADAPTERS])
     leaves = flatten_dict({name: part for name, part in variables.items() if name != ADAPTERS})
+    lead = 0 if member.trainings is None else 2
     merged = {path: np.asarray(leaf) for path, leaf in leaves.items()}
     for path, split in _splits(net, cohort, h, record.rows).items():
         a, b = (np.asarray(adapters[(*path, name)]) for name in ("a", "b"))
@@ -60,7 +61,7 @@ def merge(member: Member) -> PyTree:
         place = net.in_variables((WEIGHTS, *path))
         if place not in merged:
             raise ValueError(f"vt.lora.merge: the member has no {text_of(path)}")
-        merged[place] = _sum(merged[place], split, a, b, scale, 0 if member.trainings is None else 2)
+        merged[place] = _sum(merged[place], split, a, b, scale, lead)
     return unflatten_dict(merged)
 
 

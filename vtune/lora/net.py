@@ -86,8 +86,8 @@ class AdaptedNet:
     ) -> dict[Path, Split]:
         if ADAPTERS in params or ADAPTERS in self.net.variables(params, other):
             raise ValueError(
-                f"vt.lora: the model has a part called {ADAPTERS!r}, which is what its adapters are "
-                "called; give that part another name"
+                f"vt.lora: the model has a part called {ADAPTERS!r}, as its adapters are called; "
+                "give that part another name"
             )
         closed, _, places = self._traced(key, h, params, other, batch, True)
         leaves = flatten_dict(params)
@@ -111,8 +111,8 @@ class AdaptedNet:
             return outputs, after
 
         closed, shapes = jax.make_jaxpr(apply, return_shape=True)(params)
-        structure = jax.tree.structure(params)
-        places = jax.tree.unflatten(structure, range(structure.num_leaves))
+        leaves, structure = jax.tree.flatten(params)
+        places = jax.tree.unflatten(structure, range(len(leaves)))
         named = {path: i for path, i in flatten_dict(places).items() if isinstance(i, int)}
         return closed, shapes, named
 

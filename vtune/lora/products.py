@@ -2,7 +2,7 @@
 
     x W  ->  x W + (dropout(x) A) B
 
-The scale is in B already. What is looked up in a table is a product with rows of an identity matrix.
+The scale is in B already. A lookup is a product with rows of an identity matrix.
 """
 
 from __future__ import annotations

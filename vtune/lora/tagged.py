@@ -1,8 +1,8 @@
 """A weight with its adapter, in whatever layout the model brings it into before it is used.
 
 The adapter is two factors, each an array over some of the weight's axes and the rank: their product
-over the rank is what is added to the weight. A change of layout changes both factors likewise. Where
-the uses of a weight are only looked for, every axis is a factor of its own, without an array.
+over the rank is what is added to the weight. A change of layout changes both likewise. Where the
+uses of a weight are only looked for, every axis is a factor of its own, without an array.
 """
 
 from __future__ import annotations
@@ -162,15 +162,14 @@ def _groups(
     groups = []
     while old:
         left, right = [old.pop(0)], [new.pop(0)]
-        sizes = lambda: (
-            math.prod(before[axis] for axis in left),
-            math.prod(after[axis] for axis in right),
-        )
-        while sizes()[0] != sizes()[1]:
-            if sizes()[0] < sizes()[1]:
+        ahead = before[left[0]], after[right[0]]  # the entries of both
+        while ahead[0] != ahead[1]:
+            if ahead[0] < ahead[1]:
                 left.append(old.pop(0))
+                ahead = ahead[0] * before[left[-1]], ahead[1]
             else:
                 right.append(new.pop(0))
+                ahead = ahead[0], ahead[1] * after[right[-1]]
         groups.append((tuple(left), tuple(right)))
     return groups
 

@@ -32,7 +32,8 @@ class Found:
     """What becomes of one weight.
 
     Attributes:
-      shape: of the weight. uses: (axes of their own, summed, kept, whether it is looked up) of each.
+      shape: of the weight.
+      uses: (axes of their own, summed, kept, whether it is looked up) of each.
       lost: the names of what else it reaches. products: whether one of these is a product.
     """
 
@@ -62,7 +63,7 @@ class Found:
             return None
         stack, _, outer, table = max(self.uses, key=lambda use: use[3])  # the first lookup, or use
         inner = frozenset(range(len(self.shape))) - stack - outer
-        return Split(*(tuple(sorted(axes)) for axes in (stack, inner, outer)), table=table)
+        return Split(_in_order(stack), _in_order(inner), _in_order(outer), table)
 
 
 def uses(closed: Any, weights: Mapping[str, int]) -> dict[str, Found]:
@@ -143,6 +144,10 @@ class _Looking:
 
 
 _LOOPS = {"scan": _Looking._scan, "while": _Looking._while, "cond": _Looking._cond}
+
+
+def _in_order(axes: frozenset[int]) -> tuple[int, ...]:
+    return tuple(sorted(axes))
 
 
 def _described(equation: Equation) -> str:

@@ -1,7 +1,7 @@
 """Follows weights through a traced model to where they are used.
 
-The same walk is taken twice: over shapes, where it notes the uses (`uses.py`), and over arrays, where it
-adds the adapters' products (`net.py`).
+The same walk is taken twice: over shapes, where it notes the uses (`uses.py`), and over arrays,
+where it adds the adapters' products.
 """
 
 from __future__ import annotations
