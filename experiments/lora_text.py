@@ -100,26 +100,32 @@ class Judge(nn.Module):
         return nn.Dense(2, name="head")(mean)
 
 
-class AdaptedJudge(Judge):
-    """As one writes adapters into a model by hand: its products get parameters `lora_a`, `lora_b`."""
+def adapters(h, train: bool):
+    """Adapters as one writes them by hand: products in blocks get parameters `lora_a`, `lora_b`."""
 
-    h: Any
-
-    def __call__(self, x, train: bool):
-        with nn.intercept_methods(functools.partial(self._product, train)):
-            return super().__call__(x)
-
-    def _product(self, train, call, args, kwargs, context):
+    def product(call, args, kwargs, context):
         layer, out = context.module, call(*args, **kwargs)
         if not isinstance(layer, nn.Dense | nn.DenseGeneral) or "Block" not in "/".join(layer.path):
             return out
         x = args[0].reshape(*args[0].shape[:2], -1)
-        x = vt.nn.Dropout(self.h["dropout"])(x, deterministic=not train)
-        size, rank = x.shape[-1], self.h["rank"]
+        x = vt.nn.Dropout(h["dropout"])(x, deterministic=not train)
+        size = x.shape[-1]
         a = layer.param("lora_a", nn.initializers.normal(size**-0.5), (size, RANK))
         b = layer.param("lora_b", nn.initializers.zeros, (RANK, out[0, 0].size))
-        scale = jnp.where(jnp.arange(RANK) < rank, self.h["alpha"] / rank, 0.0)
+        scale = jnp.where(jnp.arange(RANK) < h["rank"], h["alpha"] / h["rank"], 0.0)
         return out + ((x @ a * scale) @ b).reshape(out.shape)
+
+    return nn.intercept_methods(product)
+
+
+class AdaptedJudge(Judge):
+    """As `Judge`, with `adapters`."""
+
+    h: Any
+
+    def __call__(self, x, train: bool):
+        with adapters(self.h, train):
+            return super().__call__(x)
 
 
 class Task(NamedTuple):
