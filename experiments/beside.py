@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from rich.console import Console
 from rich.table import Table
 
@@ -128,6 +130,16 @@ def show(ways: Mapping[str, Way], task: Any, script: str | None, arguments: Sequ
 def say(took: Took) -> None:
     """Prints what `show` reads."""
     print(json.dumps(took))
+
+
+def kept(file: Path, make: Callable[[], Any]) -> Any:
+    """Returns a tree of weights that a file has; makes and writes it where it is not there."""
+    if not file.is_file():
+        weights = make()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(file, **flatten_dict(weights, sep="/"))
+    with np.load(file) as found:
+        return unflatten_dict(dict(found), sep="/")
 
 
 def _elsewhere(script: str, way: str, arguments: Sequence[Any]) -> Took:

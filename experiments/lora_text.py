@@ -285,15 +285,6 @@ def pretrained(sizes: dict[str, int], texts: list[str], steps: int) -> Any:
     return {"body": jax.tree.map(np.asarray, params["body"])}
 
 
-def kept(file: Path, make: Callable[[], Any]) -> Any:
-    """Returns the weights that a file has, which is written if it is not there."""
-    if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(file, **flatten_dict(make(), sep="/"))
-    with np.load(file) as found:
-        return unflatten_dict(dict(found), sep="/")
-
-
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = Path(os.environ.get("VTUNE_DATA", "../shared/data")) / "sms_spam"
@@ -315,7 +306,7 @@ def main(argv: list[str] | None = None) -> None:
     known, held, y, y_held = train_test_split(
         texts, spam, test_size=0.2, random_state=0, stratify=spam
     )
-    weights = kept(file, lambda: pretrained(sizes, known, options.pretraining))
+    weights = beside.kept(file, lambda: pretrained(sizes, known, options.pretraining))
     x_train, x_valid, y_train, y_valid = train_test_split(
         encoded(known), y, train_size=options.rows, test_size=options.rows, random_state=0, stratify=y
     )
