@@ -11,8 +11,8 @@ import optax
 import pytest
 from flax import nnx
 from flax.traverse_util import flatten_dict
-from problems import MLP, blobs
-from solo import batches, exactly, floats, largest_difference, plain_loop, valid_batch, xent
+from problems import LR, blobs, quadratic
+from solo import batches, exactly, floats, largest_difference, valid_batch, xent
 
 import vtune as vt
 
@@ -307,7 +307,7 @@ def lora_plus(h):
 
 TINY = vt.flax_learner(Tiny(), optimizer=lora_plus, loss=xent, rewrite="none")
 SETTINGS = {
-    "lr": vt.Float(1e-3, 1e-1, log=True),
+    "lr": vt.Float(1e-3, 3e-2, log=True),
     "ratio": vt.Float(1.0, 8.0),
     "alpha": vt.Float(1.0, 8.0),
     "rank": vt.Int(1, 2),
@@ -401,7 +401,7 @@ def test_members_equal_a_plain_loop(x64, exact, tmp_path):
             first_adapters(whole["params"], 2),
             member.hparams,
             member.index,
-            48,
+            52,
             16,
         )
         assert largest_difference(trained["lora"], member.variables["lora"]) < 1e-9
@@ -436,7 +436,7 @@ class WithLora(nnx.Module):
 
     def __init__(self, h, rngs):
         options = {"param_dtype": jnp.float64, "rngs": rngs}
-        self.body = nnx.LoRALinear(6, 5, lora_rank=2, **options)
+        self.body = nnx.LoRALinear(6, 5, lora_rank=2, lora_param_dtype=jnp.float64, **options)
         self.head = nnx.Linear(5, 3, **options)
 
     def __call__(self, x):
@@ -468,7 +468,7 @@ def test_adapters_of_nnx_itself(x64, exact):
     data, first = blobs(), nnx.state(WithLora({}, nnx.Rngs(5)))
     sweep = vt.tune(
         learner,
-        {"lr": vt.Float(1e-3, 1e-1, log=True)},
+        LR,
         data,
         search=vt.Halton(2),
         epochs=13,
@@ -491,3 +491,153 @@ def test_adapters_of_nnx_itself(x64, exact):
     want = nnx.to_pure_dict(nnx.state(module))
     assert largest_difference(want, member.variables) < 1e-9
     assert set(flatten_dict(member.trained)) == {("body", "lora", n) for n in ("lora_a", "lora_b")}
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_traced_rank_is_that_rank(dtype):
+    """The columns from the rank on count for nothing, and the product's type is the model's."""
+    x, key = jnp.asarray(rows(5, 6)), jax.random.key(0)
+    model = nn.Dense(4, dtype=dtype)
+    net, params, other = adapted_net(model, x, rank=lambda h: h.get("rank", 3), max_rank=3)
+    out = lambda params, h: net.apply(key, h, params, other, {"x": x}, False)[0]
+    pair = params["lora"]["kernel"]
+    less = {**params, "lora": {"kernel": {"a": pair["a"][:, :2], "b": pair["b"][:2]}}}
+    for alpha in (None, 3.0):
+        settings = vt.lora.settings.Settings(lambda h: h["rank"], alpha, 0.0, 3)
+        net = vt.lora.net.AdaptedNet(net.net, settings)
+        traced = jax.jit(functools.partial(out, params))
+        got = traced({"rank": jnp.int32(2)})
+        want = jax.jit(lambda p: out(p, {"rank": 2}))(less)
+        assert got.dtype == want.dtype == dtype
+        np.testing.assert_allclose(got.astype(float), want.astype(float), rtol=1e-2, atol=1e-6)
+        assert bool(jnp.all(got.astype(float) != model.apply({"params": params}, x)))
+        assert bool(jnp.isnan(traced({"rank": jnp.int32(4)})).all())
+
+
+def test_dropout_is_in_training_alone(x64):
+    x, key = rows(5, 6).astype(float), jax.random.key(4)
+    net, params, other = adapted_net(nn.Dense(4, use_bias=False, **F64), x, rank=2, dropout=0.5)
+    out = lambda train: net.apply(key, {}, params, other, {"x": x}, train)[0]
+    w, a, b = params["kernel"], *(params["lora"]["kernel"][name] for name in "ab")
+    folded = jax.random.fold_in(key, np.uint32(0x6C6F7261))
+    kept = jax.random.bernoulli(
+        jax.random.fold_in(folded, np.uint32(zlib.crc32(b"kernel"))), 0.5, x.shape
+    )
+    np.testing.assert_allclose(out(True), x @ w + jnp.where(kept, x * 2, 0) @ a @ b, atol=1e-12)
+    np.testing.assert_allclose(out(False), x @ w + x @ a @ b, atol=1e-12)
+
+
+class Odd(nn.Module):
+    """Weights that an adapter cannot follow, and one that it can."""
+
+    @nn.compact
+    def __call__(self, x):
+        w = self.param("scaled", nn.initializers.normal(), (6, 6))
+        x = x @ (w / jnp.linalg.norm(w))
+        x = nn.Conv(4, (3,), feature_group_count=2, name="grouped")(
+            jnp.repeat(x[:, :2, None], 2, 2)
+        )
+        x = x.reshape(-1, 8) + self.param("place", nn.initializers.normal(), (1, 8))
+        return nn.Dense(3, name="head")(x)
+
+
+def odd(**options):
+    learner = vt.flax_learner(Odd(), optimizer=sgd, loss=xent)
+    return lambda: vt.lora.adapt(learner, **{"rank": 2, **options})
+
+
+ERRORS = {
+    "rank of 0": (odd(rank=0), ValueError, "rank=0 must be 1 or more"),
+    "rank of a word": (odd(rank="8"), TypeError, "rank='8' must be a whole number, 1 or more"),
+    "largest rank": (odd(max_rank=0), ValueError, "max_rank=0 must be 1 or more"),
+    "alpha": (odd(alpha=0), ValueError, "alpha=0 must be a finite number above 0"),
+    "alpha of a word": (odd(alpha="2"), TypeError, "alpha='2' must be a number above 0"),
+    "dropout": (odd(dropout=1.0), ValueError, "dropout=1.0 must be from 0 to below 1"),
+    "no pattern": (odd(only=[]), TypeError, r"only=\[\] is not known; write a regular expr"),
+    "no expression": (odd(only="*"), ValueError, "only='\\*' is no regular expression"),
+    "another learner": (
+        lambda: vt.lora.adapt(quadratic(), rank=2),
+        TypeError,
+        "got a learner of functions, which does not say what its model is; give a learner of vt.f",
+    ),
+    "adapted twice": (
+        lambda: vt.lora.adapt(odd()(), rank=2),
+        ValueError,
+        "has adapters already",
+    ),
+    "rank above the matrix": (
+        odd(rank=4),
+        ValueError,
+        r"rank 4 is above the smaller side of head/kernel \[8, 3\] \(at most 3\); lower the rank",
+    ),
+    "rank above the largest": (odd(rank=lambda h: 3, max_rank=2), ValueError, "rank=3 is above ma"),
+    "traced rank": (odd(rank=lambda h: h["lr"]), ValueError, "give max_rank=16"),
+    "rank of a function": (odd(rank=lambda h: 0), ValueError, "rank=0 must be 1 or more"),
+    "unknown hyperparameter": (odd(alpha=lambda h: h["b"]), KeyError, "'b' is read but not in the"),
+    "no match": (
+        odd(only=["head", "heed"]),
+        ValueError,
+        "only='heed' matches no weight of a product; in products or lookups are head/kernel",
+    ),
+    "no product": (
+        odd(only="place"),
+        ValueError,
+        "only='place' matches weights that are in no product; .* head/kernel",
+    ),
+    "groups": (
+        odd(only="grouped"),
+        ValueError,
+        "grouped/kernel reaches conv_general_dilated with feature_group_count=2: .* leave it out",
+    ),
+    "another operation": (
+        odd(only="head|scaled"),
+        ValueError,
+        "scaled reaches .*leave it out of only=",
+    ),
+    "no answer": (odd(only=lambda path: 1), ValueError, "only returned 1 for the path"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors(case, refused):
+    made, error, says = ERRORS[case]
+    whole = jax.eval_shape(Odd().init, jax.random.key(0), DATA.arrays["x"].reshape(-1, 6))
+    whole = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), whole)
+    with refused(error, says):
+        vt.tune(made(), LR, blobs(), epochs=1, batch_size=16, init_from=whole)
+
+
+def test_merge_takes_members_of_adapted_learners():
+    with pytest.raises(TypeError, match=r"write vt.lora.merge\(sweep.best\)"):
+        vt.lora.merge({"params": {}})
+    sweep = vt.tune(quadratic(), LR, steps=1, search=vt.Halton(1))
+    with pytest.raises(ValueError, match="the member's learner has no adapters"):
+        vt.lora.merge(sweep.best)
+
+
+@pytest.mark.slow
+def test_structural_ranks_folds_and_seeds(x64, exact):
+    """All weights but the adapters are frozen by themselves; merged weights predict the same."""
+    learner = vt.flax_learner(
+        nn.Dense(3, **F64), optimizer=lambda h: optax.adam(h["lr"]), loss=xent
+    )
+    adapted = vt.lora.adapt(learner, rank=lambda h: h["rank"], alpha=2)
+    arrays = blobs().arrays
+    data = vt.kfold({k: np.asarray(v) for k, v in arrays.items()}, k=2, seed=0)
+    whole = nn.Dense(3, **F64).init(jax.random.key(1), arrays["x"])
+    space = {**LR, "rank": vt.Categorical([1, 2])}
+    sweep = vt.tune(
+        adapted, space, data, search=vt.Halton(2), epochs=2, batch_size=16, seeds=2, init_from=whole
+    )
+    for member in sweep:
+        rank = member.hparams["rank"]
+        assert jax.tree.map(np.shape, member.trained["lora"]) == {
+            "kernel": {"a": (2, 2, 6, rank), "b": (2, 2, rank, 3)}
+        }
+        assert set(flatten_dict(member.trained)) == {("lora", "kernel", n) for n in "ab"}
+        plain, x = vt.lora.merge(member), np.asarray(arrays["x"])[:4]
+        for place in np.ndindex(2, 2):
+            own = jax.tree.map(lambda leaf, place=place: leaf[place], plain)
+            np.testing.assert_allclose(
+                nn.Dense(3, **F64).apply(own, x), member.predict(x)[place], atol=1e-10
+            )

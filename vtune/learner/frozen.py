@@ -7,7 +7,7 @@ collection, *path) for another variable, such as a mean of BatchNorm.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -41,20 +41,23 @@ def shown(path: Path) -> Path:
 
 
 def parted(params: PyTree, other: PyTree, frozen: frozenset[Path]) -> tuple[Variables, Variables]:
-    """Returns (what members have of their own, what is frozen)."""
+    """Returns (what members have of their own, what is frozen). Collections stay, if empty."""
     if not frozen:
         return Variables(params, other), Variables({}, {})
     leaves = variable_paths(params, other)
     own = {path: leaf for path, leaf in leaves.items() if path not in frozen}
     shared = {path: leaf for path, leaf in leaves.items() if path in frozen}
-    return variables_of(own), variables_of(shared)
+    params, others = variables_of(own)
+    empty = {name: {} for name, tree in other.items() if isinstance(tree, Mapping)}
+    return Variables(params, {**empty, **others}), variables_of(shared)
 
 
 def joined(own: PyTree, frozen: PyTree) -> PyTree:
     """Returns a tree of the leaves of two."""
-    if not frozen:
-        return own
-    return unflatten_dict(flatten_dict(own) | flatten_dict(frozen))
+    if not own or not frozen:
+        return own or frozen
+    both = {name: joined(own[name], frozen[name]) for name in own if name in frozen}
+    return {**own, **frozen, **both}
 
 
 def variables_of(leaves: dict[Path, Any]) -> Variables:

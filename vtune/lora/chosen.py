@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vtune.learner.freezing import listed
+from vtune.lora.errors import AdapterError
 from vtune.lora.uses import Found, Split
 
 FORMS = (
@@ -44,20 +45,20 @@ def _patterns(only: Any) -> list[Any]:
 def chosen(only: Any, found: Mapping[str, Found], paths: Mapping[str, Path]) -> dict[str, Split]:
     """Returns the axes of the adapter of each weight that gets one, by name.
 
-    Without `only=` these are the weights that are in products and in nothing else. A bias or
-    another weight that is in no product is never meant.
+    Without `only=` these are the weights that are in products and in nothing else. A bias is never
+    meant.
 
     Args:
       found: of all weights of two or more axes. paths: by name.
 
     Raises:
-      ValueError: `only=` means none, or one that an adapter cannot follow.
+      AdapterError: `only=` means none, or one that an adapter cannot follow.
     """
     there = [name for name in found if found[name].used]
     if only is None:
         splits = _splits({name: found[name] for name in there if found[name].multiplied})
         if not splits:
-            raise ValueError(
+            raise AdapterError(
                 "vt.lora: no weight of the model is in products alone, so there is nothing to "
                 f"adapt; {_known(found)}"
             )
@@ -66,12 +67,12 @@ def chosen(only: Any, found: Mapping[str, Found], paths: Mapping[str, Path]) -> 
     for takes, shown in _choices(only, paths):
         names = [name for name in found if takes(name)]
         if not any(name in there for name in names):
-            raise ValueError(
+            raise AdapterError(
                 f"vt.lora: only={shown} matches "
                 f"{'weights that are in no product' if names else 'no weight of a product'}; "
                 f"{_known(found)}"
             )
-        meant.update(name for name in names if name in there)
+        meant.update(name for name in names if found[name].used or not found[name].is_bias)
     taken = {name: found[name] for name in sorted(meant)}
     check_followed(taken)
     return _splits(taken)
@@ -82,9 +83,8 @@ def _splits(found: Mapping[str, Found]) -> dict[str, Split]:
 
 
 def check_followed(found: Mapping[str, Found]) -> None:
-    """Raises ValueError where a weight reaches what an adapter cannot follow."""
-    lost = {name: one for name, one in found.items() if one.uses and one.split is None}
-    lost |= {name: one for name, one in found.items() if one.lost}
+    """Raises AdapterError where a weight reaches what an adapter cannot follow."""
+    lost = {n: one for n, one in found.items() if one.lost or (one.uses and one.split is None)}
     if lost:
         reached = "; ".join(
             f"{name} reaches {', '.join(sorted(set(one.lost)))}"
@@ -92,7 +92,7 @@ def check_followed(found: Mapping[str, Found]) -> None:
             else f"{name} is used along different axes in different places"
             for name, one in lost.items()
         )
-        raise ValueError(
+        raise AdapterError(
             f"vt.lora: {reached}: an adapter follows a weight to products (dot_general, "
             "conv_general_dilated without groups, lookups of whole rows) through changes of layout "
             "alone; leave it out of only="
@@ -115,7 +115,7 @@ def _said(only: Callable[[Path], Any], path: Path) -> bool:
         error.add_note(f"only was called with the path {path!r}")
         raise
     if not isinstance(answer, bool | np.bool_):
-        raise TypeError(
+        raise AdapterError(
             f"vt.lora: only returned {answer!r} for the path {path!r}; return True for a weight "
             "that gets an adapter, else False"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from vtune.learner.frozen import WEIGHTS
 from vtune.learner.net import Net
 from vtune.lora.adapters import adapter_key, drawn, smaller_side, tagged
 from vtune.lora.chosen import check_followed, chosen
+from vtune.lora.errors import AdapterError
 from vtune.lora.settings import Settings
 from vtune.lora.uses import Split, uses
 from vtune.lora.walk import Adding, followed
@@ -33,11 +34,16 @@ class AdaptedNet:
 
     Attributes:
       net: the other network. settings: of the adapters. only: which weights get one.
+      settled: paths of variables that are not to change, see `learner/frozen.py`.
+      known: the axes of each adapter, by the form of hyperparameters and the weight's path. In
+        training it is seen which way a square matrix is used first; a scoring may not show it.
     """
 
     net: Net
     settings: Settings
     only: Any = None
+    settled: frozenset[Path] = frozenset()
+    known: dict[Any, Split] = field(default_factory=dict, compare=False, repr=False)
 
     def init(self, key: Key, h: Hparams, batch: Batch) -> tuple[PyTree, PyTree]:
         params, other = self.net.init(key, h, batch)
@@ -54,19 +60,16 @@ class AdaptedNet:
         self, key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool
     ) -> tuple[Outputs, PyTree]:
         base, adapters = _parted(params)
-        pairs = {path[:-1]: None for path in flatten_dict(adapters)}
+        pairs = _pairs(adapters)
+        if any((_form(h), path) not in self.known for path in pairs):
+            self._splits(key, h, base, other, batch)
         closed, shapes, places = self._traced(key, h, base, other, batch, train)
-        names = {text_of(path): places[path] for path in pairs}
-        found = uses(closed, names)
-        check_followed(found)
+        check_followed(uses(closed, {text_of(path): places[path] for path in pairs}))
         arrays: list[Any] = jax.tree.leaves(base)
-        for path in pairs:
-            name, pair = text_of(path), _at(adapters, path)
-            split = found[name].split
-            if split is not None:  # else it is not used in this mode
-                scale = self.settings.scale(h, pair["a"].shape[-1], pair["b"].dtype)
-                weight = arrays[places[path]]
-                arrays[places[path]] = tagged(name, weight, split, pair["a"], pair["b"], scale)
+        for path, (a, b) in pairs.items():
+            split, place = self.known[_form(h), path], places[path]
+            scale = self.settings.scale(h, a.shape[-1], b.dtype)
+            arrays[place] = tagged(text_of(path), arrays[place], split, a, b, scale)
         rate = self.settings.rate(h) if train else 0.0
 
         def dropped(name: str, x: Array) -> Array:
@@ -85,7 +88,7 @@ class AdaptedNet:
         self, key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch
     ) -> dict[Path, Split]:
         if ADAPTERS in params or ADAPTERS in self.net.variables(params, other):
-            raise ValueError(
+            raise AdapterError(
                 f"vt.lora: the model has a part called {ADAPTERS!r}, as its adapters are called; "
                 "give that part another name"
             )
@@ -97,7 +100,9 @@ class AdaptedNet:
             if leaves[path].ndim >= 2 and jnp.issubdtype(leaves[path].dtype, jnp.floating)
         }
         found = uses(closed, {name: places[path] for name, path in paths.items()})
-        return {paths[name]: split for name, split in chosen(self.only, found, paths).items()}
+        splits = {paths[name]: split for name, split in chosen(self.only, found, paths).items()}
+        self.known.update({(_form(h), path): split for path, split in splits.items()})
+        return splits
 
     def _traced(
         self, key: Key, h: Hparams, params: PyTree, other: PyTree, batch: Batch, train: bool
@@ -105,8 +110,11 @@ class AdaptedNet:
         """Returns (the model as equations of its weights, the form of what it returns, the place of
         every weight among its arguments)."""
 
+        net: Any = self.net
+        net = replace(net, settled=self.settled) if self.settled else net
+
         def apply(params: PyTree) -> tuple[Outputs, PyTree]:
-            outputs, after = self.net.apply(key, h, params, other, batch, train)
+            outputs, after = net.apply(key, h, params, other, batch, train)
             check_arrays("the model", outputs, "its outputs")
             return outputs, after
 
@@ -140,14 +148,20 @@ def _parted(tree: PyTree) -> tuple[PyTree, PyTree]:
     return {name: part for name, part in tree.items() if name != ADAPTERS}, tree.get(ADAPTERS, {})
 
 
-def _at(tree: PyTree, path: Path) -> Mapping[str, Array]:
-    for name in path:
-        tree = tree[name]
-    return tree
+def _pairs(adapters: PyTree) -> dict[Path, tuple[Array, Array]]:
+    """Returns (A, B) by the path of the weight."""
+    leaves = flatten_dict(adapters)
+    return {
+        path[:-1]: (leaves[path], leaves[*path[:-1], "b"]) for path in leaves if path[-1] == "a"
+    }
+
+
+def _form(h: Hparams) -> Any:
+    return getattr(h, "form", tuple(h))  # `h` may be a plain dict
 
 
 def _check_width(width: int, adapted: Mapping[Path, tuple[Any, Split]]) -> None:
-    """Raises ValueError where a rank is above what a weight has."""
+    """Raises AdapterError where a rank is above what a weight has."""
     sides = {path: smaller_side(*of) for path, of in adapted.items()}
     small = {path: side for path, side in sides.items() if side < width}
     if small:
@@ -155,7 +169,7 @@ def _check_width(width: int, adapted: Mapping[Path, tuple[Any, Split]]) -> None:
             f"{text_of(path)} {list(adapted[path][0].shape)} (at most {side})"
             for path, side in small.items()
         )
-        raise ValueError(
+        raise AdapterError(
             f"vt.lora: rank {width} is above the smaller side of {shown}; lower the rank, or leave "
             "these weights out by only="
         )

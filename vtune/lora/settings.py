@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from vtune.hparams import Hparams
 from vtune.learner.calling import calling
+from vtune.lora.errors import AdapterError
 from vtune.types import Array
 from vtune.validation import is_number, is_whole
 
@@ -36,15 +37,15 @@ class Settings:
         """Returns the columns of A: the rank, or the largest one where it is traced.
 
         Raises:
-          ValueError: a traced rank without `max_rank`, or a rank above it.
+          AdapterError: a traced rank without `max_rank`, or a rank above it.
         """
         rank = self._rank(h)
         if not _is_array(rank):
             if self.max_rank is not None and rank > self.max_rank:
-                raise ValueError(f"vt.lora: rank={rank} is above max_rank={self.max_rank}")
+                raise AdapterError(f"vt.lora: rank={rank} is above max_rank={self.max_rank}")
             return int(rank)
         if self.max_rank is None:
-            raise ValueError(
+            raise AdapterError(
                 "vt.lora: rank is a traced hyperparameter, and shapes must be known; give "
                 "max_rank=16, the columns that all members have, or make it structural by "
                 "vt.Categorical([4, 8, 16])"

@@ -35,12 +35,19 @@ class Found:
       shape: of the weight.
       uses: (axes of their own, summed, kept, whether it is looked up) of each.
       lost: the names of what else it reaches. products: whether one of these is a product.
+      added: whether all else that it reaches only adds it, or has it as a vector.
     """
 
     shape: tuple[int, ...]
     uses: list[tuple[Any, ...]] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     products: bool = False
+    added: bool = True
+
+    @property
+    def is_bias(self) -> bool:
+        """Whether it is in no product, and is added, or is a vector in each layer of a loop."""
+        return not self.used and self.added
 
     @property
     def used(self) -> bool:
@@ -100,7 +107,10 @@ class _Looking:
         return equation.outvars[0].aval
 
     def lost(self, tagged: Tagged, primitive: str) -> None:
-        self._found[tagged.name].lost.append(primitive)
+        found = self._found[tagged.name]
+        found.lost.append(primitive)
+        is_vector = len(found.shape) - len(tagged.stack) < 2
+        found.added &= is_vector or primitive in ("add", "sub", "add_any")
 
     def call(self, walk: Walk, equation: Equation, ins: list[Any]) -> Sequence[Any]:
         name, params = equation.primitive.name, equation.params
