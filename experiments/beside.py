@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import re
 import statistics
@@ -30,8 +32,8 @@ class Took(NamedTuple):
     Attributes:
       member_step: seconds of one step of one member, without compiling: the middle one of rounds.
       program: bytes of the compiled program: what it holds, and what it needs besides.
-      before, peak: bytes of the process, as the operating system counts them (VmRSS, VmHWM): before
-        training, and the most there were, compiling included; 0 where there is no /proc.
+      before, peak: bytes of the process, as Linux counts them (VmRSS, VmHWM): when the program is
+        compiled and nothing is trained, and the most from there on; 0 elsewhere.
     """
 
     member_step: float
@@ -65,15 +67,15 @@ def of_sweep(rounds: int, steps: int, **arguments: Any) -> Took:
     Args:
       arguments: of `vt.tune`.
     """
-    before, watch = _bytes("VmRSS"), Rounds()
     arguments |= {"rounds": 1 + rounds, "steps": steps * (1 + rounds)}
+    cost, watch = vt.cost(**arguments), Rounds()
+    before = _compiled()
     sweep = vt.tune(**arguments, callbacks=[watch], progress=False)
-    peak, cost = _bytes("VmHWM"), vt.cost(**arguments)  # which compiles nothing
     return Took(
         statistics.median(watch.seconds[1:]) / steps / len(sweep),
         (cost.resident_bytes + cost.temp_bytes) * cost.devices,
         before,
-        peak,
+        _bytes("VmHWM"),
     )
 
 
@@ -84,8 +86,8 @@ def of_loop(train: Any, settings: Sequence[tuple[Any, ...]], steps: int) -> Took
       train: a jitted function that trains one setting for so many steps.
       settings: its arguments for each; those of the first, which warms up, are not timed.
     """
-    before, taken = _bytes("VmRSS"), []
     compiled = train.lower(*settings[0]).compile()
+    before, taken = _compiled(), []
     for given in settings:
         began = time.perf_counter()
         jax.block_until_ready(compiled(*given))
@@ -110,7 +112,7 @@ def show(ways: Mapping[str, Way], task: Any, script: str | None, arguments: Sequ
       arguments: of the script, besides.
     """
     table = Table(title="a step of one member, and the memory of all")
-    for title in ("", "ms", "times", "program, MB", "process, MB", "of that before"):
+    for title in ("", "ms", "times", "program, MB", "process, MB", "before training"):
         table.add_column(title, justify="right" if title else "left")
     first = None
     for name, way in ways.items():
@@ -146,6 +148,15 @@ def _elsewhere(script: str, way: str, arguments: Sequence[Any]) -> Took:
     command = [sys.executable, script, *map(str, arguments), "--way", way]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return Took(*json.loads(done.stdout.splitlines()[-1]))
+
+
+def _compiled() -> int:
+    """Gives back what compiling took, and returns the bytes that the process has left."""
+    gc.collect()
+    if STATUS.is_file():
+        ctypes.CDLL(None).malloc_trim(0)
+        STATUS.with_name("clear_refs").write_text("5")  # VmHWM begins anew
+    return _bytes("VmRSS")
 
 
 def _bytes(name: str) -> int:
