@@ -291,7 +291,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=default)
     parser.add_argument("--members", type=int, default=32)
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--rows", type=int, default=256, help="to train on, and to choose by")
+    parser.add_argument("--rows", type=int, default=192, help="to train on, and to choose by")
     parser.add_argument("--pretraining", type=int, default=1000, help="steps")
     parser.add_argument("--weights", type=Path, help="a file, written if it is not there")
     parser.add_argument("--out", type=Path, default=Path("runs/lora_text"))
@@ -312,7 +312,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     train = {"x": x_train, "y": y_train}
     few = vt.from_splits(train, {"x": x_valid[:2], "y": y_valid[:2]})  # scoring is not measured
-    measured = Task(sizes, weights, few, options.members, rounds=3, steps=2)
+    measured = Task(sizes, weights, few, options.members, rounds=2, steps=2)
     if options.way:
         beside.say(WAYS[options.way].measure(measured))
         return
