@@ -2,8 +2,8 @@
 
 Command:   python experiments/lora_text.py --data ../shared/data/sms_spam
 Data:      SMS Spam Collection (Almeida and Hidalgo 2011): 5,568 messages as bytes, 96 of each. A
-           stratified fifth is held out. Of the rest all, without labels, are to pretrain on, so many
-           as --rows says, stratified, to train on, and as many to choose by.
+           stratified fifth is held out. The rest, without labels, is to pretrain on; of it 192 are to
+           train on and as many to choose by, both stratified.
 Searched:  rank up to 8, alpha, learning rate, dropout before the adapters (all traced).
 Time:      TODO
 Result:    TODO
@@ -14,9 +14,7 @@ Output:    runs/lora_text: the sweep, table.csv and figure.png; --weights, the p
 from __future__ import annotations
 
 import argparse
-import functools
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -308,7 +306,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     weights = beside.kept(file, lambda: pretrained(sizes, known, options.pretraining))
     x_train, x_valid, y_train, y_valid = train_test_split(
-        encoded(known), y, train_size=options.rows, test_size=options.rows, random_state=0, stratify=y
+        encoded(known),
+        y,
+        train_size=options.rows,
+        test_size=options.rows,
+        random_state=0,
+        stratify=y,
     )
     train = {"x": x_train, "y": y_train}
     few = vt.from_splits(train, {"x": x_valid[:2], "y": y_valid[:2]})  # scoring is not measured
