@@ -2,8 +2,8 @@
 
 Command:   python experiments/lora_text.py --data ../shared/data/sms_spam
 Data:      SMS Spam Collection (Almeida and Hidalgo 2011): 5,568 messages as bytes, 96 of each. A
-           stratified fifth is held out. The rest, without labels, is to pretrain on; of it 192 are to
-           train on and as many to choose by, both stratified.
+           stratified fifth is held out. The rest is to pretrain on, without labels; 192 of it are
+           to train on and as many to choose by, both stratified.
 Searched:  rank up to 8, alpha, learning rate, dropout before the adapters (all traced).
 Time:      TODO
 Result:    TODO
