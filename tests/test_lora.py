@@ -618,13 +618,12 @@ def test_merge_takes_members_of_adapted_learners():
 @pytest.mark.slow
 def test_structural_ranks_folds_and_seeds(x64, exact):
     """All weights but the adapters are frozen by themselves; merged weights predict the same."""
-    learner = vt.flax_learner(
-        nn.Dense(3, **F64), optimizer=lambda h: optax.adam(h["lr"]), loss=xent
-    )
+    model = nn.Sequential([nn.Dense(3, **F64)])  # which has no hash
+    learner = vt.flax_learner(model, optimizer=lambda h: optax.adam(h["lr"]), loss=xent)
     adapted = vt.lora.adapt(learner, rank=lambda h: h["rank"], alpha=2)
     arrays = blobs().arrays
     data = vt.kfold({k: np.asarray(v) for k, v in arrays.items()}, k=2, seed=0)
-    whole = nn.Dense(3, **F64).init(jax.random.key(1), arrays["x"])
+    whole = model.init(jax.random.key(1), arrays["x"])
     space = {**LR, "rank": vt.Categorical([1, 2])}
     sweep = vt.tune(
         adapted, space, data, search=vt.Halton(2), epochs=2, batch_size=16, seeds=2, init_from=whole
@@ -632,12 +631,28 @@ def test_structural_ranks_folds_and_seeds(x64, exact):
     for member in sweep:
         rank = member.hparams["rank"]
         assert jax.tree.map(np.shape, member.trained["lora"]) == {
-            "kernel": {"a": (2, 2, 6, rank), "b": (2, 2, rank, 3)}
+            "layers_0": {"kernel": {"a": (2, 2, 6, rank), "b": (2, 2, rank, 3)}}
         }
-        assert set(flatten_dict(member.trained)) == {("lora", "kernel", n) for n in "ab"}
+        assert set(flatten_dict(member.trained)) == {
+            ("lora", "layers_0", "kernel", n) for n in "ab"
+        }
         plain, x = vt.lora.merge(member), np.asarray(arrays["x"])[:4]
         for place in np.ndindex(2, 2):
             own = jax.tree.map(lambda leaf, place=place: leaf[place], plain)
-            np.testing.assert_allclose(
-                nn.Dense(3, **F64).apply(own, x), member.predict(x)[place], atol=1e-10
-            )
+            np.testing.assert_allclose(model.apply(own, x), member.predict(x)[place], atol=1e-10)
+
+
+def test_the_sum_is_never_formed():
+    """No array of the weight's shape is made, neither for the outputs nor for the gradient."""
+    x = rows(5, 6)
+    net, params, other = adapted_net(nn.Dense(4), x, rank=2, dropout=0.5)
+    base, key = {n: w for n, w in params.items() if n != "lora"}, jax.random.key(0)
+
+    def loss(lora):
+        out, _ = net.apply(key, {}, {**base, "lora": lora}, other, {"x": x}, True)
+        return jnp.sum(out**2)
+
+    equations = jax.make_jaxpr(jax.grad(loss))(params["lora"]).jaxpr.eqns
+    shapes = [out.aval.shape for equation in equations for out in equation.outvars]
+    assert (5, 4) in shapes
+    assert (6, 4) not in shapes
