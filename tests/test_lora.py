@@ -33,7 +33,7 @@ IDS = jnp.asarray([[0, 3, 1], [4, 4, 2]])
 F64 = {"dtype": jnp.float64, "param_dtype": jnp.float64}
 
 
-class Qkv(nn.Module):
+class Reshaped(nn.Module):
     """A weight that is reshaped, transposed and cast on its way."""
 
     @nn.compact
@@ -64,6 +64,24 @@ class Stacked(nn.Module):
     def __call__(self, x):
         axes = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
         return nn.scan(nn.remat(Layer), length=3, **axes)(name="s")(x, None)[0]
+
+
+class Part(nn.Module):
+    """Half of the columns of a weight."""
+
+    @nn.compact
+    def __call__(self, x):
+        w = self.param("w", nn.initializers.normal(), (4, 6), jnp.float64)
+        return x @ w[:, 1::2]
+
+
+class Qkv(nn.Module):
+    """Three weights in one, of which an index takes one after the other."""
+
+    @nn.compact
+    def __call__(self, x):
+        w = self.param("w", nn.initializers.normal(), (3, 4, 6), jnp.float64)
+        return x @ w[0] + jnp.sin(x) @ w[1] + jnp.cos(x) @ w[2]
 
 
 class Switched(nn.Module):
@@ -184,13 +202,41 @@ CASES = {
         ((3, 2, 3, 2), (2, 4)),
     ),
     "reshaped": (
-        Qkv(),
+        Reshaped(),
         rows(5, 6),
         two(
             lambda w, x, a, b: (x @ w + 2 * (x @ a) @ b).reshape(-1, 2, 2),
             name="w",
         ),
         ((6, 2), (2, 4)),
+    ),
+    "ConvTranspose": (
+        nn.ConvTranspose(3, (3, 3), transpose_kernel=True, use_bias=False, **F64),
+        rows(2, 5, 5, 4),
+        two(
+            lambda w, x, a, b: (
+                conv(x, w[::-1, ::-1].swapaxes(2, 3)) + 2 * conv(x, a[::-1, ::-1]) @ b
+            )
+        ),
+        ((3, 3, 4, 2), (2, 3)),
+    ),
+    "one of several": (
+        Qkv(),
+        rows(5, 4),
+        two(
+            lambda w, x, a, b: sum(
+                f(x) @ w[i] + 2 * (f(x) @ a[i]) @ b[i]
+                for i, f in enumerate((lambda x: x, jnp.sin, jnp.cos))
+            ),
+            name="w",
+        ),
+        ((3, 4, 2), (3, 2, 6)),
+    ),
+    "a part of it": (
+        Part(),
+        rows(5, 4),
+        two(lambda w, x, a, b: (x @ w + 2 * (x @ a) @ b)[:, 1::2], name="w"),
+        ((4, 2), (2, 6)),
     ),
     "layers of a scan": (Stacked(), rows(5, 4), stacked, ((3, 4, 2), (3, 2, 4))),
     "a loop": (Cell(), rows(5, 3, 4), two(cell, name="w"), ((4, 2), (2, 4))),
