@@ -592,6 +592,15 @@ def odd(**options):
     return lambda: vt.lora.adapt(learner, **{"rank": 2, **options})
 
 
+class Unlike(nn.Module):
+    """A weight that scoring uses along other axes than training."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        w = self.param("w", nn.initializers.normal(), (2, 3, 3))
+        return x @ w.reshape(6, 3) if train else x[:, :2] @ w.reshape(2, 9)[:, :3]
+
+
 ERRORS = {
     "rank of 0": (odd(rank=0), ValueError, "rank=0 must be 1 or more"),
     "rank of a word": (odd(rank="8"), TypeError, "rank='8' must be a whole number, 1 or more"),
@@ -605,6 +614,11 @@ ERRORS = {
         lambda: vt.lora.adapt(quadratic(), rank=2),
         TypeError,
         "got a learner of functions, which does not say what its model is; give a learner of vt.f",
+    ),
+    "scored otherwise": (
+        lambda: vt.lora.adapt(vt.flax_learner(Unlike(), optimizer=sgd, loss=xent), rank=1),
+        ValueError,
+        "w is used along other axes in scoring than in training",
     ),
     "adapted twice": (
         lambda: vt.lora.adapt(odd()(), rank=2),
@@ -647,7 +661,8 @@ ERRORS = {
 @pytest.mark.parametrize("case", ERRORS)
 def test_errors(case, refused):
     made, error, says = ERRORS[case]
-    whole = jax.eval_shape(Odd().init, jax.random.key(0), DATA.arrays["x"].reshape(-1, 6))
+    model = Unlike() if case == "scored otherwise" else Odd()
+    whole = jax.eval_shape(model.init, jax.random.key(0), DATA.arrays["x"].reshape(-1, 6))
     whole = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), whole)
     with refused(error, says):
         vt.tune(made(), LR, blobs(), epochs=1, batch_size=16, init_from=whole)

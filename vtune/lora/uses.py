@@ -27,6 +27,11 @@ class Split(NamedTuple):
     outer: tuple[int, ...]
     table: bool = False
 
+    def sides(self, shape: Sequence[int]) -> frozenset[frozenset[int]]:
+        """Returns the axes of A alone and of B alone, in no order, without those of length 1."""
+        long = lambda axes: frozenset(axis for axis in axes if shape[axis] != 1)
+        return frozenset({long(self.inner), long(self.outer)})
+
 
 @dataclass
 class Found:
