@@ -33,7 +33,7 @@ IDS = jnp.asarray([[0, 3, 1], [4, 4, 2]])
 F64 = {"dtype": jnp.float64, "param_dtype": jnp.float64}
 
 
-class Qkv(nn.Module):
+class Reshaped(nn.Module):
     """A weight that is reshaped, transposed and cast on its way."""
 
     @nn.compact
@@ -64,6 +64,24 @@ class Stacked(nn.Module):
     def __call__(self, x):
         axes = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
         return nn.scan(nn.remat(Layer), length=3, **axes)(name="s")(x, None)[0]
+
+
+class Part(nn.Module):
+    """Half of the columns of a weight."""
+
+    @nn.compact
+    def __call__(self, x):
+        w = self.param("w", nn.initializers.normal(), (4, 6), jnp.float64)
+        return x @ w[:, 1::2]
+
+
+class Qkv(nn.Module):
+    """Three weights in one, of which an index takes one after the other."""
+
+    @nn.compact
+    def __call__(self, x):
+        w = self.param("w", nn.initializers.normal(), (3, 4, 6), jnp.float64)
+        return x @ w[0] + jnp.sin(x) @ w[1] + jnp.cos(x) @ w[2]
 
 
 class Switched(nn.Module):
@@ -184,13 +202,41 @@ CASES = {
         ((3, 2, 3, 2), (2, 4)),
     ),
     "reshaped": (
-        Qkv(),
+        Reshaped(),
         rows(5, 6),
         two(
             lambda w, x, a, b: (x @ w + 2 * (x @ a) @ b).reshape(-1, 2, 2),
             name="w",
         ),
         ((6, 2), (2, 4)),
+    ),
+    "ConvTranspose": (
+        nn.ConvTranspose(3, (3, 3), transpose_kernel=True, use_bias=False, **F64),
+        rows(2, 5, 5, 4),
+        two(
+            lambda w, x, a, b: (
+                conv(x, w[::-1, ::-1].swapaxes(2, 3)) + 2 * conv(x, a[::-1, ::-1]) @ b
+            )
+        ),
+        ((3, 3, 4, 2), (2, 3)),
+    ),
+    "one of several": (
+        Qkv(),
+        rows(5, 4),
+        two(
+            lambda w, x, a, b: sum(
+                f(x) @ w[i] + 2 * (f(x) @ a[i]) @ b[i]
+                for i, f in enumerate((lambda x: x, jnp.sin, jnp.cos))
+            ),
+            name="w",
+        ),
+        ((3, 4, 2), (3, 2, 6)),
+    ),
+    "a part of it": (
+        Part(),
+        rows(5, 4),
+        two(lambda w, x, a, b: (x @ w + 2 * (x @ a) @ b)[:, 1::2], name="w"),
+        ((4, 2), (2, 6)),
     ),
     "layers of a scan": (Stacked(), rows(5, 4), stacked, ((3, 4, 2), (3, 2, 4))),
     "a loop": (Cell(), rows(5, 3, 4), two(cell, name="w"), ((4, 2), (2, 4))),
@@ -546,6 +592,15 @@ def odd(**options):
     return lambda: vt.lora.adapt(learner, **{"rank": 2, **options})
 
 
+class Unlike(nn.Module):
+    """A weight that scoring uses along other axes than training."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        w = self.param("w", nn.initializers.normal(), (2, 3, 3))
+        return x @ w.reshape(6, 3) if train else x[:, :2] @ w.reshape(2, 9)[:, :3]
+
+
 ERRORS = {
     "rank of 0": (odd(rank=0), ValueError, "rank=0 must be 1 or more"),
     "rank of a word": (odd(rank="8"), TypeError, "rank='8' must be a whole number, 1 or more"),
@@ -559,6 +614,11 @@ ERRORS = {
         lambda: vt.lora.adapt(quadratic(), rank=2),
         TypeError,
         "got a learner of functions, which does not say what its model is; give a learner of vt.f",
+    ),
+    "scored otherwise": (
+        lambda: vt.lora.adapt(vt.flax_learner(Unlike(), optimizer=sgd, loss=xent), rank=1),
+        ValueError,
+        "w is used along other axes in scoring than in training",
     ),
     "adapted twice": (
         lambda: vt.lora.adapt(odd()(), rank=2),
@@ -601,7 +661,8 @@ ERRORS = {
 @pytest.mark.parametrize("case", ERRORS)
 def test_errors(case, refused):
     made, error, says = ERRORS[case]
-    whole = jax.eval_shape(Odd().init, jax.random.key(0), DATA.arrays["x"].reshape(-1, 6))
+    model = Unlike() if case == "scored otherwise" else Odd()
+    whole = jax.eval_shape(model.init, jax.random.key(0), DATA.arrays["x"].reshape(-1, 6))
     whole = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), whole)
     with refused(error, says):
         vt.tune(made(), LR, blobs(), epochs=1, batch_size=16, init_from=whole)
@@ -618,13 +679,12 @@ def test_merge_takes_members_of_adapted_learners():
 @pytest.mark.slow
 def test_structural_ranks_folds_and_seeds(x64, exact):
     """All weights but the adapters are frozen by themselves; merged weights predict the same."""
-    learner = vt.flax_learner(
-        nn.Dense(3, **F64), optimizer=lambda h: optax.adam(h["lr"]), loss=xent
-    )
+    model = nn.Sequential([nn.Dense(3, **F64)])  # which has no hash
+    learner = vt.flax_learner(model, optimizer=lambda h: optax.adam(h["lr"]), loss=xent)
     adapted = vt.lora.adapt(learner, rank=lambda h: h["rank"], alpha=2)
     arrays = blobs().arrays
     data = vt.kfold({k: np.asarray(v) for k, v in arrays.items()}, k=2, seed=0)
-    whole = nn.Dense(3, **F64).init(jax.random.key(1), arrays["x"])
+    whole = model.init(jax.random.key(1), arrays["x"])
     space = {**LR, "rank": vt.Categorical([1, 2])}
     sweep = vt.tune(
         adapted, space, data, search=vt.Halton(2), epochs=2, batch_size=16, seeds=2, init_from=whole
@@ -632,12 +692,28 @@ def test_structural_ranks_folds_and_seeds(x64, exact):
     for member in sweep:
         rank = member.hparams["rank"]
         assert jax.tree.map(np.shape, member.trained["lora"]) == {
-            "kernel": {"a": (2, 2, 6, rank), "b": (2, 2, rank, 3)}
+            "layers_0": {"kernel": {"a": (2, 2, 6, rank), "b": (2, 2, rank, 3)}}
         }
-        assert set(flatten_dict(member.trained)) == {("lora", "kernel", n) for n in "ab"}
+        assert set(flatten_dict(member.trained)) == {
+            ("lora", "layers_0", "kernel", n) for n in "ab"
+        }
         plain, x = vt.lora.merge(member), np.asarray(arrays["x"])[:4]
         for place in np.ndindex(2, 2):
             own = jax.tree.map(lambda leaf, place=place: leaf[place], plain)
-            np.testing.assert_allclose(
-                nn.Dense(3, **F64).apply(own, x), member.predict(x)[place], atol=1e-10
-            )
+            np.testing.assert_allclose(model.apply(own, x), member.predict(x)[place], atol=1e-10)
+
+
+def test_the_sum_is_never_formed():
+    """No array of the weight's shape is made, neither for the outputs nor for the gradient."""
+    x = rows(5, 6)
+    net, params, other = adapted_net(nn.Dense(4), x, rank=2, dropout=0.5)
+    base, key = {n: w for n, w in params.items() if n != "lora"}, jax.random.key(0)
+
+    def loss(lora):
+        out, _ = net.apply(key, {}, {**base, "lora": lora}, other, {"x": x}, True)
+        return jnp.sum(out**2)
+
+    equations = jax.make_jaxpr(jax.grad(loss))(params["lora"]).jaxpr.eqns
+    shapes = [out.aval.shape for equation in equations for out in equation.outvars]
+    assert (5, 4) in shapes
+    assert (6, 4) not in shapes

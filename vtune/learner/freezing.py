@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,8 @@ FORMS = (
 SHOWN = 12  # paths in a message
 
 
-class Freezing(NamedTuple):
+@dataclass(frozen=True, eq=False)  # by identity, as a learner is: models may have no hash
+class Freezing:
     """How a learner shares what is not trained.
 
     Attributes:

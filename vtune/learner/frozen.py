@@ -48,7 +48,9 @@ def parted(params: PyTree, other: PyTree, frozen: frozenset[Path]) -> tuple[Vari
     own = {path: leaf for path, leaf in leaves.items() if path not in frozen}
     shared = {path: leaf for path, leaf in leaves.items() if path in frozen}
     params, others = variables_of(own)
-    empty = {name: {} for name, tree in other.items() if isinstance(tree, Mapping)}
+    empty: dict[str, PyTree] = {
+        name: {} for name, tree in other.items() if isinstance(tree, Mapping)
+    }
     return Variables(params, {**empty, **others}), variables_of(shared)
 
 

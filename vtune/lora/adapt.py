@@ -37,8 +37,8 @@ def adapt(
     A is drawn from the normal distribution with the standard deviation 1 / sqrt(inputs) and B is 0;
     of a table A is 0 and B standard normal. An adapter's key is the member key folded with
     0x6C6F7261 and then with `zlib.crc32` of the weight's path, such as b"Dense_0/kernel"; that of
-    its dropout is the step key, folded likewise. A weight that is used several times in a step has
-    the same key each time.
+    its dropout is the step key, folded likewise. A weight that is used several times in a step, or
+    whose layers `nn.scan` stacks, has one key for all.
 
     Args:
       learner: of `vt.flax_learner` or `vt.nnx_learner`.

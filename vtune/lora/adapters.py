@@ -21,7 +21,8 @@ _TAG = 0x6C6F7261  # "lora"
 def adapter_key(key: Key, name: str) -> Key:
     """Returns an adapter's own key: the key folded with a tag, then with the CRC-32 of the weight's
     path. Adapters are drawn with that of the member key, dropout with that of the step key."""
-    return folded(key, np.uint32(_TAG), np.uint32(zlib.crc32(name.encode())))
+    common = folded(key, np.uint32(_TAG))  # one for all adapters, and neither fold is a loop
+    return folded(common, np.uint32(zlib.crc32(name.encode())))
 
 
 def shapes(weight: Any, split: Split, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -84,16 +84,10 @@ def _splits(found: Mapping[str, Found]) -> dict[str, Split]:
 
 def check_followed(found: Mapping[str, Found]) -> None:
     """Raises AdapterError where a weight reaches what an adapter cannot follow."""
-    lost = {n: one for n, one in found.items() if one.lost or (one.uses and one.split is None)}
-    if lost:
-        reached = "; ".join(
-            f"{name} reaches {', '.join(sorted(set(one.lost)))}"
-            if one.lost
-            else f"{name} is used along different axes in different places"
-            for name, one in lost.items()
-        )
+    troubles = _troubles(found)
+    if troubles:
         raise AdapterError(
-            f"vt.lora: {reached}: an adapter follows a weight to products (dot_general, "
+            f"vt.lora: {troubles}: an adapter follows a weight to products (dot_general, "
             "conv_general_dilated without groups, lookups of whole rows) through changes of layout "
             "alone; leave it out of only="
         )
@@ -127,5 +121,8 @@ def _known(found: Mapping[str, Found]) -> str:
     there = [(name,) for name, one in found.items() if one.split is not None]
     if there:
         return f"in products or lookups are {listed(there)}"
-    lost = [f"{name} reaches {', '.join(sorted(set(one.lost)))}" for name, one in found.items()]
-    return "; ".join(lost) or "it has no weight of two or more axes"
+    return _troubles(found) or "it has no weight of two or more axes"
+
+
+def _troubles(found: Mapping[str, Found]) -> str:
+    return "; ".join(f"{name} {one.trouble}" for name, one in found.items() if one.trouble)

@@ -19,7 +19,7 @@ from vtune.lora.adapters import adapter_key, drawn, smaller_side, tagged
 from vtune.lora.chosen import check_followed, chosen
 from vtune.lora.errors import AdapterError
 from vtune.lora.settings import Settings
-from vtune.lora.uses import Split, uses
+from vtune.lora.uses import Found, Split, uses
 from vtune.lora.walk import Adding, followed
 from vtune.returned import check_arrays
 from vtune.types import Array, Batch, Key, Outputs, PyTree
@@ -64,10 +64,12 @@ class AdaptedNet:
         if any((_form(h), path) not in self.known for path in pairs):
             self._splits(key, h, base, other, batch)
         closed, shapes, places = self._traced(key, h, base, other, batch, train)
-        check_followed(uses(closed, {text_of(path): places[path] for path in pairs}))
+        found = uses(closed, {text_of(path): places[path] for path in pairs})
+        check_followed(found)
         arrays: list[Any] = jax.tree.leaves(base)
         for path, (a, b) in pairs.items():
             split, place = self.known[_form(h), path], places[path]
+            _check_sides(split, found[text_of(path)], text_of(path))
             scale = self.settings.scale(h, a.shape[-1], b.dtype)
             arrays[place] = tagged(text_of(path), arrays[place], split, a, b, scale)
         rate = self.settings.rate(h) if train else 0.0
@@ -109,7 +111,6 @@ class AdaptedNet:
     ) -> tuple[Any, Any, dict[Path, int]]:
         """Returns (the model as equations of its weights, the form of what it returns, the place of
         every weight among its arguments)."""
-
         net: Any = self.net
         net = replace(net, settled=self.settled) if self.settled else net
 
@@ -158,6 +159,15 @@ def _pairs(adapters: PyTree) -> dict[Path, tuple[Array, Array]]:
 
 def _form(h: Hparams) -> Any:
     return getattr(h, "form", tuple(h))  # `h` may be a plain dict
+
+
+def _check_sides(split: Split, here: Found, name: str) -> None:
+    """Raises AdapterError where scoring splits a weight otherwise than training does."""
+    if here.split is not None and here.split.sides(here.shape) != split.sides(here.shape):
+        raise AdapterError(
+            f"vt.lora: {name} is used along other axes in scoring than in training; leave it out "
+            "of only="
+        )
 
 
 def _check_width(width: int, adapted: Mapping[Path, tuple[Any, Split]]) -> None:

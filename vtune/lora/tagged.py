@@ -174,6 +174,37 @@ def _groups(
     return groups
 
 
+def _each(tagged: Tagged, value: Any, change: Callable[[Factor], Array]) -> Tagged:
+    """Returns a weight whose factors have other arrays, without axes that have become of length 1.
+
+    Args:
+      change: a factor -> its array [*axes, rank].
+    """
+
+    def changed(factor: Factor) -> Factor:
+        if factor.array is None:
+            return factor
+        axes = tuple(axis for axis in factor.axes if value.shape[axis] != 1)
+        array = change(factor)
+        sizes = [value.shape[axis] for axis in axes]
+        return replace(factor, array=array.reshape(*sizes, array.shape[-1]), axes=axes)
+
+    return replace(tagged, value=value, factors=tuple(map(changed, tagged.factors)))
+
+
+def _reversed(tagged: Tagged, value: Any, params: Any) -> Tagged:
+    turned = lambda factor: [i for i, a in enumerate(factor.axes) if a in params["dimensions"]]
+    return _each(tagged, value, lambda factor: lax.rev(factor.array, turned(factor)))
+
+
+def _sliced(tagged: Tagged, value: Any, params: Any) -> Tagged:
+    steps = params["strides"] or (1,) * len(value.shape)
+    parts = [*map(slice, params["start_indices"], params["limit_indices"], steps)]
+    return _each(
+        tagged, value, lambda factor: factor.array[tuple(parts[axis] for axis in factor.axes)]
+    )
+
+
 def _same(tagged: Tagged, value: Any, params: Any) -> Tagged:
     return replace(tagged, value=value)
 
@@ -183,10 +214,7 @@ def _cast(tagged: Tagged, value: Any, params: Any) -> Tagged | None:
 
 
 def _stopped(tagged: Tagged, value: Any, params: Any) -> Tagged:
-    stop = lambda factor: replace(
-        factor, array=None if factor.array is None else lax.stop_gradient(factor.array)
-    )
-    return replace(tagged, value=value, factors=tuple(map(stop, tagged.factors)))
+    return _each(tagged, value, lambda factor: lax.stop_gradient(factor.array))
 
 
 LAYOUTS: dict[str, Callable[[Tagged, Any, Any], Tagged | None]] = {
@@ -194,6 +222,8 @@ LAYOUTS: dict[str, Callable[[Tagged, Any, Any], Tagged | None]] = {
     "squeeze": _squeeze,
     "broadcast_in_dim": _broadcast,
     "reshape": _reshape,
+    "rev": _reversed,
+    "slice": _sliced,
     "convert_element_type": _cast,
     "stop_gradient": _stopped,
     **dict.fromkeys(("copy", "copy_p", "name", "sharding_constraint"), _same),

@@ -16,7 +16,8 @@ class Split(NamedTuple):
     """How the axes of a weight are those of its adapter, each in order.
 
     Attributes:
-      stack: those that A and B both have: layers of a scan, products of a batch.
+      stack: those that A and B both have: layers of a scan, products of a batch, and axes of which
+        an index takes one entry.
       inner: of A, with the rank behind. outer: of B, with the rank before.
       table: whether it is a table whose rows are looked up.
     """
@@ -25,6 +26,11 @@ class Split(NamedTuple):
     inner: tuple[int, ...]
     outer: tuple[int, ...]
     table: bool = False
+
+    def sides(self, shape: Sequence[int]) -> frozenset[frozenset[int]]:
+        """Returns the axes of A alone and of B alone, in no order, without those of length 1."""
+        long = lambda axes: frozenset(axis for axis in axes if shape[axis] != 1)
+        return frozenset({long(self.inner), long(self.outer)})
 
 
 @dataclass
@@ -60,15 +66,26 @@ class Found:
         return self.products or any(not lookup for *_, lookup in self.uses)
 
     @property
+    def trouble(self) -> str:
+        """What keeps an adapter from following it; empty where nothing does."""
+        if self.lost:
+            return f"reaches {', '.join(sorted(set(self.lost)))}"
+        if self.uses and self.split is None:
+            return "is used along different axes in different places"
+        return ""
+
+    @property
     def split(self) -> Split | None:
         """The adapter's axes; None where the uses contradict each other, or something is lost."""
         if self.lost or not self.uses:
             return None
         long = {axis for axis, size in enumerate(self.shape) if size != 1}
-        kinds = {(stack & long, frozenset({a & long, b & long})) for stack, a, b, _ in self.uses}
-        if len(kinds) != 1:
+        sides = {frozenset({inner & long, outer & long}) for _, inner, outer, _ in self.uses}
+        if len(sides) != 1:
             return None
-        stack, _, outer, table = max(self.uses, key=lambda use: use[3])  # the first lookup, or use
+        # the first lookup, or else the first use
+        noted, inner, outer, table = max(self.uses, key=lambda use: use[3])
+        stack = noted | (long - inner - outer)  # what is left is what an index takes one of
         inner = frozenset(range(len(self.shape))) - stack - outer
         return Split(_in_order(stack), _in_order(inner), _in_order(outer), table)
 
