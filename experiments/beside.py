@@ -99,12 +99,14 @@ def of_loop(train: Any, settings: Sequence[tuple[Any, ...]], steps: int) -> Took
 
 
 def add_arguments(parser: argparse.ArgumentParser, ways: Mapping[str, Way]) -> None:
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, in one process: a test")
-    parser.add_argument("--way", choices=list(ways), help="measures one way in this process")
+    known = list(ways)
+    parser.add_argument("--ways", nargs="*", choices=known, default=known, help="that are measured")
+    parser.add_argument("--way", choices=known, help="measures one in this process, and ends")
+    parser.add_argument("--quick", action="store_true", help="tiny, and in one process: for tests")
 
 
 def show(ways: Mapping[str, Way], task: Any, script: str | None, arguments: Sequence[Any]) -> None:
-    """Prints a table of what each way takes.
+    """Prints a table of what each way takes, the first of them beside the others.
 
     Args:
       task: what is given to `Way.measure`. script: a file that takes --way and prints what `say`

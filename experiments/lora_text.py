@@ -64,7 +64,7 @@ class Body(nn.Module):
     @nn.compact
     def __call__(self, x):
         drawn = nn.initializers.normal(0.5)
-        place = self.param("place", drawn, (LENGTH, self.width))
+        place = self.param("place", drawn, (1, LENGTH, self.width))
         seen = nn.make_causal_mask(x)
         x = nn.Embed(BYTES, self.width, embedding_init=drawn)(x) + place
         for _ in range(self.layers):
@@ -111,7 +111,7 @@ def adapters(h, train: bool):
         a = layer.param("lora_a", nn.initializers.normal(size**-0.5), (size, RANK))
         b = layer.param("lora_b", nn.initializers.zeros, (RANK, out[0, 0].size))
         scale = jnp.where(jnp.arange(RANK) < h["rank"], h["alpha"] / h["rank"], 0.0)
-        return out + ((x @ a * scale) @ b).reshape(out.shape)
+        return out + (x @ (a * scale[None]) @ b).reshape(out.shape)
 
     return nn.intercept_methods(product)
 
@@ -332,8 +332,8 @@ def main(argv: list[str] | None = None) -> None:
         f"(precision {precision:.4f}, recall {recall:.4f}), from {options.rows} messages"
     )
     given = ["--data", options.data, "--members", options.members, "--rows", options.rows]
-    script = None if options.quick else __file__
-    beside.show(WAYS, measured, script, [*given, "--weights", file])
+    script, ways = None if options.quick else __file__, {name: WAYS[name] for name in options.ways}
+    beside.show(ways, measured, script, [*given, "--weights", file])
 
 
 if __name__ == "__main__":
