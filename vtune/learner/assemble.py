@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -261,9 +261,7 @@ class NetLearner:
 
         def objective(params: PyTree) -> tuple[Array, dict[str, Totals]]:
             own = folded(key, number)
-            value, (after, totals) = self._objective(
-                net, own, h, params, other, batch, jnp.ones(1)
-            )
+            value, (after, totals) = self._objective(net, own, h, params, other, batch, jnp.ones(1))
             check_alone(other, after)
             return value, totals
 
@@ -364,7 +362,8 @@ class NetLearner:
 
 @bounded_cache(32)
 def _with_frozen(learner: NetLearner, paths: frozenset[Path]) -> Learner:
-    return NetLearner(learner.net, learner.parts, paths).learner()
+    net: Any = learner.net
+    return NetLearner(replace(net, settled=paths), learner.parts, paths).learner()
 
 
 _NOTHING_TRAINED = (

@@ -44,7 +44,8 @@ def parted(params: PyTree, other: PyTree, frozen: frozenset[Path]) -> tuple[Vari
     """Returns (what members have of their own, what is frozen)."""
     if not frozen:
         return Variables(params, other), Variables({}, {})
-    leaves = variable_paths(params, other)
+    kinds = {kind: tree for kind, tree in ((WEIGHTS, params), (OTHERS, other)) if tree}
+    leaves = flatten_dict(kinds, keep_empty_nodes=True)  # so that members keep their structure
     own = {path: leaf for path, leaf in leaves.items() if path not in frozen}
     shared = {path: leaf for path, leaf in leaves.items() if path in frozen}
     return variables_of(own), variables_of(shared)
@@ -54,7 +55,7 @@ def joined(own: PyTree, frozen: PyTree) -> PyTree:
     """Returns a tree of the leaves of two."""
     if not frozen:
         return own
-    return unflatten_dict(flatten_dict(own) | flatten_dict(frozen))
+    return unflatten_dict(flatten_dict(own, keep_empty_nodes=True) | flatten_dict(frozen))
 
 
 def variables_of(leaves: dict[Path, Any]) -> Variables:
