@@ -159,9 +159,7 @@ CASES = {
         ((3, 4, 2), (2, 2, 3)),
     ),
     "Einsum": (
-        nn.Einsum((3, 2, 4), "bti,hdi->bthd", use_bias=False, **F64)
-        if hasattr(nn, "Einsum")
-        else nn.DenseGeneral((3, 2), use_bias=False, **F64),
+        nn.Einsum((3, 2, 4), "bti,hdi->bthd", use_bias=False, **F64),
         rows(5, 3, 4),
         two(
             lambda w, x, a, b: (
