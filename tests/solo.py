@@ -125,14 +125,16 @@ def plain_loop(model, optimizer, mode=None, loss=xent, penalty=None, augment=Non
         batch_size,
         path=None,
         start=None,
+        others=None,
         show=None,
         fold=None,
         repeat=None,
     ):
         """Returns the variables, the training losses and the validation metrics.
 
-        path: (step) -> (id, h) where these change on the way, as a refiner makes them. start:
-        parameters from elsewhere. show: (opt_state, params) -> the weights that are judged.
+        path: (step) -> (id, h) where these change on the way, as a refiner makes them. start,
+        others: parameters and other variables from elsewhere. show: (opt_state, params) -> the
+        weights that are judged.
         fold, repeat: of data in folds, or with seeds.
         """
         h = floats(h)
@@ -141,6 +143,7 @@ def plain_loop(model, optimizer, mode=None, loss=xent, penalty=None, augment=Non
         first = own_rows(data, np.asarray(known)[:batch_size], fold)["x"]
         params, opt_state = begin(key, first, h, start)
         params, other = params["params"], {k: v for k, v in params.items() if k != "params"}
+        other |= others or {}
         losses = []
         for number, batch in enumerate(batches(data, seed, steps, batch_size, fold)):
             if path is not None:

@@ -34,12 +34,12 @@ F64 = {"dtype": jnp.float64, "param_dtype": jnp.float64}
 
 
 class Reshaped(nn.Module):
-    """A weight that is reshaped, transposed and cast on its way."""
+    """A weight whose axes are reordered, merged and split on their way."""
 
     @nn.compact
     def __call__(self, x):
-        w = self.param("w", nn.initializers.normal(), (6, 4), jnp.float64)
-        return jnp.einsum("hdi,bi->bhd", w.T.reshape(2, 2, 6), x)
+        w = self.param("w", nn.initializers.normal(), (2, 3, 4), jnp.float64)
+        return jnp.einsum("hdi,bi->bhd", w.transpose(2, 1, 0).reshape(2, 2, 6), x)
 
 
 class Tied(nn.Module):
@@ -159,9 +159,7 @@ CASES = {
         ((3, 4, 2), (2, 2, 3)),
     ),
     "Einsum": (
-        nn.Einsum((3, 2, 4), "bti,hdi->bthd", use_bias=False, **F64)
-        if hasattr(nn, "Einsum")
-        else nn.DenseGeneral((3, 2), use_bias=False, **F64),
+        nn.Einsum((3, 2, 4), "bti,hdi->bthd", use_bias=False, **F64),
         rows(5, 3, 4),
         two(
             lambda w, x, a, b: (
@@ -205,10 +203,12 @@ CASES = {
         Reshaped(),
         rows(5, 6),
         two(
-            lambda w, x, a, b: (x @ w + 2 * (x @ a) @ b).reshape(-1, 2, 2),
+            lambda w, x, a, b: (
+                x @ w.swapaxes(0, 1).reshape(6, 4) + 2 * (x @ a.swapaxes(0, 1).reshape(6, 2)) @ b
+            ).reshape(-1, 2, 2),
             name="w",
         ),
-        ((6, 2), (2, 4)),
+        ((2, 3, 2), (2, 4)),
     ),
     "ConvTranspose": (
         nn.ConvTranspose(3, (3, 3), transpose_kernel=True, use_bias=False, **F64),

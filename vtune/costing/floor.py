@@ -59,7 +59,9 @@ def step_needs(plan: Plan, cohort: CohortPlan, population: Any, arguments: Argum
     learner = traced_once(plan.learner)
 
     def step(traced: Any, state: PyTree, batch: PyTree, weights: PyTree) -> PyTree:
-        return sharing(learner, weights).step(member_key(np.uint32(0), 0), cohort.h(traced), state, batch)[0]
+        return sharing(learner, weights).step(
+            member_key(np.uint32(0), 0), cohort.h(traced), state, batch
+        )[0]
 
     floating = (leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating))
     carried = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in floating)

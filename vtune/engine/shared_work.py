@@ -107,7 +107,7 @@ def _cut(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape[axes:], leaf.dtype), tree
     )
     lengths = fold_lengths(cohort, arguments.data)
-    number = jax.ShapeDtypeStruct((), jnp.int32)
+    number: Any = jax.ShapeDtypeStruct((), jnp.int32)
     replicate = None if plan.replicates is None else Replicate(number, number)
     h = jax.eval_shape(
         lambda traced, one: cohort.h(with_own_lengths(cohort, lengths, traced, one)),

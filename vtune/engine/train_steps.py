@@ -94,11 +94,10 @@ class StepTrainer:
         steps: Any = of_fold(chunk.steps, replicate) if self.steps is None else self.steps
         if chunk.lengths is not None:
             steps = jnp.where(id >= 0, steps, 0)  # an id below 0 is that of an empty slot
+
         def one_step(i: Array, batch: Any, progress: Progress) -> Progress:
             step = first + i
-            state, metrics = self.work(
-                chunk.weights, folded(key, step), h, progress.state, batch
-            )
+            state, metrics = self.work(chunk.weights, folded(key, step), h, progress.state, batch)
             died = note_divergence(progress.died, all_finite(metrics), step)
             return Progress(state, died, jax.tree.map(jnp.add, progress.sums, widened(metrics)))
 

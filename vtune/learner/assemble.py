@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -267,9 +267,7 @@ class NetLearner:
 
         def objective(params: PyTree) -> tuple[Array, dict[str, Totals]]:
             own = folded(key, number)
-            value, (after, totals) = self._objective(
-                net, own, h, params, other, batch, jnp.ones(1)
-            )
+            value, (after, totals) = self._objective(net, own, h, params, other, batch, jnp.ones(1))
             check_alone(other, after)
             return value, totals
 
@@ -370,7 +368,9 @@ class NetLearner:
 
 @bounded_cache(32)
 def _with_frozen(learner: NetLearner, paths: frozenset[Path]) -> Learner:
-    return NetLearner(learner.net, learner.parts, paths, learner.usual).learner()
+    net: Any = learner.net
+    settled = replace(net, settled=paths)
+    return NetLearner(settled, learner.parts, paths, learner.usual).learner()
 
 
 _NOTHING_TRAINED = (

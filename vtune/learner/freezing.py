@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from flax import nnx
 
 from vtune.hparams import Hparams
 from vtune.learner.frozen import Path, shown, variable_paths
@@ -49,9 +50,7 @@ def frozen_of(learner: Any) -> frozenset[Path]:
     return frozenset() if learner.freezing is None else learner.freezing.frozen
 
 
-def chosen_paths(
-    net: Net, spec: Any, h: Hparams, state: NetState, batch: Batch
-) -> frozenset[Path]:
+def chosen_paths(net: Net, spec: Any, h: Hparams, state: NetState, batch: Batch) -> frozenset[Path]:
     """Returns the paths of a network's variables that `frozen=spec` means.
 
     Raises:
@@ -63,6 +62,13 @@ def chosen_paths(
         return frozenset(path for path in known if net.in_variables(path) in selected)
     is_frozen = _choice(spec, [shown(path) for path in known])
     return frozenset(path for path in known if is_frozen(shown(path)))
+
+
+def is_filter(spec: Any) -> bool:
+    """Whether this is one of nnx's filters, such as `nnx.Not(nnx.LoRAParam)`."""
+    if isinstance(spec, type):
+        return issubclass(spec, nnx.Variable)
+    return type(spec).__module__ == nnx.filterlib.__name__
 
 
 def text_of(path: Path) -> str:
@@ -91,6 +97,8 @@ def _choice(spec: Any, known: list[Path]) -> Callable[[Path], bool]:
             return _matching(list(spec), known)
     elif isinstance(plain(spec), Mapping):
         return _marked(leaves_by_path(plain(spec)), known)
+    elif is_filter(spec):
+        raise TypeError(f"frozen={spec!r} is a filter of nnx, and the model is none; write {FORMS}")
     elif callable(spec) and not isinstance(spec, type):
         return lambda path: _said(spec, path)
     raise TypeError(f"frozen={spec!r} is not known; write {FORMS}")

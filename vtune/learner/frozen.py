@@ -7,7 +7,7 @@ collection, *path) for another variable, such as a mean of BatchNorm.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -41,25 +41,21 @@ def shown(path: Path) -> Path:
 
 
 def parted(params: PyTree, other: PyTree, frozen: frozenset[Path]) -> tuple[Variables, Variables]:
-    """Returns (what members have of their own, what is frozen). Collections stay, if empty."""
+    """Returns (what members have of their own, what is frozen)."""
     if not frozen:
         return Variables(params, other), Variables({}, {})
-    leaves = variable_paths(params, other)
+    kinds = {kind: tree for kind, tree in ((WEIGHTS, params), (OTHERS, other)) if tree}
+    leaves = flatten_dict(kinds, keep_empty_nodes=True)  # so that members keep their structure
     own = {path: leaf for path, leaf in leaves.items() if path not in frozen}
     shared = {path: leaf for path, leaf in leaves.items() if path in frozen}
-    params, others = variables_of(own)
-    empty: dict[str, PyTree] = {
-        name: {} for name, tree in other.items() if isinstance(tree, Mapping)
-    }
-    return Variables(params, {**empty, **others}), variables_of(shared)
+    return variables_of(own), variables_of(shared)
 
 
 def joined(own: PyTree, frozen: PyTree) -> PyTree:
     """Returns a tree of the leaves of two."""
-    if not own or not frozen:
-        return own or frozen
-    both = {name: joined(own[name], frozen[name]) for name in own if name in frozen}
-    return {**own, **frozen, **both}
+    if not frozen:
+        return own
+    return unflatten_dict(flatten_dict(own, keep_empty_nodes=True) | flatten_dict(frozen))
 
 
 def variables_of(leaves: dict[Path, Any]) -> Variables:

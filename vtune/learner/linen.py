@@ -18,8 +18,8 @@ from vtune.learner.assemble import assemble
 from vtune.learner.calling import calling
 from vtune.learner.captured import captured
 from vtune.learner.contracts import call_arguments
-from vtune.learner.frozen import WEIGHTS
 from vtune.learner.first_apply import initialising
+from vtune.learner.frozen import WEIGHTS
 from vtune.learner.mode import in_mode
 from vtune.learner.parts import Parts
 from vtune.learner.protocol import Learner
@@ -153,6 +153,7 @@ class LinenNet:
       model: the module, or a function of the hyperparameters that makes it.
       user_apply: what calls the module in the user's own way, or None.
       sown: collections that are part of the outputs.
+      settled: paths of variables that are not to change, see `frozen.py`.
       asked: what the module asks for by name, by mode, the form of hyperparameters and batch, and
         what the module reads from outside.
     """
@@ -160,6 +161,7 @@ class LinenNet:
     model: nn.Module | Callable[[Hparams], nn.Module]
     user_apply: Callable[..., Any] | None
     sown: tuple[str, ...] = ()
+    settled: frozenset[tuple[Any, ...]] = frozenset()
     asked: dict[Any, Asked] = field(default_factory=dict, compare=False, repr=False)
 
     def init(self, key: Key, h: Hparams, batch: Batch) -> tuple[PyTree, PyTree]:
@@ -194,9 +196,11 @@ class LinenNet:
         made = self._called(call, key, h, module, batch, train)
         outputs, changed = made if mutable else (made, {})
         if mutable and "batch_stats" in changed:
-            warn_constant(
-                *(flatten_dict({"batch_stats": t["batch_stats"]}) for t in (other, changed))
+            before, after = (
+                flatten_dict({"batch_stats": tree["batch_stats"]}) for tree in (other, changed)
             )
+            settled = {path[1:] for path in self.settled}
+            warn_constant({p: leaf for p, leaf in before.items() if p not in settled}, after)
         if self.sown:
             outputs = outputs, {name: changed.get(name, {}) for name in self.sown}
             changed = {name: tree for name, tree in changed.items() if name not in self.sown}

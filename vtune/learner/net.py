@@ -13,6 +13,7 @@ class Net(Protocol):
     """What linen and nnx differ in: how a network is initialised and applied.
 
     `params` are the weights that an optimizer trains, `other` all other variables of a member.
+    A net is a frozen dataclass, whose field `settled` has the paths of what is not to change.
     """
 
     def init(self, key: Key, h: Hparams, batch: Batch) -> tuple[PyTree, PyTree]:

@@ -17,6 +17,7 @@ from vtune.keywords import answering
 from vtune.learner.assemble import assemble
 from vtune.learner.calling import calling
 from vtune.learner.contracts import call_arguments
+from vtune.learner.freezing import is_filter
 from vtune.learner.frozen import WEIGHTS
 from vtune.learner.mode import NAMES, mode_value
 from vtune.learner.nnx_advice import APPLY, FOREIGN, check_created, check_model
@@ -96,10 +97,12 @@ class NnxNet:
     Attributes:
       model: (h, rngs) -> the module.
       user_apply: what calls the module in the user's own way, or None.
+      settled: paths of variables that are not to change, see `frozen.py`.
     """
 
     model: Callable[[Hparams, nnx.Rngs], nnx.Module]
     user_apply: Callable[..., Any] | None = None
+    settled: frozenset[tuple[Any, ...]] = frozenset()
 
     def init(self, key: Key, h: Hparams, batch: Batch) -> tuple[PyTree, PyTree]:
         _, params, _, variables, _ = _split(self._module(key, h))
@@ -117,8 +120,10 @@ class NnxNet:
         nnx.pop(module, nnx.Intermediate)
         _, _, _, changed, _ = _split(module)
         variables = nnx.to_pure_dict(changed)
-        check_created(other["variables"], variables)
+        check_created(other.get("variables", {}), variables)
         if train:
+            settled = {path[2:] for path in self.settled}
+            before = {path: leaf for path, leaf in before.items() if path not in settled}
             warn_constant(before, _statistics(module))
         return outputs, {**other, "variables": variables}
 
@@ -134,14 +139,14 @@ class NnxNet:
 
     def variables(self, params: PyTree, other: PyTree) -> PyTree:
         # A BatchNorm has leaves in both: they are joined leaf by leaf.
-        return unflatten_dict(flatten_dict(params) | flatten_dict(other["variables"]))
+        return unflatten_dict(flatten_dict(params) | flatten_dict(other.get("variables", {})))
 
     def statistics(self, h: Hparams, params: PyTree, other: PyTree) -> list[Path]:
         kept = running(_statistics(self._filled(h, params, other)))
         return [("variables", *path) for path in kept]
 
     def split(self, variables: PyTree, params: PyTree, other: PyTree) -> tuple[PyTree, PyTree]:
-        given, known = flatten_dict(variables), flatten_dict(other["variables"])
+        given, known = flatten_dict(variables), flatten_dict(other.get("variables", {}))
         others = {path: given[path] for path in given if path in known}
         rest = {path: given[path] for path in given if path not in known}
         return unflatten_dict(rest), {"variables": unflatten_dict(others)}
@@ -150,7 +155,7 @@ class NnxNet:
         return path[1:] if path[0] == WEIGHTS else path[2:]
 
     def selected(self, spec: Any, h: Hparams, batch: Batch) -> frozenset[tuple[Any, ...]] | None:
-        if not _is_filter(spec):
+        if not is_filter(spec):
             return None
         module = self._module(jax.random.key(0, impl=IMPL), h)
         found = nnx.filter_state(nnx.state(module), spec)
@@ -183,20 +188,13 @@ class NnxNet:
         first_key = jax.random.wrap_key_data(other["key"], impl=IMPL)
         structure, fresh, streams, variables, arrays = _split(self._module(first_key, h))
         nnx.replace_by_pure_dict(fresh, params)
-        nnx.replace_by_pure_dict(variables, other["variables"])
+        nnx.replace_by_pure_dict(variables, other.get("variables", {}))
         return nnx.merge(structure, fresh, streams, variables, arrays)
 
 
 def _split(module: nnx.Module) -> Any:
     """Returns (structure, parameters, random streams, other variables, plain arrays)."""
     return nnx.split(module, nnx.Param, nnx.RngState, nnx.Variable, ...)
-
-
-def _is_filter(spec: Any) -> bool:
-    """Whether this is one of nnx's filters, such as `nnx.Not(nnx.LoRAParam)`."""
-    if isinstance(spec, type):
-        return issubclass(spec, nnx.Variable)
-    return type(spec).__module__ == nnx.filterlib.__name__
 
 
 def _reseed(module: nnx.Module, key: Key) -> None:

@@ -20,6 +20,7 @@ from vtune.results.contents import array_sum, without_addresses
 from vtune.results.states import batch_of
 from vtune.rng.keys import is_key
 from vtune.runtime.equations import equations
+from vtune.types import PyTree
 from vtune.xla.jaxpr import is_literal, opened, subjaxprs
 
 MOST_COHORTS = 16  # are traced; more would make saving slow

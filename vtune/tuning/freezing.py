@@ -1,4 +1,4 @@
-"""`vt.tune(frozen=)`: the learner whose members share what is not trained, and the shared weights."""
+"""`vt.tune(frozen=)`: the learner whose members share what is not trained, and what they share."""
 
 from __future__ import annotations
 
@@ -80,19 +80,29 @@ def with_frozen(given: TuneArguments, plan: Plan, weights: PyTree) -> tuple[Tune
         )
     by_cohort: list[_Found] = []
     look = functools.partial(_look, by_cohort, spec, weights)
-    for cohort in plan.cohorts:
-        trace_member(look, plan, cohort, argument_shapes(plan))
+    with warnings.catch_warnings():  # of statistics that stay, which may be meant
+        warnings.simplefilter("ignore")
+        for cohort in plan.cohorts:
+            trace_member(look, plan, cohort, argument_shapes(plan))
     frozen = frozenset[Path]().union(*map(_checked, by_cohort))
     leaves = {}
     for found in by_cohort:
         for path, leaf in found.given.items():
-            dtype = found.known[path].dtype if path in frozen else None
+            dtype = _dtype(path, found.known[path], leaf) if path in frozen else None
             leaves[freezing.net.in_variables(path)] = np.asarray(leaf, dtype)
     _warn_changed(by_cohort)
     return (
         dataclasses.replace(given, learner=freezing.learner(frozen)),
         as_arrays(unflatten_dict(leaves)),
     )
+
+
+def _dtype(path: Path, known: Any, leaf: Any) -> Any:
+    """Returns the type to share a variable in: of a weight the model's own. Flax draws statistics
+    in float32 that it computes in float64, so those given keep the wider type."""
+    if path[0] == WEIGHTS:
+        return known.dtype
+    return jnp.promote_types(known.dtype, jnp.asarray(leaf).dtype)
 
 
 def _look(
@@ -110,6 +120,7 @@ def _look(
         lambda s: jnp.zeros(s.shape, s.dtype), batch_shapes(arguments.data, cohort.batch_size)
     )
     state = learner.init(key, h, batch)
+    assert learner.freezing is not None
     net, params = learner.freezing.net, slow(state.params)
     given_params, given_other = net.split(weights, params, state.other)
     overlay(params, given_params)

@@ -49,6 +49,8 @@ def replay(
     eval_batch_size: int | None = None,
     metric: Any = None,
     mode: str | None = None,
+    init_from: Any = None,
+    frozen: Any = None,
     progress: bool | None = None,
 ) -> Member:
     """Trains a fresh member whose hyperparameters follow a schedule, round by round.
@@ -66,7 +68,7 @@ def replay(
       epochs, steps, batch_size, eval_batch_size, metric, mode: as for `vt.tune`. What is left out
         is taken from the sweep that `sweep.schedule(i)` comes from. The schedule of a member that
         was dropped then ends where the member was dropped.
-      progress: as for `vt.tune`.
+      init_from, frozen, progress: as for `vt.tune`.
 
     Returns:
       The trained member. Its `history` is [rounds, ...].
@@ -97,6 +99,8 @@ def replay(
         metric=metric if metric is not None else options.get("metric", "loss"),
         mode=mode,
         seed=seed,
+        init_from=init_from,
+        frozen=frozen,
         trajectory=trajectory_of(np.zeros(rounds or 1, np.int32), traced, planned or 1),
         known_schedule=isinstance(schedule, Schedule),
     )

@@ -88,9 +88,7 @@ def hoisted(closed: Any, is_known: Sequence[bool]) -> Hoisted | None:
 def _is_costly(equation: Equation) -> bool:
     """Whether an equation is a product, or calls one."""
     return equation.primitive.name in _PRODUCTS or any(
-        _is_costly(inner)
-        for body in subjaxprs(equation.params)
-        for inner in opened(body)[0].eqns
+        _is_costly(inner) for body in subjaxprs(equation.params) for inner in opened(body)[0].eqns
     )
 
 
