@@ -167,6 +167,46 @@ def test_a_head_alone(layout, x64, tmp_path):
         assert sweep.evaluate({k: np.asarray(v)[:9] for k, v in data().arrays.items()}).rows == 9
 
 
+def test_features_of_all_rows(x64):
+    """Looked up they are what they are computed anew; data in folds have their own."""
+    for rows, seeds in ((None, None), (folds(), 2)):
+        options = {"rows": rows, "seeds": seeds, "search": vt.Halton(2), "layout": "map"}
+        anew, cached = (tune(cache_features=c, **options) for c in (False, True))
+        assert largest_difference(anew[1].variables, cached[1].variables) < 1e-12
+        assert cached[1].score == pytest.approx(anew[1].score, abs=1e-12)
+
+
+class Centred(nn.Module):
+    """Rows that look at each other between frozen layers."""
+
+    rate: object = 0.0
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(4, name="low")(x)
+        x = nn.Dense(4, name="middle")(nn.tanh(x - x.mean(0, keepdims=True)))
+        return nn.Dense(3, name="head")(x) * self.rate
+
+
+@pytest.mark.filterwarnings("ignore:frozen. the model changes")
+def test_features_that_look_at_other_rows(compilations):
+    with pytest.raises(ValueError, match="begin with the 8 rows of a batch, so it is not of singl"):
+        tune(RESTLESS, frozen=("all but", "^head"), cache_features=True)
+    centred = vt.flax_learner(lambda h: Centred(h["rate"]), optimizer=adamw, loss=xent)
+    start = jax.jit(Centred().init)(jax.random.key(0), data().arrays["x"])
+    with pytest.raises(ValueError, match=r"depends on the other rows of its batch \(by 0"):
+        tune(centred, init_from=start, cache_features=True)
+    noisy = lambda key, batch, h: {**batch, "x": batch["x"] + jax.random.normal(key, ())}
+    learner = vt.flax_learner(tower, optimizer=adamw, loss=xent, augment=noisy)
+    pretrained()
+    with compilations() as seen:
+        with pytest.raises(ValueError, match="in training no product depends on the rows and on"):
+            tune(learner, cache_features=True)
+        with pytest.raises(ValueError, match="cache_features: nothing is frozen"):
+            tune(cache_features=True, frozen=None)
+    assert seen.count == 0
+
+
 def test_some_layers_and_statistics_that_move(x64):
     """BatchNorm below the cut: its statistics move, so they are each member's own."""
     frozen = lambda path: path[0] in ("low", "norm")
