@@ -5,7 +5,6 @@ It is computed by a program of its own, before the first round.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
@@ -16,7 +15,7 @@ from vtune.engine.carry import Arguments, Features
 from vtune.engine.cohort_groups import groups
 from vtune.engine.features import Works, all_features, feature_shapes, works_of
 from vtune.engine.initialize import initialize
-from vtune.engine.plan import Plan
+from vtune.engine.plan import CohortPlan, Plan
 from vtune.types import Array
 
 LEAST_DIFFERENCE = 1e-3  # relative; of rows that do not look at each other it is 0
@@ -64,12 +63,14 @@ def _program(plan: Plan) -> Any:
 
 
 def _works(plan: Plan, arguments: Arguments) -> tuple[Works, ...]:
-    def population(cohort: Any) -> Any:
+    def settings(cohort: CohortPlan) -> Any:
         hparams = {name: jnp.zeros(cohort.size, dtype) for name, dtype in cohort.traced}
         return jnp.zeros(cohort.size, jnp.int32), hparams
 
-    settings = [population(group.cohort) for group in groups(plan)]
-    carries = jax.eval_shape(functools.partial(initialize, plan, settings), arguments)
+    def start(arguments: Arguments) -> Any:
+        return initialize(plan, [settings(group.cohort) for group in groups(plan)], arguments)
+
+    carries = jax.eval_shape(start, arguments)
     return works_of(plan, [carry.population for carry in carries], arguments)
 
 

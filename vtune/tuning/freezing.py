@@ -102,7 +102,7 @@ def _dtype(path: Path, known: Any, leaf: Any) -> Any:
     in float32 that it computes in float64, so those given keep the wider type."""
     if path[0] == WEIGHTS:
         return known.dtype
-    return jnp.promote_types(known.dtype, jnp.asarray(leaf).dtype)
+    return jnp.promote_types(known.dtype, np.asarray(leaf).dtype)
 
 
 def _look(
