@@ -161,6 +161,15 @@ def test_a_head_alone(layout, x64, tmp_path):
         x = np.asarray(data().arrays["x"][:5])
         np.testing.assert_array_equal(loaded[2].predict(x), sweep[2].predict(x))
         assert loaded.rerun(3, data()).score == pytest.approx(sweep[3].score, abs=1e-12)
+        sweep.save(tmp_path / "bare", frozen=False)
+        with pytest.raises(ValueError, match="was saved without its frozen weights"):
+            vt.load(tmp_path / "bare", LEARNER)
+        others = jax.tree.map(lambda leaf: leaf + 1, pretrained())
+        with pytest.raises(ValueError, match="has other values of batch_stats/norm/mean, batch_s"):
+            vt.load(tmp_path / "bare", LEARNER, init_from=others)
+        bare = vt.load(tmp_path / "bare", LEARNER, init_from=pretrained())
+        assert largest_difference(bare[2].variables, sweep[2].variables) == 0
+        assert vt.read(tmp_path / "bare").best.score == sweep.best.score
         longer = vt.extend(loaded, data=data(), steps=10)
         check(longer[3], steps=STEPS + 10)
         assert vt.read(tmp_path / "run").table()["loss"].tolist() == sweep.table()["loss"].tolist()
