@@ -21,7 +21,7 @@ FLOORS = (
     ("engine",),
     ("runtime",),
     ("results",),
-    ("log", "plots"),
+    ("log", "plots", "lora"),
     ("studies",),
     ("tuning",),
     ("costing", "report"),

@@ -7,7 +7,7 @@ that is trained once for each fold and seed has *replicates*. Imports go one way
 
     saved_files, aligned, visible, identity <- types, hparams, validation, caches, keywords
         <- space, metrics, components, rng <- search, refine, xla <- data, learner
-        <- engine <- runtime <- results <- tuning, log, plots <- costing, report
+        <- engine <- runtime <- results <- tuning, log, lora, plots <- costing, report
         <- public, command <- vtune <- sklearn, __main__
 """
 

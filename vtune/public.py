@@ -1,6 +1,6 @@
 """The public names, in reading order: `vt.<name>` is what is imported here as `name`."""
 
-from vtune import log, metrics, plots, refine
+from vtune import log, lora, metrics, plots, refine
 from vtune.caches import clear_caches
 from vtune.hparams import Hparams, UnknownHyperparameterError
 from vtune.space import Categorical, Combination, Float, Int, Ordinal, Space
@@ -76,6 +76,7 @@ __all__ = [
     "kfold",
     "load",
     "log",
+    "lora",
     "member_key",
     "metrics",
     "min_max_scale",

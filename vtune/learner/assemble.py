@@ -69,11 +69,13 @@ class NetLearner:
     Attributes:
       net: the network. parts: checked, its metrics as dicts.
       frozen: the variables that members share, see `frozen.py`.
+      usual: what they share if the user says nothing, see `Freezing`.
     """
 
     net: Net
     parts: Parts
     frozen: frozenset[Path] = frozenset()
+    usual: Any = None
 
     def learner(self) -> Learner:
         """Returns the methods as the `Learner` that users hold."""
@@ -98,13 +100,17 @@ class NetLearner:
             refresh=self.refresh if self.parts.recompute_statistics else None,
             refresh_batches=self.parts.recompute_statistics or 0,
             weights=self.weights,
-            freezing=Freezing(self.net, self._freeze, frozen=self.frozen),
+            freezing=Freezing(self.net, self._freeze, self.usual, self.frozen, self._remade),
             share=self.share if self.frozen else None,
         )
 
     def _freeze(self, paths: frozenset[Path]) -> Learner:
         """Returns the learner that shares these variables, the same one for the same paths."""
         return _with_frozen(self, paths)
+
+    def _remade(self, net: Net, usual: Any) -> Learner:
+        """Returns the learner of another network, whose members usually share `usual`."""
+        return NetLearner(net, self.parts, usual=usual).learner()
 
     def share(self, state: NetState, weights: PyTree) -> NetState:
         held = None if weights is None else held_in(self.net, weights, self.frozen)
@@ -363,7 +369,8 @@ class NetLearner:
 @bounded_cache(32)
 def _with_frozen(learner: NetLearner, paths: frozenset[Path]) -> Learner:
     net: Any = learner.net
-    return NetLearner(replace(net, settled=paths), learner.parts, paths).learner()
+    settled = replace(net, settled=paths)
+    return NetLearner(settled, learner.parts, paths, learner.usual).learner()
 
 
 _NOTHING_TRAINED = (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from flax import nnx
@@ -25,7 +26,8 @@ FORMS = (
 SHOWN = 12  # paths in a message
 
 
-class Freezing(NamedTuple):
+@dataclass(frozen=True, eq=False)  # by identity, as a learner is: models may have no hash
+class Freezing:
     """How a learner shares what is not trained.
 
     Attributes:
@@ -33,12 +35,14 @@ class Freezing(NamedTuple):
       learner: (paths) -> the learner whose members share these.
       usual: what is frozen if the user gives nothing; None where nothing is.
       frozen: the paths that the learner's members share already.
+      remade: (net, usual) -> a learner of another network with its optimizer, loss and metrics.
     """
 
     net: Net
     learner: Callable[[frozenset[Path]], Any]
     usual: Any = None
     frozen: frozenset[Path] = frozenset()
+    remade: Callable[[Net, Any], Any] | None = None
 
 
 def frozen_of(learner: Any) -> frozenset[Path]:
