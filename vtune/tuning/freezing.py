@@ -174,7 +174,7 @@ def _warn_changed(by_cohort: list[_Found]) -> None:
     if changed:
         warnings.warn(
             f"frozen: the model changes {listed(map(shown, changed))} in training, so each member "
-            "keeps its own; where they are to stay as they were given, that part must run in evaluation "
-            "mode: in linen use_running_average=True, in nnx by apply=",
+            "keeps its own; where they are to stay as they were given, that part must run in "
+            "evaluation mode: in linen use_running_average=True, in nnx by apply=",
             stacklevel=users_line(),
         )
