@@ -31,7 +31,7 @@ FEWER = {  # the others' searches take a while; scikit-learn's starts processes
         "[1e-6, 1e-4, 1e-2, 1e-1]": "[1e-4]",
         "n_jobs=2": "n_jobs=1",
     },
-    "optuna": {"n_trials=32": "n_trials=12"},
+    "optuna": {"n_trials=32": "n_trials=6"},
 }
 OURS = {
     "keras_tuner": {"Categorical([32, 64])": "Categorical([64])"},

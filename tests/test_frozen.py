@@ -161,10 +161,59 @@ def test_a_head_alone(layout, x64, tmp_path):
         x = np.asarray(data().arrays["x"][:5])
         np.testing.assert_array_equal(loaded[2].predict(x), sweep[2].predict(x))
         assert loaded.rerun(3, data()).score == pytest.approx(sweep[3].score, abs=1e-12)
+        sweep.save(tmp_path / "bare", frozen=False)
+        with pytest.raises(ValueError, match="was saved without its frozen weights"):
+            vt.load(tmp_path / "bare", LEARNER)
+        others = jax.tree.map(lambda leaf: leaf + 1, pretrained())
+        with pytest.raises(ValueError, match="has other values of batch_stats/norm/mean, batch_s"):
+            vt.load(tmp_path / "bare", LEARNER, init_from=others)
+        bare = vt.load(tmp_path / "bare", LEARNER, init_from=pretrained())
+        assert largest_difference(bare[2].variables, sweep[2].variables) == 0
+        assert vt.read(tmp_path / "bare").best.score == sweep.best.score
         longer = vt.extend(loaded, data=data(), steps=10)
         check(longer[3], steps=STEPS + 10)
         assert vt.read(tmp_path / "run").table()["loss"].tolist() == sweep.table()["loss"].tolist()
         assert sweep.evaluate({k: np.asarray(v)[:9] for k, v in data().arrays.items()}).rows == 9
+
+
+def test_features_of_all_rows(x64):
+    """Looked up they are what they are computed anew; data in folds have their own."""
+    for rows, seeds in ((None, None), (folds(), 2)):
+        options = {"rows": rows, "seeds": seeds, "search": vt.Halton(2), "layout": "map"}
+        anew, cached = (tune(cache_features=c, **options) for c in (False, True))
+        assert largest_difference(anew[1].variables, cached[1].variables) < 1e-12
+        assert cached[1].score == pytest.approx(anew[1].score, abs=1e-12)
+
+
+class Centred(nn.Module):
+    """Rows that look at each other between frozen layers."""
+
+    rate: object = 0.0
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(4, name="low")(x)
+        x = nn.Dense(4, name="middle")(nn.tanh(x - x.mean(0, keepdims=True)))
+        return nn.Dense(3, name="head")(x) * self.rate
+
+
+@pytest.mark.filterwarnings("ignore:frozen. the model changes")
+def test_features_that_look_at_other_rows(compilations):
+    with pytest.raises(ValueError, match="begin with the 8 rows of a batch, so it is not of singl"):
+        tune(RESTLESS, frozen=("all but", "^head"), cache_features=True)
+    centred = vt.flax_learner(lambda h: Centred(h["rate"]), optimizer=adamw, loss=xent)
+    start = jax.jit(Centred().init)(jax.random.key(0), data().arrays["x"])
+    with pytest.raises(ValueError, match=r"depends on the other rows of its batch \(by 0"):
+        tune(centred, init_from=start, cache_features=True)
+    noisy = lambda key, batch, h: {**batch, "x": batch["x"] + jax.random.normal(key, ())}
+    learner = vt.flax_learner(tower, optimizer=adamw, loss=xent, augment=noisy)
+    pretrained()
+    with compilations() as seen:
+        with pytest.raises(ValueError, match="in training no product depends on the rows and on"):
+            tune(learner, cache_features=True)
+        with pytest.raises(ValueError, match="cache_features: nothing is frozen"):
+            tune(cache_features=True, frozen=None)
+    assert seen.count == 0
 
 
 def test_some_layers_and_statistics_that_move(x64):
@@ -379,6 +428,7 @@ def loops_of(closed):
     ],
 )
 def test_bad_ways_to_freeze(options, error, says, compilations):
+    pretrained()  # whose making compiles
     with compilations() as seen, pytest.raises(error, match=says):
         tune(**options)
     assert seen.count == 0

@@ -64,6 +64,32 @@ def _folds(work: Workload) -> dict[str, Any]:
     return _drawn(work.members, data=vt.kfold({"x": x, "y": y}, 4), seeds=4)
 
 
+def _given(work: Workload) -> dict[str, Any]:
+    """Weights that the members share, whole or in part."""
+    x, _ = work.data()
+    drawn = jax.jit(work.model.init)(jax.random.key(0), x[:1])
+    return {"init_from": jax.tree.map(np.asarray, drawn)}
+
+
+def _head(work: Workload) -> dict[str, Any]:
+    last = max(_given(work)["init_from"]["params"])
+    return _given(work) | {"frozen": (ALL_BUT, [f"^{last}/"])}
+
+
+def _adapters(work: Workload) -> dict[str, Any]:
+    learner = ours.sweep(work)["learner"]
+    return _given(work) | {"learner": vt.lora.adapt(learner, rank=8)}
+
+
+ALL_BUT = "all but"
+FROZEN = {
+    f"{title}, {name} × {members}": Case(_of(name, members), options)
+    for title, name, options in (
+        ("a head alone", "MLP-256", _head),
+        ("adapters of rank 8", "Transformer", _adapters),
+    )
+    for members in (8, 32, 128)
+}
 CASES = dict(
     [
         _plainly("MLP-32", 1024),
@@ -89,6 +115,7 @@ CASES = dict(
         _of("MLP-128", 256), lambda work: {"refiner": vt.Halving(4), "rounds": 10}
     ),
     "4 folds × 4 seeds, MLP-32 × 64": Case(_of("MLP-32", 64), _folds),
+    **FROZEN,
 }
 
 

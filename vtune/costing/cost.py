@@ -58,6 +58,7 @@ def cost(
     keep: str | None = None,
     init_from: Any = None,
     frozen: Any = None,
+    cache_features: bool = False,
     seeds: int | None = None,
     layout: str | int | Layout | None = None,
 ) -> Cost:
@@ -116,6 +117,7 @@ def cost(
         keep=keep,
         init_from=init_from,
         frozen=frozen,
+        cache_features=cache_features,
         seeds=seeds,
         layout=layout,
     )

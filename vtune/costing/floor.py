@@ -2,7 +2,8 @@
 
     floor = the floating-point arrays of the state, read once and written once (weights, moments)
           + the results of matrix products and convolutions, written once and read once,
-            but for those that are gradients of weights, which the optimizer can take at once
+            but for those that are gradients of weights, which the optimizer can take at once,
+            and those that one batch gives for all members
 
 A result counts as the gradient of a weight if it reaches the new state through operations that keep
 its number of elements.
@@ -22,9 +23,8 @@ import numpy as np
 from vtune.engine.carry import Arguments, shared_weights
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.replicates import replicate_shape
+from vtune.engine.shared_work import shared_step
 from vtune.engine.stepping import batch_shapes
-from vtune.learner.frozen import sharing
-from vtune.learner.protocol import traced_once
 from vtune.rng.keys import member_key
 from vtune.types import PyTree
 from vtune.xla.jaxpr import Equation, is_literal, opened, scan_counts, subjaxprs
@@ -55,17 +55,15 @@ def step_needs(plan: Plan, cohort: CohortPlan, population: Any, arguments: Argum
     one = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[axes:], leaf.dtype)
     state = jax.tree.map(one, population.state)
     hparams = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in cohort.traced}
-    batch = batch_shapes(arguments.data, cohort.batch_size)
-    learner = traced_once(plan.learner)
+    work = shared_step(plan, cohort, population, arguments)
+    rows = ((batch_shapes(arguments.data, cohort.batch_size),), list(work.shapes))
 
-    def step(traced: Any, state: PyTree, batch: PyTree, weights: PyTree) -> PyTree:
-        return sharing(learner, weights).step(
-            member_key(np.uint32(0), 0), cohort.h(traced), state, batch
-        )[0]
+    def step(traced: Any, state: PyTree, rows: Any, weights: PyTree) -> PyTree:
+        return work(weights, member_key(np.uint32(0), 0), cohort.h(traced), state, rows)[0]
 
     floating = (leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating))
     carried = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in floating)
-    needs = products(jax.make_jaxpr(step)(hparams, state, batch, shared_weights(plan, arguments)))
+    needs = products(jax.make_jaxpr(step)(hparams, state, rows, shared_weights(plan, arguments)))
     return Needs(2 * carried + needs.bytes, needs.flops)
 
 

@@ -42,6 +42,17 @@ class Trajectory(NamedTuple):
     hparams: PyTree
 
 
+class Features(NamedTuple):
+    """The values of all rows, in training and in scoring; see `shared_work.py`.
+
+    Attributes:
+      train, valid: arrays [rows, ...], or [folds, rows, ...] of data in folds.
+    """
+
+    train: list[Any]
+    valid: list[Any]
+
+
 class Arguments(NamedTuple):
     """What the program is called with besides the carry and the rounds; all of it is traced.
 
@@ -54,6 +65,8 @@ class Arguments(NamedTuple):
         `steps_per_epoch`, `steps_by_fold` and `traced_sizes`, and never for its class.
       trajectory: only where a member is trained again along its lineage.
       weights: weights that all members start from, if not drawn, and those that they share.
+      features: by group, what depends on a row and on frozen variables alone, for all rows; None
+        where it is computed batch by batch.
     """
 
     seed: Any
@@ -62,6 +75,7 @@ class Arguments(NamedTuple):
     data: Data | None
     trajectory: Trajectory | None = None
     weights: PyTree = None
+    features: tuple[Features, ...] | None = None
 
 
 def shared_weights(plan: Plan, arguments: Arguments) -> PyTree:

@@ -27,7 +27,7 @@ from vtune.engine.replicates import (
     replicate_key,
     replicate_shape,
 )
-from vtune.engine.shared_work import SharedWork, shared_measure
+from vtune.engine.shared_work import SharedWork, looked_up, shared_measure
 from vtune.metrics.totals import join_rows, split_rows
 from vtune.rng.threefry import folded
 from vtune.types import Array, PyTree, float_dtype
@@ -50,7 +50,7 @@ def evaluate(
     data = arguments.data
     measure = _batch_totals(plan, cohorts, populations, arguments, end)
     if data is None or plan.eval_batch_size is None:
-        summed, rows = measure(jnp.int32(0), None, jnp.ones(1))
+        summed, rows = measure(jnp.int32(0), None, None, jnp.ones(1))
         rows = jax.tree.map(lambda leaf: leaf[None], rows)
     else:
         summed, rows = _totals_of_all_batches(measure, data, plan.eval_batch_size)
@@ -70,8 +70,8 @@ def _batch_totals(
     arguments: Arguments,
     end: Array,
 ) -> Callable[..., Any]:
-    """Returns a function of one batch, (its number, rows, weights) -> by cohort the totals that are
-    summed, and by cohort those that are kept row by row."""
+    """Returns a function of one batch, (its number, index, rows, weights) -> by cohort the totals
+    that are summed, and by cohort those that are kept row by row."""
     seed = arguments.seed
     lengths = fold_lengths(cohorts[0], arguments.data)
     weights = shared_weights(plan, arguments)
@@ -85,15 +85,15 @@ def _batch_totals(
     ]
     axes = int(arguments.data is not None and arguments.data.folded)
 
-    def measure(number: Array, *rows: Any) -> Any:
+    def measure(number: Array, index: Any, *rows: Any) -> Any:
         totals = [
             f(
                 (p.id, p.hparams),
                 p.state,
-                work.values(weights, rows, axes),
+                work.values(weights, rows, axes, looked_up(plan, cohort, arguments, index, True)),
                 (seed, end, number, lengths, weights),
             )
-            for f, work, p in zip(lifted, works, populations, strict=True)
+            for f, work, cohort, p in zip(lifted, works, cohorts, populations, strict=True)
         ]
         return tuple(zip(*totals, strict=True))
 
@@ -124,11 +124,11 @@ def _totals_of_all_batches(measure: Callable[..., Any], data: Data, size: int) -
 
     def one_batch(sums: PyTree, batch: Any) -> Any:
         number, batch_index, batch_weight = batch
-        summed, rows = measure(number, data.take(batch_index), batch_weight)
+        summed, rows = measure(number, batch_index, data.take(batch_index), batch_weight)
         return jax.tree.map(jnp.add, sums, summed), rows
 
     number = jnp.arange(index.shape[0], dtype=jnp.int32)
-    shapes, _ = jax.eval_shape(lambda: measure(number[0], data.take(index[0]), weight[0]))
+    shapes, _ = jax.eval_shape(lambda: measure(number[0], index[0], data.take(index[0]), weight[0]))
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     return lax.scan(one_batch, zeros, (number, index, weight))
 

@@ -33,7 +33,7 @@ from vtune.engine.recording import summarised
 from vtune.engine.refresh import refreshed
 from vtune.engine.replicates import over_population
 from vtune.engine.scopes import ROUNDS, Training
-from vtune.engine.shared_work import SharedWork, shared_step
+from vtune.engine.shared_work import SharedWork, looked_up, shared_step
 from vtune.engine.stepping import Periods, Stepping
 from vtune.engine.train_steps import Chunk, Progress, StepTrainer, start_progress
 from vtune.types import Array, PyTree
@@ -271,12 +271,13 @@ def _chunk_trainer(
         count, weights = jnp.asarray(count, jnp.int32), shared_weights(plan, arguments)
         after = []
         for i, (train, cohort, p) in enumerate(zip(trainers, cohorts, populations, strict=True)):
-            rows = works[i].values(weights, (batches,), axes)
-            columns = fused.columns(rows) if widths[i] > 1 else None
+            known = looked_up(plan, cohort, arguments, rows, scoring=False)
+            given = works[i].values(weights, (batches,), axes, known)
+            columns = fused.columns(given) if widths[i] > 1 else None
             chunk = Chunk(seed, first, count, lengths, columns, weights)
             with jax.named_scope(_training(plan, cohort, p).name):
                 member = (p.id, p.hparams, early_stopping.active(p))
-                after.append(train(member, progress[i], rows, chunk))
+                after.append(train(member, progress[i], given, chunk))
         return tuple(after)
 
     return train_chunk

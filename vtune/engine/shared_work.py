@@ -5,6 +5,8 @@ weight comes before it. So a step, and a scoring, are cut in two (`xla/hoist.py`
 
     values = of the batch and the frozen variables, for each batch of a chunk
     every member's step on (the batch, its values)
+
+Values of single rows may be computed once for the whole run: then they are looked up.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 from jax import lax
 
 from vtune.engine.carry import Arguments, shared_weights
+from vtune.engine.cohort_groups import groups
 from vtune.engine.fold_steps import fold_lengths, with_own_lengths
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population
@@ -28,8 +31,27 @@ from vtune.engine.stepping import batch_shapes
 from vtune.learner.frozen import sharing
 from vtune.learner.protocol import traced_once
 from vtune.rng.keys import member_key
-from vtune.types import PyTree, float_dtype
+from vtune.types import Array, PyTree, float_dtype
 from vtune.xla.hoist import Hoisted, hoisted
+
+
+class Known(NamedTuple):
+    """The values of all rows of the data.
+
+    Attributes:
+      values: arrays [rows, ...], or [folds, rows, ...] of data in folds.
+      rows: those that are asked for, [..., batch], or [folds, ..., batch].
+      folded: whether the data are in folds.
+    """
+
+    values: list[Array]
+    rows: Array
+    folded: bool
+
+
+def _taken(values: Array, known: Known) -> Array:
+    take = lambda values, rows: jnp.take(values, rows, axis=0, mode="clip")
+    return jax.vmap(take)(values, known.rows) if known.folded else take(values, known.rows)
 
 
 class SharedWork(NamedTuple):
@@ -38,26 +60,30 @@ class SharedWork(NamedTuple):
     Attributes:
       parts: see `Hoisted`; None where all of it is the member's own.
       call: (weights, key, h, state, *rows) -> outputs. outputs: their structure.
-      row_bytes: of the values, for each row of a batch.
+      shapes: of the values of one batch. row_bytes: theirs, for each row of a batch.
     """
 
     parts: Hoisted | None
     call: Callable[..., Any]
     outputs: Any
+    shapes: tuple[Any, ...] = ()
     row_bytes: int = 0
 
-    def values(self, weights: PyTree, rows: PyTree, axes: int = 0) -> PyTree:
+    def values(self, weights: PyTree, rows: PyTree, axes: int, known: Known | None = None) -> Any:
         """Returns rows with what depends on them alone.
 
         Args:
-          rows: of batches, with so many `axes` in front.
+          rows: (batch, and what else belongs to it), with so many `axes` in front.
+          known: where the values of all rows are there.
         """
         if self.parts is None:
             return rows, None
-        compute = lambda rows: self.parts.known(jax.tree.leaves((rows, weights)))
+        if known is not None:
+            return rows, [_taken(leaf, known) for leaf in known.values]
+        compute = lambda batch: self.parts.known(jax.tree.leaves((batch, weights)))
         for _ in range(axes):
             compute = functools.partial(lax.map, compute)
-        return rows, compute(rows)
+        return rows, compute(rows[0])
 
     def __call__(self, weights: PyTree, key: Any, h: Any, state: PyTree, rows: Any) -> Any:
         """Returns what the function returns for one member.
@@ -68,8 +94,19 @@ class SharedWork(NamedTuple):
         own, values = rows
         if self.parts is None:
             return self.call(weights, key, h, state, *own)
-        leaves = jax.tree.leaves((key, h, state, own, weights))
+        leaves = jax.tree.leaves((key, h, state, own[1:], own[0], weights))
         return jax.tree.unflatten(self.outputs, self.parts.rest(leaves, values))
+
+
+def looked_up(
+    plan: Plan, cohort: CohortPlan, arguments: Arguments, rows: Any, scoring: bool
+) -> Known | None:
+    """Returns the values that are there for all rows; None where they are to be computed."""
+    if arguments.features is None or arguments.data is None:
+        return None
+    numbers = [number for number, group in enumerate(groups(plan)) if group.cohort == cohort]
+    features = arguments.features[numbers[0]]
+    return Known(features.valid if scoring else features.train, rows, arguments.data.folded)
 
 
 def shared_step(
@@ -116,15 +153,19 @@ def _cut(
     )
     key = jax.eval_shape(lambda: member_key(np.uint32(0), 0))
     weights = without(0, shared_weights(plan, arguments))
-    of_one = lambda key, h, state, rows, weights: call(weights, key, h, state, *rows)
-    given = (key, h, without(axes, population.state), rows, weights)
+
+    def of_one(key: Any, h: Any, state: Any, others: Any, batch: Any, weights: Any) -> Any:
+        return call(weights, key, h, state, batch, *others)
+
+    batch, *others = rows
+    given = (key, h, without(axes, population.state), tuple(others), batch, weights)
     traced, shapes = jax.make_jaxpr(of_one, return_shape=True)(*given)
-    own = len(jax.tree.leaves(given[:3]))
+    own = len(jax.tree.leaves(given[:4]))
     is_known = [i >= own for i in range(len(jax.tree.leaves(given)))]
     parts = hoisted(traced, is_known)
-    size = 0
-    if parts is not None:
-        found = jax.eval_shape(parts.known, jax.tree.leaves(given[3:]))
-        bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in found)
-        size = -(-bytes // jax.tree.leaves(rows)[0].shape[0])
-    return SharedWork(parts, call, jax.tree.structure(shapes), size)
+    if parts is None:
+        return SharedWork(None, call, None)
+    found = jax.eval_shape(parts.known, jax.tree.leaves(given[4:]))
+    bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in found)
+    size = -(-bytes // jax.tree.leaves(batch)[0].shape[0])
+    return SharedWork(parts, call, jax.tree.structure(shapes), tuple(found), size)

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vtune.results import commit
 from vtune.results.checkpoint_files import has_checkpoints, newest_checkpoint
+from vtune.results.left_out import left_out
 from vtune.results.manifest import Call, manifest_of, read_manifest, refusing
 from vtune.results.migrate import FLAT, migrated_arrays
 from vtune.results.paths import check_target, folder_of, make_folder, remove_empty, worded
@@ -35,13 +38,16 @@ from vtune.saved_files import manifest_checksum
 from vtune.validation import check_flag
 
 
-def write(trained: Trained, path: str | os.PathLike, overwrite: bool = False) -> None:
+def write(
+    trained: Trained, path: str | os.PathLike, overwrite: bool = False, frozen: bool = True
+) -> None:
     """Writes a sweep to a folder; see `Sweep.save`."""
     folder = folder_of("save", path)
     check_flag("save: overwrite", overwrite)
+    check_flag("save: frozen", frozen)
     trained.check_whole()
     check_target(folder, overwrite)
-    whole = _Whole.of(trained)
+    whole = _Whole.of(trained, missing={} if frozen else left_out(trained))
     new = make_folder("save", folder)
     try:
         with commit.lock(folder) as alone, without_late_failures():
@@ -74,10 +80,17 @@ class _Whole(NamedTuple):
     leaves: Arrays
 
     @classmethod
-    def of(cls, trained: Trained, call: Call | None = None) -> _Whole:
+    def of(
+        cls,
+        trained: Trained,
+        call: Call | None = None,
+        missing: Mapping[str, list[str]] = MappingProxyType({}),
+    ) -> _Whole:
         manifest = manifest_of(trained, call)
         arrays, leaves = recorded_arrays(trained), named_leaves(trained)
-        manifest["leaves"] = list(leaves)
+        manifest |= {"leaves": list(leaves), "left_out": dict(missing)}
+        for number in missing:
+            del arrays[f"init_from/{number}"]
         _check_readable(manifest, arrays)
         return cls(manifest, arrays, leaves)
 

@@ -103,7 +103,7 @@ def _probes(values: np.ndarray) -> list[float]:
 
 
 def learner_fingerprint(
-    plan: Plan, rows: Mapping[str, Any] | None, weights: PyTree
+    plan: Plan, rows: Mapping[str, Any] | None, weights: PyTree = None
 ) -> dict[str, str]:
     """Returns a checksum of the traced text of each of the learner's functions.
 

@@ -12,6 +12,7 @@ from vtune.keywords import answering
 from vtune.learner.protocol import Learner
 from vtune.results.choices import missing_in, saved_space
 from vtune.results.files import Saved, read_saved
+from vtune.results.left_out import filled
 from vtune.results.manifest import refusing
 from vtune.results.paths import folder_of
 from vtune.results.provenance import check_learner, check_setting
@@ -31,6 +32,7 @@ def load(
     refiner: Any = None,
     trusted: Sequence[str] = (),
     check: bool = True,
+    init_from: Any = None,
 ) -> Sweep:
     """Reads a sweep that `Sweep.save` wrote.
 
@@ -52,6 +54,7 @@ def load(
         that were trained: the equations of the learner's functions (with the versions that the
         sweep was saved with), the names of choices, their code and all that they hold. False for
         what is the same in another form.
+      init_from: the frozen weights of a sweep that was saved without them, see `Sweep.save`.
 
     Returns:
       The sweep, without its data: `rerun` then needs `data=`.
@@ -75,6 +78,8 @@ def load(
             f'load: trusted={trusted!r} must be names of modules, such as ["my_project"]'
         )
     saved = read_saved(folder, weights=True)
+    arrays = filled(folder, saved.manifest, saved.arrays, init_from)
+    saved = saved._replace(arrays=arrays)
     space = saved_space(folder, saved.manifest["space"], choices, trusted, check)
     absent = missing_in(space)
     trained = rebuilt(saved, space, learner, None if absent is None else absent.reason)

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vtune.engine.replicates import Replicates, split_replicates
 from vtune.identity import handed_out
@@ -119,7 +120,8 @@ class Member:
     def trained(self) -> PyTree:
         """`variables` without those that all members share, see `vt.tune(frozen=)`."""
         self.record.check_whole()
-        return self._variables(self.record.plan.learner)
+        own = self._variables(self.record.plan.learner)
+        return unflatten_dict(flatten_dict(own)) if isinstance(own, dict) else own
 
     def _variables(self, learner: Learner) -> PyTree:
         variables = learner.variables

@@ -26,6 +26,7 @@ def migrated(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "scaling": [],
         "init_from": [],
         "frozen": [],
+        "left_out": {},
         "modes": [],
         "columns": {},
         "identity": None,

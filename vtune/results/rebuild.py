@@ -60,7 +60,9 @@ def rebuilt(saved: Saved, space: Space, learner: Learner, lacks: str | None) -> 
         seed=manifest["seed"],
         timing=Timing(*manifest["timing"]),
         rows=manifest["rows"],
-        weights=nested({path: arrays[f"init_from/{i}"] for i, path in enumerate(given)}),
+        weights=nested(
+            {p: arrays[name] for i, p in enumerate(given) if (name := f"init_from/{i}") in arrays}
+        ),
         scaling={
             name: (arrays[f"scaling/{name}/shift"], arrays[f"scaling/{name}/factor"])
             for name in manifest["scaling"]

@@ -87,6 +87,7 @@ def _check_settings(manifest: Mapping[str, Any]) -> None:
         _want_each(manifest, name, lambda v: _texts(v) and len(v) == 2 and v[1] in ("max", "min"))
     for name in ("init_from", "frozen"):
         _want_each(manifest, name, _path)
+    _want(manifest, "left_out", lambda v: isinstance(v, dict) and _sums(v, manifest["init_from"]))
     _want(manifest, "columns", lambda v: isinstance(v, dict) and all(map(_texts, v.values())))
     _want(manifest, "identity", lambda v: v is None or _provenance(v))
     _want(manifest, "refiner", lambda v: v is None or isinstance(v, dict))
@@ -167,6 +168,8 @@ def check_arrays(manifest: Mapping[str, Any], arrays: Arrays) -> None:
             row = manifest["rows"][name][0]
             _array(arrays, f"scaling/{name}/{part}", (*folds, *row), "f")
     for number in range(len(manifest["init_from"])):
+        if str(number) in manifest["left_out"]:
+            continue
         _array(arrays, f"init_from/{number}", (...,), "")
     for number, (cohort, size) in enumerate(zip(manifest["cohorts"], sizes, strict=True)):
         for place in (f"cohort{number}", f"end{number}"):
@@ -299,6 +302,12 @@ def _path(value: Any) -> bool:
         _path(k) if isinstance(k, list) else k is None or isinstance(k, str | int | float)
     )
     return _list_of(key)(value)
+
+
+def _sums(value: Mapping[str, Any], paths: Sequence[Any]) -> bool:
+    """By the number of a path, a type and a checksum."""
+    numbers = set(map(str, range(len(paths))))
+    return set(value) <= numbers and all(_texts(v) and len(v) == 2 for v in value.values())
 
 
 def _texts(value: Any) -> bool:

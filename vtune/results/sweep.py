@@ -321,10 +321,12 @@ class Sweep:
         """Rounds that a member had been trained for by the end of each rung, from the start."""
         return [rounds for _, rounds in self.trained.records.rungs]
 
-    def save(self, path: str | os.PathLike, overwrite: bool = False) -> None:
+    def save(self, path: str | os.PathLike, overwrite: bool = False, frozen: bool = True) -> None:
         """Writes the sweep to a folder: settings, history and every member's state.
 
-        The data are not written. `vt.load(path, learner)` reads it again.
+        What members share (`vt.tune(frozen=)`) is written once, or with `frozen=False` only its
+        checksum; `vt.load(path, learner, init_from=weights)` then needs it. The data are not
+        written. `vt.load(path, learner)` reads it again.
 
         Raises:
           FileExistsError (a ValueError too): the folder holds a saved sweep and overwrite is not
@@ -332,7 +334,7 @@ class Sweep:
           RuntimeError: several processes run under `jax.distributed`.
         """
         check_one_process("save")
-        write(self.trained, path, overwrite)
+        write(self.trained, path, overwrite, frozen)
 
     def __reduce__(self) -> Any:
         return unpickled, (pickled(self.trained),)

@@ -17,6 +17,7 @@ from vtune.rng.keys import from_words, is_key
 from vtune.runtime import memory
 from vtune.runtime.compile import Program, build
 from vtune.runtime.debug_nans import call_checked
+from vtune.runtime.features import with_features
 from vtune.runtime.interrupt import Interrupt
 from vtune.runtime.notices import warn
 from vtune.runtime.placement import placed_arguments, placed_number
@@ -84,6 +85,9 @@ def execute(
     check_surroundings("vtune")
     report = report or (lambda phase, rounds, carry: None)
     report("compile", plan.past, None)
+    if arguments.features is not None:  # before the program is compiled, since it may be an error
+        bare = arguments._replace(features=None)
+        arguments = with_features(plan, placed_arguments(bare, plan.layout))
     built, compile_seconds = _built(plan)
     devices = plan.layout.devices or 1
     memory.log_predicted(built.bytes, built.limit, built.width, devices, built.fused)

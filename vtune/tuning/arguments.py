@@ -71,6 +71,7 @@ class TuneArguments:
     keep: Any = None
     init_from: Any = None
     frozen: Any = None
+    cache_features: Any = False
     seeds: Any = None
     layout: Any = None
     trajectory: Trajectory | None = None
@@ -113,6 +114,7 @@ def check_arguments(given: TuneArguments) -> CheckedArguments:
         )
     if given.data is not None and not given.data.folded:  # of folds, kfold has checked the rows
         check_split(given.data)
+    check_flag("cache_features", given.cache_features)
     space = parse(given.space)
     mode = mode_of(given.learner, given.metric, given.mode)
     seed = given.seed

@@ -102,7 +102,7 @@ def _dtype(path: Path, known: Any, leaf: Any) -> Any:
     in float32 that it computes in float64, so those given keep the wider type."""
     if path[0] == WEIGHTS:
         return known.dtype
-    return jnp.promote_types(known.dtype, jnp.asarray(leaf).dtype)
+    return jnp.promote_types(known.dtype, np.asarray(leaf).dtype)
 
 
 def _look(
@@ -174,6 +174,7 @@ def _warn_changed(by_cohort: list[_Found]) -> None:
     if changed:
         warnings.warn(
             f"frozen: the model changes {listed(map(shown, changed))} in training, so each member "
-            "keeps its own; give the layer use_running_average=True for it to stay as it was given",
+            "keeps its own; where they are to stay as they were given, that part must run in "
+            "evaluation mode: in linen use_running_average=True, in nnx by apply=",
             stacklevel=users_line(),
         )

@@ -19,7 +19,8 @@ from vtune.results.trained import Drawn
 from vtune.runtime.check_learner import Inspection, check_labels, check_metrics
 from vtune.runtime.check_ranges import check_ranges
 from vtune.runtime.check_weights import check_weights
-from vtune.runtime.compile import inspect, outputs
+from vtune.runtime.compile import argument_shapes, inspect, outputs
+from vtune.runtime.features import shapes_of_features
 from vtune.runtime.surroundings import check_surroundings
 from vtune.search.base import Cohort, drawn
 from vtune.search.generations import Generations
@@ -85,6 +86,13 @@ def prepare(given: TuneArguments) -> Prepared:
     if freezes(given):
         given, weights = with_frozen(given, plan, checked.weights)
         arguments = arguments._replace(weights=weights)
+        plan = _plan(given, checked, durations, arguments)
+    elif given.cache_features:
+        raise ValueError(
+            "cache_features: nothing is frozen, so no feature is the same for all; give frozen="
+        )
+    if given.cache_features:
+        arguments = arguments._replace(features=shapes_of_features(plan, argument_shapes(plan)))
         plan = _plan(given, checked, durations, arguments)
     inspections = inspected(plan, given.data)
     check_metrics(inspections)

@@ -49,6 +49,7 @@ def tune(
     keep: str | None = None,
     init_from: Any = None,
     frozen: Any = None,
+    cache_features: bool = False,
     seeds: int | None = None,
     layout: str | int | Layout | None = None,
     timeout: float | None = None,
@@ -103,6 +104,9 @@ def tune(
         tuple of names; a tree of booleans; for nnx also a filter such as `nnx.Not(nnx.LoRAParam)`.
         Optimizers and penalties see only what is trained. Other variables that the model changes
         in training, such as BatchNorm's statistics, stay each member's own.
+      cache_features: whether what depends on a row and on frozen weights alone is computed once for
+        the whole run, for all rows, by a program of its own; else once for each batch of an epoch.
+        It takes memory, and needs rows that do not look at each other there.
       seeds: how often each setting is trained. Weights and noise differ, rows are the same, and
         the score is the mean. With several folds or seeds, `history["<metric>/splits"]` has the
         values of every training.
@@ -167,6 +171,7 @@ def tune(
         keep=keep,
         init_from=init_from,
         frozen=frozen,
+        cache_features=cache_features,
         seeds=seeds,
         layout=layout,
     )
