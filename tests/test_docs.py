@@ -180,7 +180,8 @@ def test_the_page_on_fine_tuning_runs(setup, fewer, monkeypatch, compilations, c
     *first, foreign, orbax = blocks_of(page)
     names = run(page, {**setup, **fewer}, first)
     sweep = names["sweep"]
-    assert names["slower"].best.score > 0.7 and sweep.best.score > 0.65
+    assert names["slower"].best.score > 0.7
+    assert sweep.best.score > 0.65
     assert set(sweep.best.trained["params"]) == {"head"}
     with compilations() as seen:
         names = run(page, names, [foreign])
