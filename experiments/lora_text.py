@@ -5,8 +5,10 @@ Data:      SMS Spam Collection (Almeida and Hidalgo 2011): 5,568 messages as byt
            stratified fifth is held out. The rest is to pretrain on, without labels; 192 of it are
            to train on and as many to choose by, both stratified.
 Searched:  rank up to 8, alpha, learning rate, dropout before the adapters (all traced).
-Time:      TODO
-Result:    TODO
+Time:      15 min on 2 CPU cores, 3 of them to pretrain
+Result:    spam on the held-out fifth: accuracy 0.9156, F1 0.7025 (precision 0.6647, recall 0.7450),
+           0.8302 on the rows that chose. The program of 32 members takes 0.5 GB, where each holds
+           all weights 1.4 GB; that of one member 0.26 GB.
 Output:    runs/lora_text: the sweep, table.csv and figure.png; --weights, the pretrained network,
            which a second run reads
 """
