@@ -52,6 +52,7 @@ EXPERIMENTS = {
     "halving_mnist": "halving_mnist",
     "sms_spam": "sms_spam",
     "finetune": "finetune",
+    "linear_probe": "linear_probe",
     "adversarial": "adversarial",
     "ensembles": "ensembles",
 }

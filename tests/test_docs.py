@@ -8,6 +8,8 @@ import doctest
 import importlib
 import pkgutil
 import re
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +145,6 @@ def test_the_page_on_training_scripts_runs(capsys):
     [
         ("checkpoints", 0.8),
         ("chips", None),
-        ("fine_tuning", 0.7),
         ("folds", 0.6),
         ("generations", 0.8),
         ("objectives", 0.6),
@@ -166,6 +167,29 @@ def test_a_guide_runs(page, least, setup, fewer, tmp_path, capsys):
     if page == "spaces":
         made = vtune.Halton(2).draw(parse(names["space"]), 0)
         assert [cohort.combination.choices for cohort in made] == [{"width": 64}, {"width": 128}]
+
+
+@pytest.mark.slow
+def test_the_page_on_fine_tuning_runs(setup, fewer, monkeypatch, compilations, capsys):
+    """With a stand-in for safetensors, which need not be there. Other weights compile nothing."""
+    flat = {"encoder.dense.weight": np.eye(64)[:, ::-1], "encoder.dense.bias": np.arange(64.0)}
+    stand_in = types.SimpleNamespace(load_file=lambda file: flat)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", stand_in)
+    page = "guides/fine_tuning.md"
+    *first, foreign, orbax = blocks_of(page)
+    names = run(page, {**setup, **fewer}, first)
+    sweep = names["sweep"]
+    assert names["slower"].best.score > 0.7 and sweep.best.score > 0.65
+    assert set(sweep.best.trained["params"]) == {"head"}
+    with compilations() as seen:
+        names = run(page, names, [foreign])
+    assert seen.count == 0
+    kept = names["probe"].best.variables["params"]["body"]
+    np.testing.assert_array_equal(kept["kernel"], flat["encoder.dense.weight"].T)
+    np.testing.assert_array_equal(kept["bias"], flat["encoder.dense.bias"])
+    names = run(page, names, [orbax])
+    given = names["body"]["params"]["body"]
+    np.testing.assert_array_equal(names["restored"]["params"]["body"]["kernel"], given["kernel"])
 
 
 @pytest.mark.slow

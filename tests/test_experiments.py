@@ -54,7 +54,8 @@ def run(tmp_path, monkeypatch, capsys):
     def run(name, **options):
         out = tmp_path / "run"
         given = {"out": out, **options}
-        importlib.import_module(name).main([f"--{key}={value}" for key, value in given.items()])
+        flags = [f"--{k}" if v is True else f"--{k}={v}" for k, v in given.items()]
+        importlib.import_module(name).main(flags)
         printed = capsys.readouterr()
         assert "best of" in printed.out
         if name not in ("tabular", "ensembles"):  # these show no progress
@@ -77,6 +78,7 @@ def check_files(out):
         ("ensembles", {"members": 2, "epochs": 1, "seeds": 1}, "greedy, 8,"),
         ("finetune", {"members": 3, "epochs": 1, "pretraining": 1}, "5 to 9 from"),
         ("adversarial", {"members": 2, "epochs": 1}, "best by robust accuracy: "),
+        ("linear_probe", {"quick": True}, "one setting after the other"),
     ],
 )
 def test_experiments_on_bundled_data(name, options, says, run):
@@ -109,6 +111,13 @@ def test_experiments_on_mnist(name, options, says, mnist, run):
 def test_sms_spam(messages, run):
     printed, out = run("sms_spam", data=messages, members=2, epochs=2)
     assert "F1 of spam on the held-out fifth" in printed
+    check_files(out)
+
+
+def test_lora_text(messages, run):
+    printed, out = run("lora_text", data=messages, quick=True, ways="solo")
+    for says in ("bits a byte", "spam on the held-out fifth: ", "one setting after the other"):
+        assert says in printed
     check_files(out)
 
 
