@@ -26,9 +26,7 @@ def left_out(trained: Trained) -> dict[str, list[str]]:
     """
     learner = trained.plan.learner
     if not frozen_of(learner):
-        raise ValueError(
-            "save: frozen=False leaves out what members share, which is nothing"
-        )
+        raise ValueError("save: frozen=False leaves out what members share, which is nothing")
     assert learner.freezing is not None
     places = {learner.freezing.net.in_variables(path) for path in frozen_of(learner)}
     numbered = enumerate(paths(trained.weights).items())
