@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import gc
 import json
@@ -99,26 +100,33 @@ def of_loop(train: Any, settings: Sequence[tuple[Any, ...]], steps: int) -> Took
 
 
 def add_arguments(parser: argparse.ArgumentParser, ways: Mapping[str, Way]) -> None:
-    known = list(ways)
-    parser.add_argument("--ways", nargs="*", choices=known, default=known, help="that are measured")
-    parser.add_argument("--way", choices=known, help="measures one in this process, and ends")
+    names, every = list(ways), ",".join(ways)
+    parser.add_argument("--ways", default=every, help=f"that are measured, of {every}")
+    parser.add_argument("--way", choices=names, help="measures one in this process, and ends")
     parser.add_argument("--quick", action="store_true", help="tiny, and in one process: for tests")
 
 
-def show(ways: Mapping[str, Way], task: Any, script: str | None, arguments: Sequence[Any]) -> None:
-    """Prints a table of what each way takes, the first of them beside the others.
+def show(
+    ways: Mapping[str, Way],
+    options: argparse.Namespace,
+    task: Any,
+    script: str,
+    arguments: Sequence[Any],
+) -> None:
+    """Prints a table of what each way takes that --ways names, the first beside the others.
 
     Args:
-      task: what is given to `Way.measure`. script: a file that takes --way and prints what `say`
-        prints, so that every way has a process of its own; None to measure all in this one.
-      arguments: of the script, besides.
+      options: what `add_arguments` added. task: what is given to `Way.measure`.
+      script: a file that takes --way and then prints what `say` prints, so that every way has a
+        process of its own, but with --quick. arguments: its others.
     """
     table = Table(title="a step of one member, and the memory of all")
     for title in ("", "ms", "times", "program, MB", "process, MB", "before training"):
         table.add_column(title, justify="right" if title else "left")
     first = None
-    for name, way in ways.items():
-        took = way.measure(task) if script is None else _elsewhere(script, name, arguments)
+    for name in filter(None, options.ways.split(",")):
+        way = ways[name]
+        took = way.measure(task) if options.quick else _elsewhere(script, name, arguments)
         first = took if first is None else first
         table.add_row(
             way.title,
@@ -156,8 +164,9 @@ def _compiled() -> int:
     """Gives back what compiling took, and returns the bytes that the process has left."""
     gc.collect()
     if STATUS.is_file():
-        ctypes.CDLL(None).malloc_trim(0)
-        STATUS.with_name("clear_refs").write_text("5")  # VmHWM begins anew
+        with contextlib.suppress(AttributeError, OSError):  # not of glibc, or not allowed
+            ctypes.CDLL(None).malloc_trim(0)
+            STATUS.with_name("clear_refs").write_text("5")  # VmHWM begins anew
     return _bytes("VmRSS")
 
 

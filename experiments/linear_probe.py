@@ -205,8 +205,7 @@ def main(argv: list[str] | None = None) -> None:
     sweep = vt.tune(**tuned(task), epochs=options.epochs, metric="accuracy", progress=True)
     report(sweep, options.out)
     print(f"heads on features of 0 to 4, told 5 to 9: {sweep.best.score:.4f}")
-    script, ways = None if options.quick else __file__, {name: WAYS[name] for name in options.ways}
-    beside.show(ways, task, script, ["--members", options.members, "--weights", file])
+    beside.show(WAYS, options, task, __file__, ["--members", options.members, "--weights", file])
 
 
 if __name__ == "__main__":

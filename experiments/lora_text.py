@@ -326,14 +326,15 @@ def main(argv: list[str] | None = None) -> None:
     )
     report(sweep, options.out)
     said = np.argmax(sweep.predict(encoded(held)), axis=-1)
-    precision, recall, f1, _ = precision_recall_fscore_support(y_held, said, average="binary")
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        y_held, said, average="binary", zero_division=0.0
+    )
     print(
         f"spam on the held-out fifth: accuracy {accuracy_score(y_held, said):.4f}, F1 {f1:.4f} "
         f"(precision {precision:.4f}, recall {recall:.4f}), from {options.rows} messages"
     )
     given = ["--data", options.data, "--members", options.members, "--rows", options.rows]
-    script, ways = None if options.quick else __file__, {name: WAYS[name] for name in options.ways}
-    beside.show(ways, measured, script, [*given, "--weights", file])
+    beside.show(WAYS, options, measured, __file__, [*given, "--weights", file])
 
 
 if __name__ == "__main__":

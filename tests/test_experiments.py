@@ -78,7 +78,7 @@ def check_files(out):
         ("ensembles", {"members": 2, "epochs": 1, "seeds": 1}, "greedy, 8,"),
         ("finetune", {"members": 3, "epochs": 1, "pretraining": 1}, "5 to 9 from"),
         ("adversarial", {"members": 2, "epochs": 1}, "best by robust accuracy: "),
-        ("linear_probe", {"quick": True}, "one setting after the other"),
+        ("linear_probe", {"quick": True, "ways": "copies,solo"}, "one setting after the other"),
     ],
 )
 def test_experiments_on_bundled_data(name, options, says, run):
