@@ -109,10 +109,10 @@ def weights_of(dtype):
     return {**drawn, "batch_stats": {"norm": stats}}
 
 
-def tune(learner=LEARNER, rows=None, **options):
+def tune(learner=LEARNER, rows=None, space=SPACE, **options):
     given = {"search": vt.Halton(4), "steps": STEPS, "rounds": 2, "batch_size": BATCH}
     given |= {"init_from": pretrained(), "frozen": ("all but", ["^head"])}
-    return vt.tune(learner, SPACE, rows or data(), **{**given, **options})
+    return vt.tune(learner, space, rows or data(), **{**given, **options})
 
 
 def solo(member, model=tower, optimizer=HEAD, rows=None, **where):
@@ -170,6 +170,10 @@ def test_a_head_alone(layout, x64, tmp_path):
         bare = vt.load(tmp_path / "bare", LEARNER, init_from=pretrained())
         assert largest_difference(bare[2].variables, sweep[2].variables) == 0
         assert vt.read(tmp_path / "bare").best.score == sweep.best.score
+        costs = [of.pareto("params", "flops").iloc[0] for of in (sweep, loaded)]
+        assert costs[0]["params"] == costs[1]["params"] == 39
+        assert costs[0]["flops"] == costs[1]["flops"] > 0
+        assert sweep.pareto("loss", "step_seconds")["step_seconds"].iloc[0] > 0
         longer = vt.extend(loaded, data=data(), steps=10)
         check(longer[3], steps=STEPS + 10)
         assert vt.read(tmp_path / "run").table()["loss"].tolist() == sweep.table()["loss"].tolist()
@@ -227,6 +231,48 @@ def test_some_layers_and_statistics_that_move(x64):
         "params": {"middle": {"kernel": (10, 12)}, "head": {"bias": (3,), "kernel": (12, 3)}},
         "batch_stats": {"norm": {"mean": (10,), "var": (10,)}},
     }
+
+
+@pytest.mark.filterwarnings("ignore:the model's batch statistics")
+def test_statistics_that_move_in_some_cohorts():
+    """They stay each member's own in all: those of a cohort that does not change them stay."""
+    mixed = vt.flax_learner(
+        lambda h: Tower(still=h["still"], rate=h["rate"]), optimizer=adamw, loss=xent
+    )
+    of = {"space": {**SPACE, "still": vt.Categorical([True, False])}, "search": vt.Halton(2)}
+    with pytest.warns(UserWarning, match="the model changes norm/mean, norm/var in training"):
+        sweep = tune(mixed, **of)
+    start = pretrained()["batch_stats"]
+    for member in sweep:
+        assert set(member.trained["batch_stats"]["norm"]) == {"mean", "var"}
+        still = largest_difference(member.variables["batch_stats"], start) == 0
+        assert still == member.hparams["still"]
+
+
+class Layer(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        return nn.tanh(nn.remat(nn.Dense)(6)(x)), None
+
+
+class Layers(nn.Module):
+    """Layers in a loop, which are given keys that they do not draw from, and a head."""
+
+    @nn.compact
+    def __call__(self, x):
+        split = {"params": True, "dropout": True}
+        layers = nn.scan(Layer, variable_axes={"params": 0}, split_rngs=split, length=3)
+        return nn.Dense(3, name="head")(layers(name="low")(x, None)[0])
+
+
+def test_features_of_layers_in_a_loop():
+    """Keys that no layer draws from do not keep it from being done once for all members."""
+    learner = vt.flax_learner(Layers(), optimizer=lambda h: optax.sgd(h["lr"]), loss=xent)
+    space = {"lr": SPACE["lr"]}
+    start = jax.jit(Layers().init)(jax.random.key(3), data().arrays["x"])
+    options = {"init_from": start, "search": vt.Halton(2), "rounds": 1, "space": space}
+    anew, cached = (tune(learner, cache_features=cached, **options) for cached in (False, True))
+    assert cached[1].score == pytest.approx(anew[1].score, abs=1e-5)
 
 
 def test_folds_and_seeds(x64):

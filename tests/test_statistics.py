@@ -18,6 +18,7 @@ from solo import (
 )
 
 import vtune as vt
+from vtune.learner.statistics import of_batch
 
 BATCHES, BATCH, EPOCHS = 3, 8, 2
 
@@ -139,3 +140,9 @@ def test_a_model_without_statistics_is_told():
     batch = {"x": np.zeros((4, 6), np.float32), "y": np.zeros(4, int)}
     with pytest.warns(UserWarning, match="the model has no means and variances"):
         jax.eval_shape(lambda: learner.init(vt.member_key(0, 0), {}, batch))
+
+
+def test_statistics_that_stay_have_none_of_a_batch():
+    """Where all layers take what they have (use_running_average=True), nothing is computed."""
+    other = {"batch_stats": {"norm": {"mean": jnp.zeros(3)}}}
+    assert of_batch(lambda other: other, other, [("batch_stats", "norm", "mean")]) == {}

@@ -60,6 +60,8 @@ def of_batch(
     old = [flat[path] for path in paths]
     traced = jax.make_jaxpr(updated)(*old)
     moving = [i for i, source in enumerate(sources(traced)) if source.same != i]
+    if not moving:
+        return {}
 
     def moved(statistics: list[Array]) -> list[Array]:
         given = dict(zip(moving, statistics, strict=True))

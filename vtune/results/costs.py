@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from vtune.engine.plan import CohortPlan, Plan, shapes_of
 from vtune.engine.stepping import batch_shapes
@@ -13,6 +14,7 @@ from vtune.results.states import batch_of
 from vtune.results.trained import Trained
 from vtune.runtime.step_costs import COSTS, OneTraining
 from vtune.search.base import Cohort
+from vtune.types import PyTree
 
 
 def cost_names() -> tuple[str, ...]:
@@ -32,7 +34,7 @@ def costs_of(trained: Trained, name: str) -> np.ndarray:
       ValueError: the sweep was read without its learner, or the learner does not say it.
     """
     trained.check_whole()
-    by_cohort = costs_by_cohort(trained.plan, trained.cohorts, name, trained.rows)
+    by_cohort = costs_by_cohort(trained.plan, trained.cohorts, name, trained.rows, trained.weights)
     return by_cohort[[cohort for cohort, _ in trained.places]]
 
 
@@ -41,6 +43,7 @@ def costs_by_cohort(
     cohorts: Sequence[Cohort],
     name: str,
     rows: Mapping[str, Any] | None = None,
+    weights: PyTree = None,
 ) -> np.ndarray:
     """Returns a cost of every cohort's members, [cohorts].
 
@@ -48,18 +51,19 @@ def costs_by_cohort(
 
     Args:
       cohorts: as drawn; any generation's will do.
-      rows: see `Trained`; the plan says it where it was made for a run.
+      rows, weights: see `Trained`; the plan says them where it was made for a run.
     """
     of = COSTS[name].of
     pairs = zip(plan.cohorts, cohorts, strict=True)
-    return np.array([of(_training(plan, own, drawn, rows)) for own, drawn in pairs])
+    return np.array([of(_training(plan, own, drawn, rows, weights)) for own, drawn in pairs])
 
 
 def _training(
-    plan: Plan, own: CohortPlan, drawn: Cohort, rows: Mapping[str, Any] | None
+    plan: Plan, own: CohortPlan, drawn: Cohort, rows: Mapping[str, Any] | None, weights: PyTree
 ) -> OneTraining:
     if plan.arguments is not None:
-        shapes = batch_shapes(shapes_of(plan.arguments).data, own.batch_size)
+        arguments = shapes_of(plan.arguments)
+        shapes, weights = batch_shapes(arguments.data, own.batch_size), arguments.weights
     else:
         shapes = batch_of(rows, own.batch_size)
     batch = None
@@ -68,4 +72,13 @@ def _training(
     middle = {name: d.from_unit(np.array([0.5])) for name, d in drawn.combination.traced.items()}
     values = {name: middle.get(name, drawn.hparams[name])[0] for name, _ in own.traced}
     traced = tuple(sorted((name, float(value)) for name, value in values.items()))
-    return OneTraining(plan.learner, own, plan.config, batch, traced)
+    return OneTraining(plan.learner, own, plan.config, batch, traced, _shared(plan, weights))
+
+
+def _shared(plan: Plan, weights: PyTree) -> Any:
+    """Returns the shapes of what members share, see `OneTraining`."""
+    if plan.learner.share is None:
+        return None
+    leaves = flatten_dict(weights)
+    of = ((path, tuple(leaf.shape), str(leaf.dtype)) for path, leaf in leaves.items())
+    return tuple(sorted(of, key=str))

@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from vtune.caches import bounded_cache
 from vtune.engine.plan import CohortPlan
 from vtune.learner.captured import captured
+from vtune.learner.frozen import sharing
 from vtune.learner.lookahead import slow
 from vtune.learner.net import NetState
 from vtune.learner.protocol import Learner, first_state, traced_once
@@ -43,6 +45,8 @@ class OneTraining(NamedTuple):
       config: the settings of JAX that change what is computed.
       batch: (shape, dtype) of a training batch's entries by name, sorted; None without data.
       traced: values of the traced hyperparameters by name, sorted.
+      shared: (path, shape, dtype) of the weights in which members' frozen variables are, sorted;
+        None where they have none.
     """
 
     learner: Learner
@@ -50,6 +54,7 @@ class OneTraining(NamedTuple):
     config: tuple[Any, ...]
     batch: tuple[tuple[str, tuple[tuple[int, ...], str]], ...] | None
     traced: tuple[tuple[str, float], ...]
+    shared: tuple[tuple[tuple[Any, ...], tuple[int, ...], str], ...] | None = None
 
     def reads(self) -> Any:
         """Returns what the learner's functions read from outside at present."""
@@ -63,15 +68,25 @@ class OneTraining(NamedTuple):
             return None
         return {name: jax.ShapeDtypeStruct(*shape) for name, shape in self.batch}
 
+    @property
+    def weights(self) -> PyTree:
+        """The shapes of the weights in which the frozen variables are."""
+        if self.shared is None:
+            return None
+        shape = jax.ShapeDtypeStruct
+        return unflatten_dict({path: shape(*of) for path, *of in self.shared})
+
     def start(self, traced: Mapping[str, Any], batch: PyTree) -> PyTree:
         """Returns the training's first state."""
         h = self.cohort.h({**traced})
         return first_state(traced_once(self.learner), member_key(np.uint32(0), 0), h, batch, None)
 
-    def step(self, number: Any, traced: Mapping[str, Any], state: PyTree, batch: PyTree) -> Any:
+    def step(
+        self, number: Any, traced: Mapping[str, Any], state: PyTree, batch: PyTree, weights: PyTree
+    ) -> Any:
         """Returns the state after a step, and the step's metrics."""
         key = folded(member_key(np.uint32(0), 0), number)
-        learner = traced_once(self.learner)
+        learner = sharing(traced_once(self.learner), weights)
         state, metrics = learner.step(key, self.cohort.h({**traced}), state, batch)
         return state, widened(metrics)
 
@@ -109,7 +124,8 @@ def operations(training: OneTraining) -> float:
     traced = training.traced_shapes()
     state = jax.eval_shape(training.start, traced, training.shapes)
     step = functools.partial(training.step, np.int32(0))
-    return counted_operations(jax.make_jaxpr(step)(traced, state, training.shapes))
+    given = traced, state, training.shapes, training.weights
+    return counted_operations(jax.make_jaxpr(step)(*given))
 
 
 def counted_operations(closed: Any) -> float:
@@ -155,22 +171,23 @@ def seconds(training: OneTraining) -> float:
         for name, dtype in training.cohort.traced
     }
     rng = np.random.default_rng(0)
-    batch = jax.tree.map(functools.partial(_made_up, rng), training.shapes)
+    made_up = functools.partial(_made_up, rng)
+    batch, weights = (jax.tree.map(made_up, of) for of in (training.shapes, training.weights))
 
-    def steps(count: Any, traced: Any, state: PyTree, batch: PyTree) -> PyTree:
-        shapes = jax.eval_shape(training.step, np.int32(0), traced, state, batch)[1]
+    def steps(count: Any, traced: Any, state: PyTree, batch: PyTree, weights: PyTree) -> PyTree:
+        shapes = jax.eval_shape(training.step, np.int32(0), traced, state, batch, weights)[1]
         metrics = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
         def one(i: Any, carry: Any) -> Any:
-            state, new = training.step(i, traced, carry[0], batch)
+            state, new = training.step(i, traced, carry[0], batch, weights)
             return state, jax.tree.map(jnp.add, carry[1], new)
 
         return flat.fori_loop(0, count, one, (state, metrics))
 
     with jax.debug_nans(False), jax.debug_infs(False):  # a made-up training may diverge
         state = jax.jit(training.start)(traced, batch)
-        run = jax.jit(steps)
-        measured = lambda count: _measured(lambda: run(np.int32(count), traced, state, batch))
+        run, given = jax.jit(steps), (traced, state, batch, weights)
+        measured = lambda count: _measured(lambda: run(np.int32(count), *given))
         measured(1)  # compiles
         count = 1
         while measured(count) < LEAST_SECONDS and count < 2**20:

@@ -84,7 +84,8 @@ def with_frozen(given: TuneArguments, plan: Plan, weights: PyTree) -> tuple[Tune
         warnings.simplefilter("ignore")
         for cohort in plan.cohorts:
             trace_member(look, plan, cohort, argument_shapes(plan))
-    frozen = frozenset[Path]().union(*map(_checked, by_cohort))
+    changed = frozenset[Path]().union(*(found.changed for found in by_cohort))
+    frozen = frozenset[Path]().union(*(_checked(found, changed) for found in by_cohort))
     leaves = {}
     for found in by_cohort:
         for path, leaf in found.given.items():
@@ -143,14 +144,17 @@ def _look(
     by_cohort.append(_Found(shapes, chosen, frozenset(changed), given))
 
 
-def _checked(found: _Found) -> frozenset[Path]:
+def _checked(found: _Found, changed: frozenset[Path]) -> frozenset[Path]:
     """Returns what is frozen.
+
+    Args:
+      changed: by the members of any cohort, so that none shares it.
 
     Raises:
       ValueError: it is nothing, all weights, or not given.
     """
     weights = [path for path in found.known if path[0] == WEIGHTS]
-    frozen = found.chosen - found.changed
+    frozen = found.chosen - changed
     if not any(path in frozen for path in weights):
         raise ValueError(
             f"frozen matches none of the weights; there are {listed(map(shown, weights))}"

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from jax import lax
+
 from vtune.xla.jaxpr import (
     Atom,
     Equation,
@@ -18,6 +20,7 @@ from vtune.xla.jaxpr import (
     is_literal,
     needed,
     opened,
+    scan_counts,
     subjaxprs,
 )
 
@@ -27,6 +30,9 @@ _CHEAP = {
     *("broadcast_in_dim", "convert_element_type", "copy", "reshape", "rev", "slice", "squeeze"),
     *("transpose", "expand_dims", "optimization_barrier", "neg", "stop_gradient"),
 }
+
+# Whose inputs are those of the function that they call, one for one.
+_CALLS = {"scan", "checkpoint", "remat2", "jit", "pjit", "closed_call", "custom_jvp_call"}
 
 
 class Hoisted(NamedTuple):
@@ -54,12 +60,14 @@ def hoisted(closed: Any, is_known: Sequence[bool]) -> Hoisted | None:
     known |= {var for var, flag in zip(jaxpr.invars, is_known, strict=True) if flag}
     before, deep, after = [], set[Atom](), []
     made: dict[Atom, Equation] = {}
+    idle: set[Atom] = set()
     for equation in jaxpr.eqns:
-        read = [atom for atom in equation.invars if not is_literal(atom)]
+        read = _read(equation)
         if equation.effects or not set(read) <= known:
             after.append(equation)
             continue
         before.append(equation)
+        idle |= {a for a in equation.invars if not is_literal(a)} - known
         known |= set(equation.outvars)
         made |= dict.fromkeys(equation.outvars, equation)
         if deep & set(read) or _is_costly(equation):
@@ -75,6 +83,7 @@ def hoisted(closed: Any, is_known: Sequence[bool]) -> Hoisted | None:
     def compute(args: Sequence[Any]) -> list[Any]:
         variables = [var for var, flag in zip(jaxpr.invars, is_known, strict=True) if flag]
         given = constants | dict(zip(variables, args, strict=True))
+        given |= {atom: lax.full(atom.aval.shape, 0, atom.aval.dtype) for atom in idle}
         return evaluate_some(needed(before, values), values, given)
 
     def rest(args: Sequence[Any], found: Sequence[Any]) -> list[Any]:
@@ -83,6 +92,33 @@ def hoisted(closed: Any, is_known: Sequence[bool]) -> Hoisted | None:
         return evaluate_some(rest_equations, jaxpr.outvars, given, bind)
 
     return Hoisted(compute, rest)
+
+
+def _read(equation: Equation) -> list[Atom]:
+    """Returns the variables that an equation's results depend on.
+
+    Layers in a loop or under `nn.remat` are given keys whether or not they draw from them.
+    """
+    atoms = equation.invars
+    if equation.primitive.name in _CALLS:
+        body, _ = opened(subjaxprs(equation.params)[0])
+        within = _sources(body)
+        if equation.primitive.name == "scan":  # what is carried is the result of no steps
+            consts, carried = scan_counts(equation.params)
+            within |= set(body.invars[consts : consts + carried])
+        if len(body.invars) == len(atoms):
+            pairs = zip(atoms, body.invars, strict=True)
+            atoms = [atom for atom, inner in pairs if inner in within]
+    return [atom for atom in atoms if not is_literal(atom)]
+
+
+def _sources(jaxpr: Any) -> set[Atom]:
+    """Returns the variables that a traced function's results depend on."""
+    found = {atom for atom in jaxpr.outvars if not is_literal(atom)}
+    for equation in reversed(jaxpr.eqns):
+        if equation.effects or not found.isdisjoint(equation.outvars):
+            found |= set(_read(equation))
+    return found
 
 
 def _is_costly(equation: Equation) -> bool:
