@@ -189,7 +189,7 @@ def test_what_is_left_of_the_dropped(tmp_path):
     again = sweep.rerun(index)
     assert again.status == "dropped after round 0"
     assert float(again.score) == pytest.approx(dropped.score, rel=1e-5)
-    assert again.trained.records.history["loss"].shape == (1, 1)
+    assert again.record.records.history["loss"].shape == (1, 1)
 
     sweep.save(tmp_path / "run")
     back = vt.load(tmp_path / "run", learner)

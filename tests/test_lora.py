@@ -717,3 +717,24 @@ def test_the_sum_is_never_formed():
     shapes = [out.aval.shape for equation in equations for out in equation.outvars]
     assert (5, 4) in shapes
     assert (6, 4) not in shapes
+
+
+def test_a_model_alone():
+    """An adapted model makes the learner that an adapted learner is, of linen and of nnx."""
+    parts = {"optimizer": sgd, "loss": xent}
+    linear = lambda h, rngs: nnx.Linear(6, 3, rngs=rngs)
+    key, batch = vt.member_key(0, 0), {"x": rows(4, 6), "y": np.zeros(4, int)}
+    for make, model in ((vt.flax_learner, nn.Dense(3)), (vt.nnx_learner, linear)):
+        adapted = vt.lora.adapt(model, rank=2, alpha=3, dropout=0.1, only="kernel", max_rank=4)
+        learner = make(adapted, **parts)
+        other = vt.lora.adapt(
+            make(model, **parts), rank=2, alpha=3, dropout=0.1, only="kernel", max_rank=4
+        )
+        assert learner.freezing.net.settings == other.freezing.net.settings
+        assert learner.freezing.usual == other.freezing.usual
+        first, same = (
+            jax.eval_shape(lambda b, made=made: made.init(key, {"lr": 0.1}, b), batch)
+            for made in (learner, other)
+        )
+        assert jax.tree.map(jnp.shape, first) == jax.tree.map(jnp.shape, same)
+        assert set(first.params["lora"]) == {"kernel"}

@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict
 
 from vtune.hparams import Hparams
 from vtune.keywords import answering
+from vtune.learner.adapted import Adapted, taken_apart
 from vtune.learner.assemble import assemble
 from vtune.learner.calling import calling
 from vtune.learner.captured import captured
@@ -35,7 +36,7 @@ from vtune.validation import check_call
 
 @answering
 def flax_learner(
-    model: nn.Module | Callable[[Hparams], nn.Module],
+    model: nn.Module | Callable[[Hparams], nn.Module] | Adapted,
     *,
     optimizer: Callable[[Hparams], Any],
     loss: Callable[..., Any] | None = None,
@@ -106,6 +107,7 @@ def flax_learner(
       TypeError, ValueError: an argument is of the wrong kind, at once; a function returns
         something wrong, when `vt.tune` starts.
     """
+    model, adapt = taken_apart(model)
     kind = model if isinstance(model, type) else type(model)
     if issubclass(kind, nnx.Module):
         raise TypeError(
@@ -133,7 +135,7 @@ def flax_learner(
         recompute_statistics=recompute_statistics,
         rewrite=rewrite,
     )
-    return assemble(LinenNet(model, apply, _names(sown)), parts)
+    return adapt(assemble(LinenNet(model, apply, _names(sown)), parts))
 
 
 def _names(sown: Any) -> tuple[str, ...]:

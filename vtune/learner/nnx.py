@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vtune.hparams import Hparams
 from vtune.keywords import answering
+from vtune.learner.adapted import Adapted, taken_apart
 from vtune.learner.assemble import assemble
 from vtune.learner.calling import calling
 from vtune.learner.contracts import call_arguments
@@ -34,7 +35,7 @@ from vtune.validation import check_call
 
 @answering
 def nnx_learner(
-    model: Callable[[Hparams, nnx.Rngs], nnx.Module],
+    model: Callable[[Hparams, nnx.Rngs], nnx.Module] | Adapted,
     *,
     optimizer: Callable[[Hparams], Any],
     loss: Callable[..., Any] | None = None,
@@ -72,7 +73,8 @@ def nnx_learner(
     Raises:
       TypeError, ValueError: as `vt.flax_learner`.
     """
-    check_model(model)
+    made, adapt = taken_apart(model)
+    check_model(made)
     if apply is not None:
         check_call("apply", apply, "model, batch", "train, rngs")
     parts = Parts(
@@ -87,7 +89,7 @@ def nnx_learner(
         recompute_statistics=recompute_statistics,
         rewrite=rewrite,
     )
-    return assemble(NnxNet(model, apply), parts)
+    return adapt(assemble(NnxNet(made, apply), parts))
 
 
 @dataclass(frozen=True)

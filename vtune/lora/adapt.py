@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import flax.linen as nn
+from flax import nnx
+
 from vtune.learner import Learner
+from vtune.learner.adapted import Adapted
 from vtune.learner.freezing import ALL_BUT
 from vtune.lora.chosen import check_only
 from vtune.lora.net import ADAPTERS, AdaptedNet
@@ -12,14 +17,14 @@ from vtune.lora.settings import Settings
 
 
 def adapt(
-    learner: Learner,
+    learner: Any,
     *,
     rank: Any,
     alpha: Any = None,
     only: Any = None,
     dropout: Any = 0.0,
     max_rank: int | None = None,
-) -> Learner:
+) -> Any:
     """Returns a learner whose members train low-rank adapters of an unmodified model (LoRA).
 
     Each chosen weight W acts as W + (alpha / rank) A B where the model uses it (Hu et al. 2021,
@@ -41,7 +46,8 @@ def adapt(
     whose layers `nn.scan` stacks, has one key for all.
 
     Args:
-      learner: of `vt.flax_learner` or `vt.nnx_learner`.
+      learner: of `vt.flax_learner` or `vt.nnx_learner`; or the model alone, as these take it:
+        `vt.flax_learner(vt.lora.adapt(model, rank=8), optimizer=..., loss=...)`.
       rank: of A B, 1 to the smaller side of the matrix; a number or a function of h. With
         `vt.Categorical` it is structural. With `vt.Int` it is traced: all adapters have `max_rank`
         columns, of which the first `rank` count.
@@ -68,22 +74,31 @@ def adapt(
       ... )
       >>> adapted = vt.lora.adapt(learner, rank=lambda h: h["rank"], alpha=4, max_rank=2)
     """
+    settings = Settings(rank, alpha, dropout, max_rank)
+    settings.check()
+    check_only(only)
+    if _is_model(learner):
+        own = {"rank": rank, "alpha": alpha, "only": only, "dropout": dropout}
+        return Adapted(learner, functools.partial(adapt, **own, max_rank=max_rank))
     freezing = getattr(learner, "freezing", None)
     if freezing is None or freezing.remade is None:
         raise TypeError(
             f"vt.lora.adapt: got {_shown(learner)}, which does not say what its model is; give a "
-            "learner of vt.flax_learner or vt.nnx_learner"
+            "learner of vt.flax_learner or vt.nnx_learner, or a model as these take it"
         )
     if isinstance(freezing.net, AdaptedNet):
         raise ValueError(
             "vt.lora.adapt: the learner has adapters already; adapt the one that it was made of, "
             "with only=[...] for several parts of the model"
         )
-    settings = Settings(rank, alpha, dropout, max_rank)
-    settings.check()
-    check_only(only)
     net = AdaptedNet(freezing.net, settings, tuple(only) if isinstance(only, list) else only)
     return freezing.remade(net, (ALL_BUT, f"^{ADAPTERS}/"))
+
+
+def _is_model(given: Any) -> bool:
+    """Whether this is a linen module, or a function that makes a model."""
+    is_function = callable(given) and not isinstance(given, type | nnx.Module)
+    return isinstance(given, nn.Module) or is_function
 
 
 def _shown(learner: Any) -> str:

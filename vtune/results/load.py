@@ -112,7 +112,7 @@ def read(path: str | os.PathLike) -> Sweep:
     """
     saved = read_saved(folder_of("read", path), weights=False)
     space = saved_space(saved.folder, saved.manifest["space"], None, ())
-    trained = rebuilt(saved, space, _no_learner(saved), _RESULTS_ALONE)
+    trained = rebuilt(saved, space, _no_learner(saved), _RESULTS_ALONE, alone=True)
     with refusing(saved.folder):
         refiner = decode_refiner(saved.manifest["refiner"], None, (), check=False)
     return Sweep(dataclasses.replace(trained, refiner=refiner))

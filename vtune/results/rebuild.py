@@ -25,11 +25,13 @@ from vtune.search.base import Cohort
 from vtune.space.space import Space
 
 
-def rebuilt(saved: Saved, space: Space, learner: Learner, lacks: str | None) -> Trained:
+def rebuilt(
+    saved: Saved, space: Space, learner: Learner, lacks: str | None, alone: bool = False
+) -> Trained:
     """Returns the record of a saved sweep, without its data and without its members' states.
 
     Args:
-      space: the file's, see `choices`. lacks: see `Trained`.
+      space: the file's, see `choices`. lacks: see `Trained`. alone: whether no learner is there.
 
     Raises:
       ValueError: the file's parts do not fit each other.
@@ -41,6 +43,11 @@ def rebuilt(saved: Saved, space: Space, learner: Learner, lacks: str | None) -> 
     frozen = frozenset(_hashable(path) for path in manifest["frozen"])
     if frozen and learner.freezing is not None:
         learner = learner.freezing.learner(frozen)
+    elif frozen and not alone:
+        raise ValueError(
+            f"{saved.folder}: its members shared frozen weights, and this learner cannot; give one "
+            "of vt.flax_learner or vt.nnx_learner, made like the one that was trained"
+        )
     return Trained(
         plan=_plan(manifest, learner, cohorts),
         space=space,
