@@ -161,6 +161,10 @@ def test_a_head_alone(layout, x64, tmp_path):
         x = np.asarray(data().arrays["x"][:5])
         np.testing.assert_array_equal(loaded[2].predict(x), sweep[2].predict(x))
         assert loaded.rerun(3, data()).score == pytest.approx(sweep[3].score, abs=1e-12)
+        with pytest.raises(
+            ValueError, match="shared frozen weights, and this learner cannot; give"
+        ):
+            vt.load(tmp_path / "run", LEARNER._replace(freezing=None))
         sweep.save(tmp_path / "bare", frozen=False)
         with pytest.raises(ValueError, match="was saved without its frozen weights"):
             vt.load(tmp_path / "bare", LEARNER)

@@ -100,7 +100,7 @@ def _choice(spec: Any, known: list[Path]) -> Callable[[Path], bool]:
     elif is_filter(spec):
         raise TypeError(f"frozen={spec!r} is a filter of nnx, and the model is none; write {FORMS}")
     elif callable(spec) and not isinstance(spec, type):
-        return lambda path: _said(spec, path)
+        return lambda path: decided("frozen", spec, path, "what is shared and never trained")
     raise TypeError(f"frozen={spec!r} is not known; write {FORMS}")
 
 
@@ -131,15 +131,27 @@ def _marked(marks: Mapping[Path, Any], known: list[Path]) -> Callable[[Path], bo
     return lambda path: any(bool(marks.get(path[:n])) for n in range(1, len(path) + 1))
 
 
-def _said(spec: Callable[[Path], Any], path: Path) -> bool:
+def decided(
+    argument: str,
+    choice: Callable[[Path], Any],
+    path: Path,
+    meaning: str,
+    error: type[Exception] = TypeError,
+) -> bool:
+    """Returns what a user's function of a path says.
+
+    Args:
+      argument: that it was given as. meaning: what True stands for.
+      error: what is raised where it says something else than True or False.
+    """
     try:
-        answer = spec(path)
-    except Exception as error:
-        error.add_note(f"frozen was called with the path {path!r}")
+        answer = choice(path)
+    except Exception as failure:
+        failure.add_note(f"{argument} was called with the path {path!r}")
         raise
     if not isinstance(answer, bool | np.bool_):
-        raise TypeError(
-            f"frozen returned {answer!r} for the path {path!r}; return True for what is shared and "
-            "never trained, else False"
+        raise error(
+            f"{argument} returned {answer!r} for the path {path!r}; return True for {meaning}, "
+            "else False"
         )
     return bool(answer)

@@ -6,9 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
-from vtune.learner.freezing import listed
+from vtune.learner.freezing import decided, listed
 from vtune.lora.errors import AdapterError
 from vtune.lora.uses import Found, Split
 
@@ -96,24 +94,12 @@ def check_followed(found: Mapping[str, Found]) -> None:
 def _choices(only: Any, paths: Mapping[str, Path]) -> list[tuple[Callable[[str], bool], str]]:
     """Returns (whether a name is meant, how that is shown) for each part of `only=`."""
     if callable(only):
-        return [(lambda name: _said(only, paths[name]), "the function")]
+        meaning = "a weight that gets an adapter"
+        says = lambda name: decided("vt.lora: only", only, paths[name], meaning, AdapterError)
+        return [(says, "the function")]
     compiled = [re.compile(pattern) for pattern in _patterns(only)]
     searched = lambda pattern: lambda name: pattern.search(name) is not None
     return [(searched(pattern), repr(pattern.pattern)) for pattern in compiled]
-
-
-def _said(only: Callable[[Path], Any], path: Path) -> bool:
-    try:
-        answer = only(path)
-    except Exception as error:
-        error.add_note(f"only was called with the path {path!r}")
-        raise
-    if not isinstance(answer, bool | np.bool_):
-        raise AdapterError(
-            f"vt.lora: only returned {answer!r} for the path {path!r}; return True for a weight "
-            "that gets an adapter, else False"
-        )
-    return bool(answer)
 
 
 def _known(found: Mapping[str, Found]) -> str:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from vtune.lora.products import Use, used_axes
 from vtune.lora.tagged import Tagged, looked_for, stacked, taken
-from vtune.lora.walk import Walk, called, followed
+from vtune.lora.walk import called, followed
+from vtune.xla.branches import Walk
 from vtune.xla.jaxpr import Equation, opened, scan_counts
 
 

@@ -16,9 +16,9 @@ from jax import lax
 from vtune.lora.products import USES, Use, added_to
 from vtune.lora.tagged import LAYOUTS, Tagged, stacked, taken
 from vtune.types import Array
+from vtune.xla import branches
+from vtune.xla.branches import Walk
 from vtune.xla.jaxpr import Equation, bind, evaluate, scan_counts
-
-Walk = Callable[[Any, Sequence[Any]], list[Any]]  # (traced function, arguments) -> outputs
 
 
 class Visitor(Protocol):
@@ -143,30 +143,12 @@ def _scan(walk: Walk, ins: list[Any], params: Any) -> Sequence[Any]:
     return [*end, *ys]
 
 
-def _cond(walk: Walk, ins: list[Any], params: Any) -> Sequence[Any]:
-    branches = [
-        lambda *args, branch=branch: tuple(walk(branch, args)) for branch in params["branches"]
-    ]
-    return lax.switch(ins[0], branches, *ins[1:])
-
-
-def _while(walk: Walk, ins: list[Any], params: Any) -> Sequence[Any]:
-    first = params["cond_nconsts"]
-    last = first + params["body_nconsts"]
-    cond_consts, body_consts, start = ins[:first], ins[first:last], ins[last:]
-    return lax.while_loop(
-        lambda carry: walk(params["cond_jaxpr"], [*cond_consts, *carry])[0],
-        lambda carry: walk(params["body_jaxpr"], [*body_consts, *carry]),
-        start,
-    )
-
-
 CALLS: dict[str, Callable[[Walk, list[Any], Any], Sequence[Any]]] = {
     "jit": _inlined,
     "closed_call": _inlined,
     "remat2": _remat,
     "checkpoint": _remat,
     "scan": _scan,
-    "cond": _cond,
-    "while": _while,
+    "cond": branches.cond,
+    "while": branches.while_loop,
 }

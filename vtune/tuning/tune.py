@@ -107,6 +107,7 @@ def tune(
       cache_features: whether what depends on a row and on frozen weights alone is computed once for
         the whole run, for all rows, by a program of its own; else once for each batch of an epoch.
         It takes memory, and needs rows that do not look at each other there.
+        An extension and a rerun compute it batch by batch.
       seeds: how often each setting is trained. Weights and noise differ, rows are the same, and
         the score is the mean. With several folds or seeds, `history["<metric>/splits"]` has the
         values of every training.

@@ -28,6 +28,8 @@ from jax import lax
 from vtune import target
 from vtune.rng import threefry
 from vtune.types import PyTree
+from vtune.xla import branches
+from vtune.xla.branches import Walk
 from vtune.xla.jaxpr import bind, evaluate, opened, scan_counts, subjaxprs
 from vtune.xla.ops import convolution, division, groups, indexing, pooling, sums
 
@@ -51,7 +53,6 @@ _ON_CHIPS = {"gpu": _POOLING | {"gather": indexing.pick}, "tpu": {"gather": inde
 _UPDATE = {"div": division.divide}
 _SEVERAL = {"gpu": {"conv_general_dilated": groups.convolve}}
 _Rules = Mapping[str, Callable[..., Any]]  # primitive -> its replacement
-_Walk = Callable[[Any, Sequence[Any]], list[Any]]  # (traced function, arguments) -> outputs
 
 
 def rewrite(f: Callable[..., PyTree], form: str = "auto") -> Callable[..., PyTree]:
@@ -186,11 +187,11 @@ def _equation(rules: _Rules, equation: Any, ins: list[Any]) -> Sequence[Any]:
     return bind(equation, ins) if drawn is None else drawn
 
 
-def _jit(walk: _Walk, ins: list[Any], params: Any) -> Sequence[Any]:
+def _jit(walk: Walk, ins: list[Any], params: Any) -> Sequence[Any]:
     return walk(params["jaxpr"], ins)  # inlined: all is one program in the end
 
 
-def _remat(walk: _Walk, ins: list[Any], params: Any) -> Sequence[Any]:
+def _remat(walk: Walk, ins: list[Any], params: Any) -> Sequence[Any]:
     if params["differentiated"]:  # what JAX makes of it then
         barrier = lax.optimization_barrier if params["prevent_cse"] else list
         return walk(params["jaxpr"], barrier(ins))
@@ -202,7 +203,7 @@ def _remat(walk: _Walk, ins: list[Any], params: Any) -> Sequence[Any]:
     return body(*ins)
 
 
-def _scan(walk: _Walk, ins: list[Any], params: Any) -> Sequence[Any]:
+def _scan(walk: Walk, ins: list[Any], params: Any) -> Sequence[Any]:
     consts, carried = scan_counts(params)
     constants, start, xs = ins[:consts], ins[consts : consts + carried], ins[consts + carried :]
 
@@ -221,31 +222,13 @@ def _scan(walk: _Walk, ins: list[Any], params: Any) -> Sequence[Any]:
     return [*end, *ys]
 
 
-def _cond(walk: _Walk, ins: list[Any], params: Any) -> Sequence[Any]:
-    branches = [
-        lambda *args, branch=branch: tuple(walk(branch, args)) for branch in params["branches"]
-    ]
-    return lax.switch(ins[0], branches, *ins[1:])
-
-
-def _while(walk: _Walk, ins: list[Any], params: Any) -> Sequence[Any]:
-    first = params["cond_nconsts"]
-    last = first + params["body_nconsts"]
-    cond_consts, body_consts, start = ins[:first], ins[first:last], ins[last:]
-    return lax.while_loop(
-        lambda carry: walk(params["cond_jaxpr"], [*cond_consts, *carry])[0],
-        lambda carry: walk(params["body_jaxpr"], [*body_consts, *carry]),
-        start,
-    )
-
-
 _REBUILT: dict[str, Callable[..., Sequence[Any]]] = {
     "jit": _jit,
     "remat2": _remat,
     "checkpoint": _remat,
     "scan": _scan,
-    "cond": _cond,
-    "while": _while,
+    "cond": branches.cond,
+    "while": branches.while_loop,
 }
 
 
