@@ -175,6 +175,41 @@ def test_weights_that_do_not_fit_are_named(weights, error, says, refused):
         tune(LEARNER, init_from=weights)
 
 
+class Deep(nn.Module):
+    """So many layers, and a head."""
+
+    layers: int
+
+    @nn.compact
+    def __call__(self, x):
+        for number in range(self.layers):
+            x = nn.relu(nn.Dense(6, name=f"layer_{number}")(x))
+        return nn.Dense(3, name="head")(x)
+
+
+def test_each_member_takes_the_layers_that_it_has(x64, refused):
+    """Depth is tuned, and the weights are those of the deepest."""
+    sgd = lambda h: optax.sgd(h["lr"])
+    learner = vt.flax_learner(lambda h: Deep(h["layers"]), optimizer=sgd, loss=xent)
+    space = {"lr": vt.Float(0.05, 0.1), "layers": vt.Categorical([1, 2])}
+    weights = jax.jit(Deep(2).init)(jax.random.key(7), DATA.arrays["x"])["params"]
+    below = {name: weights[name] for name in ("layer_0", "layer_1")}
+    grid = {"search": vt.Grid({"lr": 1}), "epochs": 1}
+    trained = tune(learner, space, init_from=weights, **grid)
+    for member in trained:
+        layers = member.hparams["layers"]
+        train = plain_loop(lambda h, layers=layers: Deep(layers), sgd)
+        start = {name: weights[name] for name in ["head", *list(below)[:layers]]}
+        given = {"seed": 0, "id": member.index, "steps": 4, "batch_size": 16}
+        variables, *_ = train({"lr": member.hparams["lr"]}, DATA, **given, start=start)
+        assert largest_difference(variables, member.variables) < 1e-9
+    assert trained.rerun(0).score == pytest.approx(trained[0].score, abs=1e-12)
+    with refused(ValueError, r"model has no 'layer_9' \(known here: 'head', 'layer_0'\); leave"):
+        tune(learner, space, init_from=weights | {"layer_9": below["layer_0"]}, **grid)
+    with refused(ValueError, r"layer_1/bias, layer_1/kernel are in the model of some members"):
+        tune(learner, space, init_from=below, frozen="layer", **grid)
+
+
 def test_of_several_trainings_one_gives_the_weights():
     learner = LEARNER
     first = tune(learner, seeds=2)

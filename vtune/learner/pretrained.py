@@ -34,13 +34,14 @@ def nested(leaves: Mapping[tuple, Any]) -> PyTree:
 
 
 def overlay(base: PyTree, part: PyTree, path: str = "") -> PyTree:
-    """Returns `base` with the leaves that `part` holds, cast to the types of `base`.
+    """Returns `base` with the leaves that `part` holds, cast to the types of `base`. Those that
+    `base` lacks are left out: members of another structure may have them, see `unknown`.
 
     Args:
       part: a tree like `base`, whole or in part. path: of `base` in the whole tree, "a/b/".
 
     Raises:
-      ValueError: `part` has a leaf that `base` lacks, or a leaf of another shape.
+      ValueError: `part` has a leaf of another shape, or a branch in the place of an array.
     """
     if not isinstance(base, Mapping) and not isinstance(part, Mapping):
         return _replaced(base, part, path.rstrip("/"))
@@ -50,16 +51,27 @@ def overlay(base: PyTree, part: PyTree, path: str = "") -> PyTree:
             f"init_from: {path.rstrip('/') or 'the tree'} is {kinds[0]} in the model and "
             f"{kinds[1]} in the weights given; nest the weights as the model does"
         )
-    unknown = [key for key in part if key not in base]
-    if unknown:
-        raise ValueError(
-            f"init_from: the model has no {path}{unknown[0]!r} (known here: "
-            f"{', '.join(map(repr, sorted(map(str, base)))) or 'none'}); leave it out"
-        )
     return {
         key: overlay(value, part[key], f"{path}{key}/") if key in part else value
         for key, value in base.items()
     }
+
+
+def unknown(base: PyTree, part: PyTree, path: tuple = ()) -> dict[tuple, str]:
+    """Returns the leaves of `part` that `base` has no place for: by path, in words."""
+    if not isinstance(base, Mapping) or not isinstance(part, Mapping):
+        return {}
+    found: dict[tuple, str] = {}
+    there = ", ".join(map(repr, sorted(map(str, base)))) or "none"
+    above = "".join(f"{name}/" for name in path)
+    for key, value in part.items():
+        if key in base:
+            found |= unknown(base[key], value, (*path, key))
+        else:
+            what = f"{above}{key!r} (known here: {there})"
+            leaves = paths(value) if isinstance(value, Mapping) else {(): value}
+            found |= {(*path, key, *rest): what for rest in leaves}
+    return found
 
 
 def _replaced(base: Any, leaf: Any, path: str) -> jax.Array:

@@ -26,6 +26,7 @@ from vtune.rng.keys import member_key
 from vtune.runtime.compile import argument_shapes
 from vtune.runtime.diagnose import trace_member
 from vtune.tuning.arguments import TuneArguments
+from vtune.tuning.pretrained import check_known
 from vtune.types import PyTree
 from vtune.xla.sources import sources
 
@@ -82,10 +83,13 @@ def with_frozen(given: TuneArguments, plan: Plan, weights: PyTree) -> tuple[Tune
     look = functools.partial(_look, by_cohort, spec, weights)
     with warnings.catch_warnings():  # of statistics that stay, which may be meant
         warnings.simplefilter("ignore")
+        if given.trajectory is None:  # else it is one member's of a sweep that was checked
+            check_known(plan, weights)
         for cohort in plan.cohorts:
             trace_member(look, plan, cohort, argument_shapes(plan))
     changed = frozenset[Path]().union(*(found.changed for found in by_cohort))
     frozen = frozenset[Path]().union(*(_checked(found, changed) for found in by_cohort))
+    _check_everywhere(by_cohort, frozen)
     leaves = {}
     for found in by_cohort:
         for path, leaf in found.given.items():
@@ -124,7 +128,7 @@ def _look(
     assert learner.freezing is not None
     net, params = learner.freezing.net, slow(state.params)
     given_params, given_other = net.split(weights, params, state.other)
-    overlay(params, given_params)
+    overlay(params, given_params)  # for its errors
     overlay(state.other, given_other)
     known = variable_paths(params, state.other)
     chosen = chosen_paths(net, spec, h, state, batch)
@@ -171,6 +175,17 @@ def _checked(found: _Found, changed: frozenset[Path]) -> frozenset[Path]:
             "what is shared is never trained, so it must be given"
         )
     return frozen
+
+
+def _check_everywhere(by_cohort: list[_Found], frozen: frozenset[Path]) -> None:
+    """Raises ValueError for a frozen variable that members of some structures lack."""
+    lacking = {shown(path) for found in by_cohort for path in frozen if path not in found.known}
+    if lacking:
+        raise ValueError(
+            f"frozen: {listed(lacking)} {'is' if len(lacking) == 1 else 'are'} in the "
+            "model of some members alone, and all members share what is frozen; train one sweep "
+            "for each structure, or leave it to each member: init_from= without frozen="
+        )
 
 
 def _warn_changed(by_cohort: list[_Found]) -> None:
