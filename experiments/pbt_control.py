@@ -27,12 +27,16 @@ from typing import Any
 import jax
 import numpy as np
 import pandas as pd
-import ppo
 from jax import lax
 from jax.sharding import PartitionSpec
 from report import refined_figure, write
 
 import vtune as vt
+
+if __name__ == "__main__":
+    vt.use_all_cores()  # before gymnax, which makes arrays when it is imported
+
+import ppo
 
 UPDATES = 4  # in a round
 EPISODES = 32  # of a score, by which PBT copies and by which the best is chosen
@@ -59,17 +63,6 @@ LEARNER = vt.Learner(
 )
 
 
-class Compiled:
-    """Counts the programs that JAX compiles."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        jax.monitoring.register_event_duration_secs_listener(self.note)
-
-    def note(self, event: str, seconds: float, **_: Any) -> None:
-        self.count += "backend_compile" in event
-
-
 def first(members: int, seed: int, rates: tuple[float, float]) -> dict[str, np.ndarray]:
     """The first settings, by name [members]: learning rates between two, the rest anywhere."""
     rng = np.random.default_rng(seed)
@@ -86,13 +79,12 @@ def tuned(
     options: argparse.Namespace, seed: int, rates: tuple[float, float], refined: bool
 ) -> vt.Sweep:
     """Trains a population. Unrefined it is PBT that never acts, so that one program does both."""
-    drawn = first(options.members, seed, rates)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "PBT never acts")
         return vt.tune(
             LEARNER,
             SPACE,
-            search=vt.Given([dict(zip(drawn, row, strict=True)) for row in zip(*drawn.values())]),
+            search=pd.DataFrame(first(options.members, seed, rates)),
             refiner=vt.PBT(burn_in_period=0 if refined else options.rounds),
             steps=options.rounds * UPDATES,
             rounds=options.rounds,
@@ -102,22 +94,28 @@ def tuned(
         )
 
 
-def compared(options: argparse.Namespace) -> tuple[pd.DataFrame, vt.Sweep, vt.Sweep]:
-    """What every seed comes to, and the first seed's population, refined and not."""
+def compared(options: argparse.Namespace) -> tuple[pd.DataFrame, vt.Sweep, vt.Sweep, int]:
+    """What every seed comes to, the first seed's population, refined and not, and how many programs
+    JAX compiled for the sweeps."""
+    compiled: list[str] = []
+    listen = jax.monitoring.register_event_duration_secs_listener
+    listen(lambda event, seconds, **_: compiled.append(event) if "backend_c" in event else None)
     fresh = jax.jit(lambda key, params: ppo.returns(key, params, FRESH).mean())
     ways = {"plain": (CORNER, False), "pbt": (CORNER, True), "whole space": (WHOLE, False)}
-    rows, kept = [], {}
+    rows, kept, programs = [], {}, 0
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         row: dict[str, float] = {"seed": seed}
         for name, way in ways.items():
+            before = len(compiled)
             sweep = tuned(options, seed, *way)
+            programs += len(compiled) - before
             kept.setdefault(name, sweep)
             params = sweep.best.variables
             row[name] = float(fresh(jax.random.key(2**31 + seed), params))  # no member's key
             row[f"{name}, scored"] = sweep.best.score
             row[f"{name}, median"] = float(np.nanmedian(sweep.history["return"][-1]))
         rows.append(row)
-    return pd.DataFrame(rows).set_index("seed"), kept["pbt"], kept["plain"]
+    return pd.DataFrame(rows).set_index("seed"), kept["pbt"], kept["plain"], programs
 
 
 def say_gain(table: pd.DataFrame, other: str) -> None:
@@ -203,11 +201,8 @@ def main(argv: list[str] | None = None) -> None:
     if options.quick:
         options.members, options.rounds, options.seeds, options.turns = 4, 3, 1, 1
 
-    programs = Compiled()
-    table, refined, plain = compared(options)
-    print(
-        f"{3 * options.seeds} sweeps and fresh episodes: {programs.count} programs compiled, one "
-    )
+    table, refined, plain, programs = compared(options)
+    print(f"programs compiled for {3 * options.seeds} sweeps: {programs}")
     write(refined, options.out, refined_figure(refined, plain))
     table.to_csv(options.out / "seeds.csv")
     print(f"returns of the best in {FRESH} fresh episodes, and the scores of {EPISODES} by which")
@@ -223,5 +218,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    vt.use_all_cores()
     main()

@@ -141,8 +141,8 @@ def advantages(
 ) -> jax.Array:
     """Generalised advantages (Schulman et al. 2016), arrays [STEPS, ENVS].
 
-        delta_t = (1 - gamma) r_t + gamma V(after_t) - V(obs_t)         V(after) = 0 where terminated
-        A_t = delta_t + gamma lambda A_{t+1}                A_{t+1} = 0 where an episode is over
+        delta_t = (1 - gamma) r_t + gamma V(after_t) - V(obs_t)    V(after) = 0 where terminated
+        A_t = delta_t + gamma lambda A_{t+1}                       A_{t+1} = 0 where done
 
     Args:
       value, after: the critic's values before and behind each action.

@@ -53,8 +53,10 @@ def refined_figure(sweep: vt.Sweep, plain: vt.Sweep | None = None) -> Figure:
     """
     winner, metric = sweep.best.index, sweep.metric_name
     names = list(sweep.settings)
-    figure = Figure(figsize=(4.2 * (1 + len(names)), 3.2), layout="constrained")
-    score, *others = figure.subplots(1, 1 + len(names), squeeze=False).flat
+    columns = min(3, 1 + len(names))
+    rows = -(-(1 + len(names)) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
+    score, *others = figure.subplots(rows, columns, squeeze=False).flat
     vt.plots.curves(sweep, top=1, ax=score)
     lineage = sweep.lineage(winner)
     own = sweep.history[metric][np.arange(len(lineage)), lineage]
@@ -63,9 +65,11 @@ def refined_figure(sweep: vt.Sweep, plain: vt.Sweep | None = None) -> Figure:
         best = plain.history[metric][:, plain.best.index]
         score.plot(best, color="#0072b2", linestyle="--", label="plain search's best")
     score.legend(fontsize="x-small")
-    vt.plots.schedule(sweep, names, ax=others)
+    vt.plots.schedule(sweep, names, ax=others[: len(names)])
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
+    for axes in others[len(names) :]:
+        axes.set_axis_off()
     return figure
 
 

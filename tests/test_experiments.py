@@ -121,6 +121,16 @@ def test_lora_text(messages, run):
     check_files(out)
 
 
+def test_pbt_control(run):
+    printed, out = run("pbt_control", quick=True)
+    assert "programs compiled for 3 sweeps: 1\n" in printed
+    gain = float(printed.split("PBT over plain: ")[1].split()[0])
+    assert gain > 50  # of a learning rate that lets agents learn
+    assert "of the fastest without vtune" in printed
+    check_files(out)
+    assert len((out / "seeds.csv").read_text().splitlines()) == 2
+
+
 def test_an_experiment_is_a_command_and_says_what_data_it_wants(tmp_path):
     command = [sys.executable, ROOT / "experiments" / "mnist_mlp.py", "--data", tmp_path / "none"]
     done = subprocess.run(command, capture_output=True, text=True)
