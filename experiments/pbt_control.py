@@ -115,7 +115,9 @@ def compared(options: argparse.Namespace) -> tuple[pd.DataFrame, vt.Sweep, vt.Sw
             row[f"{name}, scored"] = sweep.best.score
             row[f"{name}, median"] = float(np.nanmedian(sweep.history["return"][-1]))
         rows.append(row)
-    return pd.DataFrame(rows).set_index("seed"), kept["pbt"], kept["plain"], programs
+    table = pd.DataFrame(rows).set_index("seed")
+    order = [f"{name}{what}" for what in ("", ", scored", ", median") for name in ways]
+    return table[order], kept["pbt"], kept["plain"], programs
 
 
 def say_gain(table: pd.DataFrame, other: str) -> None:

@@ -49,6 +49,7 @@ EXPERIMENTS = {
     "keras_mlp": "keras_mlp",
     "mnist_cnn": "mnist_cnn",
     "pbt_mnist": "pbt_mnist",
+    "pbt_control": "pbt_control",
     "halving_mnist": "halving_mnist",
     "sms_spam": "sms_spam",
     "finetune": "finetune",

@@ -148,6 +148,7 @@ def test_the_page_on_training_scripts_runs(capsys):
         ("folds", 0.6),
         ("generations", 0.8),
         ("objectives", 0.6),
+        ("own_learners", 0.9),
         ("plots", 0.8),
         ("results", 0.8),
         ("scaling", 0.5),

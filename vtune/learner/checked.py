@@ -18,7 +18,7 @@ def checked(name: str, function: Callable[..., Any], takes: str) -> Callable[...
     Args:
       takes: the names of its arguments, such as "key, h, batch".
     """
-    if getattr(function, "__module__", "").startswith("vtune."):
+    if (getattr(function, "__module__", None) or "").startswith("vtune."):
         return function
     who, names = f"the learner's {name}", takes.split(", ")
 

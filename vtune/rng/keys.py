@@ -3,6 +3,7 @@
 member key = fold_in(key(seed), member's id); with several folds or seeds then also folded with
              fold + 65536 * repeat
 step key   = fold_in(member key, global step), counted from 0
+evaluation key = member key folded with the steps that were trained, then the batch's number
 row key    = key(seed) folded with a tag, the fold and the epoch
 augmentation key = fold_in(step key, 0)
 refine key = key(seed) folded with a tag, the coming round and the cohort's number
