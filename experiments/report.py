@@ -64,11 +64,16 @@ def refined_figure(sweep: vt.Sweep, plain: vt.Sweep | None = None) -> Figure:
     if plain is not None:
         best = plain.history[metric][:, plain.best.index]
         score.plot(best, color="#0072b2", linestyle="--", label="plain search's best")
+    spare = others[len(names) :]
     score.legend(fontsize="x-small")
+    if spare:  # which has room
+        handles, labels = score.get_legend_handles_labels()
+        score.get_legend().remove()
+        spare[0].legend(handles, labels, loc="center")
     vt.plots.schedule(sweep, names, ax=others[: len(names)])
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
-    for axes in others[len(names) :]:
+    for axes in spare:
         axes.set_axis_off()
     return figure
 

@@ -12,7 +12,9 @@ from sklearn.metrics import f1_score
 from solo import batches, largest_difference, own_rows, xent
 
 import vtune as vt
+from vtune.learner.checked import checked
 from vtune.learner.contracts import call_arguments
+from vtune.returned import ReturnedError
 
 DATA = blobs()
 ONE = {"lr": vt.Float(0.05, 0.05)}
@@ -282,3 +284,12 @@ def test_train_metrics_are_of_all_training_batches_of_a_round():
 def test_wrong_train_metrics_are_named(metrics, error, says, refused):
     with refused(error, says):
         weights_after(mlp_learner(train_metrics=metrics))
+
+
+def test_functions_of_no_module_are_checked():
+    """As code that is run by `exec` makes them."""
+    names = {}
+    exec("def score(totals):\n    return totals", names)
+    assert names["score"].__module__ is None
+    with pytest.raises(ReturnedError, match="return a dict of metrics by name"):
+        checked("score", names["score"], "totals")(1.0)
