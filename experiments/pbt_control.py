@@ -16,10 +16,10 @@ Result:    mean return of the best in 256 fresh episodes, seeds 100 to 104: PBT 
            fifteen sweeps; an update takes 0.9 times as long as in jit(vmap(train))
 Output:    runs/pbt_control: the refined sweep of the first seed, table.csv, seeds.csv with what
            every seed came to, and figure.png
-Picture:   return against rounds, 32 members in grey: all but a few come to 500. The winner's weights
-           leap from 65 to 460 between rounds 3 and 5, plain search's best ends at 155. Beside it
+Picture:   return against rounds, 32 members in grey: 30 of them come to 500. The winner's weights
+           leap from 67 to 460 between rounds 3 and 5, plain search's best ends at 155. Beside it
            clip, entropy bonus, lambda and learning rate over the rounds: the population leaves
-           1e-5, and the winner's weights are at a rate of 0.06 from the second round on
+           1e-5, and the winner's weights are at a rate of 0.06 from round 1 on
 """
 
 from __future__ import annotations
