@@ -2,9 +2,10 @@
 
 Classification (logits against whole-number labels `y`): `accuracy`, `balanced_accuracy`,
 `top_k_accuracy`, `precision`, `recall`, `f1`, `log_loss`, `roc_auc`, `confusion_matrix`.
-Regression (outputs against targets `y`): `mse`, `rmse`, `mae`, `r2`. Those with options are called
-with them: `vt.metrics.f1(average="macro")`. All take `output=`, `target=`, `weight=` and `ignore=`,
-for models with several outputs, masks and labels that do not count:
+Regression (outputs against targets `y`): `mse`, `rmse`, `mae`, `r2`. Detection (boxes, scores and
+labels against the data's): `mean_average_precision`, equal to pycocotools'. Those with options are
+called with them: `vt.metrics.f1(average="macro")`. All take `output=`, `target=`, `weight=` and
+`ignore=`, for models with several outputs, masks and labels that do not count:
 
     vt.metrics.accuracy(output="tags", target="tags", weight="mask")
 
@@ -25,6 +26,7 @@ from vtune.metrics.classification import accuracy, log_loss, top_k_accuracy
 from vtune.metrics.confusion import balanced_accuracy, confusion_matrix
 from vtune.metrics.averages import f1, precision, recall
 from vtune.metrics.ranking import roc_auc
+from vtune.metrics.detection import mean_average_precision
 from vtune.metrics.regression import mae, mse, r2, rmse
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "log_loss",
     "mae",
     "mean",
+    "mean_average_precision",
     "mse",
     "precision",
     "r2",
