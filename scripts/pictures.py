@@ -56,6 +56,7 @@ EXPERIMENTS = {
     "linear_probe": "linear_probe",
     "adversarial": "adversarial",
     "ensembles": "ensembles",
+    "detection": "detection",
 }
 
 

@@ -26,16 +26,18 @@ MAP = vt.metrics.mean_average_precision
 # The metric -------------------------------------------------------------------------------------
 
 ROWS, BATCH, FOUND, TRUTHS, CLASSES = 7, 4, 12, 4, 3
-RANGE = (4.0, 40.0)
+RANGE, FEW = (4.0, 40.0), (0.3, 1.0)
 METRICS = {
-    # name: the metric, and how pycocotools computes it
-    "coco": (MAP(CLASSES), {}),
-    "each": (MAP(CLASSES, per_class=True), {"per_class": True}),
-    "half": (MAP(CLASSES, iou=0.5), {"iou": [0.5]}),
-    "few": (MAP(CLASSES, iou=[0.3, 0.75], max_detections=2), {"iou": [0.3, 0.75], "most": 2}),
-    "one": (MAP(CLASSES, iou=1.0), {"iou": [1.0]}),
-    "area": (MAP(CLASSES, area=RANGE, iscrowd="crowd"), {"area": RANGE, "crowd": True}),
-    "crowd": (MAP(CLASSES, iscrowd="crowd", max_detections=3), {"crowd": True, "most": 3}),
+    # name: the metric; how pycocotools evaluates, and what is read of it
+    "coco": (MAP(CLASSES), {}, np.s_[:]),
+    "half": (MAP(CLASSES, iou=0.5), {}, np.s_[:1]),
+    "each": (MAP(CLASSES, per_class=True), {}, None),
+    "few": (
+        MAP(CLASSES, iou=[0.3, 1.0], max_detections=2),
+        {"iou": (0.3, 1.0), "most": 2},
+        np.s_[:],
+    ),
+    "area": (MAP(CLASSES, area=RANGE, iscrowd="crowd"), {"area": RANGE, "crowd": True}, np.s_[:]),
 }
 
 
@@ -71,14 +73,14 @@ def drawn(seed):
         "labels": np.where(shown & (seed % 13 > 0), labels, -1).astype(np.int32),
     }
     batch = {"y": y.astype(np.int32), "boxes": truths, "crowd": rng.random(y.shape) < 0.2}
-    weight = (rng.random(ROWS) < 0.8) if seed % 5 else np.ones(ROWS)
+    weight = rng.random(ROWS) < 0.8 if seed % 5 else np.ones(ROWS)
+    weight[0] = 1
     return outputs, batch, weight.astype(np.float32)
 
 
 @jax.jit
 def ours(outputs, batch, weight):
     """All metrics, over padded batches as the program measures them."""
-    # What stands on padded rows must not matter.
     index = jnp.arange(2 * BATCH).reshape(2, BATCH)
     weight = jnp.append(weight, jnp.zeros(1))[index]
 
@@ -86,10 +88,10 @@ def ours(outputs, batch, weight):
         rows, weight = given
         take = lambda a: a[jnp.minimum(rows, ROWS - 1)]
         out, truths = jax.tree.map(take, (outputs, batch))
-        broken = jnp.where(weight > 0, 1.0, jnp.nan)
-        out["boxes"] = out["boxes"] * broken[:, None, None]
-        out["scores"] = out["scores"] * broken[:, None]
-        return {name: metric.measure(out, truths, weight) for name, (metric, _) in METRICS.items()}
+        # What stands on padded rows must not matter, though it scores highest.
+        out["boxes"] = jnp.where(weight[:, None, None] > 0, out["boxes"], jnp.nan)
+        out["scores"] = jnp.where(weight[:, None] > 0, out["scores"], 2.0)
+        return {name: metric.measure(out, truths, weight) for name, (metric, *_) in METRICS.items()}
 
     totals, rows = split_rows(jax.lax.map(one_batch, (index, weight)))
     totals = jax.tree.map(lambda leaf: leaf.sum(0)[None], totals)
@@ -114,20 +116,19 @@ def annotation(row, label, box, **more):
     return {"image_id": row, "category_id": int(label), "iscrowd": 0, **shape, **more}
 
 
-def theirs(outputs, batch, weight, iou=None, most=100, area=(0, 1e10), crowd=False, per_class=False):
-    """pycocotools' value."""
+def theirs(outputs, batch, weight, iou=None, most=100, area=(0, 1e10), crowd=False):
+    """pycocotools' precision [thresholds, recalls, classes], -1 of classes without truths."""
     truths, found = [], []
     for row in range(ROWS):
+        of_row = lambda given, *names, row=row: zip(*(given[k][row] for k in names), strict=True)
         truths += [
-            annotation(row, label, box, iscrowd=int(crowd and c))
-            for label, box, c in zip(*(batch[k][row] for k in ("y", "boxes", "crowd")), strict=True)
+            annotation(row, label, box, iscrowd=int(crowd and is_crowd))
+            for label, box, is_crowd in of_row(batch, "y", "boxes", "crowd")
             if label >= 0
         ]
         found += [
             annotation(row, label, box, score=float(score))
-            for label, box, score in zip(
-                *(outputs[k][row] for k in ("labels", "boxes", "scores")), strict=True
-            )
+            for label, box, score in of_row(outputs, "labels", "boxes", "scores")
             if label >= 0
         ]
     with contextlib.redirect_stdout(io.StringIO()):
@@ -140,22 +141,274 @@ def theirs(outputs, batch, weight, iou=None, most=100, area=(0, 1e10), crowd=Fal
         options.iouThrs = options.iouThrs if iou is None else np.array(iou)
         evaluation.evaluate()
         evaluation.accumulate()
-    precision = evaluation.eval["precision"][:, :, :, 0, 0]  # thresholds, recalls, classes
-    if per_class:
-        return np.where((precision > -1).all((0, 1)), precision.mean((0, 1)), np.nan)
-    counted = precision[precision > -1]
-    return counted.mean() if counted.size else np.nan
+    return evaluation.eval["precision"][:, :, :, 0, 0]
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 1_000_000))
 @example(seed=11)  # no truths
 @example(seed=13)  # no detections
 def test_mean_average_precision_is_that_of_pycocotools(seed):
     outputs, batch, weight = drawn(seed)
-    if not weight.any():
-        weight[0] = 1
     got = jax.device_get(ours(outputs, batch, weight))
-    for name, (_, options) in METRICS.items():
-        expected = theirs(outputs, batch, weight, **options)
+    cached = {}
+    for name, (_, options, read) in METRICS.items():
+        asked = str(options)
+        if asked not in cached:
+            cached[asked] = theirs(outputs, batch, weight, **options)
+        precision = cached[asked]
+        if read is None:
+            there = (precision > -1).all((0, 1))
+            expected = np.where(there, precision.mean((0, 1)), np.nan)
+        else:
+            counted = precision[read][precision[read] > -1]
+            expected = counted.mean() if counted.size else np.nan
         np.testing.assert_allclose(got[name], expected, atol=1e-6, rtol=0, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        (lambda: MAP(0), ValueError, "mean_average_precision: num_classes=0 must be a whole"),
+        (lambda: MAP(max_detections=0), ValueError, "max_detections=0 must be a whole number"),
+        (lambda: MAP(per_class="no"), TypeError, "per_class='no' must be True or False"),
+        (lambda: MAP(iou="0.5"), TypeError, "iou='0.5' must be a number such as 0.5, or several"),
+        (lambda: MAP(iou=[]), TypeError, r"iou=\[\] must be a number such as 0.5, or several"),
+        (lambda: MAP(iou=50), ValueError, "iou=50 must be above 0 and at most 1"),
+        (lambda: MAP(area="tiny"), ValueError, r"area='tiny' must be one of \['all', 'small'"),
+        (lambda: MAP(area=(9, 4)), ValueError, r"area=\(9, 4\) must be one of"),
+        (lambda: MAP(boxes=1), TypeError, "boxes=1 must be the name of an entry of the data"),
+        (lambda: MAP(iscrowd=True), TypeError, "iscrowd=True must be the name of an entry"),
+    ],
+)
+def test_wrong_options_are_named(make, error, says):
+    with pytest.raises(error, match=says):
+        make()
+
+
+SHAPE = jax.ShapeDtypeStruct
+
+
+def shapes(**other):
+    kinds = {"boxes": SHAPE((5, 6, 4), float), "scores": SHAPE((5, 6), float)}
+    kinds |= {"labels": SHAPE((5, 6), np.int32)} | other
+    return {k: v for k, v in kinds.items() if v is not None}
+
+
+def truths(**other):
+    boxes = np.tile([0.0, 0.0, 2.0, 2.0], (5, 2, 1))
+    there = {"y": np.array([[2, -1]] * 5), "boxes": boxes, "crowd": np.zeros((5, 2))}
+    return {k: v for k, v in (there | other).items() if v is not None}
+
+
+INVERTED = truths()["boxes"].copy()
+INVERTED[3, 0] = [5, 5, 2, 8]
+
+
+@pytest.mark.parametrize(
+    ("metric", "outputs", "arrays", "error", "says"),
+    [
+        (MAP(3), shapes(scores=None), truths(), TypeError, r"the model returns \['boxes', 'labels"),
+        (MAP(3), shapes(scores={}), truths(), TypeError, r"returns \['boxes', 'scores', 'labels"),
+        (MAP(3), shapes()["boxes"], truths(), TypeError, "returns no dict; make them of what it"),
+        (MAP(3), shapes(boxes=SHAPE((5, 6, 5), float)), truths(), ValueError, r"are \[6, 5\], its"),
+        (
+            MAP(3),
+            shapes(labels=SHAPE((5, 3), int)),
+            truths(),
+            ValueError,
+            r"its labels \[3\]; they",
+        ),
+        (
+            MAP(3),
+            shapes(labels=SHAPE((5, 6), float)),
+            truths(),
+            TypeError,
+            "are of type float64; give",
+        ),
+        (MAP(3), shapes(), truths(y=None), ValueError, r"reads batch\['y'\]; the data has"),
+        (MAP(3, boxes="box"), shapes(), truths(), ValueError, r"\['box'\], the .*: boxes=\"...\""),
+        (
+            MAP(3, iscrowd="few"),
+            shapes(),
+            truths(),
+            ValueError,
+            r"\['few'\], the .*: iscrowd=\"...\"",
+        ),
+        (
+            MAP(3, iscrowd="crowd"),
+            shapes(),
+            truths(crowd=np.zeros(5)),
+            ValueError,
+            r"is \[\] an ima",
+        ),
+        (MAP(3), shapes(), truths(y=np.zeros(5, int)), ValueError, r"image's labels are \[\] and"),
+        (MAP(3), shapes(), truths(y=np.zeros((5, 2))), TypeError, "labels are of type float64; co"),
+        (MAP(3), shapes(), truths(y=-np.ones((5, 2), int)), ValueError, "there is nothing to find"),
+        (MAP, shapes(), truths(), ValueError, r"labels run to 2; .*mean_average_precision\(3\)"),
+        (
+            MAP(3),
+            shapes(),
+            truths(boxes=INVERTED),
+            ValueError,
+            r"truth 0 of row 3 has the box \[5.0",
+        ),
+    ],
+)
+def test_what_does_not_suit_is_named(metric, outputs, arrays, error, says):
+    with pytest.raises(error, match=says):
+        metric.check(outputs, arrays)
+
+
+def test_entries_of_other_names_are_read():
+    metric = MAP(3, target="labels", boxes="corners", output="found")
+    arrays = {"labels": truths()["y"], "corners": truths()["boxes"]}
+    metric.check({"found": shapes()}, arrays)
+    kept = jax.eval_shape(metric.measure, {"found": shapes()}, arrays, jnp.ones(5))
+    assert kept[0].shape == (3,)
+    assert kept[1].value[2].shape == (5, 6, 10)  # images, detections, thresholds
+    with pytest.raises(ValueError, match=r"weights are \[batch, ...\]; give one an image"):
+        jax.eval_shape(MAP(3, ignore=1).measure, shapes(), truths(), jnp.ones(5))
+
+
+# The scenes -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    """The modules `scenes` and `detection` of the experiments."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(EXPERIMENTS)
+        yield importlib.import_module("scenes"), importlib.import_module("detection")
+
+
+def digits(count=30):
+    """Blots of ink of all shapes, as images of 28 x 28 pixels, and labels."""
+    rng = np.random.default_rng(0)
+    images = np.zeros((count, 28, 28), np.uint8)
+    for image, (height, width) in zip(images, rng.integers(3, 20, (count, 2)), strict=True):
+        ink = rng.integers(0, 256, (height, width))
+        ink[0, 0] = ink[-1, -1] = 255  # on all edges
+        image[4 : 4 + height, 5 : 5 + width] = ink
+    return images, np.arange(count) % 10
+
+
+def test_boxes_are_where_the_ink_is(experiment, monkeypatch):
+    scenes, _ = experiment
+    monkeypatch.setattr(scenes, "_clutter", lambda *_: None)
+    images, labels = digits()
+    drawn = scenes.scenes(images, labels, range(20), count=40, seed=1)
+    for canvas, boxes, y, digit in zip(
+        *(drawn[k] for k in ("x", "boxes", "y", "digit")), strict=True
+    ):
+        assert 1 <= (y >= 0).sum() <= 4
+        assert (y == np.where(digit < 0, -1, labels[digit])).all()
+        assert ((digit < 20) & ((digit < 0) == (y < 0))).all()
+        left = canvas.copy()
+        for box in boxes[y >= 0]:
+            assert 14 <= max(box[2:] - box[:2]) <= 40
+            x1, y1, x2, y2 = box.astype(int)
+            ink = canvas[y1:y2, x1:x2] > 0
+            assert ink.shape == (y2 - y1, x2 - x1)
+            assert ink[[0, -1]].any(1).all()  # it touches all four sides
+            assert ink[:, [0, -1]].any(0).all()
+            assert left[y1:y2, x1:x2].any()  # and overlaps no other
+            left[y1:y2, x1:x2] = 0
+        assert not left.any()
+    longest = (drawn["boxes"][..., 2:] - drawn["boxes"][..., :2]).max(-1)[drawn["y"] >= 0]
+    assert longest.min() == 14  # of some 100 digits
+    assert longest.max() == 40
+
+
+def test_scenes_are_drawn_by_their_seed_of_digits_of_their_own(experiment):
+    scenes, _ = experiment
+    train, valid = scenes.split(30, fraction=0.2, seed=0)
+    assert sorted([*train, *valid]) == list(range(30))
+    assert len(valid) == 6
+    images, labels = digits()
+    drawn = [scenes.scenes(images, labels, train, 30, seed) for seed in (0, 0, 1)]
+    for name, values in drawn[0].items():
+        assert (values == drawn[1][name]).all()
+        assert (values != drawn[2][name]).any()
+    assert set(drawn[0]["digit"].ravel()) <= {*train, -1}
+    assert (drawn[0]["x"] > 0).mean() > 0.9  # noise
+    # Clutter is made of the digits of the pool, too: all others may be anything.
+    others = images.copy()
+    others[valid] = 255
+    assert (scenes.scenes(others, labels, train, 30, 0)["x"] == drawn[0]["x"]).all()
+
+
+def test_shifted_scenes_have_shifted_boxes(experiment, monkeypatch):
+    scenes, detection = experiment
+    monkeypatch.setattr(scenes, "_clutter", lambda *_: None)
+    images, labels = digits()
+    batch = scenes.scenes(images, labels, range(30), count=40, seed=2)
+    del batch["digit"]
+    shift = jax.jit(lambda key, batch, by: detection.shifted(key, batch, {"shift": by}))
+    key = jax.random.key(0)
+    for name, same in shift(key, batch, 0.0).items():
+        np.testing.assert_array_equal(same, batch[name], err_msg=name)
+    after = jax.device_get(shift(key, batch, 9.0))
+    moved = after["boxes"][:, 0] - batch["boxes"][:, 0]
+    assert np.abs(moved).max() == 9
+    assert len(np.unique(moved, axis=0)) > 20
+    gone = (after["y"] < 0) & (batch["y"] >= 0)
+    assert 0 < gone.sum() < 10
+    for canvas, boxes, y in zip(after["x"], after["boxes"].astype(int), batch["y"], strict=True):
+        for x1, y1, x2, y2 in boxes[y >= 0]:
+            ink = canvas[y1:y2, x1:x2]
+            assert ink.any()
+            ink[:] = 0
+        assert not canvas.any()
+
+
+# The detector -----------------------------------------------------------------------------------
+
+
+def test_a_detector_is_its_solo_run(experiment, x64, exact):
+    """Maps, augmentation, BatchNorm and Adam as the experiment has them, at a tiny size."""
+    scenes, detection = experiment
+    images, labels = digits()
+    drawn = [scenes.scenes(images, labels, pool, 40, 0) for pool in (range(20), range(20, 30))]
+    for one in drawn:
+        del one["digit"]
+    data = vt.from_splits(*drawn)
+    model = detection.Detector(3, blocks=1, dtype=float)
+    learner = vt.flax_learner(
+        model,
+        optimizer=detection.optimizer,
+        loss=detection.loss,
+        augment=detection.shifted,
+        metrics={"map": MAP(10, iou=[0.1, 0.5], output=detection.decoded)},
+    )
+    space = {k: v for k, v in detection.SPACE.items() if k != "width"}
+    options = {"steps": 20, "rounds": 1, "batch_size": 8, "metric": "map"}
+    sweep = vt.tune(learner, space, data, search=vt.Halton(3), eval_batch_size=16, **options)
+
+    @exactly
+    def step(variables, state, batch, key, h):
+        batch = detection.shifted(jax.random.fold_in(key, 0), batch, h)
+        statistics = variables["batch_stats"]
+
+        def value(params):
+            variables = {"params": params, "batch_stats": statistics}
+            out, new = model.apply(variables, batch["x"], train=True, mutable=["batch_stats"])
+            return detection.loss(out, batch, h).mean(), new
+
+        grads, new = jax.grad(value, has_aux=True)(variables["params"])
+        optimizer = detection.optimizer({**h, "total_steps": 20})
+        updates, state = optimizer.update(grads, state, variables["params"])
+        return {"params": optax.apply_updates(variables["params"], updates), **new}, state
+
+    valid = {name: np.asarray(values)[data.valid] for name, values in data.arrays.items()}
+    metric = MAP(10, iou=[0.1, 0.5], output=detection.decoded)
+    for member in sweep:
+        h, key = floats(member.hparams), vt.member_key(0, member.index)
+        variables = exactly(model.init, static_argnames="train")(key, valid["x"][:1], train=False)
+        state = detection.optimizer({**h, "total_steps": 20}).init(variables["params"])
+        for number, batch in enumerate(batches(data, 0, 20, 8)):
+            variables, state = step(variables, state, batch, jax.random.fold_in(key, number), h)
+        assert largest_difference(member.variables, variables) < 1e-9
+        out = model.apply(variables, valid["x"], train=False)
+        value = metric.score(metric.measure(out, valid, jnp.ones(40)))
+        assert member.score == pytest.approx(float(value), abs=1e-9)

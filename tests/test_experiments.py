@@ -95,6 +95,7 @@ def test_experiments_on_bundled_data(name, options, says, run):
         ("mnist_cnn", {"members": 1, "epochs": 1}, "results: "),
         ("pbt_mnist", {"members": 4, "epochs": 2, "seeds": 1}, "mean {'plain': "),
         ("pb2_mnist", {"members": 4, "epochs": 3, "seeds": 1}, "mean {'plain': "),
+        ("detection", {"quick": True}, "one setting after the other, width 4: "),
         ("halving_mnist", {"members": 6, "epochs": 3, "repeats": 1}, "member-epochs: 10 of 18"),
     ],
 )

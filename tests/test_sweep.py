@@ -226,6 +226,7 @@ def test_names_looked_for_are_answered(sweep, name, says):
         ("f1_score", "f1"),
         ("mean_squared_error", "mse"),
         ("AUC", "roc_auc"),
+        ("mAP", "mean_average_precision"),
         ("accurcy", "accuracy"),
     ],
 )

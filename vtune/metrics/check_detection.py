@@ -17,12 +17,12 @@ def check_detections(who: str, outputs: Any) -> None:
 
     They are a dict of `boxes` [batch, detections, 4], `scores` and `labels` [batch, detections].
     """
-    if not isinstance(outputs, Mapping) or not set(NAMES) <= set(outputs):
-        found = list(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
+    there = outputs if isinstance(outputs, Mapping) else {}
+    if not all(hasattr(there.get(name), "shape") for name in NAMES):
         raise TypeError(
-            f"{who} reads outputs with the names {list(NAMES)}, the model returns {found}; make "
-            f"them of what it returns: vt.metrics.{who}(output=lambda out: "
-            '{"boxes": ..., "scores": ..., "labels": ...})'
+            f"{who} reads outputs with the names {list(NAMES)}, the model returns "
+            f"{list(there) or 'no dict'}; make them of what it returns: vt.metrics.{who}("
+            'output=lambda out: {"boxes": ..., "scores": ..., "labels": ...})'
         )
     shapes = {name: list(outputs[name].shape[1:]) for name in NAMES}
     scores = shapes["scores"]

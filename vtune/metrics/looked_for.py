@@ -11,6 +11,7 @@ _WRITE = {
     "rmse": ("root_mean_squared_error", "RootMeanSquaredError"),
     "mae": ("mean_absolute_error", "MeanAbsoluteError"),
     "roc_auc": ("auc", "AUC", "auroc"),
+    "mean_average_precision": ("map", "mAP", "mean_ap", "MeanAveragePrecision", "COCOeval"),
     "log_loss": ("cross_entropy", "crossentropy", "nll", "BinaryCrossentropy"),
 }
 _MEANT = {name: write for write, names in _WRITE.items() for name in names}
