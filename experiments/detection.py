@@ -96,7 +96,8 @@ def loss(out, batch, h):
     cell = jnp.clip(jnp.floor(centre), 0, side - 1)
 
     # The target falls off around a centre's cell, the wider the larger the digit.
-    away = jnp.arange(side, dtype=heat.dtype) - cell[..., None]
+    place = jnp.arange(side, dtype=heat.dtype)[None, None, None]
+    away = place - cell[..., None]
     fall = jnp.exp(-jnp.square(away / jnp.maximum(extent / 6, 0.35)[..., None]) / 2)
     near = fall[:, :, 1, :, None] * fall[:, :, 0, None, :]  # [rows, digits, side, side]
     of_class = jax.nn.one_hot(batch["y"], CLASSES, dtype=heat.dtype)  # 0 everywhere for -1
