@@ -171,16 +171,20 @@ def optimizer(h):
     return optax.adam(vt.schedules.cosine(h["lr"], h["total_steps"], warmup=0.05))
 
 
-LEARNER = vt.flax_learner(
-    lambda h: Detector(h["width"]),
-    optimizer=optimizer,
-    loss=loss,
-    augment=shifted,
-    metrics={
-        "map50": vt.metrics.mean_average_precision(CLASSES, iou=0.5, output=decoded),
-        "map": vt.metrics.mean_average_precision(CLASSES, output=decoded),
-    },
-)
+METRICS = {
+    "map50": vt.metrics.mean_average_precision(CLASSES, iou=0.5, output=decoded),
+    "map": vt.metrics.mean_average_precision(CLASSES, output=decoded),
+}
+
+
+def learner(blocks: int, *metrics: str) -> vt.Learner:
+    return vt.flax_learner(
+        lambda h: Detector(h["width"], blocks),
+        optimizer=optimizer,
+        loss=loss,
+        augment=shifted,
+        metrics={name: METRICS[name] for name in metrics},
+    )
 
 
 def drawn_scenes(digits: dict, train: int, valid: int) -> vt.Data:
@@ -195,10 +199,9 @@ def drawn_scenes(digits: dict, train: int, valid: int) -> vt.Data:
     return vt.from_splits(*sets)
 
 
-def one_by_one(data: vt.Data, width: int, steps: int) -> float:
+def one_by_one(data: vt.Data, model: Detector, steps: int) -> float:
     """Returns the seconds of a step of one setting in plain Flax and Optax: a Python loop over a
     jitted step, since XLA's convolutions are slow inside a scan on a CPU."""
-    model = Detector(width)
     h = {"lr": 5e-3, "size_weight": 1.0, "offset_weight": 1.0, "focal": 2.0, "shift": 4.0}
     adam = optimizer({**h, "total_steps": steps})
 
@@ -271,15 +274,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--scenes", type=int, default=4000, help="to train on; an eighth validate")
     parser.add_argument("--quick", action="store_true", help="tiny: for tests")
     options = parser.parse_args(argv)
-    space, refiner, steps = SPACE, vt.Halving(reduction_factor=4), 30
+    space, blocks, refiner, steps = SPACE, 2, vt.Halving(reduction_factor=4), 30
+    metrics = ("map50", "map")
     if options.quick:
         options.members, options.epochs, options.scenes, steps = 2, 2, 160, 3
-        space, refiner = SPACE | {"width": 4}, vt.refine.Keep()
+        space, blocks, refiner = SPACE | {"width": 4}, 0, vt.refine.Keep()
+        metrics = ("map50",)
 
     data = drawn_scenes(read_folder(options.data), options.scenes, options.scenes // 8)
     watch = beside.Rounds()
     sweep = vt.tune(
-        LEARNER,
+        learner(blocks, *metrics),
         space,
         data,
         search=vt.Halton(options.members),
@@ -302,7 +307,7 @@ def main(argv: list[str] | None = None) -> None:
     ours = sum(watch.seconds) / per_epoch / trained.sum()
     print(f"ms of a member's step, scoring included: {1e3 * ours:.2f}")
     for width in sorted({member.hparams["width"] for member in sweep}):
-        alone = 1e3 * one_by_one(data, width, steps)
+        alone = 1e3 * one_by_one(data, Detector(width, blocks), steps)
         print(f"one setting after the other, width {width}: {alone:.2f}")
 
 

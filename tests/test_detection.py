@@ -365,6 +365,7 @@ def test_shifted_scenes_have_shifted_boxes(experiment, monkeypatch):
 # The detector -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_detector_is_its_solo_run(experiment, x64, exact):
     """Maps, augmentation, BatchNorm and Adam as the experiment has them, at a tiny size."""
     scenes, detection = experiment
@@ -374,12 +375,13 @@ def test_a_detector_is_its_solo_run(experiment, x64, exact):
         del one["digit"]
     data = vt.from_splits(*drawn)
     model = detection.Detector(3, blocks=1, dtype=float)
+    metric = MAP(10, iou=[0.1, 0.5], output=detection.decoded)
     learner = vt.flax_learner(
         model,
         optimizer=detection.optimizer,
         loss=detection.loss,
         augment=detection.shifted,
-        metrics={"map": MAP(10, iou=[0.1, 0.5], output=detection.decoded)},
+        metrics={"map": metric},
     )
     space = {k: v for k, v in detection.SPACE.items() if k != "width"}
     options = {"steps": 20, "rounds": 1, "batch_size": 8, "metric": "map"}
@@ -400,15 +402,22 @@ def test_a_detector_is_its_solo_run(experiment, x64, exact):
         updates, state = optimizer.update(grads, state, variables["params"])
         return {"params": optax.apply_updates(variables["params"], updates), **new}, state
 
+    @exactly
+    def begin(key, x, h):
+        variables = model.init(key, x, train=False)
+        optimizer = detection.optimizer({**h, "total_steps": 20})
+        return variables, optimizer.init(variables["params"])
+
+    @exactly
+    def judge(variables, batch):
+        out = model.apply(variables, batch["x"], train=False)
+        return metric.score(metric.measure(out, batch, jnp.ones(40)))
+
     valid = {name: np.asarray(values)[data.valid] for name, values in data.arrays.items()}
-    metric = MAP(10, iou=[0.1, 0.5], output=detection.decoded)
     for member in sweep:
         h, key = floats(member.hparams), vt.member_key(0, member.index)
-        variables = exactly(model.init, static_argnames="train")(key, valid["x"][:1], train=False)
-        state = detection.optimizer({**h, "total_steps": 20}).init(variables["params"])
+        variables, state = begin(key, valid["x"][:8], h)
         for number, batch in enumerate(batches(data, 0, 20, 8)):
             variables, state = step(variables, state, batch, jax.random.fold_in(key, number), h)
         assert largest_difference(member.variables, variables) < 1e-9
-        out = model.apply(variables, valid["x"], train=False)
-        value = metric.score(metric.measure(out, valid, jnp.ones(40)))
-        assert member.score == pytest.approx(float(value), abs=1e-9)
+        assert member.score == pytest.approx(float(judge(variables, valid)), abs=1e-9)
