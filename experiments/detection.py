@@ -5,10 +5,14 @@ Data:      scenes of 96 x 96 pixels with 1 to 4 MNIST digits, 14 to 40 pixels lo
            of digits (scenes.py): 4,000 to train on, 500 to validate, of other digits.
 Searched:  learning rate, weights of the losses of sizes and offsets, exponent of the focal loss,
            shifts of the scenes (traced), width (structural).
-Time:      TODO
-Result:    TODO
+Time:      5 min on 2 CPU cores, 9 min of processor time: 2 to trace and compile, 7 to run 30,000
+           training steps of 8 scenes
+Result:    best mAP at an IoU of 0.5 0.9434 (member 7: lr 0.022, focal exponent 2.3, width 16), COCO's
+           mAP 0.666. After one epoch 12 of the 16 are dropped, 6 of each width.
 Output:    runs/detection: the sweep, table.csv and figure.png
-Picture:   TODO
+Picture:   Left, the mAP of 16 members over 12 epochs: 12 end after the first, the best two rise to
+           0.94 and 0.92. Right, six scenes of white digits and fragments on black: orange boxes
+           with a digit and its score lie nearly on the dotted true boxes; one digit is missed.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ CLASSES = 10
 STRIDE = 4  # pixels of a cell of the maps
 FOUND = 16  # detections of a scene
 BATCH = 8
-SHOWN = 0.3  # the least score of a box that is drawn
+SHOWN = 0.4  # the least score of a box that is drawn
 
 
 class Conv(nn.Module):
@@ -144,12 +148,9 @@ def shifted(key, batch, h):
     x, (rows, side) = batch["x"], batch["x"].shape[:2]
     by = jax.random.uniform(key, (rows, 2), minval=-1, maxval=1) * h["shift"]
     by = jnp.round(by).astype(jnp.int32)  # to the right, and down
-    for axis, moved in ((2, by[:, 0]), (1, by[:, 1])):
-        place = jnp.arange(side)[None] - moved[:, None]
-        index = jnp.clip(place, 0, side - 1)
-        outside = (place < 0) | (place >= side)
-        index, outside = (jnp.expand_dims(a, 3 - axis) for a in (index, outside))
-        x = jnp.where(outside, 0, jnp.take_along_axis(x, index, axis=axis)).astype(x.dtype)
+    wide = jnp.pad(x, ((0, 0), (side, side), (side, side)))
+    cut = lambda scene, by: jax.lax.dynamic_slice(scene, side - by[::-1], (side, side))
+    x = jax.vmap(cut)(wide, by)
     boxes = batch["boxes"] + jnp.tile(by, 2)[:, None].astype(batch["boxes"].dtype)
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
     within = jnp.all((centre > 0) & (centre < side), axis=-1)
