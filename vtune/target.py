@@ -43,9 +43,23 @@ def compiling_for(
 
 
 def devices() -> tuple[jax.Device, ...]:
-    """Returns the devices that programs are compiled for: the local ones, or those elsewhere."""
+    """Returns the devices that programs are compiled for: those of all processes, or those
+    elsewhere."""
     given = _elsewhere.get()
-    return tuple(jax.local_devices()) if given is None else given.devices
+    return tuple(jax.devices()) if given is None else given.devices
+
+
+def processes() -> int:
+    """Returns how many processes run the programs together; see `jax.distributed`."""
+    return jax.process_count() if _elsewhere.get() is None else 1
+
+
+def is_first_process() -> bool:
+    """Returns whether this process speaks for all: it prints, writes and decides.
+
+    Starts no backend, so that `jax.distributed.initialize` may come later.
+    """
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def is_elsewhere() -> bool:

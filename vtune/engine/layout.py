@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +26,8 @@ class Layout:
         plain loop); None for all of a device's members at once; "fit" for as many as fit into
         memory, for which up to two programs are compiled and thrown away; "auto" for one after
         the other on a CPU, or a few fused ones that a core's cache holds, and "fit" elsewhere.
-      devices: how many local devices share the population; None for all of them.
+      devices: how many devices share the population; None for all of them, those of all processes
+        under `jax.distributed`.
       memory: bytes that the program may take: on a CPU in all, elsewhere on each device. None
         for what is free.
 
@@ -64,10 +67,10 @@ def resolve_layout(layout: Any, size: int) -> Layout:
     Layout.
 
     Args:
-      size: members of the largest cohort; no more devices are used.
+      size: members of the largest cohort; no more devices are used, but one of every process.
 
     Raises:
-      TypeError, ValueError: on anything else, or more devices than the machine has.
+      TypeError, ValueError: on anything else, more devices than there are, or fewer than processes.
     """
     if layout is None:
         layout = Layout()
@@ -86,18 +89,40 @@ def resolve_layout(layout: Any, size: int) -> Layout:
             f"layout: {layout.devices} devices asked for, {available} are there; write devices="
             f"{available} or less"
         )
+    if layout.devices is not None and layout.devices < target.processes():
+        raise ValueError(
+            f"layout: devices={layout.devices}, and {target.processes()} processes train together, "
+            f"each on a device of its own at least; write devices={target.processes()} or more"
+        )
     chunk = layout.chunk
     if chunk == "auto" and target.platform() != "cpu":
         chunk = "fit"
-    return Layout(chunk, min(layout.devices or available, size), layout.memory)
+    return Layout(chunk, devices_for(size, layout.devices or available), layout.memory)
+
+
+def devices_for(size: int, devices: int) -> int:
+    """Returns how many of so many devices train a population: no more than it has members, but
+    one of every process, since all of them run the program."""
+    return max(min(devices, size), target.processes())
 
 
 def mesh(devices: int) -> Mesh:
     """Returns the mesh of the target's devices, with one axis, named `AXIS`."""
     # AxisType.Auto, since explicit axes refuse sorting by sharded scores.
     return jax.make_mesh(
-        (devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=target.devices()[:devices]
+        (devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=_some(target.devices(), devices)
     )
+
+
+def _some(devices: Sequence[jax.Device], count: int) -> list[jax.Device]:
+    """Returns so many of the devices, as evenly as can be from every process, in their order."""
+    taken: Counter[int] = Counter()
+    turns = []  # by device, how many of its process come before it
+    for device in devices:
+        turns.append(taken[device.process_index])
+        taken[device.process_index] += 1
+    chosen = sorted(range(len(devices)), key=lambda i: (turns[i], i))[:count]
+    return [devices[i] for i in sorted(chosen)]
 
 
 def sharding(layout: Layout, size: int | None, axis: int = 0) -> NamedSharding | None:

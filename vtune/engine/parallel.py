@@ -132,6 +132,24 @@ def on_devices(
     return mapped
 
 
+def dealt_out(members: PyTree, layout: Layout) -> PyTree:
+    """Returns members cut up over the devices, filled up with copies of the first ones until all
+    devices have equally many, so that nothing moves while they are trained."""
+    devices = layout.devices or 1
+    if devices == 1:
+        return members
+    padded = _pad(members, -_size(members) % devices)
+    return lax.with_sharding_constraint(padded, sharding(layout, _size(padded)))
+
+
+def without_copies(members: PyTree, size: int, layout: Layout) -> PyTree:
+    """Returns the first `size` of members that were dealt out; whole on every device where they
+    cannot be cut into equal parts."""
+    if _size(members) == size:
+        return members
+    return everywhere(jax.tree.map(lambda leaf: leaf[:size], members), layout)
+
+
 def everywhere(tree: PyTree, layout: Layout) -> PyTree:
     """Returns the same arrays, constrained to be whole on every device."""
     place = sharding(layout, None)

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune import target
 from vtune.engine.layout import Layout
-from vtune.engine.parallel import over_members
+from vtune.engine.parallel import dealt_out, over_members
 from vtune.rng.keys import member_key
 from vtune.types import Array, Key, PyTree
 
@@ -151,6 +152,19 @@ def over_population(
         return jax.tree.map(lambda leaf: leaf.reshape(size, count, *leaf.shape[1:]), results)
 
     return in_one_loop
+
+
+def members_dealt_out(members: PyTree, replicates: Replicates | None, layout: Layout) -> PyTree:
+    """Returns members [pop, ...] where `over_population` trains them, see `dealt_out`.
+
+    Within one process replicates that run one after the other are dealt out by themselves, in
+    every call: few members then have work for more devices, and moving them costs little.
+    """
+    size = jax.tree.leaves(members)[0].shape[0]
+    in_one_loop = replicates is not None and layout.width == 1
+    if in_one_loop and size % (layout.devices or 1) and target.processes() == 1:
+        return members
+    return dealt_out(members, layout)
 
 
 def _numbered(replicates: Replicates, size: int) -> Replicate:

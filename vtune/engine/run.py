@@ -26,12 +26,12 @@ from vtune.engine.fold_steps import fold_lengths
 from vtune.engine.fusion import fused_members
 from vtune.engine.initialize import starting_carries
 from vtune.engine.objectives import refiner_objectives
-from vtune.engine.parallel import everywhere
+from vtune.engine.parallel import everywhere, without_copies
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population, Record
 from vtune.engine.recording import summarised
 from vtune.engine.refresh import refreshed
-from vtune.engine.replicates import over_population
+from vtune.engine.replicates import members_dealt_out, over_population
 from vtune.engine.scopes import ROUNDS, Training
 from vtune.engine.shared_work import SharedWork, looked_up, shared_step
 from vtune.engine.stepping import Periods, Stepping
@@ -174,7 +174,26 @@ def _train_and_score(
     number: Array,
     arguments: Arguments,
 ) -> list[tuple[Population, dict[str, Array]]]:
-    """Trains and scores one round; returns the populations and what is recorded."""
+    """Trains and scores one round; returns the populations and what is recorded.
+
+    Members are dealt out over the devices once a round: no step moves any.
+    """
+    dealt = [members_dealt_out(population, plan.replicates, plan.layout) for population in populations]
+    scored = _train_and_score_dealt(plan, cohorts, dealt, number, arguments)
+    return [
+        without_copies(result, population.id.shape[0], plan.layout)
+        for result, population in zip(scored, populations, strict=True)
+    ]
+
+
+def _train_and_score_dealt(
+    plan: Plan,
+    cohorts: Sequence[CohortPlan],
+    populations: Sequence[Population],
+    number: Array,
+    arguments: Arguments,
+) -> list[tuple[Population, dict[str, Array]]]:
+    """Does so with populations that lie where they are trained."""
     works = [
         shared_step(plan, cohort, population, arguments)
         for cohort, population in zip(cohorts, populations, strict=True)

@@ -16,8 +16,8 @@ from vtune.types import PyTree
 
 def weights_of(trained: Trained, column: int) -> PyTree:
     """Returns a member's weights, as other members can begin with."""
-    cohort, slot = trained.places[column]
-    state = jax.tree.map(lambda leaf: leaf[slot], trained.populations[cohort].state)
+    states, slot = trained.state_of(column)
+    state = jax.tree.map(lambda leaf: leaf[slot], states)
     variables = sharing(trained.plan.learner, trained.weights).variables
     return as_arrays(jax.tree.map(np.asarray, plain(variables(state) if variables else state)))
 

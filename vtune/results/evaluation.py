@@ -13,6 +13,7 @@ from vtune.caches import bounded_cache
 from vtune.engine import evaluate as engine
 from vtune.engine.apply_refiner import leading_slots
 from vtune.engine.carry import Arguments
+from vtune.engine.layout import sharding
 from vtune.engine.plan import Plan, describe
 from vtune.engine.population import Population
 from vtune.engine.recording import SPLITS
@@ -24,11 +25,14 @@ from vtune.results.no_score import no_finite_score
 from vtune.results.states import states_held
 from vtune.results.table import html_of, import_pandas, std_of_splits
 from vtune.results.trained import Trained
+from vtune.runtime import processes
 from vtune.runtime.check_learner import check_labels, lookups_of, weighings_of
 from vtune.runtime.check_ranges import check_ranges
 from vtune.runtime.check_weights import check_weights
 from vtune.runtime.compilation_cache import use_cache
 from vtune.runtime.compile import argument_shapes, outputs
+from vtune.runtime.hosted import is_here
+from vtune.runtime.placement import placed, placed_arguments
 from vtune.types import PyTree
 from vtune.validation import check_untraced
 
@@ -116,8 +120,13 @@ def evaluate(trained: Trained, given: Any) -> Evaluation:
     use_cache()
     kept, parents = trained.plan.keeps_best, trained.records.parents
     held = tuple(states_held(kept, trained.columns_of(p.id), parents) for p in trained.populations)
-    score = _program(plan, held)
-    by_cohort = jax.device_get(score(trained.populations, ends, arguments))
+    score, populations = _program(plan, held), trained.populations
+    if not all(is_here(population.state) for population in populations):
+        processes.meet("evaluate")
+        place = sharding(plan.layout, None)
+        populations = placed(populations, jax.tree.map(lambda _: place, populations))
+        arguments = placed_arguments(arguments, plan.layout)
+    by_cohort = jax.tree.map(np.asarray, score(populations, ends, arguments))
     best = None if no_finite_score(trained) else int(trained.ranking[0])
     return Evaluation(_by_member(trained, by_cohort), rows, trained.metric_name, best)
 
@@ -151,7 +160,8 @@ def _program(plan: Plan, held: tuple[int, ...]) -> Callable[..., Any]:
             scored.append(engine.evaluate(plan, [cohort], [part], end, arguments)[0][1])
         return scored
 
-    return jax.jit(score)
+    place = sharding(plan.layout, None) if processes.several() else None
+    return jax.jit(score, out_shardings=place)
 
 
 def _by_member(trained: Trained, by_cohort: list[dict[str, Any]]) -> dict[str, np.ndarray]:

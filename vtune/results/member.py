@@ -89,9 +89,13 @@ class Member:
     def state(self) -> PyTree:
         """The learner's whole state, optimizer state included.
 
+        Under `jax.distributed` every process has that of the best member; another's lies on the
+        devices that trained it, and all processes must ask for it, in the same order.
+
         Raises:
           ValueError: the member was dropped, and its state with it, or the sweep was read without
             its weights.
+          RuntimeError: another process did not ask for it in time.
         """
         self.record.check_whole()
         if not self.record.has_state(self._column):
@@ -100,7 +104,7 @@ class Member:
                 f'sweep.rerun({self.index}) trains it again up to that round, and keep="best" '
                 "keeps the best weights of every member"
             )
-        return pick(self.record.populations[self._cohort].state, self._slot, self.trainings)
+        return pick(*self.record.state_of(self._column), self.trainings)
 
     @property
     def trainings(self) -> Replicates | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from vtune.data.dataset import Data
 from vtune.engine.carry import Arguments, Trajectory
+from vtune.engine.layout import devices_for
 from vtune.engine.plan import Plan, describe
 from vtune.refine.keep import Keep
 from vtune.results.beginnings import begun_with
@@ -92,7 +93,7 @@ def plan_again(
     space = tuple(program_space(cohort.combination.traced) for cohort in cohorts)
     arguments = Arguments(np.uint32(seed), space, refiner, data, trajectory, weights)
     sizes = [len(cohort.id) for cohort in cohorts]
-    layout = dataclasses.replace(plan.layout, devices=min(plan.layout.devices or 1, max(sizes)))
+    layout = dataclasses.replace(plan.layout, devices=devices_for(max(sizes), plan.layout.devices or 1))
     plans = tuple(
         dataclasses.replace(plan.cohorts[number], size=size, rungs=refiner.rungs(size, plan.rounds))
         for number, size in zip(numbers, sizes, strict=True)

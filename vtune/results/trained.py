@@ -15,7 +15,9 @@ from vtune.engine.early_stopping import final_population
 from vtune.engine.plan import Plan
 from vtune.engine.population import Population
 from vtune.results.history import Records, join
+from vtune.runtime import processes
 from vtune.runtime.execute import Outcome
+from vtune.runtime.hosted import is_here, one_member
 from vtune.search.base import Cohort
 from vtune.space.space import Space
 from vtune.types import PyTree
@@ -70,6 +72,8 @@ class Trained:
       provenance: of a loaded sweep, what its file says of its making; see `provenance`.
       lacks: why there are no states, for a sweep that was read without them; else None.
       drawn: how the members were drawn.
+      fetched: by column, states [1, ...] that lie over several processes and were brought here: the
+        best member's, and those that were asked for.
     """
 
     plan: Plan
@@ -90,6 +94,7 @@ class Trained:
     provenance: Mapping[str, Any] | None = None
     lacks: str | None = None
     drawn: Drawn = NOT_KNOWN
+    fetched: dict[int, PyTree] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         records = self.records
@@ -170,6 +175,24 @@ class Trained:
         """Whether the member's state is there: a dropped one leaves only its best, if anything."""
         return not self.dropped(column) or self.plan.keeps_best
 
+    def state_of(self, column: int) -> tuple[PyTree, int]:
+        """States of the member's population, and its slot in them.
+
+        Where they lie over several processes, those of the best member are here already; for
+        others all processes must ask together.
+
+        Raises:
+          MissingProcessError: a RuntimeError; another process did not ask in time.
+        """
+        cohort, slot = self.places[column]
+        states = self.populations[cohort].state
+        if is_here(states):
+            return states, slot
+        if column not in self.fetched:
+            processes.meet(f"the weights of member {column + self.first_id}")
+            self.fetched[column] = one_member(states, slot, self.plan.layout)
+        return self.fetched[column], 0
+
     def traced(self, column: int) -> dict[str, Any]:
         """A member's traced hyperparameters at the end, by name."""
         cohort, slot = self.places[column]
@@ -208,7 +231,7 @@ def finish(
       past: of an extended sweep, what it was before these rounds. drawn: see `Trained`.
     """
     data = arguments.data
-    return Trained(
+    trained = Trained(
         plan=plan,
         space=space,
         cohorts=cohorts,
@@ -226,3 +249,6 @@ def finish(
         columns={} if data is None else data.columns,
         drawn=drawn,
     )
+    if not all(is_here(population.state) for population in trained.populations):
+        trained.state_of(int(trained.ranking[0]))  # so that the best weights are in every process
+    return trained

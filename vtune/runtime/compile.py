@@ -20,7 +20,7 @@ from vtune.engine.fusion import fused_members
 from vtune.engine.initialize import initialize
 from vtune.engine.layout import sharding
 from vtune.engine.plan import Plan, shapes_of
-from vtune.runtime import memory
+from vtune.runtime import memory, processes
 from vtune.runtime.check_learner import Inspection, check_cohort, outputs_of
 from vtune.runtime.check_refiner import check_refiner
 from vtune.runtime.compilation_cache import no_cache, use_cache
@@ -78,7 +78,7 @@ def build(plan: Plan) -> Program:
         use_cache()
     arguments, devices = argument_shapes(plan), plan.layout.devices or 1
     carry = jax.eval_shape(functools.partial(_initial_carry, plan), arguments)
-    limit = plan.layout.memory or memory.available_bytes(arguments)
+    limit = plan.layout.memory or _free(arguments)
     memory.check_population(carry, sum(cohort.size for cohort in plan.cohorts), limit, devices)
     shared, own = memory.tree_bytes(arguments), memory.tree_bytes(carry)
     width = -(-max(group.cohort.size for group in groups(plan)) // devices)
@@ -106,6 +106,20 @@ def build(plan: Plan) -> Program:
     fused = max(fused_members(plan, cohort.population, arguments.data) for cohort in carry)
     shardings, need = _shardings(plan, carry), fitted.need.total
     return Program(fitted.compiled, carry, shardings, need, limit, fitted.width, fused)
+
+
+def _free(arguments: Arguments) -> int | None:
+    """Returns the bytes that are free; the least of several processes, which must all compile one
+    program. On a CPU that of all together, which hold the arguments once each."""
+    here = memory.available_bytes(arguments)
+    told = processes.told_by_all("predicting memory", here)
+    known = [free for free in told if free is not None]
+    if len(told) == 1 or not known:
+        return here
+    if target.platform() != "cpu":
+        return min(known)
+    shared = memory.tree_bytes(arguments)
+    return len(told) * max(0, min(known) - shared) + shared
 
 
 def argument_shapes(plan: Plan) -> Arguments:

@@ -10,18 +10,22 @@ from typing import Any
 import jax
 import numpy as np
 
+from vtune import target
 from vtune.engine.carry import Arguments, EarlierRun
 from vtune.engine.plan import Plan
 from vtune.engine.population import Population
 from vtune.rng.keys import from_words, is_key
-from vtune.runtime import memory
+from vtune.runtime import memory, processes
 from vtune.runtime.compile import Program, build
 from vtune.runtime.debug_nans import call_checked
 from vtune.runtime.features import with_features
+from vtune.runtime.hosted import on_first_host, with_small_parts
 from vtune.runtime.interrupt import Interrupt
 from vtune.runtime.notices import warn
-from vtune.runtime.placement import placed_arguments, placed_number
+from vtune.runtime.placement import placed, placed_arguments, placed_number
+from vtune.runtime.processes import Turn
 from vtune.runtime.resume import Point
+from vtune.runtime.same_run import check_same_run
 from vtune.runtime.surroundings import check_surroundings
 from vtune.runtime.watch import Standing, Watcher
 from vtune.search.base import Cohort
@@ -83,12 +87,14 @@ def execute(
       KeyboardInterrupt: Ctrl-C before the first round.
     """
     check_surroundings("vtune")
+    check_same_run(plan, cohorts, arguments, stop_after)
     report = report or (lambda phase, rounds, carry: None)
     report("compile", plan.past, None)
     if arguments.features is not None:  # before the program is compiled, since it may be an error
         bare = arguments._replace(features=None)
         arguments = with_features(plan, placed_arguments(bare, plan.layout))
-    built, compile_seconds = _built(plan)
+    with processes.together("compiling"):
+        built, compile_seconds = _built(plan)
     devices = plan.layout.devices or 1
     memory.log_predicted(built.bytes, built.limit, built.width, devices, built.fused)
     began = time.perf_counter()
@@ -134,26 +140,66 @@ def _run(
         carry = point.carry(built.carry)
     else:
         carry = first_carry(built, cohorts) if past is None else _continued_carry(built, past)
-    carry = jax.device_put(carry, built.shardings)
+    carry = placed(carry, built.shardings)
     arguments = placed_arguments(arguments, plan.layout)
     done, segment = plan.past if point is None else point.done, 1
-    asked: str | None = None
+    seen = carry if done == plan.past else with_small_parts(carry, plan.layout)
+    looking = [w for w in watchers if w.everywhere or target.is_first_process()]
     with Interrupt("after this round") as interrupt:
-        while done < rounds and asked is None:
-            report("run", done, carry if done > plan.past else None)
+        turn = processes.agreed(
+            lambda: Turn(None, _next_stop(looking, done, segment, rounds), False)
+        )
+        while done < rounds and turn.asked is None:
+            report("run", done, seen if done > plan.past else None)
             start = time.perf_counter()
-            most = [most for w in watchers if (most := w.most_rounds(done)) is not None]
-            stop = min(done + min([segment, *most]), rounds)
-            bounds = (placed_number(number, plan.layout) for number in (done, stop))
-            carry = call_checked(built.call, carry, *bounds, arguments)
+            bounds = (placed_number(number, plan.layout) for number in (done, turn.stop))
+            with processes.ending_together():
+                carry = call_checked(built.call, carry, *bounds, arguments)
+                seen = with_small_parts(carry, plan.layout)
             seconds = time.perf_counter() - start
-            segment = max(1, round((stop - done) * SEGMENT_SECONDS / max(seconds, 1e-6)))
-            standing = Standing(plan, cohorts, carry, done, stop, rounds, past)
-            reasons = [reason for w in watchers if (reason := w.segment(standing)) is not None]
-            done = stop
-            if reasons or interrupt.asked:
-                asked = INTERRUPTED if interrupt.asked else reasons[0]
-    return carry, done, asked
+            segment = max(1, round((turn.stop - done) * SEGMENT_SECONDS / max(seconds, 1e-6)))
+            standing = Standing(plan, cohorts, seen, done, turn.stop, rounds, past)
+            done = turn.stop
+            turn = _after_segment(looking, standing, segment, interrupt)
+    return seen, done, turn.asked
+
+
+def _next_stop(watchers: Sequence[Watcher], done: int, segment: int, rounds: int) -> int:
+    """Returns where the next segment ends, if it has `segment` rounds and nobody wants fewer."""
+    most = [most for w in watchers if (most := w.most_rounds(done)) is not None]
+    return min(done + min([segment, *most]), rounds)
+
+
+def _after_segment(
+    watchers: Sequence[Watcher], standing: Standing, segment: int, interrupt: Interrupt
+) -> Turn:
+    """Tells the watchers of a segment, and returns what comes next."""
+    done = standing.done
+    wanted: list[Watcher] = []
+
+    def decide() -> Turn:
+        reasons = [reason for w in watchers if (reason := w.segment(standing)) is not None]
+        wanted.extend(w for w in watchers if w.wants_states(standing))
+        if not processes.several():
+            _hand_over(wanted, standing.carry, done)
+        asked = INTERRUPTED if interrupt.asked else next(iter(reasons), None)
+        stop = done
+        if done < standing.rounds and asked is None:
+            stop = _next_stop(watchers, done, segment, standing.rounds)
+        return Turn(asked, stop, bool(wanted))
+
+    turn = processes.agreed(decide)
+    if turn.keep and processes.several():
+        with processes.together("handing over the members' states"):
+            carry = on_first_host(standing.carry, standing.plan.layout)
+            if target.is_first_process():
+                _hand_over(wanted, carry, done)
+    return turn
+
+
+def _hand_over(watchers: Sequence[Watcher], carry: PyTree, done: int) -> None:
+    for watcher in watchers:
+        watcher.take_states(carry, done)
 
 
 def first_carry(built: Program, cohorts: tuple[Cohort, ...]) -> PyTree:

@@ -1,5 +1,5 @@
-"""Refuses surroundings in which a sweep cannot run: several processes, a fork, no compiler, a
-function that JAX traces."""
+"""Refuses surroundings in which a sweep cannot run: a fork, no compiler, a function that JAX
+traces, and several processes for what is not there for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _process: int | None = None  # the one that JAX was first used in
 
 
 def check_surroundings(caller: str) -> None:
-    """Raises RuntimeError where a sweep would fail, hang or be trained twice, or is traced.
+    """Raises RuntimeError where a sweep would fail or hang, or is traced.
 
     Args:
       caller: what the message names, such as "vt.tune".
@@ -35,15 +35,26 @@ def check_surroundings(caller: str) -> None:
             "learner.step yourself with vt.member_key(0, 0); inside the program, jax.debug.print"
         )
     check_untraced(caller)
-    check_one_process(caller)
+    if jax.process_count() == 1:
+        return
+    if not jax.distributed.is_initialized():
+        raise RuntimeError(
+            f"{caller}: {jax.process_count()} processes share the devices, and can agree on nothing "
+            "without a coordinator; call jax.distributed.initialize() at the start of the script"
+        )
+    if getattr(jax.config, "jax_debug_nans") or getattr(jax.config, "jax_debug_infs"):  # noqa: B009
+        check_one_process(f"{caller} with jax_debug_nans or jax_debug_infs")
 
 
-def check_one_process(caller: str) -> None:
-    """Raises RuntimeError under `jax.distributed`, where every process would do everything."""
+def check_one_process(caller: str, instead: str = "start one process alone for it") -> None:
+    """Raises RuntimeError under `jax.distributed`, for what works in one process alone.
+
+    Args:
+      caller: what the message names. instead: what to do.
+    """
     count = jax.process_count()
     if count > 1:
         raise RuntimeError(
-            f"{caller}: {count} processes run under jax.distributed, which is not supported yet; "
-            "start each alone, without jax.distributed.initialize, and give each a part of the "
-            "settings (vt.Given) or another seed="
+            f"{caller}: {count} processes run under jax.distributed, and this is not there for "
+            f"several; {instead}"
         )

@@ -31,7 +31,13 @@ class Standing(NamedTuple):
 
 
 class Watcher:
-    """Is told of every segment; without any, nothing is paid. A base class that does nothing."""
+    """Is told of every segment; without any, nothing is paid. A base class that does nothing.
+
+    Attributes:
+      everywhere: whether it looks on in each of several processes; else in the first one alone.
+    """
+
+    everywhere = False
 
     def most_rounds(self, done: int) -> int | None:
         """How many rounds the next segment may have; None for as many as fit."""
@@ -44,3 +50,12 @@ class Watcher:
           Why the run ends here, as a status says it ("interrupted"); None to go on.
         """
         return None
+
+    def wants_states(self, standing: Standing) -> bool:
+        """Whether it is to be given the members' states after this segment, the run going on or
+        not. Asked in the first process, after `segment`."""
+        return False
+
+    def take_states(self, carry: PyTree, done: int) -> None:
+        """Is given the carry after `done` rounds; the next segment is donated it, so what is kept
+        must be copied. Of several processes the first one is given it on the host."""

@@ -14,6 +14,7 @@ from vtune.learner.protocol import Learner
 from vtune.refine.base import Refiner
 from vtune.results.no_score import no_finite_score
 from vtune.results.sweep import Sweep
+from vtune.runtime import processes
 from vtune.runtime.time_limit import TimeLimit
 from vtune.search.base import Search
 from vtune.search.generations import Generations
@@ -152,40 +153,42 @@ def tune(
       >>> vt.tune(quadratic, space, search=vt.Grid(), steps=10).best.hparams
       {'lr': 0.5}
     """
-    limit = None if timeout is None else TimeLimit(timeout, "tune")
-    kept = as_checkpoint("tune", checkpoint)
-    arguments = TuneArguments(
-        learner=learner,
-        space=space,
-        data=data,
-        search=search,
-        refiner=refiner,
-        epochs=epochs,
-        steps=steps,
-        rounds=rounds,
-        batch_size=batch_size,
-        eval_batch_size=eval_batch_size,
-        metric=metric,
-        mode=mode,
-        seed=seed,
-        patience=patience,
-        keep=keep,
-        init_from=init_from,
-        frozen=frozen,
-        cache_features=cache_features,
-        seeds=seeds,
-        layout=layout,
-    )
-    watching = Watching(
-        progress=progress,
-        limit=limit,
-        callbacks=checked_callbacks(callbacks),
-        checkpoint=kept,
-    )
-    prepared = prepare(arguments)
+    with processes.together("vt.tune"), processes.warning_once():
+        limit = None if timeout is None else TimeLimit(timeout, "tune")
+        kept = as_checkpoint("tune", checkpoint)
+        arguments = TuneArguments(
+            learner=learner,
+            space=space,
+            data=data,
+            search=search,
+            refiner=refiner,
+            epochs=epochs,
+            steps=steps,
+            rounds=rounds,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            metric=metric,
+            mode=mode,
+            seed=seed,
+            patience=patience,
+            keep=keep,
+            init_from=init_from,
+            frozen=frozen,
+            cache_features=cache_features,
+            seeds=seeds,
+            layout=layout,
+        )
+        watching = Watching(
+            progress=progress,
+            limit=limit,
+            callbacks=checked_callbacks(callbacks),
+            checkpoint=kept,
+        )
+        prepared = prepare(arguments)
     if isinstance(search, Generations):
         sweep = run_generations(prepared, arguments, search, watching)
     else:
         sweep = run_prepared(prepared, watching)
-    warn_no_score(no_finite_score(sweep.trained))
+    with processes.warning_once():
+        warn_no_score(no_finite_score(sweep.trained))
     return sweep

@@ -127,7 +127,7 @@ def check_same(folder: Path, saved: Mapping[str, Any] | None, call: Call) -> Non
             "compared with it; choose another folder, or vt.Checkpoint(folder, restart=True), "
             "which removes it"
         )
-    found = differences(saved, call)
+    found = differences(saved, call.asked)
     if found:
         lines = "".join(f"\n  {line}" for line in found)
         raise CheckpointMismatchError(
@@ -145,16 +145,22 @@ _PLAIN = {
 }
 
 
-def differences(saved: Mapping[str, Any], call: Call) -> list[str]:
-    """Returns how a call differs from the one that is kept in a folder, a line for each."""
+def differences(
+    saved: Mapping[str, Any], asked: Mapping[str, Any], where: tuple[str, str] = ("here", "there")
+) -> list[str]:
+    """Returns how what a call asks for differs from what another one did, a line for each.
+
+    Args:
+      where: what the two are called: this call, and the other one.
+    """
     said = []
-    versions = _versions(saved) == _versions(call.asked)
-    for name in dict.fromkeys([*call.asked, *saved]):
+    versions = _versions(saved) == _versions(asked)
+    for name in dict.fromkeys([*asked, *saved]):
         if name == MACHINE or (name.startswith(LEARNER) and not versions):
             continue
-        now, before = call.asked.get(name), saved.get(name)
+        now, before = asked.get(name), saved.get(name)
         if not _is_same(before, now):
-            said.append(f"{_PLAIN.get(name, name)}: {_compared(now, before)}")
+            said.append(f"{_PLAIN.get(name, name)}: {_compared(now, before, where)}")
     return said
 
 
@@ -183,9 +189,9 @@ def _other_python(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     return version(before) != version(now)
 
 
-def _compared(now: Any, before: Any) -> str:
+def _compared(now: Any, before: Any, where: tuple[str, str]) -> str:
     here, there = _shown(now), _shown(before)
-    return "something else" if here == there else f"{here} here, {there} there"
+    return "something else" if here == there else f"{here} {where[0]}, {there} {where[1]}"
 
 
 def _shown(value: Any) -> str:

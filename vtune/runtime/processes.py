@@ -1,0 +1,235 @@
+"""Several processes under `jax.distributed`: they meet, tell each other, and end together.
+
+All of them run the same script, and call these functions in the same order. Values go over the
+devices' links, and only after a barrier of the coordination service, which has a time-out and
+names who is missing. Where there is one process, nothing is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from vtune import target
+
+TIMEOUT = "VTUNE_PROCESS_TIMEOUT"  # the variable with the seconds that processes wait
+PATIENCE = 300.0  # seconds, where it is not set
+SMALL = 1024  # bytes that are told at once
+
+_meetings = itertools.count()
+
+
+class MissingProcessError(RuntimeError):
+    """A process did not come to where all must be."""
+
+
+class Turn(NamedTuple):
+    """What is decided between two segments of a run.
+
+    Attributes:
+      asked: why the run ends, as a status says it; None to go on.
+      stop: where the next segment ends.
+      keep: whether somebody is handed the members' states first.
+    """
+
+    asked: str | None
+    stop: int
+    keep: bool
+
+
+def several() -> bool:
+    """Whether this is one of several processes that train together."""
+    return target.processes() > 1
+
+
+def patience() -> float:
+    """Returns the seconds that a process waits for the others.
+
+    Raises:
+      ValueError: the variable of the environment is no such number.
+    """
+    said = os.environ.get(TIMEOUT, str(PATIENCE))
+    with contextlib.suppress(ValueError):
+        if 0 < float(said) < 1e6:
+            return float(said)
+    raise ValueError(f"{TIMEOUT}={said!r} must be a number of seconds, above 0")
+
+
+def meet(what: str) -> None:
+    """Waits until all processes are here.
+
+    Args:
+      what: they do here, for messages.
+
+    Raises:
+      MissingProcessError: some did not come in time.
+    """
+    if not several():
+        return
+    from orbax.checkpoint import multihost  # slow to import; the public barrier with a time-out
+
+    seconds, number = patience(), next(_meetings)
+    try:
+        barrier = multihost.get_barrier_sync_fn()
+        barrier(key=f"vtune {number}: {what}", timeout_ms=round(seconds * 1000))
+    except Exception as error:
+        raise MissingProcessError(_missing(what, seconds, str(error))) from error
+
+
+def _missing(what: str, seconds: float, said: str) -> str:
+    names = re.search(r"timed out task names:\s*((?:\d+\s+)+)", said)
+    if "DEADLINE_EXCEEDED" not in said or names is None:
+        first = said.strip().splitlines()[0] if said.strip() else "no reason was given"
+        return f"{what}: the processes could not meet ({first})"
+    numbers = names.group(1).split()
+    who = f"process {numbers[0]}" if len(numbers) == 1 else f"processes {', '.join(numbers)}"
+    return (
+        f"{what}: {who} did not come here within {seconds:g} s. All processes must run the same "
+        "script and make the same calls: see whether it has ended, waits for something, or does "
+        f"this only where jax.process_index() is 0; {TIMEOUT}=<seconds> lets the others wait longer"
+    )
+
+
+def told_by_all(what: str, value: Any) -> list[Any]:
+    """Returns the value of every process, in their order. All must call this.
+
+    Args:
+      what: they do here, for messages. value: as JSON has it.
+
+    Raises:
+      MissingProcessError: some did not come in time.
+    """
+    if not several():
+        return [value]
+    said = json.dumps(value).encode()
+    head = np.zeros(SMALL, np.uint8)
+    head[:8] = np.frombuffer(len(said).to_bytes(8, "little"), np.uint8)
+    head[8 : 8 + len(said)] = np.frombuffer(said[: SMALL - 8], np.uint8)
+    meet(what)
+    heads = multihost_utils.process_allgather(head)
+    sizes = [int.from_bytes(row[:8].tobytes(), "little") for row in heads]
+    if max(sizes) <= SMALL - 8:
+        return [json.loads(row[8 : 8 + n].tobytes()) for row, n in zip(heads, sizes, strict=True)]
+    whole = np.zeros(1 << (max(sizes) - 1).bit_length(), np.uint8)  # of few shapes
+    whole[: len(said)] = np.frombuffer(said, np.uint8)
+    rows = multihost_utils.process_allgather(whole)
+    return [json.loads(row[:n].tobytes()) for row, n in zip(rows, sizes, strict=True)]
+
+
+@contextlib.contextmanager
+def together(what: str) -> Iterator[None]:
+    """What is done inside fails on all processes where it fails on one; all must do it.
+
+    Raises:
+      RuntimeError: on those where it did not fail; it says on which it did, and how.
+      KeyboardInterrupt: on all where one was interrupted.
+    """
+    if not several():
+        yield
+        return
+    failure: BaseException | None = None
+    try:
+        yield
+    except MissingProcessError:
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        failure = error
+    _end_together(what, failure, told_by_all(what, _said_of(failure)))
+
+
+def agreed(decide: Callable[[], Turn]) -> Turn:
+    """Returns what all processes do next: they end where one is to end, and the first one decides
+    the rest.
+
+    Raises:
+      RuntimeError: another process failed to decide.
+    """
+    if not several():
+        return decide()
+    what, failure, turn = "between two rounds", None, Turn(None, 0, False)
+    try:
+        turn = decide()
+    except Exception as error:
+        failure = error
+    told = told_by_all(what, [_said_of(failure), turn])
+    _end_together(what, failure, [failed for failed, _ in told])
+    turns = [Turn(*said) for _, said in told]
+    asked = [one.asked for one in turns if one.asked is not None]
+    return turns[0]._replace(asked=asked[0] if asked else None)
+
+
+def first_does(what: str, function: Callable[[], Any]) -> Any:
+    """Returns on all processes what a function, called in the first one, returned, as JSON has it.
+
+    Raises:
+      RuntimeError: it failed; in the first process its own error.
+    """
+    if not several():
+        return function()
+    failure, result = None, None
+    try:
+        result = function() if target.is_first_process() else None
+    except Exception as error:
+        failure = error
+    told = told_by_all(what, [_said_of(failure), result])
+    _end_together(what, failure, [failed for failed, _ in told])
+    return told[0][1]
+
+
+def _said_of(failure: BaseException | None) -> Any:
+    """An error as JSON: whether it is an interrupt, and what it says."""
+    if failure is None:
+        return None
+    return [isinstance(failure, KeyboardInterrupt), f"{type(failure).__name__}: {failure}"]
+
+
+def _end_together(what: str, failure: BaseException | None, told: list[Any]) -> None:
+    """Raises this process's own failure, else that of another one, if there is any."""
+    if failure is not None:
+        raise failure
+    for number, failed in enumerate(told):
+        if failed is not None and failed[0]:
+            raise KeyboardInterrupt
+        if failed is not None:
+            raise RuntimeError(f"{what}: process {number} failed, so all end here. {failed[1]}")
+
+
+@contextlib.contextmanager
+def warning_once() -> Iterator[None]:
+    """Of several processes the first one alone warns of what is found inside."""
+    if target.is_first_process():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+@contextlib.contextmanager
+def ending_together() -> Iterator[None]:
+    """Says what a failure of the program means where several processes run it.
+
+    Raises:
+      RuntimeError: it failed.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if not several():
+            raise
+        first = str(error).strip().splitlines()[0]
+        raise RuntimeError(
+            f"the program failed on process {jax.process_index()} of {jax.process_count()}: {first}. "
+            "If it names a connection, another process has died; start all again, or as many as "
+            "are left: with checkpoint= the sweep goes on from its last checkpoint"
+        ) from error
