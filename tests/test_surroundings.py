@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sys
+import types
 import warnings
 import weakref
 
@@ -17,11 +18,12 @@ import pytest
 from problems import blobs, mlp_learner, quadratic
 
 import vtune as vt
+from vtune.engine.layout import _some
 from vtune.engine.plan import CohortPlan
 from vtune.engine.stepping import Stepping
 from vtune.hparams import Static
 from vtune.results.report import Best
-from vtune.runtime import execute, surroundings
+from vtune.runtime import execute, processes, surroundings
 from vtune.sklearn.training.padded_folds import padded_folds
 from vtune.tuning import progress
 
@@ -176,22 +178,36 @@ def test_ctrl_c_that_is_ignored_stays_ignored(monkeypatch):
         signal.signal(signal.SIGINT, before)
 
 
-def test_several_processes_are_refused(monkeypatch, compilations, tmp_path):
+def test_several_processes_without_a_coordinator_are_refused(monkeypatch, compilations):
     sweep = tune()
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     calls = [
         lambda: vt.tune(quadratic(), LR, **OPTIONS),
         lambda: vt.extend(sweep, steps=6),
         lambda: sweep.rerun(0),
-        lambda: sweep.save(tmp_path / "run"),
-        lambda: vt.load(tmp_path / "run", QUADRATIC),
     ]
     with compilations() as compiled:
         for call in calls:
-            with pytest.raises(RuntimeError, match=r"2 processes run under jax\.distributed"):
+            with pytest.raises(RuntimeError, match=r"call jax\.distributed\.initialize\(\)"):
                 call()
     assert compiled.count == 0
-    assert not (tmp_path / "run").exists()
+
+
+def test_a_number_of_seconds_to_wait_for_other_processes(monkeypatch):
+    monkeypatch.setenv("VTUNE_PROCESS_TIMEOUT", "0.5")
+    assert processes.patience() == 0.5
+    monkeypatch.setenv("VTUNE_PROCESS_TIMEOUT", "long")
+    with pytest.raises(ValueError, match="VTUNE_PROCESS_TIMEOUT='long' must be a number"):
+        processes.patience()
+
+
+def test_devices_are_taken_evenly_from_all_processes():
+    """Three of two processes' four: every process has one at least."""
+    device = lambda process: types.SimpleNamespace(process_index=process)
+    devices = [device(process) for process in (0, 0, 0, 1)]
+    assert _some(devices, 2) == [devices[0], devices[3]]
+    assert _some(devices, 3) == [devices[0], devices[1], devices[3]]
+    assert _some(devices, 4) == devices
 
 
 def test_a_forked_process_is_refused(monkeypatch):

@@ -178,7 +178,9 @@ def _train_and_score(
 
     Members are dealt out over the devices once a round: no step moves any.
     """
-    dealt = [members_dealt_out(population, plan.replicates, plan.layout) for population in populations]
+    dealt = [
+        members_dealt_out(population, plan.replicates, plan.layout) for population in populations
+    ]
     scored = _train_and_score_dealt(plan, cohorts, dealt, number, arguments)
     return [
         without_copies(result, population.id.shape[0], plan.layout)

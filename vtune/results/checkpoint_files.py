@@ -23,7 +23,15 @@ from vtune.results.quiet import unlogged
 from vtune.results.recorded_arrays import recorded_arrays
 from vtune.results.schema import check_arrays, check_entries, first_id
 from vtune.results.states import state_leaves, states_held
-from vtune.results.storage import Arrays, DamagedError, checksum, named, numbered, read_tree
+from vtune.results.storage import (
+    Arrays,
+    DamagedError,
+    checksum,
+    named,
+    numbered,
+    one_process,
+    read_tree,
+)
 from vtune.results.trained import Trained
 from vtune.runtime.notices import warn
 from vtune.saved_files import CHECKPOINT_FORMAT as FORMAT
@@ -102,11 +110,14 @@ def write_checkpoint(
     }
     header["checksums"]["manifest"] = manifest_checksum(header)
     stored = {number: array for number, array in stored.items() if array.size}  # Orbax refuses
+    alone = one_process()
     options = ocp.CheckpointManagerOptions(
         cleanup_tmp_directories=True,
         preservation_policy=ocp.checkpoint_managers.LatestN(keep),
+        **({} if alone is None else {"multiprocessing_options": alone, "create": False}),
     )
     root = (folder / FOLDER).resolve()
+    root.mkdir(exist_ok=True)
     with unlogged(), ocp.CheckpointManager(root, options=options) as manager:
         manager.save(
             trained.rounds,

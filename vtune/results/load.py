@@ -19,7 +19,6 @@ from vtune.results.provenance import check_learner, check_setting
 from vtune.results.rebuild import rebuilt, with_states
 from vtune.results.refiners import decode_refiner
 from vtune.results.sweep import Sweep
-from vtune.runtime.surroundings import check_one_process
 from vtune.validation import check_flag
 
 
@@ -62,9 +61,8 @@ def load(
     Raises:
       FileNotFoundError: no such folder. ValueError: not a saved sweep, damaged, of a newer
         version, of another learner, or trained with other choices. TypeError: an argument is of
-        the wrong kind. RuntimeError: several processes run under `jax.distributed`.
+        the wrong kind.
     """
-    check_one_process("load")
     folder = folder_of("load", path)
     if not isinstance(learner, Learner):
         raise TypeError(

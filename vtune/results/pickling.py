@@ -6,6 +6,8 @@ import pickle
 import sys
 
 from vtune.results.trained import Trained
+from vtune.runtime.hosted import is_here
+from vtune.runtime.surroundings import check_one_process
 
 
 def pickled(trained: Trained) -> bytes:
@@ -13,7 +15,10 @@ def pickled(trained: Trained) -> bytes:
 
     Raises:
       PicklingError: the learner is made of functions that pickle cannot store.
+      RuntimeError: its members lie over several processes.
     """
+    if not all(is_here(population.state) for population in trained.populations):
+        check_one_process("pickle a sweep", "write sweep.save(folder) in all of them")
     cloud = sys.modules.get("cloudpickle")
     dumps = pickle.dumps if cloud is None else cloud.dumps
     try:

@@ -93,7 +93,9 @@ def plan_again(
     space = tuple(program_space(cohort.combination.traced) for cohort in cohorts)
     arguments = Arguments(np.uint32(seed), space, refiner, data, trajectory, weights)
     sizes = [len(cohort.id) for cohort in cohorts]
-    layout = dataclasses.replace(plan.layout, devices=devices_for(max(sizes), plan.layout.devices or 1))
+    layout = dataclasses.replace(
+        plan.layout, devices=devices_for(max(sizes), plan.layout.devices or 1)
+    )
     plans = tuple(
         dataclasses.replace(plan.cohorts[number], size=size, rungs=refiner.rungs(size, plan.rounds))
         for number, size in zip(numbers, sizes, strict=True)

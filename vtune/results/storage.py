@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -112,11 +113,28 @@ def write_weights(folder: Path, leaves: Arrays) -> None:
     """Writes every leaf of the populations, by Orbax."""
     import orbax.checkpoint as ocp  # slow to import, only for files
 
-    with unlogged(), ocp.StandardCheckpointer() as writer:
+    with unlogged(), ocp.StandardCheckpointer(**_alone()) as writer:
         # Numbered, since the names of the leaves hold characters that folders cannot.
         tree = {_number(number): leaf for number, leaf in enumerate(leaves.values())}
         writer.save(folder.resolve(), tree)
         writer.wait_until_finished()
+
+
+def _alone() -> dict[str, Any]:
+    """What makes Orbax work in this process without waiting for others."""
+    options = one_process()
+    return {} if options is None else {"multiprocessing_options": options}
+
+
+def one_process() -> Any:
+    """Returns Orbax's options for work that one of several processes does by itself; None where
+    there is only one."""
+    if jax.process_count() == 1:
+        return None
+    import orbax.checkpoint as ocp
+
+    here = jax.process_index()
+    return ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here})
 
 
 def read_weights(folder: Path, names: list[str]) -> Arrays:
@@ -143,7 +161,7 @@ def read_tree(folder: Path) -> Arrays:
         for file in folder.rglob("*"):  # a file that may not be read is not damaged
             if file.is_file():
                 file.open("rb").close()
-        with unlogged(), ocp.StandardCheckpointer() as reader:
+        with unlogged(), ocp.StandardCheckpointer(**_alone()) as reader:
             tree = reader.restore(folder.resolve())
         return {str(key): np.asarray(leaf) for key, leaf in tree.items()}
     except (PermissionError, MemoryError):

@@ -26,8 +26,9 @@ from vtune.results.schedule import Schedule, schedule
 from vtune.results.summary import summary
 from vtune.results.table import best_rows, html_of, table
 from vtune.results.trained import Timing, Trained
-from vtune.runtime.surroundings import check_one_process
+from vtune.runtime import processes
 from vtune.space.space import Space
+from vtune.target import is_first_process
 from vtune.types import PyTree
 from vtune.validation import check_count, is_whole
 
@@ -326,15 +327,19 @@ class Sweep:
 
         What members share (`vt.tune(frozen=)`) is written once, or with `frozen=False` only its
         checksum; `vt.load(path, learner, init_from=weights)` then needs it. The data are not
-        written. `vt.load(path, learner)` reads it again.
+        written. `vt.load(path, learner)` reads it again. Under `jax.distributed` all processes
+        must save; the first one writes.
 
         Raises:
           FileExistsError (a ValueError too): the folder holds a saved sweep and overwrite is not
             given, or it holds something else.
-          RuntimeError: several processes run under `jax.distributed`.
+          RuntimeError: under `jax.distributed` another process did not save too, or failed.
         """
-        check_one_process("save")
-        write(self.trained, path, overwrite, frozen)
+        first = is_first_process()
+        trained = self.trained.with_states_here("save", keep=first)
+        with processes.together("save"):
+            if first:
+                write(trained, path, overwrite, frozen)
 
     def __reduce__(self) -> Any:
         return unpickled, (pickled(self.trained),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from vtune.engine.population import Population
 from vtune.results.history import Records, join
 from vtune.runtime import processes
 from vtune.runtime.execute import Outcome
-from vtune.runtime.hosted import is_here, one_member
+from vtune.runtime.hosted import all_members, is_here, one_member
 from vtune.search.base import Cohort
 from vtune.space.space import Space
 from vtune.types import PyTree
@@ -192,6 +193,28 @@ class Trained:
             processes.meet(f"the weights of member {column + self.first_id}")
             self.fetched[column] = one_member(states, slot, self.plan.layout)
         return self.fetched[column], 0
+
+    def with_states_here(self, what: str, keep: bool = True) -> Trained:
+        """The record with all members' states on this host, where they lie over several
+        processes. All of them must ask together.
+
+        Args:
+          what: they are for. keep: whether this process wants them; else it gets None for them.
+
+        Raises:
+          MissingProcessError: a RuntimeError; another process did not ask in time.
+        """
+        if all(is_here(population.state) for population in self.populations):
+            return self
+        processes.meet(what)
+        layout = self.plan.layout
+        return dataclasses.replace(
+            self,
+            populations=tuple(
+                population._replace(state=all_members(population.state, layout, keep))
+                for population in self.populations
+            ),
+        )
 
     def traced(self, column: int) -> dict[str, Any]:
         """A member's traced hyperparameters at the end, by name."""

@@ -49,7 +49,7 @@ class Turn(NamedTuple):
 
 def several() -> bool:
     """Whether this is one of several processes that train together."""
-    return target.processes() > 1
+    return target.processes() > 1 and jax.distributed.is_initialized()
 
 
 def patience() -> float:
@@ -229,7 +229,7 @@ def ending_together() -> Iterator[None]:
             raise
         first = str(error).strip().splitlines()[0]
         raise RuntimeError(
-            f"the program failed on process {jax.process_index()} of {jax.process_count()}: {first}. "
+            f"the program failed on process {jax.process_index()}: {first}. "
             "If it names a connection, another process has died; start all again, or as many as "
             "are left: with checkpoint= the sweep goes on from its last checkpoint"
         ) from error

@@ -39,7 +39,7 @@ def check_surroundings(caller: str) -> None:
         return
     if not jax.distributed.is_initialized():
         raise RuntimeError(
-            f"{caller}: {jax.process_count()} processes share the devices, and can agree on nothing "
+            f"{caller}: {jax.process_count()} processes share the devices, and cannot agree "
             "without a coordinator; call jax.distributed.initialize() at the start of the script"
         )
     if getattr(jax.config, "jax_debug_nans") or getattr(jax.config, "jax_debug_infs"):  # noqa: B009

@@ -26,6 +26,7 @@ from vtune.results.given_data import usable_data
 from vtune.results.no_score import no_finite_score
 from vtune.results.sweep import Sweep
 from vtune.results.trained import Trained
+from vtune.runtime import processes
 from vtune.runtime.check_learner import check_metrics
 from vtune.runtime.surroundings import check_surroundings
 from vtune.runtime.time_limit import TimeLimit
@@ -109,20 +110,23 @@ def extend(
       >>> vt.extend(sweep, steps=5).history["loss"].shape
       (3, 2)
     """
-    limit = None if timeout is None else TimeLimit(timeout, "extend")
-    kept = as_checkpoint("extend", checkpoint)
     if not isinstance(sweep, Sweep):
         raise TypeError(
             f"extend: sweep must be a vt.Sweep, got {type(sweep).__name__}; give what vt.tune or "
             "vt.load returned (weights to start a new sweep from: vt.tune(..., init_from=...))"
         )
-    told = checked_callbacks(callbacks)
-    prepared, past = _prepare(
-        sweep.trained, data, epochs, steps, rounds, refiner, eval_batch_size, layout
-    )
+    with processes.together("vt.extend"), processes.warning_once():
+        limit = None if timeout is None else TimeLimit(timeout, "extend")
+        kept = as_checkpoint("extend", checkpoint)
+        told = checked_callbacks(callbacks)
+        trained = sweep.trained.with_states_here("extend")
+        prepared, past = _prepare(
+            trained, data, epochs, steps, rounds, refiner, eval_batch_size, layout
+        )
     watching = Watching(progress=progress, limit=limit, callbacks=told, checkpoint=kept)
     longer = run_prepared(prepared, watching, past=past)
-    warn_no_score(no_finite_score(longer.trained))
+    with processes.warning_once():
+        warn_no_score(no_finite_score(longer.trained))
     return longer
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,12 @@ from vtune.engine.carry import EarlierRun
 from vtune.results.report import Best, alive, leader, on_the_host, run_of
 from vtune.results.sweep import Sweep
 from vtune.results.trained import finish
+from vtune.runtime import processes
 from vtune.runtime.execute import Outcome, execute
 from vtune.runtime.notices import say
 from vtune.runtime.time_limit import ENDED, TimeLimit
 from vtune.runtime.watch import Watcher
+from vtune.target import is_first_process
 from vtune.tuning.callbacks import Callbacks
 from vtune.tuning.checkpoints.keeper import Keeper, keeping
 from vtune.tuning.checkpoints.settings import Checkpoint
@@ -21,6 +24,7 @@ from vtune.tuning.hints import idle_cores
 from vtune.tuning.parents import parents_watcher
 from vtune.tuning.prepare import Prepared
 from vtune.tuning.progress import reporter
+from vtune.tuning.same_call import check_same_call
 from vtune.types import PyTree
 
 
@@ -52,6 +56,9 @@ def run_prepared(
     Args:
       stop_after: so many rounds are run; None for all. past: of an extended sweep, what it was.
     """
+    check_same_call(prepared, past, watching.checkpoint)
+    if not is_first_process():  # which speaks for all
+        watching = dataclasses.replace(watching, progress=False, callbacks=())
     told = Callbacks(watching.callbacks, prepared.space, prepared.cohorts)
     sweep, ended = run_told(prepared, watching, told, stop_after, past)
     if watching.limit is not None and ended == ENDED:
@@ -127,9 +134,10 @@ def _run(
     rounds = stop_after or plan.rounds
     shown = (watching.progress, rounds, members, len(cohorts), label, look, watching.part)
     with reporter(*shown) as report:
-        if watching.callbacks:
+        with processes.together("callbacks"):
             first = plan.past if point is None else point.done
             seed = int(arguments.seed)
-            told.begin(run_of(plan, space, cohorts, arguments.refiner, seed, first, past))
+            if watching.callbacks:
+                told.begin(run_of(plan, space, cohorts, arguments.refiner, seed, first, past))
         part = bool(watching.part)
         return execute(plan, cohorts, arguments, report, stop_after, past, watchers, point, part)

@@ -17,6 +17,8 @@ class Parents(Watcher):
       ValueError: see `check_parents`.
     """
 
+    everywhere = True
+
     def segment(self, standing: Standing) -> str | None:
         for plan, carry in zip(standing.plan.cohorts, standing.carry, strict=True):
             parents = np.asarray(jax.device_get(carry.record.parents))

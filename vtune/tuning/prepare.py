@@ -21,7 +21,7 @@ from vtune.runtime.check_ranges import check_ranges
 from vtune.runtime.check_weights import check_weights
 from vtune.runtime.compile import argument_shapes, inspect, outputs
 from vtune.runtime.features import shapes_of_features
-from vtune.runtime.surroundings import check_surroundings
+from vtune.runtime.surroundings import check_one_process, check_surroundings
 from vtune.search.base import Cohort, drawn
 from vtune.search.generations import Generations
 from vtune.space.space import Space
@@ -75,7 +75,10 @@ def prepare(given: TuneArguments) -> Prepared:
     given, objectives = objectives_of(given)
     checked = check_arguments(given)
     if isinstance(checked.search, Generations):
+        check_one_process("search=vt.Generations", "draw all settings at once, vt.Halton(...)")
         check_generations(checked, objectives)
+    if given.cache_features:
+        check_one_process("cache_features=True", "leave it out")
     cohorts = _drawn(given, checked)
     if given.search is None and given.trajectory is None:
         warn_nothing_to_search(cohorts)

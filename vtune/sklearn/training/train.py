@@ -17,6 +17,7 @@ from vtune.learner.protocol import Learner
 from vtune.results.sweep import Sweep
 from vtune.runtime.compile import build
 from vtune.runtime.execute import execute
+from vtune.runtime.surroundings import check_one_process
 from vtune.sklearn.training.padded_folds import PaddedFolds, padded_folds
 from vtune.sklearn.training.spec import Setting, learner, untracked
 from vtune.tuning.arguments import TuneArguments
@@ -215,6 +216,7 @@ def _prepared(
       search: whether outputs are recorded, as for a search; else the training loss of each epoch.
       capacity: training rows that the folds are padded to, or None. common: see `Folds`.
     """
+    check_one_process("an estimator of vtune.sklearn")
     first = settings[0]
     if first.spec.full_batch:
         rows = capacity or max(len(training) for training, _ in folds)

@@ -15,7 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from vtune import target
 from vtune.engine.carry import EarlierRun
+from vtune.engine.early_stopping import final_population
 from vtune.results import checkpoint_files as files
 from vtune.results import commit
 from vtune.results.files import write_finished
@@ -25,7 +27,9 @@ from vtune.results.quiet import without_late_failures
 from vtune.results.sweep import Sweep
 from vtune.results.trained import Trained, finish
 from vtune.rng.keys import is_key
+from vtune.runtime import processes
 from vtune.runtime.execute import INTERRUPTED, Outcome
+from vtune.runtime.hosted import on_first_host
 from vtune.runtime.interrupt import Interrupt
 from vtune.runtime.notices import warn
 from vtune.runtime.resume import Point
@@ -52,37 +56,43 @@ class CheckpointSaveError(OSError):
 def keeping(settings: Checkpoint, prepared: Prepared, past: EarlierRun | None) -> Iterator[Keeper]:
     """Holds the folder of a run while it lasts.
 
-    Where SIGTERM came meanwhile it is raised again in the end, which ends the process.
+    Where SIGTERM came meanwhile it is raised again in the end, which ends the process. Several
+    processes then all end so, since what the script goes on with needs all of them.
 
     Raises:
       CheckpointMismatchError: the folder holds another call's checkpoints.
       FileExistsError: another process holds the folder, or it holds something else.
       OSError: it cannot be made or written to.
     """
-    folder = settings.folder
-    new = make_folder("checkpoint", folder)
-    asked = False
-    try:
-        with commit.lock(folder) as alone, without_late_failures():
+    folder, asked = settings.folder, [False]
+    with contextlib.ExitStack() as held:
+        held.callback(lambda: signal.raise_signal(signal.SIGTERM) if asked[0] else None)
+        with processes.together(f"the checkpoints in {folder}"):
+            alone = False
+            if target.is_first_process():
+                held.callback(remove_empty, make_folder("checkpoint", folder))
+                alone = held.enter_context(commit.lock(folder))
+                held.enter_context(without_late_failures())
             keeper = Keeper(settings, prepared, past, alone)
-            try:
-                keeper.find()
-                yield keeper
-            finally:
-                asked = keeper.close()
-    finally:
-        remove_empty(new)
-        if asked:
-            signal.raise_signal(signal.SIGTERM)
+        try:
+            keeper.find()
+            yield keeper
+            keeper.terminate_together()
+        finally:
+            asked[0] = keeper.close()
 
 
 class Keeper(Watcher):
     """Writes a run's checkpoints between its segments, in a thread.
 
+    Of several processes the first one holds the folder and writes; all read where they go on.
+
     Attributes:
       point: where the run goes on; None at its beginning.
       finished: the sweep, where the folder holds it already.
     """
+
+    everywhere = True
 
     def __init__(
         self, settings: Checkpoint, prepared: Prepared, past: EarlierRun | None, alone: bool
@@ -110,6 +120,31 @@ class Keeper(Watcher):
         Raises:
           CheckpointMismatchError, FileExistsError, ValueError: it cannot go on from what is there.
         """
+        where = f"the checkpoints in {self._folder}"
+        found = processes.first_does(where, self._find)
+        with processes.together(where):
+            if not target.is_first_process():
+                self._follow(*found)
+        if self.point is not None:
+            self._last = (0.0, self.point.done)
+            self._kept = self.point.done
+
+    def _follow(self, finished: bool, path: str | None) -> None:
+        """Reads what the first process found."""
+        try:
+            if finished:
+                self.finished = self._loaded()
+            elif path is not None:
+                header = files.read_header(Path(path))
+                self.point = Point(header.rounds, files.read_checkpoint(header).carry, path)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"{self._folder}: process 0 read it, this one cannot ({_said(error)}); give a "
+                "folder that all processes reach, on a shared file system"
+            ) from error
+
+    def _find(self) -> tuple[bool, str | None]:
+        """Does so; returns whether the sweep is finished, and the checkpoint, if there is one."""
         folder = self._folder
         saved = holds_sweep(folder)
         if self._settings.restart:
@@ -120,9 +155,7 @@ class Keeper(Watcher):
             files.remove_checkpoints(folder)
         else:
             self.point = self._newest()
-        if self.point is not None:
-            self._last = (0.0, self.point.done)
-            self._kept = self.point.done
+        return self.finished is not None, None if self.point is None else self.point.where
 
     def _discard(self, saved: bool) -> None:
         rounds = [path.name for path in files.checkpoints(self._folder)]
@@ -185,10 +218,15 @@ class Keeper(Watcher):
     def segment(self, standing: Standing) -> str | None:
         self._say_long_rounds(standing)
         self._collect()
-        asked, over = self._terminate.asked, standing.done == standing.rounds
-        if self._is_due(standing.done) and self._writing is None and not asked and not over:
-            self._write(standing.carry, standing.done)
-        return INTERRUPTED if asked else None
+        return INTERRUPTED if self._terminate.asked else None
+
+    def wants_states(self, standing: Standing) -> bool:
+        if self._terminate.asked or standing.done == standing.rounds or self._writing is not None:
+            return False
+        return target.is_first_process() and self._is_due(standing.done)
+
+    def take_states(self, carry: PyTree, done: int) -> None:
+        self._write(carry, done)
 
     def _say_long_rounds(self, standing: Standing) -> None:
         """Says once that rounds are long: they are never cut."""
@@ -213,7 +251,7 @@ class Keeper(Watcher):
         segment."""
         self._last = (time.monotonic(), done)
         leaves, structure = jax.tree.flatten(carry)
-        copies = [_copy(leaf) for leaf in leaves]
+        copies = [_host_copy(leaf) for leaf in leaves]
         self._writing = self._thread.submit(self._written, copies, structure, done)
 
     def _written(self, copies: list[np.ndarray], structure: Any, done: int) -> int:
@@ -250,9 +288,19 @@ class Keeper(Watcher):
         Raises:
           CheckpointSaveError: nothing of the run could be saved.
         """
+        if processes.several():
+            carry = on_first_host(outcome.carry, self._prepared.plan.layout)
+            outcome = dataclasses.replace(outcome, carry=carry)
+        with processes.together(f"saving to {self._folder}"):
+            if target.is_first_process():
+                self._end(outcome, sweep)
+
+    def _end(self, outcome: Outcome, sweep: Sweep) -> None:
+        plan = self._prepared.plan
         self._collect(wait=True)
-        if outcome.rounds == self._prepared.plan.rounds:
-            self._finish(sweep.trained)
+        if outcome.rounds == plan.rounds:
+            ended = (final_population(plan, cohort.population) for cohort in outcome.carry)
+            self._finish(dataclasses.replace(sweep.trained, populations=tuple(ended)))
         elif self._kept != outcome.rounds:
             self._write(outcome.carry, outcome.rounds)
             self._collect(wait=True)
@@ -278,6 +326,11 @@ class Keeper(Watcher):
             self._failure = None
             files.remove_checkpoints(self._folder)
 
+    def terminate_together(self) -> None:
+        """SIGTERM to one process is one to all of them."""
+        if any(processes.told_by_all("the end of the run", self._terminate.asked)):
+            self._terminate.asked = True
+
     def close(self) -> bool:
         """Waits for what is being written; returns whether SIGTERM came."""
         self._thread.shutdown()
@@ -285,8 +338,10 @@ class Keeper(Watcher):
         return self._terminate.asked
 
 
-def _copy(leaf: Any) -> np.ndarray:
-    """A copy on the host."""
+def _host_copy(leaf: Any) -> np.ndarray:
+    """A copy on the host. What was brought there from several processes is one already."""
+    if isinstance(leaf, np.ndarray) and processes.several():
+        return leaf
     words = jax.random.key_data(leaf) if is_key(leaf) else leaf
     return np.array(jax.device_get(words))
 

@@ -1,0 +1,226 @@
+"""Run by test_processes.py in each of several processes, and alone for what they must equal.
+
+python process_sweeps.py PART INDEX COUNT DEVICES PORT FOLDER
+"""
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import jax
+
+PART, INDEX, COUNT, DEVICES, PORT, FOLDER = sys.argv[1], *map(int, sys.argv[2:6]), sys.argv[6]
+jax.config.update("jax_num_cpu_devices", DEVICES)
+if COUNT > 1:
+    jax.distributed.initialize(
+        f"127.0.0.1:{PORT}", COUNT, INDEX, heartbeat_timeout_seconds=15, shutdown_timeout_seconds=20
+    )
+
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+
+import vtune as vt  # noqa: E402
+
+ROUNDS = 60
+ROWS = np.random.default_rng(0).normal(size=(48, 3)).astype(np.float32)
+ENTRIES = {"x": ROWS, "y": ROWS[:, 0] - ROWS[:, 1]}
+
+
+def squares(params, x):
+    return jnp.tanh(x @ params["w"]).mean(-1) + params["b"]
+
+
+def init(key, h, batch):
+    return {"w": jax.random.normal(key, (3, h["width"])), "b": jnp.zeros(()), "seen": jnp.int32(0)}
+
+
+def step(key, h, state, batch):
+    def loss(params):
+        out = squares(params, batch["x"] + 0.01 * jax.random.normal(key, batch["x"].shape))
+        return jnp.mean((out - batch["y"]) ** 2)
+
+    params = {"w": state["w"], "b": state["b"]}
+    value, gradient = jax.value_and_grad(loss)(params)
+    moved = jax.tree.map(lambda p, g: p - h["lr"] * g, params, gradient)
+    return {**moved, "seen": state["seen"] + 1}, {"loss": value}
+
+
+def measure(key, h, state, batch, weight):
+    return {
+        "sum": jnp.sum(weight * (squares(state, batch["x"]) - batch["y"]) ** 2),
+        "n": weight.sum(),
+    }
+
+
+LEARNER = vt.Learner(
+    init=init,
+    step=step,
+    measure=measure,
+    score=lambda total: {"loss": total["sum"] / total["n"]},
+    predict=lambda h, state, batch: squares(state, batch["x"]),
+    variables=lambda state: {"w": state["w"], "b": state["b"]},
+)
+SPACE = {"lr": vt.Float(1e-2, 1.0, log=True), "width": 4}
+
+
+def tuned(members, refiner=None, data=None, space=SPACE, epochs=4, **keywords):
+    data = vt.holdout(ENTRIES, test=0.2) if data is None else data
+    return vt.tune(
+        LEARNER,
+        space,
+        data,
+        search=vt.Halton(members),
+        refiner=refiner,
+        epochs=epochs,
+        batch_size=6,
+        **keywords,
+    )
+
+
+SWEEPS = {
+    "plain": lambda: tuned(8),
+    "5 members on 4 devices": lambda: tuned(5, vt.PBT()),
+    "pbt": lambda: tuned(8, vt.PBT()),
+    "pb2": lambda: tuned(8, vt.PB2()),
+    "halving": lambda: tuned(9, vt.Halving(), keep="best"),
+    "two cohorts": lambda: tuned(9, space={**SPACE, "width": vt.Categorical([2, 4])}),
+    "3 folds and 2 seeds": lambda: tuned(4, data=vt.kfold(ENTRIES, 3), epochs=2, seeds=2),
+}
+
+
+def arrays_of(sweep):
+    """All that every process must have of a sweep, the last member's weights among it."""
+    held = [sweep.trained.has_state(column) for column in range(len(sweep))]
+    last = sweep[int(np.flatnonzero(held)[-1])]
+    table = sweep.table().select_dtypes("number")
+    trees = sweep.history, sweep.settings, sweep.parents, sweep.scores, sweep.ranking
+    leaves = jax.tree.leaves((trees, sweep.best.variables, last.variables, table.to_numpy()))
+    return [np.asarray(leaf) for leaf in leaves]
+
+
+def later(sweep, folder):
+    """What is asked of a finished sweep."""
+    x = ROWS[:5]
+    yield [np.asarray(sweep.predict(x)), np.asarray(sweep.predict(x, member=1))]
+    yield [np.asarray(values) for values in sweep.evaluate().values()]
+    yield jax.tree.map(np.asarray, jax.tree.leaves(sweep.rerun(2).variables))
+    sweep.save(folder)
+    yield arrays_of(vt.extend(sweep, epochs=1, progress=False))
+    loaded = vt.load(folder, LEARNER)
+    yield jax.tree.map(
+        np.asarray, jax.tree.leaves([loaded[i].variables for i in range(len(loaded))])
+    )
+    yield arrays_of(vt.extend(loaded, epochs=1, data=sweep.data, progress=False))
+
+
+def same():
+    found = {}
+    for name, make in SWEEPS.items():
+        sweep = make()
+        found[name] = arrays_of(sweep)
+        if name == "pbt":
+            for number, arrays in enumerate(later(sweep, Path(FOLDER) / f"saved-{COUNT}")):
+                found[f"later {number}"] = arrays
+    Path(FOLDER, f"same-{COUNT}-{INDEX}").write_bytes(pickle.dumps(found))
+
+
+def raised(call, *errors):
+    """What a call says that must fail."""
+    try:
+        call()
+    except errors as error:
+        return f"{type(error).__name__}: {error}"
+    raise AssertionError("it did not fail")
+
+
+def wrong():
+    """Calls that differ, that fail on one process, that cannot be, that one process leaves out."""
+    here = INDEX == 1
+    data = vt.holdout({**ENTRIES, "x": ROWS + here}, test=0.2)
+    space = {**SPACE, "lr": 0.1} if here else SPACE
+    said = {
+        "calls that differ": raised(lambda: tuned(4, data=data, seed=here), ValueError),
+        "spaces that differ": raised(lambda: tuned(4, space=space), ValueError, RuntimeError),
+        "an error on one": raised(lambda: tuned(-1 if here else 4), ValueError, RuntimeError),
+        "an error on all": raised(lambda: tuned(4, metric="no such"), ValueError),
+        "too few devices": raised(lambda: tuned(4, layout=vt.Layout(devices=1)), ValueError),
+        "features": raised(lambda: tuned(4, cache_features=True), RuntimeError),
+        "generations": raised(
+            lambda: vt.tune(LEARNER, SPACE, search=vt.Generations(None), steps=1), RuntimeError
+        ),
+    }
+
+    def begin(run):
+        raise LookupError("no such log")
+
+    told = type("Log", (), {"begin": staticmethod(begin)})()
+    failing = lambda: tuned(8, callbacks=[told] if INDEX == 0 else None)
+    said["a callback"] = raised(failing, LookupError, RuntimeError)
+    seen, trained = [], tuned(8, epochs=8, callbacks=[lambda report: stop(report, seen)])
+    said["who was told"], said["rounds"] = sorted(set(seen)), trained.trained.rounds
+    said["status"] = trained.best.status
+    pickling = lambda: pickle.dumps(trained)
+    said["pickled"] = raised(pickling, RuntimeError)
+    said["other reruns"] = raised(lambda: trained.rerun(INDEX), RuntimeError)
+    os.environ["VTUNE_PROCESS_TIMEOUT"] = "1"
+    if INDEX == 0:  # the other one does not ask
+        other = next(i for i in range(8) if i != trained.best.index)
+        said["alone"] = raised(lambda: trained[other].variables, RuntimeError)
+    Path(FOLDER, f"wrong-{INDEX}").write_bytes(pickle.dumps(said))
+
+
+def stop(report, seen):
+    seen.append(INDEX)
+    return vt.STOP if report.stop >= 2 else None
+
+
+class Slowly:
+    """Writes down each round, which takes a little while."""
+
+    most_rounds = 1
+
+    def rounds(self, report):
+        time.sleep(0.03)
+        Path(FOLDER, "round").write_text(str(report.stop))
+
+
+def ended_by(number):
+    """In process 1 a signal comes where the third round from here on is over."""
+    begun = None
+    while True:
+        time.sleep(0.02)
+        with contextlib.suppress(OSError, ValueError):
+            done = int(Path(FOLDER, "round").read_text())
+            begun = done if begun is None else begun
+            if done >= begun + 3:
+                os.kill(os.getpid(), number)
+
+
+def kept(number=None):
+    """A run that keeps checkpoints, and goes on from there."""
+    if number is not None and INDEX == 1:
+        threading.Thread(target=ended_by, args=[number], daemon=True).start()
+    keep = vt.Checkpoint(Path(FOLDER, "run"), rounds=1, keep=3)
+    return tuned(8, vt.PBT(), epochs=ROUNDS, checkpoint=keep, callbacks=[Slowly()])
+
+
+def finished():
+    """Goes on to the end with what is left; beside it the run that nothing disturbed."""
+    found = [arrays_of(kept()), arrays_of(tuned(8, vt.PBT(), epochs=ROUNDS))]
+    found.append(arrays_of(kept()))  # the finished one is returned
+    Path(FOLDER, f"finished-{INDEX}").write_bytes(pickle.dumps(found))
+
+
+if __name__ == "__main__":
+    {
+        "same": same,
+        "wrong": wrong,
+        "terminated": lambda: kept(signal.SIGTERM),
+        "killed": lambda: kept(signal.SIGKILL),
+        "finished": finished,
+    }[PART]()
