@@ -26,6 +26,11 @@ TIMEOUT = "VTUNE_PROCESS_TIMEOUT"  # the variable with the seconds that processe
 PATIENCE = 300.0  # seconds, where it is not set
 SMALL = 1024  # bytes that are told at once
 
+GO_ON = (
+    "Start all again, or as many as are left; with checkpoint= the sweep goes on from its last "
+    "checkpoint"
+)
+
 _meetings = itertools.count()
 
 
@@ -87,6 +92,9 @@ def meet(what: str) -> None:
 
 
 def _missing(what: str, seconds: float, said: str) -> str:
+    dead = re.search(r"Task (\d+) heartbeat timeout", said)
+    if dead is not None:
+        return f"{what}: process {dead.group(1)} has died. {GO_ON}"
     names = re.search(r"timed out task names:\s*((?:\d+\s+)+)", said)
     if "DEADLINE_EXCEEDED" not in said or names is None:
         first = said.strip().splitlines()[0] if said.strip() else "no reason was given"
@@ -229,7 +237,6 @@ def ending_together() -> Iterator[None]:
             raise
         first = str(error).strip().splitlines()[0]
         raise RuntimeError(
-            f"the program failed on process {jax.process_index()}: {first}. "
-            "If it names a connection, another process has died; start all again, or as many as "
-            "are left: with checkpoint= the sweep goes on from its last checkpoint"
+            f"the program failed on process {jax.process_index()}: {first}. If it names a "
+            f"connection, another process has died. {GO_ON}"
         ) from error

@@ -25,7 +25,7 @@ LOSSY = 0.01  # of the spread of an entry
 
 def idle_cores(members: int) -> None:
     """Says how to use the other cores, where a population runs on one CPU device."""
-    if jax.default_backend() == "cpu" and jax.local_device_count() == 1 and members > 1:
+    if jax.default_backend() == "cpu" and jax.device_count() == 1 and members > 1:
         _say_idle_cores(cores())
 
 
