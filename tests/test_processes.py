@@ -18,8 +18,8 @@ import vtune as vt
 from vtune.runtime.compile import build
 
 SCRIPT = Path(__file__).with_name("process_sweeps.py")
-LIMIT = 240  # seconds; what hangs fails
-PATIENCE = 60  # seconds that a process waits for another one
+LIMIT = 600  # seconds; what hangs fails
+PATIENCE = 120  # seconds that a process waits for another one
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_nothing_moves_while_members_are_trained():
     text = build(sweep.trained.plan).call.as_text()
     moves = re.compile(r" (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)\(")
     lines = [line for line in text.splitlines() if moves.search(line)]
-    assert lines and "train_group_0_of_6" in text
+    assert lines and "train_group_0" in text
     assert not [line for line in lines if "train_group" in line]
 
 

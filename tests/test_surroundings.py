@@ -24,8 +24,10 @@ from vtune.engine.stepping import Stepping
 from vtune.hparams import Static
 from vtune.results.report import Best
 from vtune.runtime import execute, processes, surroundings
+from vtune.sklearn import Ridge
 from vtune.sklearn.training.padded_folds import padded_folds
 from vtune.tuning import progress
+from vtune.tuning.checkpoints.keeper import Keeper
 
 QUADRATIC = quadratic()
 LR = {"lr": vt.Float(0.1, 0.5)}
@@ -191,6 +193,53 @@ def test_several_processes_without_a_coordinator_are_refused(monkeypatch, compil
             with pytest.raises(RuntimeError, match=r"call jax\.distributed\.initialize\(\)"):
                 call()
     assert compiled.count == 0
+
+
+def test_what_is_not_there_for_several_processes(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    with pytest.raises(
+        RuntimeError, match="an estimator of vtune.sklearn: 2 processes"
+    ):
+        Ridge().fit(np.ones((8, 2)), np.arange(8.0))
+    with jax.debug_nans(True), pytest.raises(RuntimeError, match="vtune with jax_debug_nans or"):
+        surroundings.check_surroundings("vtune")
+
+
+def test_what_is_said_of_a_process_that_does_not_come():
+    """By the text that the coordination service of JAX gives."""
+    late = (
+        "DEADLINE_EXCEEDED: Barrier timed out. Id: late::0. This usually happens because a task "
+        "triggered the barrier too early or too slowly. Please look at the task logs (both timed "
+        "out and first task) to debug further.\n# of tasks that reached the barrier: 1/3.\nThe "
+        "first task at the barrier: 0. Some timed out task names:\n1\n2\n\n\nRPC: /xla"
+    )
+    said = processes._missing("save", 5.0, late)
+    assert said.startswith("save: processes 1, 2 did not come here within 5 s")
+    died = (
+        "INTERNAL: Barrier failed because: task is set to ERROR: UNAVAILABLE: Task 1 heartbeat "
+        "timeout. This indicates that the remote task has failed"
+    )
+    assert processes._missing("save", 5.0, died).startswith("save: process 1 has died. Start all")
+    other = processes._missing("save", 5.0, "UNAVAILABLE: no coordinator\nmore")
+    assert other == "save: the processes could not meet (UNAVAILABLE: no coordinator)"
+
+
+def test_a_program_that_fails_beside_others_says_what_to_do(monkeypatch):
+    failed = jax.errors.JaxRuntimeError("UNKNOWN: Gloo: Connection closed by peer")
+    with pytest.raises(jax.errors.JaxRuntimeError), processes.ending_together():
+        raise failed
+    monkeypatch.setattr(processes, "several", lambda: True)
+    match = "process 0: UNKNOWN: Gloo: Connection closed by peer.*another process has died. Start"
+    with pytest.raises(RuntimeError, match=match), processes.ending_together():
+        raise failed
+
+
+def test_a_folder_that_another_process_cannot_read(tmp_path):
+    keeper = object.__new__(Keeper)
+    keeper._folder = tmp_path
+    with pytest.raises(ValueError, match="process 0 read it, this one cannot .*shared file system"):
+        keeper._follow(False, str(tmp_path / "3"))
 
 
 def test_a_number_of_seconds_to_wait_for_other_processes(monkeypatch):

@@ -110,14 +110,10 @@ def extend(
       >>> vt.extend(sweep, steps=5).history["loss"].shape
       (3, 2)
     """
-    if not isinstance(sweep, Sweep):
-        raise TypeError(
-            f"extend: sweep must be a vt.Sweep, got {type(sweep).__name__}; give what vt.tune or "
-            "vt.load returned (weights to start a new sweep from: vt.tune(..., init_from=...))"
-        )
     with processes.together("vt.extend"), processes.warning_once():
         limit = None if timeout is None else TimeLimit(timeout, "extend")
         kept = as_checkpoint("extend", checkpoint)
+        _check_sweep(sweep)
         told = checked_callbacks(callbacks)
         trained = sweep.trained.with_states_here("extend")
         prepared, past = _prepare(
@@ -128,6 +124,15 @@ def extend(
     with processes.warning_once():
         warn_no_score(no_finite_score(longer.trained))
     return longer
+
+
+def _check_sweep(sweep: Any) -> None:
+    """Raises TypeError where this is no sweep."""
+    if not isinstance(sweep, Sweep):
+        raise TypeError(
+            f"extend: sweep must be a vt.Sweep, got {type(sweep).__name__}; give what vt.tune or "
+            "vt.load returned (weights to start a new sweep from: vt.tune(..., init_from=...))"
+        )
 
 
 def _prepare(

@@ -128,11 +128,15 @@ def tune(
         `vt.log.CSV(path)`; see `docs/guides/callbacks.md`. One that returns `vt.STOP` ends the
         sweep.
 
+    Under `jax.distributed` all processes make the same call, and train one sweep together; see
+    `docs/guides/scaling.md`.
+
     Returns:
       A `Sweep`; `vt.extend` trains it further.
 
     Raises:
       TypeError, ValueError: an argument cannot work. Raised before anything is compiled.
+      RuntimeError: of several processes one failed, or did not make this call in time.
       CheckpointMismatchError: a ValueError; another call left what `checkpoint` holds.
       CheckpointSaveError: an OSError; nothing could be saved, and the sweep is `error.sweep`.
 
