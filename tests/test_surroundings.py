@@ -198,9 +198,7 @@ def test_several_processes_without_a_coordinator_are_refused(monkeypatch, compil
 def test_what_is_not_there_for_several_processes(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
-    with pytest.raises(
-        RuntimeError, match="an estimator of vtune.sklearn: 2 processes"
-    ):
+    with pytest.raises(RuntimeError, match=r"an estimator of vtune\.sklearn: 2 processes"):
         Ridge().fit(np.ones((8, 2)), np.arange(8.0))
     with jax.debug_nans(True), pytest.raises(RuntimeError, match="vtune with jax_debug_nans or"):
         surroundings.check_surroundings("vtune")
@@ -238,7 +236,9 @@ def test_a_program_that_fails_beside_others_says_what_to_do(monkeypatch):
 def test_a_folder_that_another_process_cannot_read(tmp_path):
     keeper = object.__new__(Keeper)
     keeper._folder = tmp_path
-    with pytest.raises(ValueError, match="process 0 read it, this one cannot .*shared file system"):
+    with pytest.raises(
+        ValueError, match=r"process 0 read it, this one cannot .*shared file system"
+    ):
         keeper._follow(False, str(tmp_path / "3"))
 
 
