@@ -37,18 +37,19 @@ def squares(params, x):
 
 
 def init(key, h, batch):
-    return {"w": jax.random.normal(key, (3, h["width"])), "b": jnp.zeros(()), "seen": jnp.int32(0)}
+    return {"w": jax.random.normal(key, (3, h["width"])), "b": jnp.zeros(()), "key": key}
 
 
 def step(key, h, state, batch):
     def loss(params):
-        out = squares(params, batch["x"] + 0.01 * jax.random.normal(key, batch["x"].shape))
+        noise = jax.random.normal(state["key"], batch["x"].shape)
+        out = squares(params, batch["x"] + 0.01 * noise)
         return jnp.mean((out - batch["y"]) ** 2)
 
     params = {"w": state["w"], "b": state["b"]}
     value, gradient = jax.value_and_grad(loss)(params)
     moved = jax.tree.map(lambda p, g: p - h["lr"] * g, params, gradient)
-    return {**moved, "seen": state["seen"] + 1}, {"loss": value}
+    return {**moved, "key": jax.random.fold_in(state["key"], 1)}, {"loss": value}
 
 
 def measure(key, h, state, batch, weight):

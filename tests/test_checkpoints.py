@@ -416,17 +416,16 @@ def test_a_save_that_fails_costs_nothing(tmp_path, monkeypatch, recwarn):
 
 
 def test_a_limit_on_the_size_of_files_is_as_a_full_disk(tmp_path, monkeypatch, recwarn, caplog):
-    limits, segment = resource.getrlimit(resource.RLIMIT_FSIZE), keeper.Keeper.segment
+    limits, take = resource.getrlimit(resource.RLIMIT_FSIZE), keeper.Keeper.take_states
 
-    def lifting(self, standing):
-        ended = segment(self, standing)
-        if standing.done == 1:
+    def lifting(self, carry, done):
+        take(self, carry, done)
+        if done == 1:
             self._collect(wait=True)
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        return ended
 
     monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
-    monkeypatch.setattr(keeper.Keeper, "segment", lifting)
+    monkeypatch.setattr(keeper.Keeper, "take_states", lifting)
     wide = LEARNER._replace(init=lambda key, h, batch: jax.random.normal(key, (5000,)))
     wide = wide._replace(measure=lambda key, h, x, batch, weight: (x**2).sum())
     wide = wide._replace(step=lambda key, h, x, batch: (x - h["lr"] * x, {}))

@@ -36,7 +36,8 @@ class Ended:
 
     def __init__(self, code, said):
         self.code = code
-        self.said = [line for line in said.splitlines() if not line.startswith("[Gloo]")]
+        lines = filter(str.strip, said.splitlines())
+        self.said = [line for line in lines if "Gloo" not in line and "peer ranks" not in line]
 
 
 def start(folder, part, processes, devices):
