@@ -157,8 +157,7 @@ def test_processes_end_together_and_go_on_with_those_that_are_left(folder):
     assert ended[1].code == -signal.SIGKILL
     assert ended[0].code not in (0, -signal.SIGKILL)
     said = "\n".join(ended[0].said)
-    assert "process 1 has died. Start all again" in said or "another process has died" in said
-    assert "another task died" in said  # JAX ends what is left
+    assert "another task died" in said  # JAX ends what is left, wherever it waits
     assert f"goes on from {folder / 'run'}, after {before} of 60 rounds" in said
     assert time.monotonic() - began < LIMIT
     assert before < vt.read(folder / "run").trained.rounds < 60
