@@ -57,6 +57,8 @@ EXPERIMENTS = {
     "adversarial": "adversarial",
     "ensembles": "ensembles",
     "detection": "detection",
+    "char_lm": "char_lm",
+    "forecast": "forecast",
 }
 
 

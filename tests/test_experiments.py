@@ -1,11 +1,14 @@
 """The experiments run in this process, on few rows, with few members."""
 
+import csv
 import gzip
 import importlib
 import os
+import re
 import struct
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -130,6 +133,32 @@ def test_pbt_control(run):
     assert "of the fastest without vtune" in printed
     check_files(out)
     assert len((out / "seeds.csv").read_text().splitlines()) == 2
+
+
+def test_char_lm(messages, run):
+    printed, out = run("char_lm", data=messages, quick=True)
+    ours, unigram, fivegram = (
+        float(re.search(pattern, printed)[1])
+        for pattern in (r"messages: ([\d.]+) bits", r"unigram ([\d.]+)", r"5-gram ([\d.]+)")
+    )
+    assert fivegram < ours < unigram - 0.3  # of 2 settings, 2 epochs of 500 messages
+    assert printed.count("  writes: ") == 3
+    assert "one setting after the other" in printed
+    check_files(out)
+
+
+def test_forecast(run):
+    pytest.importorskip("statsmodels")
+    printed, out = run("forecast", quick=True)
+    rows = list(csv.DictReader((out / "scores.csv").open()))
+    assert Counter(row["part"] for row in rows) == {"fold 1": 5, "fold 2": 5, "last years": 5}
+    errors = {row["way"]: float(row["mae"]) for row in rows if row["part"] == "fold 2"}
+    networks = [error for way, error in errors.items() if way.startswith("GRU, ")]
+    assert len(networks) == 2
+    assert max(networks) < errors["naive"]
+    assert errors["mean of the month"] < errors["seasonal naive"] < errors["naive"]
+    assert "one setting after the other" in printed
+    check_files(out)
 
 
 def test_an_experiment_is_a_command_and_says_what_data_it_wants(tmp_path):

@@ -89,6 +89,32 @@ SELECTED = {
         M.top_k_accuracy(2, output="kind", target="unknown", ignore=-1),
         sk.top_k_accuracy_score(T["unknown"][KNOWN], P["kind"][KNOWN], k=2, labels=range(3)),
     ),
+    "perplexity of what is no padding": (
+        M.perplexity(weight="mask", **tags),
+        np.exp(sk.log_loss(T["tags"][REAL], softmax(P["tags"])[REAL])),
+    ),
+    "bits without labels to ignore, by weight": (
+        M.bits_per_character(output="tags", target="noisy", ignore=255, weight="cost"),
+        sk.log_loss(
+            T["noisy"][LABELLED],
+            softmax(P["tags"])[LABELLED],
+            sample_weight=np.repeat(T["cost"], 5).reshape(-1, 5)[LABELLED],
+        )
+        / np.log(2),
+    ),
+    "quantiles of places": (
+        M.pinball_loss([0.1, 0.5, 0.9], weight="mask", **tags),
+        np.mean(
+            [
+                sk.mean_pinball_loss(T["tags"][REAL], P["tags"][REAL][:, number], alpha=alpha)
+                for number, alpha in enumerate((0.1, 0.5, 0.9))
+            ]
+        ),
+    ),
+    "one of several quantiles": (
+        M.pinball_loss(0.9, output=lambda o: o["tags"][..., 2], target="tags"),
+        sk.mean_pinball_loss(T["tags"].ravel(), P["tags"][..., 2].ravel(), alpha=0.9),
+    ),
     "regression": (
         M.r2(output="age", target="age", weight="cost"),
         sk.r2_score(T["age"], P["age"], sample_weight=T["cost"]),
@@ -226,6 +252,8 @@ def test_what_is_selected_is_checked_before_anything_is_compiled(compilations):
         (M.accuracy(output="kind"), r"say which entry holds the labels.*target=\.\.\."),
         (M.accuracy(target="kind"), r"the model returns 4; say which.*output=\.\.\."),
         (M.mse(target="age"), r"the model returns 4; say which"),
+        (M.pinball_loss([0.5], target="age"), r"the model returns 4; say which"),
+        (M.perplexity(target="tags"), r"the model returns 4; say which"),
         (M.f1("samples", **tags), r"average=\"samples\" is of rows with several yes-or-no"),
         (M.f1("macro", labels=[3], **yes), r"labels=\[3\], the model has answers 0 to 2"),
         (M.roc_auc("ovr", average="micro", **tags), r"average=\"micro\" is of yes-or-no"),
@@ -257,6 +285,7 @@ def test_selections_of_another_kind_are_refused(make, says):
 def test_where_a_metric_does_not_say_which_way_its_name_does():
     cost = M.mean(lambda outputs, batch: batch["cost"])
     metrics = {"mse": cost, "val_accuracy": cost, "cost": cost, "error": M.accuracy, "f1": M.f1}
+    metrics |= {"valid_ppl": cost, "bpc": cost, "pinball": cost, "bits": M.bits_per_character}
     learner = mlp_learner(metrics=metrics, train_metrics={"train_loss": cost(weight="mask")})
     assert dict(learner.modes) == {
         "loss": "min",
@@ -265,5 +294,9 @@ def test_where_a_metric_does_not_say_which_way_its_name_does():
         "cost": None,
         "error": "max",  # as it says itself
         "f1": "max",
+        "valid_ppl": "min",
+        "bpc": "min",
+        "pinball": "min",
+        "bits": "min",
         "train_loss": "min",
     }

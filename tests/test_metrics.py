@@ -123,6 +123,14 @@ CLASSES = {
         M.log_loss,
         lambda y, z, w: sk.log_loss(y, softmax(z), labels=range(4), sample_weight=w),
     ),
+    "perplexity": (
+        M.perplexity,
+        lambda y, z, w: np.exp(sk.log_loss(y, softmax(z), labels=range(4), sample_weight=w)),
+    ),
+    "bits": (
+        M.bits_per_character,
+        lambda y, z, w: sk.log_loss(y, softmax(z), labels=range(4), sample_weight=w) / np.log(2),
+    ),
     "balanced": (
         M.balanced_accuracy,
         lambda y, z, w: sk.balanced_accuracy_score(y, z.argmax(1), sample_weight=w),
@@ -237,6 +245,15 @@ REGRESSION = {
     "rmse": (M.rmse, lambda y, z, w: sk.root_mean_squared_error(y, z, sample_weight=w)),
     "mae": (M.mae, lambda y, z, w: sk.mean_absolute_error(y, z, sample_weight=w)),
     "r2": (M.r2, lambda y, z, w: sk.r2_score(y, z, sample_weight=w)),
+    "pinball": (M.pinball_loss, lambda y, z, w: sk.mean_pinball_loss(y, z, sample_weight=w)),
+    "pinball-0.9": (
+        M.pinball_loss(0.9),
+        lambda y, z, w: sk.mean_pinball_loss(y, z, alpha=0.9, sample_weight=w),
+    ),
+    "pinball-0": (
+        M.pinball_loss(0),
+        lambda y, z, w: sk.mean_pinball_loss(y, z, alpha=0, sample_weight=w),
+    ),
 }
 
 
@@ -267,6 +284,24 @@ def test_single_precision_is_close():
     got = in_batches(metrics_of(REGRESSION), outputs, y, 64)
     for name, (_, reference) in REGRESSION.items():
         assert got[name] == pytest.approx(reference(y, outputs, None), rel=1e-4), name
+
+
+def test_half_precision_is_summed_in_single():
+    """1,003 places, whose number has too many digits for bfloat16; and so has their sum."""
+    rng = np.random.default_rng(0)
+    half = jnp.asarray(rng.normal(size=(1003, 4)) * 3, jnp.bfloat16)
+    y = rng.integers(0, 4, 1003)
+    metrics = {"perplexity": M.perplexity, "log_loss": M.log_loss, "mae": M.mae(output=first)}
+    got = in_batches(metrics, half, y, 1003)
+    z = np.asarray(half, np.float32)
+    expected = sk.log_loss(y, softmax(z))
+    assert got["perplexity"] == pytest.approx(np.exp(expected), rel=1e-5)
+    assert got["log_loss"] == pytest.approx(expected, rel=1e-3)  # of values in half precision
+    assert got["mae"] == pytest.approx(sk.mean_absolute_error(y, z[:, 0]), rel=1e-3)
+
+
+def first(outputs):
+    return outputs[:, 0]
 
 
 def test_recorded_metrics_are_those_of_a_plain_loop(x64):
@@ -338,6 +373,11 @@ def test_tokens_are_rows():
         (lambda: M.roc_auc(average="mean"), ValueError, r"average='mean' must be"),
         (lambda: M.confusion_matrix("rows"), ValueError, r"normalize='rows' must be"),
         (lambda: M.accuracy(), TypeError, r"has no options; give it as it is"),
+        (lambda: M.pinball_loss("0.9"), TypeError, r"alpha='0.9' must be a number from 0 to 1, or"),
+        (lambda: M.pinball_loss([]), TypeError, r"alpha=\[\] must be a number from 0 to 1, or"),
+        (lambda: M.pinball_loss([0.1, True]), TypeError, r"alpha=\[0.1, True\] must be a number"),
+        (lambda: M.pinball_loss(90), ValueError, r"alpha=90 must be from 0 to 1; write the 90 %"),
+        (lambda: M.pinball_loss(np.array([0.5, np.nan])), ValueError, r"alpha=nan must be from 0"),
     ],
 )
 def test_wrong_options_are_named(make, error, says):
@@ -352,9 +392,25 @@ def test_wrong_options_are_named(make, error, says):
         (M.roc_auc, r"roc_auc is of two classes, the model has 3"),
         (M.recall("macro", labels=[3]), r"labels=\[3\], the model has classes 0 to 2"),
         (M.r2, r"outputs are \[3\] a row and the targets batch\['y'\] \[\]"),
+        (M.pinball_loss(0.9), r"outputs are \[3\] a row and the targets batch\['y'\] \[\]"),
+        (
+            M.pinball_loss([0.1, 0.9]),
+            r"pinball_loss of 2 quantiles: the model's outputs are \[3\] a row and the targets "
+            r"batch\['y'\] \[\]; return \[2\] a row, the quantiles \[0.1, 0.9\] on the last axis",
+        ),
+        (
+            M.perplexity(output=lambda out: out[:, 0]),
+            r"perplexity needs a logit for every symbol, the model's outputs are \[\] a row and "
+            r"the labels batch\['y'\] \[\]; return logits \[rows, places, symbols\]",
+        ),
+        (
+            M.bits_per_character(output=lambda out: out[:, :1]),
+            r"bits_per_character needs a logit for every symbol, .* are \[1\] a row",
+        ),
+        (M.perplexity(target="long"), r"labels batch\['y'\] run from 0 to 3; .* with 3 classes"),
     ],
 )
 def test_data_that_do_not_suit_are_named(metric, says):
     outputs = jax.ShapeDtypeStruct((4, 3), np.float32)
     with pytest.raises(ValueError, match=says):
-        metric.check(outputs, {"y": np.array([0, 1, 2, 1])})
+        metric.check(outputs, {"y": np.array([0, 1, 2, 1]), "long": np.array([0, 1, 2, 3])})

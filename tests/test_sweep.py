@@ -227,6 +227,9 @@ def test_names_looked_for_are_answered(sweep, name, says):
         ("mean_squared_error", "mse"),
         ("AUC", "roc_auc"),
         ("mAP", "mean_average_precision"),
+        ("mean_pinball_loss", "pinball_loss"),
+        ("bpc", "bits_per_character"),
+        ("Perplexity", "perplexity"),
         ("accurcy", "accuracy"),
     ],
 )

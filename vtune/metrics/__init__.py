@@ -2,10 +2,11 @@
 
 Classification (logits against whole-number labels `y`): `accuracy`, `balanced_accuracy`,
 `top_k_accuracy`, `precision`, `recall`, `f1`, `log_loss`, `roc_auc`, `confusion_matrix`.
-Regression (outputs against targets `y`): `mse`, `rmse`, `mae`, `r2`. Detection (boxes, scores and
-labels against the data's): `mean_average_precision`, equal to pycocotools'. Those with options are
-called with them: `vt.metrics.f1(average="macro")`. All take `output=`, `target=`, `weight=` and
-`ignore=`, for models with several outputs, masks and labels that do not count:
+Regression (outputs against targets `y`): `mse`, `rmse`, `mae`, `r2`, `pinball_loss`. Language
+(logits of the next symbol): `perplexity`, `bits_per_character`. Detection (boxes, scores and labels
+against the data's): `mean_average_precision`, equal to pycocotools'. Those with options are called
+with them: `vt.metrics.f1(average="macro")`. All take `output=`, `target=`, `weight=` and `ignore=`,
+for models with several outputs, masks and labels that do not count:
 
     vt.metrics.accuracy(output="tags", target="tags", weight="mask")
 
@@ -28,12 +29,15 @@ from vtune.metrics.averages import f1, precision, recall
 from vtune.metrics.ranking import roc_auc
 from vtune.metrics.detection import mean_average_precision
 from vtune.metrics.regression import mae, mse, r2, rmse
+from vtune.metrics.quantile import pinball_loss
+from vtune.metrics.language import bits_per_character, perplexity
 
 __all__ = [
     "Metric",
     "PerRow",
     "accuracy",
     "balanced_accuracy",
+    "bits_per_character",
     "confusion_matrix",
     "expand",
     "f1",
@@ -42,6 +46,8 @@ __all__ = [
     "mean",
     "mean_average_precision",
     "mse",
+    "perplexity",
+    "pinball_loss",
     "precision",
     "r2",
     "recall",

@@ -168,6 +168,8 @@ def mean(
         check_pairs(who, value, (outputs, batch), values, weight.shape[0])
         if not jnp.issubdtype(values.dtype, jnp.inexact):  # weights are no whole numbers
             values = values.astype(weight.dtype)
+        # in half precision a sum of 1,000 weights is no longer 1,000
+        values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
         weights = expand(weight, values).astype(values.dtype)
         # `where`, since padding may be NaN and 0 * NaN is NaN
         return jnp.sum(jnp.where(weights > 0, values * weights, 0.0)), jnp.sum(weights)

@@ -13,6 +13,9 @@ _WRITE = {
     "roc_auc": ("auc", "AUC", "auroc"),
     "mean_average_precision": ("map", "mAP", "mean_ap", "MeanAveragePrecision", "COCOeval"),
     "log_loss": ("cross_entropy", "crossentropy", "nll", "BinaryCrossentropy"),
+    "perplexity": ("ppl",),
+    "bits_per_character": ("bpc", "bits_per_char", "bits_per_byte"),
+    "pinball_loss": ("mean_pinball_loss", "quantile_loss", "pinball"),
 }
 _MEANT = {name: write for write, names in _WRITE.items() for name in names}
 

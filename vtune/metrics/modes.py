@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-_MIN = ("loss", "error", "mse", "rmse", "mae", "nll", "perplexity")
+_MIN = (
+    *("loss", "error", "mse", "rmse", "mae", "pinball"),
+    *("nll", "perplexity", "ppl", "bpc", "bits_per_character", "bits_per_char", "bits_per_byte"),
+)
 _MAX = ("accuracy", "acc", "auc", "f1", "precision", "recall", "r2", "score", "reward", "return")
 
 

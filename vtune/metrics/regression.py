@@ -26,18 +26,24 @@ def check_targets(outputs: Any, arrays: Mapping[str, np.ndarray]) -> None:
       TypeError: the model has several outputs. ValueError: outputs and targets differ in shape.
     """
     target = targets("a regression metric", arrays)
+    given = one_array(outputs).shape[1:]
+    if given != target.shape[1:]:
+        raise ValueError(
+            f"the model's outputs are {list(given)} a row and the targets "
+            f"batch['y'] {list(target.shape[1:])}; make them alike, for example with "
+            "outputs[..., 0] in the model (broadcasting would compare every pair)"
+        )
+
+
+def one_array(outputs: Any) -> Any:
+    """Returns the one array of the outputs; raises TypeError where there are several."""
     leaves = jax.tree.leaves(outputs)
     if len(leaves) != 1:
         raise TypeError(
             f"a regression metric compares one array, the model returns {len(leaves)}; say which: "
             "vt.metrics.mse(output=...), a name, a position or a function"
         )
-    if leaves[0].shape[1:] != target.shape[1:]:
-        raise ValueError(
-            f"the model's outputs are {list(leaves[0].shape[1:])} a row and the targets "
-            f"batch['y'] {list(target.shape[1:])}; make them alike, for example with "
-            "outputs[..., 0] in the model (broadcasting would compare every pair)"
-        )
+    return leaves[0]
 
 
 def _columns(values: Array, weight: Weight) -> tuple[Array, Array]:
