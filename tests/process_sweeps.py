@@ -163,8 +163,9 @@ def wrong():
     told = type("Log", (), {"begin": staticmethod(begin)})()
     failing = lambda: tuned(8, callbacks=[told] if INDEX == 0 else None)
     said["a callback"] = raised(failing, LookupError, RuntimeError)
-    seen = []
-    trained = tuned(8, epochs=8, callbacks=[lambda report: stop(report, seen)])
+    seen, told = [], type("Stops", (), {"most_rounds": 1})()
+    told.rounds = lambda report: stop(report, seen)
+    trained = tuned(8, epochs=8, callbacks=[told])
     said["who was told"], said["rounds"] = sorted(set(seen)), trained.trained.rounds
     said["status"] = trained.best.status
     pickling = lambda: pickle.dumps(trained)
