@@ -2,6 +2,7 @@
 
 Classification (logits against whole-number labels `y`): `accuracy`, `balanced_accuracy`,
 `top_k_accuracy`, `precision`, `recall`, `f1`, `log_loss`, `roc_auc`, `confusion_matrix`.
+Ranked items (scores [rows, items] against relevance or ids): `ndcg`, `recall_at_k`, `mrr`.
 Regression (outputs against targets `y`): `mse`, `rmse`, `mae`, `r2`, `pinball_loss`. Language
 (logits of the next symbol): `perplexity`, `bits_per_character`. Detection (boxes, scores and labels
 against the data's): `mean_average_precision`, equal to pycocotools'. Those with options are called
@@ -28,6 +29,7 @@ from vtune.metrics.confusion import balanced_accuracy, confusion_matrix
 from vtune.metrics.averages import f1, precision, recall
 from vtune.metrics.ranking import roc_auc
 from vtune.metrics.detection import mean_average_precision
+from vtune.metrics.recommendation import mrr, ndcg, recall_at_k
 from vtune.metrics.regression import mae, mse, r2, rmse
 from vtune.metrics.quantile import pinball_loss
 from vtune.metrics.language import bits_per_character, perplexity
@@ -45,12 +47,15 @@ __all__ = [
     "mae",
     "mean",
     "mean_average_precision",
+    "mrr",
     "mse",
+    "ndcg",
     "perplexity",
     "pinball_loss",
     "precision",
     "r2",
     "recall",
+    "recall_at_k",
     "rmse",
     "roc_auc",
     "top_k_accuracy",

@@ -5,7 +5,6 @@ What has no rows follows scikit-learn's rules too.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vtune.metrics.base import Metric, configurable, documented, ratio
+from vtune.metrics.base import Metric, check_zero_division, configurable, documented, ratio
 from vtune.metrics.confusion import counts
 from vtune.metrics.labels import check_labels, is_multilabel
 from vtune.metrics.select import expand
@@ -128,9 +127,7 @@ def _checked_options(who: str, average: Any, labels: Any, zero_division: Any) ->
     """Returns the labels as a list; raises ValueError or TypeError for options that are wrong."""
     if average not in AVERAGES:
         raise ValueError(f"{who}: average={average!r} must be one of {list(AVERAGES)}")
-    number = isinstance(zero_division, int | float)
-    if not number or not (zero_division in (0, 1) or math.isnan(zero_division)):
-        raise ValueError(f"{who}: zero_division={zero_division!r} must be 0, 1 or nan")
+    check_zero_division(who, zero_division)
     if labels is None:
         return None
     labels = list(labels)

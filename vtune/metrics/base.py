@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -181,6 +182,12 @@ def mean(
 def ratio(above: Array, below: Array, zero_division: Any = 0.0) -> Array:
     """Returns above / below, or `zero_division` where below is 0."""
     return jnp.where(below > 0, above / jnp.where(below > 0, below, 1.0), zero_division)
+
+
+def check_zero_division(who: str, value: Any) -> None:
+    """Raises ValueError unless the value of what is not defined is 0, 1 or nan."""
+    if not isinstance(value, int | float) or not (value in (0, 1) or math.isnan(value)):
+        raise ValueError(f"{who}: zero_division={value!r} must be 0, 1 or nan")
 
 
 def targets(who: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:

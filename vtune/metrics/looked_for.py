@@ -1,4 +1,4 @@
-"""Names that people look for in `vt.metrics` because scikit-learn or Keras have them."""
+"""Names that people look for in `vt.metrics` because other libraries have them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ _WRITE = {
     "mae": ("mean_absolute_error", "MeanAbsoluteError"),
     "roc_auc": ("auc", "AUC", "auroc"),
     "mean_average_precision": ("map", "mAP", "mean_ap", "MeanAveragePrecision", "COCOeval"),
+    "ndcg": ("normalized_discounted_cumulative_gain", "RetrievalNormalizedDCG", "NDCGMetric"),
+    "recall_at_k": ("RetrievalRecall", "RecallMetric", "recall_at", "hit_rate", "HitRate"),
+    "mrr": ("mean_reciprocal_rank", "reciprocal_rank", "RetrievalMRR", "MRRMetric"),
     "log_loss": ("cross_entropy", "crossentropy", "nll", "BinaryCrossentropy"),
     "perplexity": ("ppl",),
     "bits_per_character": ("bpc", "bits_per_char", "bits_per_byte"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 _MIN = (
@@ -10,12 +11,14 @@ _MIN = (
     *("nll", "perplexity", "ppl", "bpc", "bits_per_character", "bits_per_char", "bits_per_byte"),
 )
 _MAX = ("accuracy", "acc", "auc", "f1", "precision", "recall", "r2", "score", "reward", "return")
+_MAX += ("ndcg", "mrr")
+_PLACES = re.compile(r"@\d+$")  # as in "ndcg@10"
 
 
 def usual_mode(name: str) -> str | None:
     """Returns "min" or "max" where a metric's name ends with the name of a well-known one, such as
-    "loss" or "top5_accuracy"; else None."""
-    lower = name.lower()
+    "loss", "top5_accuracy" or "recall@10"; else None."""
+    lower = _PLACES.sub("", name.lower())
     for mode, endings in (("min", _MIN), ("max", _MAX)):
         for ending in endings:
             if lower == ending or lower.endswith((f"_{ending}", f"/{ending}", f"-{ending}")):

@@ -43,10 +43,10 @@ class Selection:
         self, outputs: Outputs, batch: Batch, weight: FloatArray[Array, " batch ..."]
     ) -> tuple[Outputs, Batch, Array]:
         """Returns the outputs, the batch with the labels as `y`, and the weights of the places."""
-        given = None if self.weight is None else _of_batch("weight", self.weight, batch)
+        given = None if self.weight is None else chosen_of_batch("weight", self.weight, batch)
         outputs = self._output_of(outputs)
         if self.target is not None:
-            batch = {**batch, "y": _of_batch("target", self.target, batch)}
+            batch = {**batch, "y": chosen_of_batch("target", self.target, batch)}
         if given is not None:
             weight = _product(weight, given)
         if self.ignore:
@@ -67,9 +67,9 @@ class Selection:
           ValueError: what was selected is not there, or nothing would count.
         """
         outputs = jax.eval_shape(self._output_of, outputs)
-        given = None if self.weight is None else _of_rows("weight", self.weight, arrays)
+        given = None if self.weight is None else chosen_of_rows("weight", self.weight, arrays)
         if self.target is not None:
-            arrays = {**arrays, "y": _of_rows("target", self.target, arrays)}
+            arrays = {**arrays, "y": chosen_of_rows("target", self.target, arrays)}
         if given is not None:
             _check_weights(given, arrays.get("y"))
         if self.ignore:
@@ -122,23 +122,25 @@ def selection(output: Any, target: Any, weight: Any, ignore: Any) -> Selection:
             f"output={output!r} must be a name or a position among the model's outputs, or a "
             "function of them"
         )
-    for name, given in (("target", target), ("weight", weight)):
-        if not (given is None or isinstance(given, str) or callable(given)):
-            raise TypeError(
-                f"{name}={type(given).__name__} must be the name of an entry of the data or a "
-                f'function of the batch; write {name}="mask" or {name}=lambda batch: ...'
-            )
-    for name, given, takes in (
-        ("output", output, "outputs"),
-        ("target", target, "batch"),
-        ("weight", weight, "batch"),
-    ):
-        if callable(given) and not _takes_one(given):
-            raise TypeError(f"{name} must be a function of one argument ({takes})")
+    if callable(output) and not _takes_one(output):
+        raise TypeError("output must be a function of one argument (outputs)")
+    check_chosen("target", target)
+    check_chosen("weight", weight)
     ignored = ignore if isinstance(ignore, list | tuple) else (() if ignore is None else (ignore,))
     if not all(map(is_number, ignored)):
         raise TypeError(f"ignore={ignore!r} must be a label or several, such as 255 or [-1, 255]")
     return Selection(output, target, weight, tuple(ignored))
+
+
+def check_chosen(name: str, given: Any) -> None:
+    """Raises TypeError unless an argument is None, a name, or a function of the batch."""
+    if not (given is None or isinstance(given, str) or callable(given)):
+        raise TypeError(
+            f"{name}={type(given).__name__} must be the name of an entry of the data or a "
+            f'function of the batch; write {name}="mask" or {name}=lambda batch: ...'
+        )
+    if callable(given) and not _takes_one(given):
+        raise TypeError(f"{name} must be a function of one argument (batch)")
 
 
 def expand(weight: FloatArray[Array, " batch ..."], like: Array) -> Array:
@@ -183,7 +185,7 @@ def _is_any(labels: Any, ignored: tuple[int | float, ...]) -> Any:
     return found
 
 
-def _of_batch(what: str, given: Any, batch: Any) -> Any:
+def chosen_of_batch(what: str, given: Any, batch: Any) -> Any:
     """Returns an entry of a batch, or what a function makes of it."""
     if callable(given):
         return given(batch)
@@ -192,11 +194,12 @@ def _of_batch(what: str, given: Any, batch: Any) -> Any:
     return batch[given]
 
 
-def _of_rows(what: str, given: Any, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """As `_of_batch`, of all rows on the host. A function gets JAX's arrays, as in the program."""
+def chosen_of_rows(what: str, given: Any, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """As `chosen_of_batch`, of all rows on the host. A function gets JAX's arrays, as in the
+    program."""
+    make = jax.jit(given) if callable(given) else lambda rows: chosen_of_batch(what, given, rows)
     with jax.transfer_guard("allow"):
-        made = jax.jit(given)(dict(arrays)) if callable(given) else _of_batch(what, given, arrays)
-        return np.asarray(made)
+        return np.asarray(make(dict(arrays)))
 
 
 def _check_weights(weights: np.ndarray, labels: Any) -> None:
