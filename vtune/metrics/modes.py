@@ -11,7 +11,7 @@ _MIN = (
     *("nll", "perplexity", "ppl", "bpc", "bits_per_character", "bits_per_char", "bits_per_byte"),
 )
 _MAX = ("accuracy", "acc", "auc", "f1", "precision", "recall", "r2", "score", "reward", "return")
-_MAX += ("ndcg", "mrr")
+_RANKED = ("ndcg", "mrr")  # higher is better, too
 _PLACES = re.compile(r"@\d+$")  # as in "ndcg@10"
 
 
@@ -19,7 +19,7 @@ def usual_mode(name: str) -> str | None:
     """Returns "min" or "max" where a metric's name ends with the name of a well-known one, such as
     "loss", "top5_accuracy" or "recall@10"; else None."""
     lower = _PLACES.sub("", name.lower())
-    for mode, endings in (("min", _MIN), ("max", _MAX)):
+    for mode, endings in (("min", _MIN), ("max", (*_MAX, *_RANKED))):
         for ending in endings:
             if lower == ending or lower.endswith((f"_{ending}", f"/{ending}", f"-{ending}")):
                 return mode
