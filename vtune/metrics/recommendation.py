@@ -47,6 +47,7 @@ class Places(NamedTuple):
     items: int
 
 
+_HALF = 2**15  # more than half the bits of a number that is not negative
 Value = Callable[[Places], tuple[Array, Array]]  # (a row's value, what it is divided by) [rows]
 
 
@@ -116,11 +117,16 @@ def _looked_up(level: Array, index: Array, ignore_ties: bool) -> tuple[Array, tu
     them with every item."""
     own = jnp.take_along_axis(level, index, axis=1)
     every, one = level[:, None, :], own[:, :, None]
-    above = jnp.sum(every > one, axis=-1)
-    if not ignore_ties:
-        return own, (above, jnp.sum(every == one, axis=-1))
-    later = jnp.arange(level.shape[1])[None, None, :] > index[:, :, None]
-    return own, (above + jnp.sum((every == one) & later, axis=-1), jnp.ones_like(above))
+    count = lambda counted: jnp.sum(counted, axis=-1, dtype=jnp.int32)
+    if ignore_ties:
+        later = jnp.arange(level.shape[1])[None, None, :] > index[:, :, None]
+        above = count((every > one) | ((every == one) & later))
+        return own, (above, jnp.ones_like(above))
+    if level.shape[1] >= _HALF:
+        return own, (count(every > one), count(every == one))
+    # Two counts in one number: XLA takes five times as long on a CPU for two sums beside each other.
+    both = count((every > one) + _HALF * (every == one))
+    return own, (both % _HALF, both // _HALF)
 
 
 def _sorted(level: Array, ignore_ties: bool) -> tuple[Array, Array]:
