@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from ratings import Ratings, Split
+from ratings import Ratings
 
 LIKED = 4.0  # stars; a rating of so many, or more, is counted as liked
 
@@ -75,9 +75,3 @@ def _rated(weight: np.ndarray, count: int) -> np.ndarray:
         middle = (low + high) / 2
         low, high = (middle, high) if chance(middle).sum() < count else (low, middle)
     return chance(low)
-
-
-def baseline_rmse(ratings: Ratings, split: Split, rows: np.ndarray) -> float:
-    """Returns the RMSE of the mean rating in training, where nothing else is known."""
-    mean = ratings.rating[split.train].mean()
-    return float(np.sqrt(np.mean((ratings.rating[rows] - mean) ** 2)))
