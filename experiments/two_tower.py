@@ -70,25 +70,28 @@ def draw(key, batch, h):
 def sampled_softmax(scores, item, log_q, negatives, correction):
     """The cross entropy of each row's item among it and the items of the rows that follow.
 
-    A score s(u, j) is corrected to s(u, j) - log Q(j), where Q(j) is how likely j is drawn (Bengio
-    and Senécal 2008; Yi et al. 2019): without it, popular items are pushed down for being drawn
-    often. Items that are the row's own by accident are left out.
+    The n items that follow stand for all others, so each is counted 1 / (n Q(j)) times, where Q(j)
+    is how likely j is drawn: its score s(u, j) becomes s(u, j) - log(n Q(j)), and the sum of the
+    exponentials is that of all items in the mean (Bengio and Senécal 2008). Without it, popular
+    items are pushed down for being drawn often (Yi et al. 2019). Where another row's item is the
+    row's own it is left out.
 
     Args:
       scores: [rows, rows], of every user and every row's item. item: [rows].
       log_q: [rows], of every row's item.
-      negatives: how many rows that follow count, the first after the last.
+      negatives: n, how many rows that follow count; after the last comes the first.
       correction: 1, or 0 for none.
 
     Returns:
       [rows], in nats.
     """
-    logits = scores - correction * log_q[None, :]
     row = jnp.arange(len(item))
     after = (row[None, :] - row[:, None]) % len(item)
-    other = (after > 0) & (after <= negatives) & (item[None, :] != item[:, None])
-    logits = jnp.where(other | (after == 0), logits, -jnp.inf)
-    return jax.nn.logsumexp(logits, axis=1) - jnp.diagonal(logits)
+    drawn = jnp.minimum(negatives, len(item) - 1)
+    other = (after > 0) & (after <= drawn) & (item[None, :] != item[:, None])
+    logits = scores - correction * (log_q[None, :] + jnp.log(drawn))
+    logits = jnp.where(after == 0, scores, jnp.where(other, logits, -jnp.inf))
+    return jax.nn.logsumexp(logits, axis=1) - jnp.diagonal(scores)
 
 
 def loss_of(log_q):
