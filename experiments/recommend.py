@@ -34,7 +34,7 @@ from report import show_best
 import vtune as vt
 
 EXPLICIT = {
-    "lr": vt.Float(1e-3, 1e-1, log=True),
+    "lr": vt.Float(3e-3, 3e-1, log=True),
     "l2": vt.Float(1e-6, 1e-3, log=True),
     "dropout": vt.Float(0.0, 0.3),
     "size": vt.Categorical([1, 2, 4, 16]),
@@ -70,37 +70,32 @@ class Factors(nn.Module):
 
 
 class Known(NamedTuple):
-    """What is known of the held-out rows without training; None where only files are.
+    """What is known without training of the rows that choose, and of those that test.
 
     Attributes:
-      rmse, ndcg: of the true factors, and of the true chances that an item is rated and liked, on
-        the rows that choose.
-      popular: the NDCG@10 of popularity on them.
-      test: the same by name on the test rows, and the RMSE of the mean rating.
+      mean: RMSE of the mean rating. popular: NDCG@10 of popularity.
+      rmse: of the true factors. ndcg: NDCG@10 of the true chances that an item is rated and liked.
+        None where only files are known.
     """
 
-    rmse: float | None
-    ndcg: float | None
-    popular: float
-    test: dict[str, float]
+    mean: tuple[float, float]
+    popular: tuple[float, float]
+    rmse: tuple[float, float] | None = None
+    ndcg: tuple[float, float] | None = None
 
-    @staticmethod
-    def of(made: Made | None, ratings: Ratings, split: Split, data: vt.Data) -> Known:
-        valid, last = np.asarray(data.valid), np.asarray(data.test)
-        items = len(ratings.items)
-        popular = np.broadcast_to(two_tower.log_drawn(data, items), (len(ratings.users), items))
-        by_popularity = [two_tower.known_scores(data, popular, rows) for rows in (valid, last)]
-        deviation = ratings.rating[split.test] - ratings.rating[split.train].mean()
-        test = {
-            "mean": float(np.sqrt(np.mean(deviation**2))),
-            "popular": by_popularity[1]["ndcg@10"],
-        }
-        if made is None:
-            return Known(None, None, by_popularity[0]["ndcg@10"], test)
-        by_truth = [two_tower.known_scores(data, made.liked, rows) for rows in (valid, last)]
-        test |= {"rmse": made.best_rmse(split.test), "ndcg": by_truth[1]["ndcg@10"]}
-        rmse, ndcg = made.best_rmse(split.valid), by_truth[0]["ndcg@10"]
-        return Known(rmse, ndcg, by_popularity[0]["ndcg@10"], test)
+
+def known_of(made: Made | None, ratings: Ratings, split: Split, data: vt.Data) -> Known:
+    mean = ratings.rating[split.train].mean()
+    off = lambda rows: float(np.sqrt(np.mean((ratings.rating[rows] - mean) ** 2)))
+    items = len(ratings.items)
+    popular = np.broadcast_to(two_tower.log_drawn(data, items), (len(ratings.users), items))
+    ways = [popular] if made is None else [popular, made.liked]
+    by_way = two_tower.known_ndcg(data, np.stack(ways))
+    known = Known((off(split.valid), off(split.test)), tuple(by_way[0]))
+    if made is None:
+        return known
+    rmse = made.best_rmse(split.valid), made.best_rmse(split.test)
+    return known._replace(rmse=rmse, ndcg=tuple(by_way[1]))
 
 
 def explicit(ratings: Ratings, split: Split) -> tuple[vt.Learner, vt.Data]:
@@ -203,7 +198,7 @@ def figure_of(ratings: vt.Sweep, likes: vt.Sweep, known: Known) -> Figure:
     figure = Figure(figsize=(9.6, 5.8), layout="constrained")
     rows = figure.subplots(2, 3)
     drawn = (
-        (rows[0], ratings, ["size", "l2"], {"the best there is": known.rmse}),
+        (rows[0], ratings, ["size", "l2"], {"the true factors": known.rmse}),
         (
             rows[1],
             likes,
@@ -217,6 +212,7 @@ def figure_of(ratings: vt.Sweep, likes: vt.Sweep, known: Known) -> Figure:
         for axes in (first, *others):
             for (name, value), style in zip(lines.items(), ("--", ":"), strict=False):
                 if value is not None:
+                    value = value[0]
                     axes.axhline(value, color="black", linestyle=style, linewidth=1, label=name)
                     low, high = axes.get_ylim()
                     room = 0.03 * (high - low)
@@ -239,19 +235,17 @@ def tuned(
 
 def tell(ratings: vt.Sweep, likes: vt.Sweep, known: Known) -> None:
     """Prints what the best make of rows that neither trained nor chose, beside what is known."""
-    best = lambda sweep, name: float(sweep.evaluate()[name][sweep.best.index])
-    rmse, test = best(ratings, "rmse"), known.test
-    print(f"ratings, test: RMSE {rmse:.4f}; the mean rating {test['mean']:.4f}", end="")
-    if "rmse" in test:
-        above = 100 * (rmse / test["rmse"] - 1)
-        print(f"; the true factors {test['rmse']:.4f}, so {above:.2f} % above the best", end="")
-    found = ", ".join(f"{name} {best(likes, name):.4f}" for name in two_tower.METRICS)
-    print(f"\nlikes, test: {found}; NDCG@10 of popularity {test['popular']:.4f}", end="")
-    print(f", of the true chances {test['ndcg']:.4f}" if "ndcg" in test else "")
-    by = {
-        value: max(m.score for m in likes if m.hparams["correction"] == value)
-        for value in sorted({m.hparams["correction"] for m in likes})
-    }
+    of = lambda sweep: {k: v[sweep.best.index] for k, v in sweep.evaluate().items()}
+    rmse, found = of(ratings)["rmse"], of(likes)
+    print(f"ratings, test: RMSE {rmse:.4f}; the mean rating {known.mean[1]:.4f}", end="")
+    if known.rmse is not None:
+        above = 100 * (rmse / known.rmse[1] - 1)
+        print(f"; the true factors {known.rmse[1]:.4f}, {above:.2f} % below", end="")
+    shown = ", ".join(f"{name} {found[name]:.4f}" for name in two_tower.METRICS)
+    print(f"\nlikes, test: {shown}; NDCG@10 of popularity {known.popular[1]:.4f}", end="")
+    print("" if known.ndcg is None else f", of the true chances {known.ndcg[1]:.4f}")
+    score, corrected = (likes.table()[name] for name in ("ndcg@10", "correction"))
+    by = {value: score[corrected == value].max() for value in sorted(set(corrected))}
     told = ", ".join(f"{value:g}: {score:.4f}" for value, score in by.items())
     print(f"best NDCG@10 of those that choose, by the correction for log Q: {told}")
 
@@ -286,7 +280,7 @@ def main(argv: list[str] | None = None) -> None:
     if options.way:
         beside.say(WAYS[options.way].measure(task))
         return
-    known = Known.of(made, ratings, split, network[1])
+    known = known_of(made, ratings, split, network[1])
     length = {"search": vt.Halton(options.members)}
     of_ratings = tuned(
         "ratings",

@@ -178,12 +178,19 @@ def log_drawn(data: vt.Data, items: int) -> np.ndarray:
     return np.log(np.maximum(chance[:items], 1e-12))
 
 
-def known_scores(data: vt.Data, scores: np.ndarray, rows: np.ndarray) -> dict[str, float]:
-    """Returns NDCG@10, recall@10 and MRR of scores [users, items] that are known, on some rows."""
-    batch = {name: jnp.asarray(array)[rows] for name, array in data.arrays.items()}
-    scores = jnp.asarray(scores, jnp.float32)[batch["user"]]
-    weight = jnp.ones(len(rows))
-    return {
-        name: float(metric.score(metric.measure(scores, batch, weight)))
-        for name, metric in METRICS.items()
-    }
+def known_ndcg(data: vt.Data, scores: np.ndarray) -> np.ndarray:
+    """Returns the NDCG@10 of known scores [ways, users, items], [ways, 2]: on the validation rows,
+    and on the test rows."""
+    weights = np.zeros((2, len(data.arrays["user"])), np.float32)
+    for weight, rows in zip(weights, (data.valid, data.test), strict=True):
+        weight[np.asarray(rows)] = 1
+    metric = METRICS["ndcg@10"]
+
+    @jax.jit
+    def ndcg(scores, batch, weights):
+        one = lambda scores, weight: metric.score(
+            metric.measure(scores[batch["user"]], batch, weight)
+        )
+        return jax.vmap(lambda scores: jax.vmap(one, (None, 0))(scores, weights))(scores)
+
+    return np.asarray(ndcg(np.asarray(scores, np.float32), data.arrays, weights))

@@ -59,6 +59,7 @@ EXPERIMENTS = {
     "detection": "detection",
     "char_lm": "char_lm",
     "forecast": "forecast",
+    "recommend": "recommend",
 }
 
 

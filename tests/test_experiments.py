@@ -161,6 +161,25 @@ def test_forecast(run):
     check_files(out)
 
 
+def test_recommend(run, tmp_path):
+    """What is learned predicts better than the mean rating; files of MovieLens are read."""
+    printed, out = run("recommend", quick=True, ways="solo")
+    for says in ("RMSE ", "NDCG@10 of popularity", "one setting after the other"):
+        assert says in printed
+    learned, mean, best = (
+        float(re.search(rf"{name} (\d\.\d+)", printed)[1])
+        for name in ("RMSE", "the mean rating", "the true factors")
+    )
+    assert best < learned < mean
+    for name in ("manifest.json", "table.csv"):
+        assert all((out / part / name).stat().st_size > 0 for part in ("explicit", "implicit"))
+    assert (out / "figure.png").stat().st_size > 0
+    bad = tmp_path / "u.data"
+    bad.write_text("1\t2\t3\n")
+    with pytest.raises(SystemExit, match=r"line 1: '1\\t2\\t3' has 3 fields"):
+        importlib.import_module("recommend").main([f"--data={bad}"])
+
+
 def test_an_experiment_is_a_command_and_says_what_data_it_wants(tmp_path):
     command = [sys.executable, ROOT / "experiments" / "mnist_mlp.py", "--data", tmp_path / "none"]
     done = subprocess.run(command, capture_output=True, text=True)
