@@ -6,10 +6,17 @@ Data:      120,000 ratings of 400 items by 800 users, made of known biases and f
            ratings of 4 and more, a fifth of them held out.
 Searched:  learning rate, L2 (weight decay), dropout, negatives, the correction by log Q (traced),
            size of the embeddings (structural).
-Time:      TODO
-Result:    TODO
+Time:      about 2 min on 2 CPU cores
+Result:    ratings that neither trained nor chose: RMSE 0.8175, 2.1 % above the 0.8004 of the true
+           factors; the mean rating's is 1.2855. Likes: NDCG@10 0.165, recall@10 0.178, MRR 0.330;
+           popularity's NDCG@10 is 0.132, that of the true chances 0.203. With the correction the
+           best NDCG@10 of those that choose is 0.164, without it 0.051.
 Output:    runs/recommend: figure.png, and the sweeps with their table.csv in explicit and implicit
-Picture:   TODO
+Picture:   Above, RMSE over 12 rounds and against embedding size and L2, with a line of the best
+           there is: the best members of sizes 2, 4 and 16 nearly reach it, those of size 1 do not.
+           Below, NDCG@10 over 12 rounds and against correction and learning rate, with lines of
+           popularity and of the true chances: without the correction all are below popularity, with
+           it most are between the two.
 """
 
 from __future__ import annotations
@@ -34,7 +41,7 @@ from report import show_best
 import vtune as vt
 
 EXPLICIT = {
-    "lr": vt.Float(3e-3, 3e-1, log=True),
+    "lr": vt.Float(1e-3, 1e-1, log=True),
     "l2": vt.Float(1e-6, 1e-3, log=True),
     "dropout": vt.Float(0.0, 0.3),
     "size": vt.Categorical([1, 2, 4, 16]),
