@@ -124,7 +124,7 @@ def _looked_up(level: Array, index: Array, ignore_ties: bool) -> tuple[Array, tu
         return own, (above, jnp.ones_like(above))
     if level.shape[1] >= _HALF:
         return own, (count(every > one), count(every == one))
-    # Two counts in one number: XLA takes five times as long on a CPU for two sums beside each other.
+    # Two counts in one number: two sums beside each other take XLA five times as long on a CPU.
     both = count((every > one) + _HALF * (every == one))
     return own, (both % _HALF, both // _HALF)
 
