@@ -219,9 +219,8 @@ def test_a_broken_score_is_never_right():
     for metric in (M.ndcg, M.recall_at_k(k=1), M.mrr, M.ndcg(ignore_ties=True)):
         for y in (np.array([0, 0]), np.eye(3)[[0, 0]]):
             assert of_batch(metric, scores, y) == 0
-    assert (
-        of_batch(M.mrr, scores, np.array([1, 1])) == 0.5
-    )  # the first of its row, and one that is broken
+    for y in (np.array([1, 1]), np.eye(3)[[1, 1]]):  # the first of its row, and one that is broken
+        assert of_batch(M.mrr, scores, y) == 0.5
 
 
 SCORES = jax.ShapeDtypeStruct((4, 3), np.float32)
