@@ -1,4 +1,5 @@
-"""Any score that can be jitted can be tuned: here accuracy under an attack on the inputs.
+"""Accuracy under attack: any score that can be jitted can be tuned, here one on inputs that
+are moved against the network.
 
 Command:   python experiments/adversarial.py
 Data:      scikit-learn's digits; 20 % held out, stratified.
@@ -7,9 +8,11 @@ Score:     accuracy on validation rows that were moved by --epsilon (of the pixe
            the sign of the loss's gradient (FGSM; Goodfellow et al. 2015), recorded beside the
            plain one.
 Time:      25 s on 2 CPU cores: 14 s to compile, 4 s to run 28,160 training steps
-Result:    0.7521 under attack (0.9554 without) for the best by this score; the best by plain
-           accuracy (0.9694) is left with 0.5014
+Result:    chosen by accuracy under attack, a network keeps 0.7521 (0.9554 without an attack); the
+           one that is best without (0.9694) keeps 0.5014
 Output:    runs/adversarial: the sweep, table.csv and figure.png
+Picture:   robust accuracy of 64 members over 20 rounds, and against learning rate, L2, noise, shift
+           and width: noise in training helps, shifted pictures hurt
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from options import parse
 from report import report
 from sklearn.datasets import load_digits
 
@@ -81,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--epsilon", type=float, default=0.1)
     parser.add_argument("--out", type=Path, default=Path("runs/adversarial"))
-    options = parser.parse_args(argv)
+    options = parse(parser, argv, members=2, epochs=1)
 
     x, y = load_digits(return_X_y=True)
     images = (x / 16).reshape(-1, 8, 8).astype(np.float32)

@@ -99,9 +99,12 @@ def of_loop(train: Any, settings: Sequence[tuple[Any, ...]], steps: int) -> Took
     return Took(seconds, held + found.temp_size_in_bytes, before, peak)
 
 
-def add_arguments(parser: argparse.ArgumentParser, ways: Mapping[str, Way]) -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser, ways: Mapping[str, Way], default: str | None = None
+) -> None:
+    """Adds --ways, all of them where no default is given, --way and --quick."""
     names, every = list(ways), ",".join(ways)
-    parser.add_argument("--ways", default=every, help=f"that are measured, of {every}")
+    parser.add_argument("--ways", default=default or every, help=f"that are measured, of {every}")
     parser.add_argument("--way", choices=names, help="measures one in this process, and ends")
     parser.add_argument("--quick", action="store_true", help="tiny, and in one process: for tests")
 

@@ -1,11 +1,14 @@
-"""256 settings of an MLP on scikit-learn's digits, trained as one program.
+"""Digits in half a minute: 256 settings of an MLP, trained as one program.
 
 Command:   python experiments/digits.py            (or: bash scripts/demo.sh)
-Data:      1,797 images of 8 x 8 pixels, bundled with scikit-learn; 20 % held out, stratified.
+Data:      scikit-learn's digits, 1,797 images of 8 x 8 pixels; 20 % held out, stratified.
 Searched:  learning rate, weight decay, dropout, label smoothing (traced), width (structural).
-Time:      about 30 s on 2 CPU cores: 10 s to compile, 10 s to run 84,480 training steps
-Result:    best validation accuracy 0.983 (member 48: lr 0.011, width 64; two others the same)
+Time:      30 s on 2 CPU cores: 10 s to compile, 10 s to run 84,480 training steps
+Result:    best validation accuracy 0.983 (member 48: lr 0.011, width 64; two others the same);
+           the learning rate is what matters, 0.003 to 0.03 is right
 Output:    runs/digits: the sweep (vt.load reads it), table.csv and figure.png
+Picture:   accuracy curves of 256 members, and best accuracy against learning rate, weight decay,
+           dropout, label smoothing and width: only the learning rate's has a hump
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import optax
+from options import parse
 from report import report
 from sklearn.datasets import load_digits
 
@@ -55,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--members", type=int, default=256)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--out", type=Path, default=Path("runs/digits"))
-    options = parser.parse_args(argv)
+    options = parse(parser, argv, members=2, epochs=1)
 
     x, y = load_digits(return_X_y=True)
     data = vt.holdout({"x": x.astype(np.uint8), "y": y}, fraction=0.2, seed=0, stratify="y")

@@ -1,13 +1,15 @@
-"""Do several members predict better than the best one? On rows that nobody has seen.
+"""Ensembles: several members predict together, on rows that nobody has seen.
 
 Command:   python experiments/ensembles.py
 Data:      scikit-learn's digits. A quarter is the test, another chooses, half is trained on; five
            splits and seeds. One program: other data of the same shape compile nothing.
 Searched:  learning rate, weight decay, dropout (traced), width (structural).
 Time:      35 s on 2 CPU cores
-Result:    mean test accuracy 0.9698 of the best member, 0.9738 of the eight best, 0.9742 greedy,
-           0.9751 greedy on probabilities
+Result:    test accuracy 0.9698 of the best member, 0.9738 of the eight best, 0.9742 of a greedy
+           choice, 0.9751 of a greedy choice by probabilities, means of five splits
 Output:    runs/ensembles: the last sweep, table.csv and figure.png
+Picture:   accuracy of 64 members over 15 rounds, and best accuracy against learning rate, weight
+           decay, dropout and width: width 64 is a little above 32
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import optax
+from options import parse
 from report import report
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -57,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/ensembles"))
-    options = parser.parse_args(argv)
+    options = parse(parser, argv, members=2, epochs=1, seeds=1)
 
     digits = load_digits(return_X_y=True)
     found: dict[str, list[float]] = {}

@@ -1,13 +1,16 @@
-"""The network of many a tutorial, with its hyperparameters swept: Dense 32 relu, Dense 10 softmax,
-100 inputs, Adam, batch 32, 10 epochs.
+"""The network of many a tutorial: Dense 32 relu, Dense 10 softmax, 100 inputs, Adam, batch 32, 10
+epochs, with its hyperparameters swept.
 
 Command:   python experiments/keras_mlp.py --data ../shared/data/mnist10k
 Data:      MNIST's 10,000 test digits, or any other IDX folder, made 10 x 10 pixels = 100 inputs by
            averaging; 8,000 to train on and 2,000 to validate, stratified.
 Searched:  learning rate, Adam's beta1, L2, dropout (traced), width, activation (structural).
 Time:      40 s on 2 CPU cores: 14 s to compile, 11 s to run 320,000 training steps
-Result:    best validation accuracy 0.9525; the tutorial's setting (lr 0.001, width 32, relu) 0.9210
+Result:    the tutorial's setting reads 0.9210 of the validation digits, the best of 128 0.953,
+           mostly by a larger learning rate than 0.001 and the wider layer
 Output:    runs/keras_mlp: the sweep, table.csv and figure.png
+Picture:   curves of 128 members, still rising after ten epochs, and best accuracy against six
+           hyperparameters: it climbs with the learning rate, and width 64 is above 32
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from mnist import arguments, read_folder
+from options import parse
 from report import report
 
 import vtune as vt
@@ -64,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = arguments(__doc__.splitlines()[0], "keras_mlp")
     parser.add_argument("--members", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=10)
-    options = parser.parse_args(argv)
+    options = parse(parser, argv, members=2, epochs=1)
 
     arrays = read_folder(options.data)
     arrays["x"] = hundred_inputs(arrays["x"])

@@ -1,13 +1,15 @@
-"""Linear probes: heads for 5 to 9, all on the features of one network that knows 0 to 4.
+"""Heads on frozen features: 64 linear probes for 5 to 9, all on one network that knows 0 to 4.
 
 Command:   python experiments/linear_probe.py
 Data:      scikit-learn's digits. 0 to 4 (901 images) to pretrain on, 5 to 9 (896) for the heads; a
            fifth of each to validate, stratified.
 Searched:  learning rate, weight decay, label smoothing, dropout of the features (all traced).
 Time:      40 s on 2 CPU cores
-Result:    best validation accuracy 0.9777, the less dropout the better. A step of one head takes
-           0.045 ms; where every member holds all weights 1.14 ms, one after the other 0.92 ms.
+Result:    best validation accuracy 0.9777, the less dropout the better; a step of one head takes
+           0.045 ms, where every member holds all weights 1.14 ms, one after the other 0.92 ms
 Output:    runs/linear_probe: the sweep, table.csv and figure.png
+Picture:   accuracy of 64 members over 20 rounds, and best accuracy against learning rate, weight
+           decay, label smoothing and dropout: only dropout's falls, from 0.975 to 0.87
 """
 
 from __future__ import annotations

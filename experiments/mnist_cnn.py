@@ -1,14 +1,17 @@
-"""A convolutional network on MNIST or any other IDX data set: conv 32, pool, conv 64, pool,
-dense 64, dropout, dense 10.
+"""A CNN on MNIST: batch size, activation, optimizer and rates, eight structures in one program.
 
 Command:   python experiments/mnist_cnn.py --data ../shared/data/mnist10k
 Data:      a folder of IDX files. Seen here: MNIST's 10,000 test digits, 8,000 to train on and 2,000
            to validate, stratified.
+Trained:   conv 16, pool, conv 32, pool, dense 64, dropout, dense 10; 16 members, 3 epochs
 Searched:  learning rate, dropout (traced), batch size, activation, optimizer (structural: eight
            combinations in one program).
-Time:      290 s on 2 CPU cores: 36 s to compile, 243 s to run 15,000 training steps
-Result:    best validation accuracy 0.9880 (member 10: batch 32, gelu, SGD with Nesterov momentum)
+Time:      90 s on 2 CPU cores
+Result:    best validation accuracy 0.9850 with batches of 32, gelu and SGD with Nesterov's momentum
+           (member 10); of the five best four have batches of 32, four have gelu
 Output:    runs/mnist_cnn: the sweep, table.csv and figure.png
+Picture:   accuracy of 16 members over three rounds, and best accuracy against learning rate,
+           dropout, batch size, activation and optimizer: the larger the rate, the better
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import optax
 from mnist import arguments, read_folder
+from options import parse
 from report import report
 
 import vtune as vt
@@ -40,7 +44,7 @@ class CNN(nn.Module):
     def __call__(self, x, train: bool):
         act = ACTIVATIONS[self.activation]
         x = x[..., None].astype(jnp.float32) / 255  # uint8 on the device
-        for features in (32, 64):
+        for features in (16, 32):
             x = act(nn.Conv(features, (3, 3))(x))
             x = nn.max_pool(x, (2, 2), strides=(2, 2))
         x = act(nn.Dense(64)(x.reshape(x.shape[0], -1)))
@@ -60,8 +64,8 @@ SPACE = {
 def main(argv: list[str] | None = None) -> None:
     parser = arguments(__doc__.splitlines()[0], "mnist_cnn")
     parser.add_argument("--members", type=int, default=16)
-    parser.add_argument("--epochs", type=int, default=5)
-    options = parser.parse_args(argv)
+    parser.add_argument("--epochs", type=int, default=3)
+    options = parse(parser, argv, members=1, epochs=1)
 
     data = vt.holdout(read_folder(options.data), fraction=0.2, seed=0, stratify="y")
     learner = vt.flax_learner(

@@ -1,13 +1,16 @@
-"""128 settings of a 784-128-128-10 MLP on MNIST or any other IDX data set, as one program.
+"""An MLP on MNIST: 64 settings of 784-128-128-10, on it or any other IDX data set.
 
 Command:   python experiments/mnist_mlp.py --data ../shared/data/mnist10k
 Data:      a folder with an images and a labels file in IDX format, gzipped or not. Seen here:
            MNIST's 10,000 test digits, 8,000 to train on and 2,000 to validate, stratified.
 Searched:  peak learning rate of a warm-up and cosine schedule, warm-up, weight decay, dropout,
            label smoothing.
-Time:      75 s on 2 CPU cores: 6 s to compile, 63 s to run 160,000 training steps
-Result:    best validation accuracy 0.9715 (member 20: lr 0.0051, dropout 0.11)
+Time:      45 s on 2 CPU cores: 6 s to compile, 32 s to run 80,000 training steps
+Result:    best validation accuracy 0.9715 (member 20: lr 0.0051, dropout 0.11); how long the rate
+           warms up hardly matters
 Output:    runs/mnist_mlp: the sweep, table.csv and figure.png
+Picture:   accuracy of 64 members over ten rounds, and best accuracy against learning rate, a hump,
+           and warm-up, weight decay, dropout and smoothing
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import optax
 from mnist import arguments, read_folder
+from options import parse
 from report import report
 
 import vtune as vt
@@ -62,9 +66,9 @@ SPACE = {
 
 def main(argv: list[str] | None = None) -> None:
     parser = arguments(__doc__.splitlines()[0], "mnist_mlp")
-    parser.add_argument("--members", type=int, default=128)
+    parser.add_argument("--members", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=10)
-    options = parser.parse_args(argv)
+    options = parse(parser, argv, members=2, epochs=1)
 
     data = vt.holdout(read_folder(options.data), fraction=0.2, seed=0, stratify="y")
     learner = vt.flax_learner(

@@ -1,4 +1,4 @@
-"""Population-based training where it was born, in control: PPO on gymnax's CartPole-v1.
+"""PBT in control: population-based training where it was born, of PPO on gymnax's CartPole-v1.
 
 Command:   python experiments/pbt_control.py       (needs the extra `rl`: pip install 'vtune[rl]')
 Data:      none: agents make their own by playing, inside the member's step (`data=None`). An update
@@ -7,7 +7,7 @@ Searched:  learning rate in [1e-5, 0.1], weight of the entropy bonus, clip of th
            the advantages (all traced). The first learning rates are log-uniform in [1e-5, 5e-5], a
            poor guess, of which plain search cannot get rid; all else is drawn from the whole space.
            Plain search from the whole space stands beside it.
-Time:      about 140 s on 2 CPU cores: fifteen sweeps of about 4 s, three programs to compile, and
+Time:      140 s on 2 CPU cores: fifteen sweeps of about 4 s, three programs to compile, and
            40 s for the time beside programs without vtune
 Result:    mean return of the best in 256 fresh episodes, seeds 100 to 104: PBT 500 of 500 in all
            five, the same population unrefined 109 (87 to 151). The difference is 391, with a

@@ -7,9 +7,11 @@ Data:      SMS Spam Collection (Almeida and Hidalgo 2011): 5,568 messages, 747 o
 Searched:  learning rate, embedding dropout, L2, how much classes are balanced (traced), dimensions,
            pooling (structural); members stop when F1 has not improved for 4 epochs.
 Time:      45 s on 2 CPU cores
-Result:    F1 of spam on the held-out fifth 0.9343, by the best member; 0.9667 on the rows that
-           chose it
+Result:    F1 0.934 on messages that neither trained nor chose; on those that chose it promised
+           0.971
 Output:    runs/sms_spam: the sweep, table.csv and figure.png
+Picture:   F1 curves of 32 members, and best F1 against learning rate, dropout, L2, balance of
+           classes, dimensions and pooling
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import optax
+from options import parse
 from report import report
 from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
@@ -77,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--members", type=int, default=32)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--out", type=Path, default=Path("runs/sms_spam"))
-    options = parser.parse_args(argv)
+    options = parse(parser, argv, members=2, epochs=2)
 
     texts, spam = read(options.data)
     ids = vt.text.hash_ids(texts, LENGTH, BUCKETS, ngrams=2)

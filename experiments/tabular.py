@@ -1,15 +1,17 @@
-"""Tables: breast cancer (classes) and diabetes (a number), beside scikit-learn's linear models.
+"""MLPs on tables: breast cancer (classes) and diabetes (a number), beside linear models.
 
 Command:   python experiments/tabular.py
 Data:      breast cancer (569 rows, 30 features) and diabetes (442 rows, 10 features), bundled with
            scikit-learn. Five splits: a fifth is held out for the test, a fifth of the rest chooses.
-Searched:  learning rate, L1, L2 (traced), depth 0 to 2, width, activation (structural). The eight
-           best by greedy selection predict together. LogisticRegression and Ridge are tuned by
-           GridSearchCV with five folds on the same rows and fitted again on all of them.
-Time:      95 s on 2 CPU cores
-Result:    means over the splits: accuracy 0.9667 (LogisticRegression 0.9719), MSE 3,215 (Ridge
-           3,115)
+Searched:  learning rate, L1, L2 (traced), depth 0 to 2, width (structural). The eight best by
+           greedy selection predict together. LogisticRegression and Ridge are tuned by GridSearchCV
+           with five folds on the same rows and fitted again on all of them.
+Time:      65 s on 2 CPU cores
+Result:    the linear models are a little better on both tables: accuracy 0.9719 (networks 0.9684),
+           MSE 3,115 (3,263), means of five splits
 Output:    runs/tabular: the last sweep of each, table.csv and figure.png
+Picture:   accuracy and MSE on the test rows of five splits: the networks win two splits of either,
+           the linear models three
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import optax
+from matplotlib.figure import Figure
+from options import parse
 from report import report
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -31,19 +35,16 @@ from sklearn.preprocessing import StandardScaler
 
 import vtune as vt
 
-ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
-
 
 class MLP(nn.Module):
     outputs: int
     depth: int
     width: int
-    activation: str
 
     @nn.compact
     def __call__(self, x):
         for _ in range(self.depth):
-            x = ACTIVATIONS[self.activation](nn.Dense(self.width)(x))
+            x = nn.relu(nn.Dense(self.width)(x))
         return nn.Dense(self.outputs)(x)
 
 
@@ -52,13 +53,12 @@ PENALTIES = {
     "l1": vt.Float(1e-6, 1e-2, log=True),
     "l2": vt.Float(1e-6, 1e-1, log=True),
 }
-SPACE = [  # without a hidden layer there is neither width nor activation
-    {**PENALTIES, "depth": 0, "width": 0, "activation": "relu"},
+SPACE = [  # without a hidden layer there is no width
+    {**PENALTIES, "depth": 0, "width": 0},
     {
         **PENALTIES,
         "depth": vt.Categorical([1, 2]),
         "width": vt.Categorical([16, 64]),
-        "activation": vt.Categorical(["relu", "tanh"]),
     },
 ]
 
@@ -71,7 +71,7 @@ def penalty(params, h):
 
 def classification():
     return vt.flax_learner(
-        lambda h: MLP(2, h["depth"], h["width"], h["activation"]),
+        lambda h: MLP(2, h["depth"], h["width"]),
         optimizer=lambda h: optax.adam(vt.schedules.cosine(h["lr"], h["total_steps"])),
         loss=lambda out, batch, h: optax.softmax_cross_entropy_with_integer_labels(out, batch["y"]),
         penalty=penalty,
@@ -81,7 +81,7 @@ def classification():
 
 def regression():
     return vt.flax_learner(
-        lambda h: MLP(1, h["depth"], h["width"], h["activation"]),
+        lambda h: MLP(1, h["depth"], h["width"]),
         optimizer=lambda h: optax.adam(vt.schedules.cosine(h["lr"], h["total_steps"])),
         loss=lambda out, batch, h: jnp.square(out - batch["y"]),
         penalty=penalty,
@@ -111,13 +111,28 @@ def by_sklearn(model, grid, x, y, x_test):
     return GridSearchCV(pipeline, grid, cv=5).fit(x, y).predict(x_test)
 
 
+def figure(found: dict[str, list[float]]) -> Figure:
+    """What both say of the test rows of every split, a panel a metric."""
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    for metric, axes in zip(("accuracy", "MSE"), figure.subplots(1, 2), strict=True):
+        own = {name: values for name, values in found.items() if name.startswith(metric)}
+        for (name, values), mark in zip(own.items(), ("o-", "s--"), strict=True):
+            splits = np.arange(1, 1 + len(values))
+            label = f"{name.partition(', ')[2]}, mean {np.mean(values):.4g}"
+            axes.plot(splits, values, mark, label=label)
+        axes.set(ylabel=f"{metric} on the test rows", xlabel="split", xticks=splits)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize="small", loc="lower left", bbox_to_anchor=(0, 1))
+    return figure
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--members", type=int, default=72)
+    parser.add_argument("--members", type=int, default=60)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/tabular"))
-    options = parser.parse_args(argv)
+    options = parse(parser, argv, members=2, epochs=1, splits=1)
 
     cancer, diabetes = load_breast_cancer(return_X_y=True), load_diabetes(return_X_y=True)
     powers = np.logspace(-3, 3, 13)
@@ -142,6 +157,7 @@ def main(argv: list[str] | None = None) -> None:
         found.setdefault("MSE, Ridge", []).append(mean_squared_error(y_test, linear))
     report(sweep, options.out / "breast_cancer")
     report(fitted, options.out / "diabetes")
+    figure(found).savefig(options.out / "figure.png", dpi=150)
     for name, values in found.items():
         print(f"{name}: mean {np.mean(values):.4f} of {[round(v, 4) for v in values]}")
 

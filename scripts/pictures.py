@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from docstrings import every
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -43,24 +44,6 @@ PLOTS: tuple[tuple[str, str, Callable[[Any], Figure]], ...] = (
     ("schedule", "pbt_mnist", lambda plot: plot.schedule()),
     ("rungs", "halving_mnist", lambda plot: plot.rungs()),
 )
-EXPERIMENTS = {
-    "digits": "digits",
-    "mnist_mlp": "mnist_mlp",
-    "keras_mlp": "keras_mlp",
-    "mnist_cnn": "mnist_cnn",
-    "pbt_mnist": "pbt_mnist",
-    "pbt_control": "pbt_control",
-    "halving_mnist": "halving_mnist",
-    "sms_spam": "sms_spam",
-    "finetune": "finetune",
-    "linear_probe": "linear_probe",
-    "adversarial": "adversarial",
-    "ensembles": "ensembles",
-    "detection": "detection",
-    "char_lm": "char_lm",
-    "forecast": "forecast",
-    "recommend": "recommend",
-}
 
 
 def write(name: str, image: Image.Image) -> None:
@@ -118,8 +101,8 @@ def folded() -> vt.Sweep:
 
 
 def experiments(runs: Path) -> None:
-    for name, run in EXPERIMENTS.items():
-        figure = runs / run / "figure.png"
+    for name in every():
+        figure = runs / name / "figure.png"
         if figure.is_file():
             write(name, Image.open(figure))
         else:

@@ -52,7 +52,7 @@ def test_the_gallery_has_every_plot(pictures):
 
 def test_every_picture_is_drawn_by_the_script_small_and_described(pictures):
     shown = re.findall(r"!\[([^]]*)\]\(pictures/(\w+)\.png\)", GALLERY)
-    drawn = {f"plot_{name}" for name in vt.plots.__all__} | set(pictures.EXPERIMENTS)
+    drawn = {f"plot_{name}" for name in vt.plots.__all__} | set(pictures.every())
     assert {name for _, name in shown} <= drawn
     for description, name in shown:
         assert len(description) > 30, name
