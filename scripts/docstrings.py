@@ -84,7 +84,7 @@ def read(file: Path) -> Experiment:
     command = fields["Command"].partition("  ")[0]
     if not command.startswith(f"python experiments/{file.name}"):
         raise wrong(f"has the command {command!r}; write `python experiments/{file.name} ...`")
-    time = re.match(r"(\d+) (s|min)\b", fields["Time"])
+    time = re.match(r"(?:about )?(\d+) (s|min)\b", fields["Time"])
     if time is None:
         raise wrong(f"says of its time {fields['Time']!r}; begin with `45 s` or `3 min`")
     for name, forbidden in (("Picture", "[]|"), ("Result", "|")):

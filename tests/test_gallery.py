@@ -88,7 +88,7 @@ def test_fields_are_read(docstrings, written, tmp_path):
             picture="curves of 256 members",
         )
     }
-    found = docstrings.read(written(**{"90 s": "3 min", "A title: what": "Titles that"}))
+    found = docstrings.read(written(**{"90 s": "about 3 min", "A title: what": "Titles that"}))
     assert (found.title, found.lead) == ("Titles that is done", "")
     assert (found.seconds, found.time) == (180, "3 min")
     assert found.finding == "accuracy 0.983 (lr 0.011), far above 0.5"
@@ -101,7 +101,7 @@ def test_fields_are_read(docstrings, written, tmp_path):
         ({"Picture:": "Pictures:"}, "own.py has no field `Picture:`"),
         ({"accuracy 0.983 (lr 0.011), far\n           above 0.5; the rest. More": ""}, "`Result:`"),
         ({"experiments/own": "experiments/other"}, "write `python experiments/own.py ...`"),
-        ({"90 s": "about 90 s"}, "time 'about 90 s on 2 CPU cores: 14 s to compile'; begin"),
+        ({"90 s": "a minute"}, "time 'a minute on 2 CPU cores: 14 s to compile'; begin"),
         ({"curves of": "[curves] of"}, r"in its field `Picture:`"),
         ({"accuracy 0": "a | b 0"}, r"has a \| in its field `Result:`"),
     ],
