@@ -49,8 +49,8 @@ class Experiment(NamedTuple):
 
     @property
     def finding(self) -> str:
-        """The first part of the result, which stands alone."""
-        return re.split(r"[;.](?=\s|$)", self.result)[0]
+        """The first part of the result, which stands alone; signs in brackets do not end it."""
+        return re.split(r"[;.](?=\s|$)(?![^()]*\))", self.result)[0]
 
 
 def every(folder: Path = EXPERIMENTS) -> dict[str, Experiment]:
