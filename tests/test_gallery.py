@@ -99,7 +99,7 @@ def test_fields_are_read(docstrings, written, tmp_path):
     [
         ({'"""A': 'text = """A'}, r"own\.py is missing"),
         ({"Picture:": "Pictures:"}, "own.py has no field `Picture:`"),
-        ({"accuracy 0.983 (lr 0.011; 64), far\n           above 0.5; the rest. More": ""}, "`Result:`"),
+        ({"accuracy 0.983 (lr 0.011; 64), far\n           above 0.5; the rest. More": ""}, "Result:"),
         ({"experiments/own": "experiments/other"}, "write `python experiments/own.py ...`"),
         ({"90 s": "a minute"}, "time 'a minute on 2 CPU cores: 14 s to compile'; begin"),
         ({"curves of": "[curves] of"}, r"in its field `Picture:`"),
