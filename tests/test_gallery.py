@@ -12,7 +12,7 @@ DOCSTRING = '''"""A title: what is done.
 Command:   python experiments/{name}.py --data ../shared/data/mnist10k   (or: otherwise)
 Data:      digits.
 Time:      90 s on 2 CPU cores: 14 s to compile
-Result:    accuracy 0.983 (lr 0.011; 64), far
+Result:    accuracy 0.983 (lr 0.01; 64), far
            above 0.5; the rest. More
 Output:    runs/{name}
 Picture:   curves of 256
@@ -84,14 +84,14 @@ def test_fields_are_read(docstrings, written, tmp_path):
             lead="what is done",
             command="python experiments/own.py --data ../shared/data/mnist10k",
             seconds=90,
-            result="accuracy 0.983 (lr 0.011; 64), far above 0.5; the rest. More",
+            result="accuracy 0.983 (lr 0.01; 64), far above 0.5; the rest. More",
             picture="curves of 256 members",
         )
     }
     found = docstrings.read(written(**{"90 s": "about 3 min", "A title: what": "Titles that"}))
     assert (found.title, found.lead) == ("Titles that is done", "")
     assert (found.seconds, found.time) == (180, "3 min")
-    assert found.finding == "accuracy 0.983 (lr 0.011; 64), far above 0.5"
+    assert found.finding == "accuracy 0.983 (lr 0.01; 64), far above 0.5"
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_fields_are_read(docstrings, written, tmp_path):
     [
         ({'"""A': 'text = """A'}, r"own\.py is missing"),
         ({"Picture:": "Pictures:"}, "own.py has no field `Picture:`"),
-        ({"accuracy 0.983 (lr 0.011; 64), far\n           above 0.5; the rest. More": ""}, "Result:"),
+        ({"accuracy 0.983 (lr 0.01; 64), far\n           above 0.5; the rest. More": ""}, "Result"),
         ({"experiments/own": "experiments/other"}, "write `python experiments/own.py ...`"),
         ({"90 s": "a minute"}, "time 'a minute on 2 CPU cores: 14 s to compile'; begin"),
         ({"curves of": "[curves] of"}, r"in its field `Picture:`"),
