@@ -6,10 +6,11 @@ Data:      SMS Spam Collection (Almeida and Hidalgo 2011): 5,009 messages, the f
            out, seen by neither training nor selection; a tenth chooses.
 Searched:  learning rate, warm-up, dropout, weight decay, label smoothing (all traced). The loss is
            smoothed, the perplexity that chooses is not.
-Time:      about 3 min on 2 CPU cores
+Time:      165 s on 2 CPU cores
 Result:    held-out messages: 2.598 bits a character, perplexity 6.05, by the best member; as good
            as a 5-gram with 2.604, better than bz2 with 2.693 and LZMA with 2.913; a unigram has
-           4.785. The four best learning rates lie between 0.006 and 0.016.
+           4.785. The four best learning rates lie between 0.006 and 0.016. A step takes 5.7 ms with
+           scoring, one setting after the other 9.4 ms.
 Output:    runs/char_lm: the sweep, table.csv and figure.png
 Picture:   First the perplexity of 16 members over 8 rounds: 12 end after the first one, 4 fall from
            about 9 to 6, where a dashed line is the 5-gram's. Then a panel for each of the five

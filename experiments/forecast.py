@@ -7,12 +7,13 @@ Data:      monthly sea surface temperature off Peru (Niño 1+2, NOAA), 1950 to 2
            one of validation, and scaling is that of the fold's training rows.
 Searched:  learning rate, weight decay, dropout (traced), loss (structural): squares, Huber's, or
            pinball for the quantiles 0.1, 0.5 and 0.9.
-Time:      45 s on 2 CPU cores, most of it to compile
+Time:      30 s on 2 CPU cores, most of it to compile
 Result:    mean absolute error 0.834 °C over the folds by the best member, of pinball loss (Huber's
            0.835, squares 0.848), and 0.748 °C in the last ten years. The last month's value has
            2.439 and 2.419, last year's 1.253 and 0.903. The mean of the month over the training
            rows is as good, 0.840 and 0.696. Pinball loss over the folds: 0.290 by its own
            quantiles, 0.289 by Huber's forecast with the quantiles of its errors in training.
+           A step in one fold takes 0.30 ms with scoring, one setting after the other 0.67 ms.
 Output:    runs/forecast: the sweep, table.csv, scores.csv and figure.png
 Picture:   Above, the measured temperature of the last ten years as a line that swings between 20
            and 27 °C once a year, and the forecasts made each December: a median that follows it and

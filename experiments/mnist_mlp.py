@@ -5,7 +5,7 @@ Data:      a folder with an images and a labels file in IDX format, gzipped or n
            MNIST's 10,000 test digits, 8,000 to train on and 2,000 to validate, stratified.
 Searched:  peak learning rate of a warm-up and cosine schedule, warm-up, weight decay, dropout,
            label smoothing.
-Time:      45 s on 2 CPU cores: 6 s to compile, 32 s to run 80,000 training steps
+Time:      50 s on 2 CPU cores: 3 s to compile, 40 s to run 80,000 training steps
 Result:    best validation accuracy 0.9715 (member 20: lr 0.0051, dropout 0.11); how long the rate
            warms up hardly matters
 Output:    runs/mnist_mlp: the sweep, table.csv and figure.png

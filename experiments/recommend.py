@@ -6,11 +6,12 @@ Data:      120,000 ratings of 400 items by 800 users, made of known biases and f
            ratings of 4 and more, a fifth of them held out.
 Searched:  learning rate, L2 (weight decay), dropout, negatives, the correction by log Q (traced),
            size of the embeddings (structural).
-Time:      about 75 s on 2 CPU cores
+Time:      60 s on 2 CPU cores
 Result:    ratings that neither trained nor chose: RMSE 0.8175, 2.1 % above the 0.8004 of the true
            factors; the mean rating's is 1.2855. Likes: NDCG@10 0.166, recall@10 0.177, MRR 0.338;
            popularity's NDCG@10 is 0.132, that of the true chances 0.203. With the correction the
-           best NDCG@10 of those that choose is 0.162, without it 0.050.
+           best NDCG@10 of those that choose is 0.162, without it 0.050. A step of two towers takes
+           0.16 ms, one setting after the other 0.55 ms.
 Output:    runs/recommend: figure.png, and the sweeps with their table.csv in explicit and implicit
 Picture:   Above, RMSE over 12 rounds and against embedding size and L2, with a line of the best
            there is: the best members of sizes 2, 4 and 16 nearly reach it, those of size 1 do not.

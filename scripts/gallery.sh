@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the experiments of docs/gallery.md one after the other, draws the pictures again, writes the
-# page, and prints how long each took: half an hour on two cores with nothing else to do.
+# page, and prints how long each took: 20 minutes on two cores with nothing else to do.
 #   bash scripts/gallery.sh                    all of them
 #   bash scripts/gallery.sh digits sms_spam    those
 #   bash scripts/gallery.sh --quick            a smoke check, in a few minutes
