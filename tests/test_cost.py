@@ -264,6 +264,41 @@ def test_a_sweep_that_shrinks():
     assert sum(k.times for loop in loops for k in loop.kernels) / 2 == found.kernels
 
 
+def test_members_that_the_devices_do_not_divide():
+    """Three members take up as much of two devices as four do, and one as much as two; they are
+    counted as three and as one."""
+    learner = vt.Learner(
+        init=lambda key, h, batch: jnp.ones(h["width"]),
+        step=lambda key, h, x, batch: (x - h["lr"] * x, {}),
+        measure=lambda key, h, x, batch, weight: jnp.sum(x**2),
+        score=lambda total: {"loss": total},
+    )
+    options = {
+        "learner": learner,
+        "space": {"lr": vt.Float(0.1, 0.5), "width": vt.Categorical([120, 200])},
+        "search": vt.Given([{"lr": 0.1, "width": width} for width in [120] * 4 + [200] * 3]),
+        "refiner": vt.Halving(2),
+        "steps": 40,
+        "rounds": 4,
+        "layout": vt.Layout(1),
+    }
+    found = vt.cost(**options)
+    assert (found.members, found.devices, found.steps) == (7, 2, 40)
+    plan = prepare(TuneArguments(**options)).plan
+    loops = step_loops(parse(build(plan).call.as_text()), plan)
+    # Four members, two of them, one; beside them three, and two of those.
+    assert sorted((*loop.training, loop.trained, loop.steps) for loop in loops) == [
+        (0, 1, 1, 20),
+        (0, 2, 1, 10),
+        (0, 4, 2, 10),
+        (1, 2, 1, 30),
+        (1, 3, 2, 10),
+    ]
+    # On a device 1.25 members of each width in a mean step: weights of 4 bytes, read and written.
+    assert found.floor_bytes_per_member == 8 * (120 + 200) / 2
+    assert found.bytes_per_member >= found.floor_bytes_per_member
+
+
 def given(**options):
     arguments = {"space": {"lr": vt.Float(1e-3, 1e-1)}, "data": blobs(), "epochs": 1}
     learner = vt.flax_learner(MLP(), optimizer=lambda h: optax.sgd(h["lr"]), loss=xent)

@@ -178,10 +178,14 @@ def _train_and_score(
 
     Members are dealt out over the devices once a round: no step moves any.
     """
+    trainings = [
+        _training(plan, cohort, population)
+        for cohort, population in zip(cohorts, populations, strict=True)
+    ]
     dealt = [
         members_dealt_out(population, plan.replicates, plan.layout) for population in populations
     ]
-    scored = _train_and_score_dealt(plan, cohorts, dealt, number, arguments)
+    scored = _train_and_score_dealt(plan, cohorts, trainings, dealt, number, arguments)
     return [
         without_copies(result, population.id.shape[0], plan.layout)
         for result, population in zip(scored, populations, strict=True)
@@ -191,11 +195,16 @@ def _train_and_score(
 def _train_and_score_dealt(
     plan: Plan,
     cohorts: Sequence[CohortPlan],
+    trainings: Sequence[Training],
     populations: Sequence[Population],
     number: Array,
     arguments: Arguments,
 ) -> list[tuple[Population, dict[str, Array]]]:
-    """Does so with populations that lie where they are trained."""
+    """Does so with populations that lie where they are trained, some with copies.
+
+    Args:
+      trainings: whose they are, copies not counted.
+    """
     works = [
         shared_step(plan, cohort, population, arguments)
         for cohort, population in zip(cohorts, populations, strict=True)
@@ -207,7 +216,7 @@ def _train_and_score_dealt(
     trained, step_metrics = [], []
     for population, (state, died, means) in zip(
         populations,
-        _train(plan, cohorts, populations, works, stepping, start, end, arguments),
+        _train(plan, cohorts, trainings, populations, works, stepping, start, end, arguments),
         strict=True,
     ):
         died = note_broken_states(plan, state, died, last)
@@ -226,6 +235,7 @@ def _train_and_score_dealt(
 def _train(
     plan: Plan,
     cohorts: Sequence[CohortPlan],
+    trainings: Sequence[Training],
     populations: Sequence[Population],
     works: Sequence[SharedWork],
     stepping: Stepping,
@@ -241,7 +251,7 @@ def _train(
     """
     periods = stepping.periods()
     fixed = None if periods is None else stepping.chunks.chunk
-    train_chunk = _chunk_trainer(plan, cohorts, populations, works, fixed, arguments)
+    train_chunk = _chunk_trainer(plan, cohorts, trainings, populations, works, fixed, arguments)
     progress = tuple(
         start_progress(plan, cohort, population, arguments)
         for cohort, population in zip(cohorts, populations, strict=True)
@@ -260,6 +270,7 @@ def _train(
 def _chunk_trainer(
     plan: Plan,
     cohorts: Sequence[CohortPlan],
+    trainings: Sequence[Training],
     populations: Sequence[Population],
     works: Sequence[SharedWork],
     steps: int | None,
@@ -296,7 +307,7 @@ def _chunk_trainer(
             given = works[i].values(weights, (batches,), axes, known)
             columns = fused.columns(given) if widths[i] > 1 else None
             chunk = Chunk(seed, first, count, lengths, columns, weights)
-            with jax.named_scope(_training(plan, cohort, p).name):
+            with jax.named_scope(trainings[i].name):
                 member = (p.id, p.hparams, early_stopping.active(p))
                 after.append(train(member, progress[i], given, chunk))
         return tuple(after)
@@ -305,6 +316,7 @@ def _chunk_trainer(
 
 
 def _training(plan: Plan, cohort: CohortPlan, population: Population) -> Training:
+    """Returns whose steps those of a population are, before it is filled up with copies."""
     numbers = [number for number, group in enumerate(groups(plan)) if group.cohort == cohort]
     return Training(numbers[0], population.id.shape[0])
 
