@@ -12,7 +12,9 @@ from solo import xent
 
 import vtune as vt
 from vtune.data.draw import draw_groups
+from vtune.results import evaluation
 from vtune.results.trained import Trained
+from vtune.runtime import processes
 
 pytestmark = pytest.mark.slow
 
@@ -279,6 +281,19 @@ def test_a_loaded_sweep_takes_data(sweep, folded):
         np.testing.assert_allclose(
             loaded(one).evaluate(rows)["loss"], one.evaluate()["loss"], atol=1e-6
         )
+
+
+def test_one_of_several_processes_scores_a_loaded_sweep_alone(sweep, monkeypatch):
+    """With its own device: a program of all devices would wait for the others."""
+    plans, program = [], evaluation._program
+    as_read = [jax.tree.map(np.asarray, population) for population in sweep.trained.populations]
+    trained = dataclasses.replace(sweep.trained, data=None, populations=tuple(as_read))
+    monkeypatch.setattr(processes, "several", lambda: True)
+    spied = lambda plan, held: (plans.append(plan), program(plan, held))[1]
+    monkeypatch.setattr(evaluation, "_program", spied)
+    scores = vt.Sweep(trained).evaluate(sweep.data)
+    np.testing.assert_allclose(scores["loss"], sweep.evaluate()["loss"], atol=1e-6)
+    assert [plan.layout.devices for plan in plans] == [1, 1]
 
 
 def test_folds_and_seeds_are_scored_each(folded):

@@ -106,15 +106,16 @@ def test_several_processes_give_the_bits_of_one(folder):
 def test_nothing_moves_while_members_are_trained():
     """Five members on two devices move between rounds, not between chunks of steps."""
     data = vt.holdout({"x": np.ones((64, 3), np.float32)})
-    sweep = vt.tune(
-        quadratic(), {"lr": vt.Float(0.1, 0.5)}, data, search=vt.Halton(5), epochs=2, batch_size=4
-    )
+    given = quadratic(), {"lr": vt.Float(0.1, 0.5)}, data
+    options = {"search": vt.Halton(5), "epochs": 2, "batch_size": 4}
+    sweep = vt.tune(*given, **options)
     text = build(sweep.trained.plan).call.as_text()
     moves = re.compile(r" (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)\(")
     lines = [line for line in text.splitlines() if moves.search(line)]
     assert lines
     assert "train_group_0" in text
     assert not [line for line in lines if "train_group" in line]
+    assert vt.cost(*given, **options).floor_bytes_per_member == 8
 
 
 @pytest.mark.slow
@@ -141,6 +142,7 @@ def test_what_cannot_work_is_an_error_in_every_process(folder):
     assert "process 0 failed, so all end here. LookupError: no such log" in second["a callback"]
     assert (first["who was told"], second["who was told"]) == ([0], [])
     assert "process 1 did not come here within 1 s" in first["alone"]
+    assert first["afterwards"] == second["afterwards"]
 
 
 @pytest.mark.slow

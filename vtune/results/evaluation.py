@@ -108,7 +108,8 @@ def evaluate(trained: Trained, given: Any) -> Evaluation:
     data, rows = rows_to_score(trained, given)
     shared = trained.weights if trained.plan.learner.share is not None else None
     arguments = Arguments(np.uint32(trained.seed), (), None, data, weights=shared)
-    plan = _plan(trained, arguments, rows)
+    here = all(is_here(population.state) for population in trained.populations)
+    plan = _plan(trained, arguments, rows, alone=here and processes.several())
     if given is not None and given is not trained.data:  # whose labels were checked in training
         for predicted in outputs(plan):
             check_labels(plan.learner, predicted, data)
@@ -121,7 +122,7 @@ def evaluate(trained: Trained, given: Any) -> Evaluation:
     kept, parents = trained.plan.keeps_best, trained.records.parents
     held = tuple(states_held(kept, trained.columns_of(p.id), parents) for p in trained.populations)
     score, populations = _program(plan, held), trained.populations
-    if not all(is_here(population.state) for population in populations):
+    if not here:
         processes.meet("evaluate")
         place = sharding(plan.layout, None)
         populations = placed(populations, jax.tree.map(lambda _: place, populations))
@@ -131,10 +132,16 @@ def evaluate(trained: Trained, given: Any) -> Evaluation:
     return Evaluation(_by_member(trained, by_cohort), rows, trained.metric_name, best)
 
 
-def _plan(trained: Trained, arguments: Arguments, rows: int) -> Plan:
-    """Returns the plan of the program that scores: that of the sweep, with these rows."""
+def _plan(trained: Trained, arguments: Arguments, rows: int, alone: bool) -> Plan:
+    """Returns the plan of the program that scores: that of the sweep, with these rows.
+
+    Args:
+      alone: whether one of several processes scores members that it has all, as of a loaded sweep.
+    """
     plan = trained.plan
     layout = plan.layout
+    if alone:
+        layout = dataclasses.replace(layout, devices=1)  # other processes' are not its own
     if layout.chunk == "fit":
         layout = dataclasses.replace(layout, chunk=SIDE_BY_SIDE)
     size = min(plan.eval_batch_size or rows, rows)

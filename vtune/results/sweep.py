@@ -337,7 +337,7 @@ class Sweep:
         """
         first = is_first_process()
         trained = self.trained.with_states_here("save", keep=first)
-        with processes.together("save"):
+        with processes.together("save", long=True):
             if first:
                 write(trained, path, overwrite, frozen)
 

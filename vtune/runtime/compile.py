@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -48,6 +48,16 @@ class Program:
     fused: int
 
 
+@dataclass(frozen=True)
+class Free:
+    """The bytes that several processes agreed each has free; None where that is not known.
+
+    Any two are equal: a program that is there is used again, however much is free now.
+    """
+
+    bytes: int | None = field(compare=False)
+
+
 @bounded_cache(32, Plan.reads)
 def outputs(plan: Plan) -> tuple[PyTree, ...]:
     """Returns by cohort the shapes of what `predict` returns. Compiles nothing."""
@@ -66,9 +76,22 @@ def inspect(plan: Plan) -> tuple[Inspection, ...]:
     return tuple(check_cohort(plan, cohort, argument_shapes(plan)) for cohort in plan.cohorts)
 
 
-@bounded_cache(32, Plan.reads)
-def build(plan: Plan) -> Program:
+def free_in_all(plan: Plan) -> Free | None:
+    """Returns the least that is free in several processes, which must all compile one program;
+    None where there is one. All must ask, also those that have the program."""
+    if not processes.several():
+        return None
+    here = memory.available_bytes(argument_shapes(plan))
+    told = processes.told_by_all("predicting memory", here)
+    return Free(min((free for free in told if free is not None), default=None))
+
+
+@bounded_cache(32, lambda plan, free=None: plan.reads())
+def build(plan: Plan, free: Free | None = None) -> Program:
     """Traces and compiles the executable of a plan, as wide as fits into memory.
+
+    Args:
+      free: see `free_in_all`; None for what is free here.
 
     Raises:
       MemoryError: it needs more than is available. Where the population alone does, nothing is
@@ -78,7 +101,7 @@ def build(plan: Plan) -> Program:
         use_cache()
     arguments, devices = argument_shapes(plan), plan.layout.devices or 1
     carry = jax.eval_shape(functools.partial(_initial_carry, plan), arguments)
-    limit = plan.layout.memory or _free(arguments)
+    limit = plan.layout.memory or _limit(arguments, free)
     memory.check_population(carry, sum(cohort.size for cohort in plan.cohorts), limit, devices)
     shared, own = memory.tree_bytes(arguments), memory.tree_bytes(carry)
     width = -(-max(group.cohort.size for group in groups(plan)) // devices)
@@ -108,18 +131,15 @@ def build(plan: Plan) -> Program:
     return Program(fitted.compiled, carry, shardings, need, limit, fitted.width, fused)
 
 
-def _free(arguments: Arguments) -> int | None:
-    """Returns the bytes that are free; the least of several processes, which must all compile one
-    program. On a CPU that of all together, which hold the arguments once each."""
-    here = memory.available_bytes(arguments)
-    told = processes.told_by_all("predicting memory", here)
-    known = [free for free in told if free is not None]
-    if len(told) == 1 or not known:
-        return here
-    if target.platform() != "cpu":
-        return min(known)
+def _limit(arguments: Arguments, free: Free | None) -> int | None:
+    """Returns the bytes that a program may take. On a CPU those of all processes together, which
+    hold the arguments once each."""
+    each = memory.available_bytes(arguments) if free is None else free.bytes
+    count = target.processes()
+    if each is None or count == 1 or target.platform() != "cpu":
+        return each
     shared = memory.tree_bytes(arguments)
-    return len(told) * max(0, min(known) - shared) + shared
+    return count * max(0, each - shared) + shared
 
 
 def argument_shapes(plan: Plan) -> Arguments:

@@ -16,7 +16,7 @@ from vtune.engine.plan import Plan
 from vtune.engine.population import Population
 from vtune.rng.keys import from_words, is_key
 from vtune.runtime import memory, processes
-from vtune.runtime.compile import Program, build
+from vtune.runtime.compile import Free, Program, build, free_in_all
 from vtune.runtime.debug_nans import call_checked
 from vtune.runtime.features import with_features
 from vtune.runtime.hosted import on_first_host, with_small_parts
@@ -93,8 +93,9 @@ def execute(
     if arguments.features is not None:  # before the program is compiled, since it may be an error
         bare = arguments._replace(features=None)
         arguments = with_features(plan, placed_arguments(bare, plan.layout))
+    free = free_in_all(plan)
     with processes.together("compiling"):
-        built, compile_seconds = _built(plan)
+        built, compile_seconds = _built(plan, free)
     devices = plan.layout.devices or 1
     memory.log_predicted(built.bytes, built.limit, built.width, devices, built.fused)
     began = time.perf_counter()
@@ -109,11 +110,11 @@ def execute(
     return Outcome(carry, done, ended, compile_seconds, time.perf_counter() - began, asked)
 
 
-def _built(plan: Plan) -> tuple[Program, float]:
+def _built(plan: Plan, free: Free | None) -> tuple[Program, float]:
     """Returns the program of a plan and the seconds that compiling took; 0 if it was there."""
     began, misses = time.perf_counter(), build.cache_info().misses
     with Interrupt("when compiling is done") as interrupt:
-        built = build(plan)
+        built = build(plan) if free is None else build(plan, free)
     if interrupt.asked:
         raise KeyboardInterrupt
     compiled = build.cache_info().misses > misses
@@ -190,7 +191,7 @@ def _after_segment(
 
     turn = processes.agreed(decide)
     if turn.keep and processes.several():
-        with processes.together("handing over the members' states"):
+        with processes.together("handing over the members' states", long=True):
             carry = on_first_host(standing.carry, standing.plan.layout)
             if target.is_first_process():
                 _hand_over(wanted, carry, done)

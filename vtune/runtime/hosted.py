@@ -88,7 +88,8 @@ def one_member(state: PyTree, slot: int, layout: Layout) -> PyTree:
     """Returns the state in one slot of a population, leaves [1, ...], on every process."""
     leaves, structure = jax.tree.flatten(state)
     if all(leaf.is_fully_replicated for leaf in leaves):
-        rows = [np.asarray(_words(leaf))[slot : slot + 1] for leaf in leaves]
+        here = [_words(leaf).addressable_data(0) for leaf in leaves]
+        rows = [np.asarray(leaf[slot : slot + 1]) for leaf in here]
     else:
         each = leaves[0].shape[0] // (layout.devices or 1)
         device, place = divmod(slot, each)
@@ -116,7 +117,8 @@ def all_members(state: PyTree, layout: Layout, keep: bool) -> PyTree:
     if all(getattr(leaf, "is_fully_addressable", True) for leaf in leaves):
         return state
     if all(leaf.is_fully_replicated for leaf in leaves):
-        host = [np.asarray(_words(leaf)) for leaf in leaves] if keep else None
+        # Copies: the carry is donated to the next segment.
+        host = [np.array(_words(leaf)) for leaf in leaves] if keep else None
     else:
         host = _in_blocks(leaves, layout, keep)
     if host is None:

@@ -8,12 +8,13 @@ names who is missing. Where there is one process, nothing is done.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +25,7 @@ from vtune import target
 
 TIMEOUT = "VTUNE_PROCESS_TIMEOUT"  # the variable with the seconds that processes wait
 PATIENCE = 300.0  # seconds, where it is not set
+LONG = 1e6  # seconds, where the first process works alone; that it died is known without them
 SMALL = 1024  # bytes that are told at once
 
 GO_ON = (
@@ -31,7 +33,8 @@ GO_ON = (
     "checkpoint"
 )
 
-_meetings = itertools.count()
+_meetings: Counter[str] = Counter()  # by what is done there: who meets alone spoils no other
+_in_callback: ContextVar[bool] = ContextVar("in_callback", default=False)
 
 
 class MissingProcessError(RuntimeError):
@@ -70,23 +73,41 @@ def patience() -> float:
     raise ValueError(f"{TIMEOUT}={said!r} must be a number of seconds, above 0")
 
 
-def meet(what: str) -> None:
+@contextlib.contextmanager
+def in_callback() -> Iterator[None]:
+    """What is called inside is called in the first process alone, so it cannot meet the others."""
+    token = _in_callback.set(True)
+    try:
+        yield
+    finally:
+        _in_callback.reset(token)
+
+
+def meet(what: str, long: bool = False) -> None:
     """Waits until all processes are here.
 
     Args:
       what: they do here, for messages.
+      long: whether one of them works while the others wait, for as long as it lives.
 
     Raises:
       MissingProcessError: some did not come in time.
+      RuntimeError: a callback asked.
     """
     if not several():
         return
+    if _in_callback.get():
+        raise RuntimeError(
+            f"{what}: not in a callback. All processes must do this together, and process 0 alone "
+            "calls callbacks; do it with the sweep that is returned, in all of them"
+        )
     from orbax.checkpoint import multihost  # slow to import; the public barrier with a time-out
 
-    seconds, number = patience(), next(_meetings)
+    seconds = max(patience(), LONG if long else 0.0)
+    key = f"vtune {_meetings[what]}: {what}"
+    _meetings[what] += 1
     try:
-        barrier = multihost.get_barrier_sync_fn()
-        barrier(key=f"vtune {number}: {what}", timeout_ms=round(seconds * 1000))
+        multihost.get_barrier_sync_fn()(key=key, timeout_ms=round(seconds * 1000))
     except Exception as error:
         raise MissingProcessError(_missing(what, seconds, str(error))) from error
 
@@ -108,11 +129,11 @@ def _missing(what: str, seconds: float, said: str) -> str:
     )
 
 
-def told_by_all(what: str, value: Any) -> list[Any]:
+def told_by_all(what: str, value: Any, long: bool = False) -> list[Any]:
     """Returns the value of every process, in their order. All must call this.
 
     Args:
-      what: they do here, for messages. value: as JSON has it.
+      what: they do here, for messages. value: as JSON has it. long: see `meet`.
 
     Raises:
       MissingProcessError: some did not come in time.
@@ -123,7 +144,7 @@ def told_by_all(what: str, value: Any) -> list[Any]:
     head = np.zeros(SMALL, np.uint8)
     head[:8] = np.frombuffer(len(said).to_bytes(8, "little"), np.uint8)
     head[8 : 8 + len(said)] = np.frombuffer(said[: SMALL - 8], np.uint8)
-    meet(what)
+    meet(what, long)
     heads = multihost_utils.process_allgather(head)
     sizes = [int.from_bytes(row[:8].tobytes(), "little") for row in heads]
     if max(sizes) <= SMALL - 8:
@@ -135,8 +156,13 @@ def told_by_all(what: str, value: Any) -> list[Any]:
 
 
 @contextlib.contextmanager
-def together(what: str) -> Iterator[None]:
+def together(what: str, long: bool = False) -> Iterator[None]:
     """What is done inside fails on all processes where it fails on one; all must do it.
+
+    They must not meet inside: where one fails before, the others would wait for it there.
+
+    Args:
+      long: see `meet`.
 
     Raises:
       RuntimeError: on those where it did not fail; it says on which it did, and how.
@@ -152,7 +178,7 @@ def together(what: str) -> Iterator[None]:
         raise
     except (Exception, KeyboardInterrupt) as error:
         failure = error
-    _end_together(what, failure, told_by_all(what, _said_of(failure)))
+    _ended_together(what, failure, None, long)
 
 
 def agreed(decide: Callable[[], Turn]) -> Turn:
@@ -169,9 +195,7 @@ def agreed(decide: Callable[[], Turn]) -> Turn:
         turn = decide()
     except Exception as error:
         failure = error
-    told = told_by_all(what, [_said_of(failure), turn])
-    _end_together(what, failure, [failed for failed, _ in told])
-    turns = [Turn(*said) for _, said in told]
+    turns = [Turn(*told) for told in _ended_together(what, failure, turn, long=True)]
     asked = [one.asked for one in turns if one.asked is not None]
     return turns[0]._replace(asked=asked[0] if asked else None)
 
@@ -189,9 +213,7 @@ def first_does(what: str, function: Callable[[], Any]) -> Any:
         result = function() if target.is_first_process() else None
     except Exception as error:
         failure = error
-    told = told_by_all(what, [_said_of(failure), result])
-    _end_together(what, failure, [failed for failed, _ in told])
-    return told[0][1]
+    return _ended_together(what, failure, result, long=True)[0]
 
 
 def _said_of(failure: BaseException | None) -> Any:
@@ -201,15 +223,22 @@ def _said_of(failure: BaseException | None) -> Any:
     return [isinstance(failure, KeyboardInterrupt), f"{type(failure).__name__}: {failure}"]
 
 
-def _end_together(what: str, failure: BaseException | None, told: list[Any]) -> None:
-    """Raises this process's own failure, else that of another one, if there is any."""
+def _ended_together(what: str, failure: BaseException | None, value: Any, long: bool) -> list[Any]:
+    """Returns the value of every process; raises this one's own failure, else that of another."""
+    try:
+        told = told_by_all(what, [_said_of(failure), value], long)
+    except Exception as missing:
+        if failure is not None:  # what went wrong first, and why the others may be gone
+            raise failure from missing
+        raise
     if failure is not None:
         raise failure
-    for number, failed in enumerate(told):
+    for number, (failed, _) in enumerate(told):
         if failed is not None and failed[0]:
             raise KeyboardInterrupt
         if failed is not None:
             raise RuntimeError(f"{what}: process {number} failed, so all end here. {failed[1]}")
+    return [value for _, value in told]
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from typing import Any
 from vtune.results.report import Report, Reports, Run
 from vtune.results.sweep import Sweep
 from vtune.runtime.notices import warn
+from vtune.runtime.processes import in_callback
 from vtune.runtime.watch import Standing, Watcher
 from vtune.search.base import Cohort
 from vtune.space.space import Space
@@ -52,6 +53,7 @@ class Callbacks(Watcher):
         self._reports = Reports(space, cohorts)
         self._began = 0.0
 
+    @in_callback()
     def begin(self, run: Run) -> None:
         """Before anything is compiled; there is nothing to lose."""
         for callback in self._callbacks:
@@ -63,6 +65,7 @@ class Callbacks(Watcher):
         most = [getattr(callback, "most_rounds", None) for callback in self._callbacks]
         return min((number for number in most if number is not None), default=None)
 
+    @in_callback()
     def segment(self, standing: Standing) -> str | None:
         listening = [c for c in self._callbacks if hasattr(c, "rounds") or _is_function(c)]
         if not listening:
@@ -91,6 +94,7 @@ class Callbacks(Watcher):
             warn(f"{failed}; {outcome} ({_said(error)})")
             return STOP if strict else None
 
+    @in_callback()
     def end(self, sweep: Sweep) -> None:
         """When the sweep is there."""
         for callback in self._callbacks:

@@ -115,11 +115,12 @@ def extend(
         kept = as_checkpoint("extend", checkpoint)
         _check_sweep(sweep)
         told = checked_callbacks(callbacks)
-        trained = sweep.trained.with_states_here("extend")
+    trained = sweep.trained.with_states_here("extend")
+    with processes.together("vt.extend"), processes.warning_once():
         prepared, past = _prepare(
             trained, data, epochs, steps, rounds, refiner, eval_batch_size, layout
         )
-    watching = Watching(progress=progress, limit=limit, callbacks=told, checkpoint=kept)
+        watching = Watching(progress=progress, limit=limit, callbacks=told, checkpoint=kept)
     longer = run_prepared(prepared, watching, past=past)
     with processes.warning_once():
         warn_no_score(no_finite_score(longer.trained))

@@ -26,6 +26,7 @@ from vtune.tuning.prepare import Prepared
 from vtune.tuning.progress import reporter
 from vtune.tuning.same_call import check_same_call
 from vtune.types import PyTree
+from vtune.validation import check_flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,9 @@ class Watching:
       progress: see `reporter`. limit: of its time. callbacks: are told of it.
       checkpoint: where it is kept, and goes on from.
       part: which part of a longer run it is, in words.
+
+    Raises:
+      TypeError: `progress` is something else than True, False or None.
     """
 
     progress: bool | None = None
@@ -43,6 +47,10 @@ class Watching:
     callbacks: tuple[Any, ...] = ()
     checkpoint: Checkpoint | None = None
     part: str = ""
+
+    def __post_init__(self) -> None:
+        if self.progress is not None:
+            check_flag("tune: progress", self.progress)
 
 
 def run_prepared(
@@ -93,7 +101,8 @@ def run_told(
         outcome = _run(prepared, watching, stop_after, past, told, keeper)
         plan, space, cohorts, arguments, drawn = prepared
         sweep = Sweep(finish(plan, space, cohorts, arguments, outcome, past=past, drawn=drawn))
-        told.end(sweep)
+        with processes.together("the callbacks' end", long=True):
+            told.end(sweep)
         if keeper is not None:
             keeper.end(outcome, sweep)
     return sweep, outcome.asked
@@ -134,7 +143,7 @@ def _run(
     rounds = stop_after or plan.rounds
     shown = (watching.progress, rounds, members, len(cohorts), label, look, watching.part)
     with reporter(*shown) as report:
-        with processes.together("callbacks"):
+        with processes.together("callbacks", long=True):
             first = plan.past if point is None else point.done
             seed = int(arguments.seed)
             if watching.callbacks:

@@ -17,7 +17,6 @@ from vtune.results.report import Best
 from vtune.runtime.execute import Report
 from vtune.runtime.notices import is_terminal, say
 from vtune.types import PyTree
-from vtune.validation import check_flag
 
 QUIET = 10.0  # seconds in which nothing is said outside a terminal, unless it is asked for
 EVERY = 30.0  # seconds between two lines there
@@ -46,12 +45,7 @@ def reporter(
       combinations: structural ones. label: the metric's name.
       look: reads a population; called only where what it returns is shown.
       part: which part of a longer run this is, in words.
-
-    Raises:
-      TypeError: `show` is something else.
     """
-    if show is not None:
-        check_flag("tune: progress", show)
     if show is not None and not show:
         yield None
         return

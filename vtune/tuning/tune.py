@@ -12,6 +12,7 @@ from vtune.hparams import Hparams
 from vtune.keywords import answering
 from vtune.learner.protocol import Learner
 from vtune.refine.base import Refiner
+from vtune.results.member import Member
 from vtune.results.no_score import no_finite_score
 from vtune.results.sweep import Sweep
 from vtune.runtime import processes
@@ -157,9 +158,12 @@ def tune(
       >>> vt.tune(quadratic, space, search=vt.Grid(), steps=10).best.hparams
       {'lr': 0.5}
     """
+    if isinstance(init_from, Member) and processes.several():
+        _ = init_from.state  # all bring it here, before one of them can fail
     with processes.together("vt.tune"), processes.warning_once():
         limit = None if timeout is None else TimeLimit(timeout, "tune")
         kept = as_checkpoint("tune", checkpoint)
+        told = checked_callbacks(callbacks)
         arguments = TuneArguments(
             learner=learner,
             space=space,
@@ -182,13 +186,8 @@ def tune(
             seeds=seeds,
             layout=layout,
         )
-        watching = Watching(
-            progress=progress,
-            limit=limit,
-            callbacks=checked_callbacks(callbacks),
-            checkpoint=kept,
-        )
         prepared = prepare(arguments)
+        watching = Watching(progress=progress, limit=limit, callbacks=told, checkpoint=kept)
     if isinstance(search, Generations):
         sweep = run_generations(prepared, arguments, search, watching)
     else:

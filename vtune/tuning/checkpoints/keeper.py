@@ -122,7 +122,7 @@ class Keeper(Watcher):
         """
         where = f"the checkpoints in {self._folder}"
         found = processes.first_does(where, self._find)
-        with processes.together(where):
+        with processes.together(where, long=True):
             if not target.is_first_process():
                 self._follow(*found)
         if self.point is not None:
@@ -288,10 +288,12 @@ class Keeper(Watcher):
         Raises:
           CheckpointSaveError: nothing of the run could be saved.
         """
+        saving = f"saving to {self._folder}"
         if processes.several():
+            processes.meet(saving)
             carry = on_first_host(outcome.carry, self._prepared.plan.layout)
             outcome = dataclasses.replace(outcome, carry=carry)
-        with processes.together(f"saving to {self._folder}"):
+        with processes.together(saving, long=True):
             if target.is_first_process():
                 self._end(outcome, sweep)
 
