@@ -100,9 +100,9 @@ def test_halving_says_at_once_what_does_not_fit():
 def test_compiling_counts(clock, monkeypatch):
     built = execute._built
 
-    def compiled(plan):
+    def compiled(*given):
         clock(20)
-        return built(plan)[0], 20.0
+        return built(*given)[0], 20.0
 
     monkeypatch.setattr(execute, "_built", compiled)
     says = "1 of 9 rounds were run; compiling took 20 s of the time, which the same call does not"
