@@ -15,18 +15,16 @@ from flax.traverse_util import unflatten_dict
 from vtune.callers import users_line
 from vtune.engine.carry import Arguments
 from vtune.engine.plan import CohortPlan, Plan, as_arrays
-from vtune.engine.stepping import batch_shapes
 from vtune.hparams import Hparams
 from vtune.learner.freezing import Freezing, chosen_paths, listed
 from vtune.learner.frozen import WEIGHTS, Path, shown, variable_paths, variables_of
-from vtune.learner.lookahead import slow
 from vtune.learner.pretrained import overlay
 from vtune.learner.protocol import traced_once
 from vtune.rng.keys import member_key
 from vtune.runtime.compile import argument_shapes
 from vtune.runtime.diagnose import trace_member
 from vtune.tuning.arguments import TuneArguments
-from vtune.tuning.pretrained import check_known
+from vtune.tuning.pretrained import beginning, check_known
 from vtune.types import PyTree
 from vtune.xla.sources import sources
 
@@ -37,13 +35,14 @@ class _Found(NamedTuple):
     Attributes:
       known: all variables, as shapes. chosen: those that are meant.
       changed: those among them that a training step changes.
-      given: what `init_from=` gives.
+      given: what `init_from=` gives. nowhere: what of it has no place here, in words.
     """
 
     known: dict[Path, Any]
     chosen: frozenset[Path]
     changed: frozenset[Path]
     given: dict[Path, Any]
+    nowhere: dict[Path, str]
 
 
 def freezes(given: TuneArguments) -> bool:
@@ -83,10 +82,10 @@ def with_frozen(given: TuneArguments, plan: Plan, weights: PyTree) -> tuple[Tune
     look = functools.partial(_look, by_cohort, spec, weights)
     with warnings.catch_warnings():  # of statistics that stay, which may be meant
         warnings.simplefilter("ignore")
-        if given.trajectory is None:  # else it is one member's of a sweep that was checked
-            check_known(plan, weights)
         for cohort in plan.cohorts:
             trace_member(look, plan, cohort, argument_shapes(plan))
+    if given.trajectory is None:  # else it is one member's of a sweep that was checked
+        check_known([found.nowhere for found in by_cohort])
     changed = frozenset[Path]().union(*(found.changed for found in by_cohort))
     frozen = frozenset[Path]().union(*(_checked(found, changed) for found in by_cohort))
     _check_everywhere(by_cohort, frozen)
@@ -121,16 +120,12 @@ def _look(
 ) -> None:
     """Adds to `by_cohort` what is found of one member."""
     learner, key = traced_once(plan.learner), member_key(np.uint32(0), 0)
-    batch = jax.tree.map(
-        lambda s: jnp.zeros(s.shape, s.dtype), batch_shapes(arguments.data, cohort.batch_size)
-    )
-    state = learner.init(key, h, batch)
     assert learner.freezing is not None
-    net, params = learner.freezing.net, slow(state.params)
-    given_params, given_other = net.split(weights, params, state.other)
-    overlay(params, given_params)  # for its errors
-    overlay(state.other, given_other)
-    known = variable_paths(params, state.other)
+    net, begun = learner.freezing.net, beginning(plan, cohort, arguments, h, weights)
+    state, batch = begun.state, begun.batch
+    for own, part in zip(begun.own, begun.given, strict=True):
+        overlay(own, part)  # for its errors
+    known = variable_paths(*begun.own)
     chosen = chosen_paths(net, spec, h, state, batch)
 
     def others(leaves: list[Any]) -> list[Any]:
@@ -144,8 +139,8 @@ def _look(
         found = sources(jax.make_jaxpr(others)([known[path] for path in names]))
         changed = {path for i, path in enumerate(names) if found[i].same != i}
     shapes = {path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for path, leaf in known.items()}
-    given = variable_paths(given_params, given_other)
-    by_cohort.append(_Found(shapes, chosen, frozenset(changed), given))
+    given = variable_paths(*begun.given)
+    by_cohort.append(_Found(shapes, chosen, frozenset(changed), given, begun.nowhere))
 
 
 def _checked(found: _Found, changed: frozenset[Path]) -> frozenset[Path]:

@@ -40,7 +40,7 @@ from vtune.tuning.hints import (
     warn_unread,
 )
 from vtune.tuning.objectives import check_objectives, objectives_of
-from vtune.tuning.pretrained import check_known
+from vtune.tuning.pretrained import check_given
 from vtune.validation import is_whole
 
 MANY_COHORTS = 16  # with more, the time to compile is predicted
@@ -96,7 +96,7 @@ def prepare(given: TuneArguments) -> Prepared:
             "cache_features: nothing is frozen, so no feature is the same for all; give frozen="
         )
     elif given.trajectory is None:  # else it is one member's of a sweep that was checked
-        check_known(plan, checked.weights)
+        check_given(plan, checked.weights)
     if given.cache_features:
         arguments = arguments._replace(features=shapes_of_features(plan, argument_shapes(plan)))
         plan = _plan(given, checked, durations, arguments)
