@@ -11,13 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from vtune.data.convert import to_array
-from vtune.rng.keys import row_key
+from vtune.data.order import shuffled
 from vtune.types import Array, IntArray, float_dtype
 from vtune.validation import check_count
-from vtune.xla.ops.rewrite import rewrite
-
-_permuted = jax.jit(rewrite(jax.random.permutation))
-
 
 Scaling = tuple[np.ndarray, np.ndarray]  # (shift, factor): scaled = (values - shift) / factor
 
@@ -42,9 +38,11 @@ class Data:
         scaled before it, on the host (see `vtune.data.precision`).
       columns: by name the columns of entries that were data frames. On the host, too.
       folded: whether batches have an axis of folds.
+      on_host: whether the rows stay on the host and are sent to the program chunk by chunk.
     """
 
     folded = False
+    on_host = False
     test: np.ndarray | None = None
 
     def __init__(
@@ -86,8 +84,11 @@ class Data:
         """
         check_count("rows: batch_size", batch_size)
         steps = self.train.shape[0] // batch_size
-        order = _permuted(row_key(seed, 0, epoch), self.train)
-        return order[: steps * batch_size].reshape(steps, batch_size)
+        return self.order(seed, epoch)[: steps * batch_size].reshape(steps, batch_size)
+
+    def order(self, seed: Any, epoch: Any) -> IntArray[Array, rows]:
+        """Returns all training rows in the order of an epoch; `rows` cuts it into batches."""
+        return shuffled(seed, epoch, self.train)
 
     def replace(
         self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping | None = None

@@ -13,10 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from vtune.data.dataset import Data, Scaling, apply_scaling, new_rows
+from vtune.data.order import shuffled_fold
 from vtune.data.own import CheckedArrays, on_device
 from vtune.data.precision import is_far
-from vtune.rng.keys import row_key
-from vtune.rng.threefry import bits
 from vtune.types import Array, IntArray, float_dtype
 from vtune.validation import check_count, is_whole
 
@@ -174,13 +173,14 @@ class Folds(Data):
         """
         check_count("rows: batch_size", batch_size)
         steps = self.steps_per_epoch(batch_size)
-        most = self.train.shape[1]
+        order = self.order(seed, epoch)[:, : steps * batch_size]
+        return order.reshape(self.folds, steps, batch_size)
+
+    def order(self, seed: Any, epoch: Any) -> IntArray[Array, "folds rows"]:
+        """Returns the training rows of every fold in the order of an epoch, padding last."""
 
         def of_fold(fold: Array, train: Array, size: Array, epoch: Any) -> Array:
-            drawn = bits(row_key(seed, 0 if self.common else fold, epoch), (most,)) >> 1
-            padding_last = jnp.where(jnp.arange(most) < size, drawn, jnp.uint32(2**32 - 1))
-            order = train[jnp.argsort(padding_last)]
-            return order[: steps * batch_size].reshape(steps, batch_size)
+            return shuffled_fold(seed, 0 if self.common else fold, epoch, train, size)
 
         sizes = jnp.asarray(self.train_sizes, jnp.int32)
         lifted = jax.vmap(of_fold, in_axes=(0, 0, 0, 0 if jnp.ndim(epoch) else None))
