@@ -1,4 +1,5 @@
-"""Random numbers: the public key rules, and JAX's draws as code that compiles and runs faster.
+"""Random numbers: the public key rules, JAX's draws as code that compiles and runs faster, and a
+shuffle that is computed place by place.
 
 May import: `types`. Knows nothing of who draws or for what.
 """

@@ -20,7 +20,7 @@ from vtune.rng.threefry import IMPL, folded
 from vtune.types import Key
 from vtune.validation import is_whole
 
-_ROWS = 0x726F7773  # "rows": larger than the id of any member
+ROWS = 0x726F7773  # "rows": larger than the id of any member
 _REPEAT = 2**16  # more than there are folds
 _REFINE = 0x72666E65  # "rfne"
 
@@ -84,7 +84,7 @@ def from_words(words: np.ndarray | None, like: Any) -> Key:
 
 def row_key(seed: Any, fold: Any, epoch: Any) -> Key:
     """Returns the key that shuffles the training rows of one fold in one epoch."""
-    return folded(_first_key("rows", seed), _ROWS, fold, epoch)
+    return folded(_first_key("rows", seed), ROWS, fold, epoch)
 
 
 def refine_key(seed: Any, round: Any, cohort: Any) -> Key:

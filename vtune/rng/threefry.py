@@ -20,8 +20,8 @@ from vtune.types import Array, Key
 
 IMPL = "threefry2x32"  # `rbg` keys give different bits under vmap
 DRAWS = ("random_bits", "random_fold_in", "random_split")  # JAX's names of the replaced primitives
-_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-_PARITY = 0x1BD11BDA
+ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+PARITY = 0x1BD11BDA
 _UINTS = {8: jnp.uint8, 16: jnp.uint16, 32: jnp.uint32}
 
 
@@ -108,10 +108,10 @@ def _threefry(words: Array, high: Array, low: Array) -> tuple[Array, Array]:
     # In lax operations: tracing a hundred jnp ones takes longer than the rest of a draw.
     full = lambda number: lax.full(high.shape, number, jnp.uint32)
     a, b = (lax.broadcast(lax.index_in_dim(words, i, keepdims=False), high.shape) for i in (0, 1))
-    schedule = a, b, a ^ b ^ full(_PARITY)
+    schedule = a, b, a ^ b ^ full(PARITY)
     first, second = lax.add(high, a), lax.add(low, b)
     for i in range(5):
-        for turn in _ROTATIONS[i % 2]:
+        for turn in ROTATIONS[i % 2]:
             first = lax.add(first, second)
             left = lax.shift_left(second, full(turn))
             right = lax.shift_right_logical(second, full(32 - turn))
