@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vtune.data.convert import to_array
-from vtune.data.order import shuffled
+from vtune.data.order import by_place, cut_out, rows_at, shuffle_words, shuffled
 from vtune.types import Array, IntArray, float_dtype
 from vtune.validation import check_count
 
@@ -72,7 +72,9 @@ class Data:
         """Returns the training rows of one epoch, batch by batch.
 
         All training follows this rule: the rows are shuffled anew in every epoch, and the tail that
-        does not fill a batch is left out.
+        does not fill a batch is left out. Up to two million training rows are permuted by
+        `jax.random.permutation`; more are shuffled by a keyed bijection of their places, of which
+        each batch can be computed alone.
 
         Args:
           seed: of the sweep.
@@ -88,7 +90,43 @@ class Data:
 
     def order(self, seed: Any, epoch: Any) -> IntArray[Array, rows]:
         """Returns all training rows in the order of an epoch; `rows` cuts it into batches."""
+        if by_place(self.train.shape[0]):
+            every = np.arange(self.train.shape[0], dtype=np.int32)
+            return self._rows_at(self._words(seed, epoch), every)
         return shuffled(seed, epoch, self.train)
+
+    def epoch_rows(self, seed: Any, epoch: Any, batch_size: int) -> Array:
+        """Returns what `chunk_rows` takes the rows of an epoch from.
+
+        It is the rows themselves, or what the shuffle needs where there are many.
+        """
+        if by_place(self.train.shape[-1]):
+            return self._words(seed, epoch)
+        return self.rows(seed, epoch, batch_size)
+
+    def chunk_rows(self, epoch_rows: Array, first: Array, count: int, batch_size: int) -> Array:
+        """Returns consecutive batches of an epoch, [count, batch], or [folds, count, batch].
+
+        The epoch's last batch stands for those beyond it, which are not trained.
+
+        Args:
+          epoch_rows: as `epoch_rows` returns them.
+          first: the number of the first batch in its epoch; [folds] where folds have their own.
+        """
+        if not by_place(self.train.shape[-1]):
+            return cut_out(epoch_rows, first, count)
+        last = self.steps_per_epoch(batch_size) - 1
+        steps = jnp.minimum(jnp.add.outer(first, np.arange(count, dtype=np.int32)), last)
+        places = jnp.add.outer(steps * batch_size, np.arange(batch_size, dtype=np.int32))
+        return self._rows_at(epoch_rows, places)
+
+    def _words(self, seed: Any, epoch: Any) -> Array:
+        """Returns the key data of a shuffle place by place."""
+        return shuffle_words(seed, 0, epoch)
+
+    def _rows_at(self, words: Array, places: Any) -> Array:
+        """Returns the training rows at some places of a shuffle."""
+        return rows_at(words, places, self.train, self.train.shape[0])
 
     def replace(
         self, arrays: dict[str, Any], scaling: Mapping, centers: Mapping | None = None

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vtune.data.dataset import Data, Scaling, apply_scaling, new_rows
-from vtune.data.order import shuffled_fold
+from vtune.data.order import by_place, rows_at, shuffle_words, shuffled_fold
 from vtune.data.own import CheckedArrays, on_device
 from vtune.data.precision import is_far
 from vtune.types import Array, IntArray, float_dtype
@@ -178,6 +178,9 @@ class Folds(Data):
 
     def order(self, seed: Any, epoch: Any) -> IntArray[Array, "folds rows"]:
         """Returns the training rows of every fold in the order of an epoch, padding last."""
+        most = self.train.shape[1]
+        if by_place(most):
+            return self._rows_at(self._words(seed, epoch), np.arange(most, dtype=np.int32))
 
         def of_fold(fold: Array, train: Array, size: Array, epoch: Any) -> Array:
             return shuffled_fold(seed, 0 if self.common else fold, epoch, train, size)
@@ -185,6 +188,24 @@ class Folds(Data):
         sizes = jnp.asarray(self.train_sizes, jnp.int32)
         lifted = jax.vmap(of_fold, in_axes=(0, 0, 0, 0 if jnp.ndim(epoch) else None))
         return lifted(jnp.arange(self.folds), self.train, sizes, epoch)
+
+    def _words(self, seed: Any, epoch: Any) -> Array:
+        """Returns the key data of a shuffle place by place of every fold [folds, 2]."""
+        folds = jnp.zeros(self.folds, jnp.int32) if self.common else jnp.arange(self.folds)
+        return jax.vmap(shuffle_words, (None, 0, 0 if jnp.ndim(epoch) else None))(
+            seed, folds, epoch
+        )
+
+    def _rows_at(self, words: Array, places: Any) -> Array:
+        """Returns the training rows at some places of every fold's shuffle.
+
+        Args:
+          places: the same of all folds; or [folds, count, batch], their own.
+        """
+        sizes = jnp.asarray(self.train_sizes, jnp.int32)
+        return jax.vmap(rows_at, (0, 0 if places.ndim == 3 else None, 0, 0))(
+            words, places, self.train, sizes
+        )
 
     def first_rows(self, batch_size: int) -> Array:
         """Returns the first training rows [folds, batch] in stored order."""

@@ -39,8 +39,10 @@ def refreshed(
       end: the steps that were trained; [folds] where folds have their own.
     """
     data, learner = arguments.data, traced_once(plan.learner)
-    rows = stepping.epoch_rows(arguments.seed, end)
-    if learner.refresh is None or data is None or rows is None:
+    if learner.refresh is None:
+        return list(populations)
+    rows = stepping.leading_rows(arguments.seed, end, learner.refresh_batches)
+    if data is None or rows is None:
         return list(populations)
     lengths, weights = stepping.lengths, shared_weights(plan, arguments)
 
@@ -72,6 +74,5 @@ def refreshed(
             for make, p, state in zip(ready, populations, states, strict=True)
         )
 
-    batches = min(plan.learner.refresh_batches, rows.shape[-2])
-    states = lax.fori_loop(0, batches, one_batch, tuple(p.state for p in populations))
+    states = lax.fori_loop(0, rows.shape[-2], one_batch, tuple(p.state for p in populations))
     return [p._replace(state=state) for p, state in zip(populations, states, strict=True)]

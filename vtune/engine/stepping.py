@@ -165,23 +165,31 @@ class Stepping(NamedTuple):
         return remainder(step, self.steps_per_epoch) == 0
 
     def epoch_rows(self, seed: Any, step: Array) -> Any:
-        """Returns the rows of the epoch that `step` lies in, [steps, batch], or [folds, steps,
-        batch] of data in folds; None without data."""
+        """Returns what `chunk_rows` takes the rows of `step`'s epoch from; None without data."""
         steps_per_epoch = self.steps_per_epoch
         if self.data is None or self.cohort.batch_size is None or steps_per_epoch is None:
             return None
-        return self.data.rows(seed, quotient(step, steps_per_epoch), self.cohort.batch_size)
+        return self.data.epoch_rows(seed, quotient(step, steps_per_epoch), self.cohort.batch_size)
 
     def chunk_rows(self, epoch_rows: Any, step: Array) -> Any:
         """Returns the rows of the chunk that begins with `step`, [chunk, batch], or [folds, chunk,
         batch], out of those of its epoch."""
-        if epoch_rows is None:
+        size = self.cohort.batch_size
+        if self.data is None or size is None or epoch_rows is None:
             return None
-        first, steps = remainder(step, self.steps_per_epoch), jnp.arange(self.chunks.chunk)
-        if first.ndim == 0:
-            return jnp.take(epoch_rows, first + steps, axis=epoch_rows.ndim - 2, mode="clip")
-        places = (first[:, None] + steps[None])[..., None]
-        return jnp.take_along_axis(epoch_rows, places, axis=1, mode="clip")
+        first = remainder(step, self.steps_per_epoch)
+        return self.data.chunk_rows(epoch_rows, first, self.chunks.chunk, size)
+
+    def leading_rows(self, seed: Any, step: Array, most: int) -> Any:
+        """Returns the rows of the first batches, at most so many, of the epoch that `step` lies in.
+
+        They are [batches, batch], or [folds, batches, batch] of data in folds; None without data.
+        """
+        epoch_rows, size = self.epoch_rows(seed, step), self.cohort.batch_size
+        if self.data is None or size is None or epoch_rows is None:
+            return None
+        count = min(most, self.data.steps_per_epoch(size))
+        return self.data.chunk_rows(epoch_rows, jnp.zeros_like(step), count, size)
 
 
 def batch_shapes(data: Data | None, rows: int | None) -> PyTree:
