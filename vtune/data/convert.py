@@ -37,7 +37,7 @@ def to_array(who: str, name: Any, value: Any) -> np.ndarray:
         array = _from_objects(array)
         if array.dtype.hasobject and (count := sum(v is None for v in array.flat)):
             raise _missing(what, count)
-    if not _is_numeric(array.dtype):
+    if not is_numeric(array.dtype):
         if array.dtype.hasobject and array.size:
             _check_objects(what, array)
         kind = f"type {array.dtype}" if array.ndim else f"the type {type(value).__name__}"
@@ -45,7 +45,12 @@ def to_array(who: str, name: Any, value: Any) -> np.ndarray:
             f"{who}: entry {name!r} is of {kind}; entries are numeric arrays under names that are "
             f"strings ({_ENCODE})"
         )
-    if array.dtype in (np.longdouble, np.clongdouble):  # JAX has none of more than 64 bits a part
+    return native(array)
+
+
+def native(array: np.ndarray) -> np.ndarray:
+    """Returns numbers in this machine's byte order, of at most 64 bits a part, as JAX has them."""
+    if array.dtype in (np.longdouble, np.clongdouble):
         array = array.astype(np.float64 if array.dtype == np.longdouble else np.complex128)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
@@ -118,7 +123,7 @@ def _as_numpy(who: str, name: Any, value: Any) -> np.ndarray:
 def _from_frame(what: str, frame: Any) -> np.ndarray:
     """Converts a frame; one with types that NumPy does not know, column by column."""
     array = np.asarray(frame)
-    if _is_numeric(array.dtype) or not len(frame.columns):
+    if is_numeric(array.dtype) or not len(frame.columns):
         return array
     series = [
         frame.iloc[:, i] if hasattr(frame, "iloc") else frame[:, i]
@@ -131,16 +136,16 @@ def _from_frame(what: str, frame: Any) -> np.ndarray:
 def _from_column(what: str, column: Any) -> np.ndarray:
     """Converts one column of a frame, or a series."""
     array = np.asarray(column)
-    if _is_numeric(array.dtype):
+    if is_numeric(array.dtype):
         return array
     missing = column.isna() if hasattr(column, "isna") else column.is_null()
     # pandas' types of its own, pyarrow's, and sparse ones.
     dtype = getattr(column.dtype, "numpy_dtype", None)
     if dtype is None and hasattr(column.dtype, "fill_value"):
         dtype = column.dtype.subtype
-    if dtype is None or not _is_numeric(np.dtype(dtype)):
+    if dtype is None or not is_numeric(np.dtype(dtype)):
         held = array[~np.asarray(missing)] if array.dtype.hasobject else array
-        if held.dtype.hasobject and _is_numeric(_from_objects(held).dtype):
+        if held.dtype.hasobject and is_numeric(_from_objects(held).dtype):
             if len(held) == len(array):
                 return array
             raise _missing(what, len(array) - len(held))
@@ -197,7 +202,8 @@ def _shape(row: Any) -> list[int]:
         return [len(row)]
 
 
-def _is_numeric(dtype: np.dtype) -> bool:
+def is_numeric(dtype: np.dtype) -> bool:
+    """Whether a dtype is one of numbers, or of booleans."""
     number = jnp.issubdtype(dtype, jnp.number) and dtype.kind != "m"  # spans of time
     return bool(number) or dtype == np.bool_
 

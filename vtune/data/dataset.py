@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from vtune.data.convert import to_array
+from vtune.data.memory_entry import MemoryEntry
 from vtune.data.order import by_place, cut_out, rows_at, shuffle_words, shuffled
+from vtune.data.statistics import Statistics, statistics
 from vtune.types import Array, IntArray, float_dtype
 from vtune.validation import check_count
 
@@ -254,25 +256,25 @@ class Data:
         return self.scaling[name]
 
     def _fit_scaling(
-        self, name: str, fit: Callable[[np.ndarray], Scaling]
-    ) -> tuple[np.ndarray, Scaling, np.ndarray | None]:
+        self, name: str, fit: Callable[[Statistics], Scaling]
+    ) -> tuple[Any, Scaling, np.ndarray | None]:
         """Fits a scaling to the training rows of an entry, in float64, as the rows were given.
 
         Args:
-          fit: (training rows [rows, ...]) -> (shift, factor).
+          fit: statistics of the training rows -> (shift, factor).
 
         Returns:
           The entry as it is now held, (shift, factor), and what was subtracted from the entry
           before its cast, None where it is scaled itself.
         """
-        values = self._as_given(name)
-        scaling = fit(values[np.asarray(self.train)])
-        return _apply(values, scaling), scaling, None
+        entry = self._entry(name)
+        (found,) = statistics(entry.as_given, entry.shape, [np.asarray(self.train)])
+        scaling = fit(found)
+        return entry.changed(scaling, None), scaling, None
 
-    def _as_given(self, name: str) -> np.ndarray:
-        """Returns an entry in float64, with what its cast took away."""
-        values = np.asarray(self.arrays[name], np.float64)
-        return values + self.remainders[name] if name in self.remainders else values
+    def _entry(self, name: str) -> Any:
+        """Returns what reads an entry as it was given: a `MemoryEntry`, or a `HostEntry`."""
+        return MemoryEntry(np.asarray(self.arrays[name]), self.remainders.get(name))
 
     @property
     def row_bytes(self) -> int:

@@ -15,7 +15,8 @@ import numpy as np
 from vtune.data.dataset import Data, Scaling, apply_scaling, new_rows
 from vtune.data.order import by_place, rows_at, shuffle_words, shuffled_fold
 from vtune.data.own import CheckedArrays, on_device
-from vtune.data.precision import is_far
+from vtune.data.precision import center_of
+from vtune.data.statistics import Statistics, statistics
 from vtune.types import Array, IntArray, float_dtype
 from vtune.validation import check_count, is_whole
 
@@ -113,23 +114,20 @@ class Folds(Data):
         return shift[fold], factor[fold]
 
     def _fit_scaling(
-        self, name: str, fit: Callable[[np.ndarray], Scaling]
-    ) -> tuple[np.ndarray, Scaling, np.ndarray | None]:
+        self, name: str, fit: Callable[[Statistics], Scaling]
+    ) -> tuple[Any, Scaling, np.ndarray | None]:
         """Fits a scaling of an entry to the training rows of every fold, see `Data._fit_scaling`.
 
         Returns:
           The entry unscaled, since `take` scales the gathered rows; (shift, factor), each
           [folds, ...]; and its center, if it has one.
         """
-        values = self._as_given(name)
-        by_fold = [fit(values[self.fold(number)[0]]) for number in range(self.folds)]
+        entry = self._entry(name)
+        parts = [self.fold(number)[0] for number in range(self.folds)]
+        by_fold = map(fit, statistics(entry.as_given, entry.shape, parts))
         shift, factor = (np.stack(part) for part in zip(*by_fold, strict=True))
-        cast = values.astype(float_dtype())
-        far = cast.dtype != values.dtype and is_far(values)
-        if not np.any(far) or np.array_equal(cast, values):
-            return cast, (shift, factor), None
-        center = np.where(far, values.mean(axis=0), 0.0)
-        return (values - center).astype(float_dtype()), (shift, factor), center
+        center = center_of(entry.as_given, entry.shape)
+        return entry.changed(None, center), (shift, factor), center
 
     @property
     def folds(self) -> int:

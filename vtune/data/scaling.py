@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from vtune.data.dataset import Data, Scaling
+from vtune.data.statistics import Statistics
 from vtune.types import Array, float_dtype
 from vtune.validation import is_number
 
@@ -36,10 +37,9 @@ def standardize(data: Data, *names: str) -> Data:
         scaled already.
     """
 
-    def fit(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        spread = rows.std(axis=0)
-        constant = np.ptp(rows, axis=0) == 0
-        return rows.mean(axis=0), np.where(constant | (spread == 0), 1.0, spread)
+    def fit(found: Statistics) -> tuple[np.ndarray, np.ndarray]:
+        constant = (found.most == found.least) | (found.spread == 0)
+        return found.mean, np.where(constant, 1.0, found.spread)
 
     return _scaled("standardize", data, names, fit)
 
@@ -60,10 +60,10 @@ def min_max_scale(data: Data, *names: str, low: float = 0.0, high: float = 1.0) 
             f"min_max_scale: low={low!r} and high={high!r} must be numbers, low below high"
         )
 
-    def fit(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        least, reach = rows.min(axis=0), np.ptp(rows, axis=0)
+    def fit(found: Statistics) -> tuple[np.ndarray, np.ndarray]:
+        reach = found.most - found.least
         factor = np.where(reach == 0, 1.0, reach) / (high - low)
-        return least - low * factor, factor
+        return found.least - low * factor, factor
 
     return _scaled("min_max_scale", data, names, fit)
 
@@ -126,7 +126,7 @@ def _is_alike(one: Scaling, other: Scaling) -> bool:
 
 
 def _scaled(
-    who: str, data: Data, names: tuple[str, ...], fit: Callable[[np.ndarray], Scaling]
+    who: str, data: Data, names: tuple[str, ...], fit: Callable[[Statistics], Scaling]
 ) -> Data:
     _check(who, data, names)
     arrays, scaling, centers = dict(data.arrays), dict(data.scaling), {}
@@ -135,8 +135,7 @@ def _scaled(
             raise ValueError(f"{who}: {name!r} is scaled already")
         if arrays[name].dtype.kind == "c":
             raise TypeError(f"{who}: {name!r} holds complex numbers, which have no mean and spread")
-        array, scaling[name], center = data._fit_scaling(name, fit)
-        arrays[name] = jax.device_put(array)
+        arrays[name], scaling[name], center = data._fit_scaling(name, fit)
         if center is not None:
             centers[name] = center
     return data.replace(arrays, scaling, centers)

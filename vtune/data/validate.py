@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune.data.blocks import rows_of_block
 from vtune.data.column_names import column_names
 from vtune.data.convert import to_array
-from vtune.data.own import CheckedArrays, is_borrowed
+from vtune.data.own import CheckedArrays, aligned_empty, is_borrowed
 from vtune.validation import check_untraced
 
 if TYPE_CHECKING:
@@ -24,11 +26,22 @@ def check_finite(
     """Raises ValueError if an array holds NaN or an infinity; `instead` is what to do."""
     for name, array in arrays.items():
         if jnp.issubdtype(array.dtype, jnp.inexact):
-            # NumPy does not know bfloat16: cast to float32.
-            plain = array if array.dtype.kind in "fc" else array.astype(np.float32)
-            bad = int(array.size - np.isfinite(plain).sum())
+            bad = len(_not_finite(array))
             if bad:
                 raise ValueError(f"{who}: {name!r} holds {bad} NaN or infinite values; {instead}")
+
+
+def _not_finite(array: np.ndarray) -> np.ndarray:
+    """Returns the places in `array.ravel()` of NaN and infinities, a block of rows at a time."""
+    rows = array if array.ndim else array[None]
+    size, one = rows_of_block(rows.shape), math.prod(rows.shape[1:])
+    found = []
+    for start in range(0, len(rows), size):
+        block = rows[start : start + size]
+        # NumPy does not know bfloat16: cast to float32.
+        plain = block if block.dtype.kind in "fc" else block.astype(np.float32)
+        found.append(start * one + np.flatnonzero(~np.isfinite(plain)))
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
 def check_split(data: Data) -> None:
@@ -125,10 +138,11 @@ def _canonical(who: str, name: str, array: np.ndarray) -> np.ndarray:
             raise ValueError(
                 f"{who}: {name!r} holds numbers beyond {kept}; scale them or set jax_enable_x64"
             )
+    cast = aligned_empty(array.shape, kept)  # so that JAX does not copy it again
     with np.errstate(over="ignore"):
-        cast = array.astype(kept)
+        cast[...] = array
     if array.size and array.dtype.kind in "fc":
-        beyond = np.flatnonzero(~np.isfinite(cast))
+        beyond = _not_finite(cast)
         if len(beyond):
             raise ValueError(
                 f"{who}: {name!r} holds {len(beyond)} numbers beyond {kept}, whose largest is "
