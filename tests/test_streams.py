@@ -1,0 +1,350 @@
+"""Batches that a pipeline of the user's makes: in order, checked, taken up where they stopped."""
+
+import json
+
+import numpy as np
+import pytest
+from record_source import Numbers
+
+from vtune.data.streams.feeds import LoadedFeed, MadeFeed
+from vtune.data.streams.states import from_json, to_json
+from vtune.data.streams.tape import Tape
+
+STEPS, ROWS = 5, 3
+
+
+def batch(number):
+    """Batch `number`, whose rows say which it is."""
+    return {"x": np.full((ROWS, 2), number, np.float32), "y": np.full(ROWS, number)}
+
+
+def numbers(rows):
+    return rows["y"].reshape(-1, ROWS)[:, 0].tolist()
+
+
+class Factory:
+    """Batch b of epoch e with seed s is s * 10000 + e * 100 + b; counts what was made."""
+
+    def __init__(self, length=STEPS):
+        self.length, self.made, self.closed = length, [], 0
+
+    def __call__(self, seed, epoch):
+        self.made.append((seed, epoch))
+        try:
+            for number in range(self.length):
+                yield batch(seed * 10_000 + epoch * 100 + number)
+        finally:
+            self.closed += 1
+
+
+class Loader:
+    """Counts up within a pass; each pass begins a hundred higher, as a loader that shuffles."""
+
+    def __init__(self, length=STEPS):
+        self.length, self.passes = length, 0
+
+    def __iter__(self):
+        self.passes += 1
+        return iter([batch((self.passes - 1) * 100 + i) for i in range(self.length)])
+
+
+class Stateful:
+    """An iterator without end that says where it stands."""
+
+    def __init__(self, kind=dict):
+        self.at, self.kind = 0, kind
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.at += 1
+        return batch(self.at - 1)
+
+    def get_state(self):
+        return {"next": self.at} if self.kind is dict else json.dumps(self.at).encode()
+
+    def set_state(self, state):
+        self.at = state["next"] if self.kind is dict else json.loads(state)
+
+
+def endless(at=0):
+    while True:
+        yield batch(at)
+        at += 1
+
+
+# In order -------------------------------------------------------------------------------------
+
+
+def test_a_factory_is_asked_for_each_epoch_anew():
+    made = Factory(length=STEPS + 2)  # what is beyond is left out
+    tape = Tape(MadeFeed(made, STEPS), STEPS)
+    assert numbers(tape.read(3, 0, 2)) == [30000, 30001]
+    assert numbers(tape.read(3, 2, 3)) == [30002, 30003, 30004]
+    assert numbers(tape.read(3, 5, 5)) == [30100, 30101, 30102, 30103, 30104]
+    assert made.made == [(0, 0), (3, 0), (3, 1)]
+    assert made.closed == 2
+
+
+def test_a_factory_begins_again_wherever_it_is_asked_to():
+    made = Factory()
+    tape = Tape(MadeFeed(made, STEPS), STEPS)
+    assert numbers(tape.read(1, 13, 2)) == [10203, 10204]
+    assert numbers(tape.read(1, 12, 1)) == [10202]
+    assert numbers(tape.read(2, 12, 1)) == [20202]
+    assert tape.position() is None
+
+
+def test_the_first_batch_is_not_lost_and_its_pass_goes_on():
+    made, loader = Factory(), Loader()
+    assert numbers(Tape(MadeFeed(made, STEPS), STEPS).read(0, 0, 3)) == [0, 1, 2]
+    assert made.made == [(0, 0)]
+    assert numbers(Tape(LoadedFeed(loader, STEPS), STEPS).read(7, 0, 3)) == [0, 1, 2]
+    assert loader.passes == 1
+
+
+def test_a_loader_is_iterated_again_where_an_epoch_begins():
+    tape = Tape(LoadedFeed(Loader(2 * STEPS), STEPS), STEPS)
+    assert numbers(tape.read(0, 0, STEPS)) == [0, 1, 2, 3, 4]
+    assert numbers(tape.read(0, 5, STEPS)) == [5, 6, 7, 8, 9]
+    assert numbers(tape.read(0, 10, 2)) == [100, 101]
+
+
+def test_an_iterator_goes_on_from_epoch_to_epoch():
+    tape = Tape(LoadedFeed(endless(), STEPS), STEPS)
+    for first in (0, 4, 8):
+        assert numbers(tape.read(0, first, 4)) == [first, first + 1, first + 2, first + 3]
+
+
+def test_what_was_read_last_may_be_asked_for_again():
+    """As where statistics are recomputed on the first batches of the epoch that comes."""
+    tape = Tape(LoadedFeed(endless(), STEPS), STEPS)
+    assert numbers(tape.read(0, 0, 5)) == [0, 1, 2, 3, 4]
+    assert numbers(tape.read(0, 5, 3)) == [5, 6, 7]
+    assert numbers(tape.read(0, 5, 2)) == [5, 6]
+    assert numbers(tape.read(0, 7, 3)) == [7, 8, 9]
+
+
+def test_data_of_tf_are_read_as_numpy():
+    class Dataset:
+        def __iter__(self):
+            raise AssertionError("tensors")
+
+        def as_numpy_iterator(self):
+            return iter([batch(i) for i in range(STEPS)])
+
+    tape = Tape(LoadedFeed(Dataset(), STEPS), STEPS)
+    assert numbers(tape.read(0, 0, 7)) == [0, 1, 2, 3, 4, 0, 1]
+
+
+def test_batches_are_copied_in_the_dtypes_of_the_program():
+    """A loader may use the memory of a batch again."""
+    memory = {"x": np.zeros((2, 1)), "y": np.zeros(2, np.int64)}
+
+    def reusing():
+        for number in range(4):
+            for array in memory.values():
+                array[...] = number
+            yield memory
+
+    tape = Tape(LoadedFeed(reusing(), 4), 4)
+    rows = tape.read(0, 0, 4)
+    assert rows["x"].dtype == np.float32
+    assert rows["y"].dtype == np.int32
+    assert rows["y"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+# Where they stopped -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [dict, bytes])
+def test_a_position_is_taken_up(kind):
+    tape = Tape(LoadedFeed(Stateful(kind), STEPS), STEPS)
+    tape.read(0, 0, 7)
+    kept = json.loads(json.dumps(tape.position()))
+    expected = numbers(tape.read(0, 7, 4))
+    again = Tape(LoadedFeed(Stateful(kind), STEPS), STEPS)
+    again.go_to(kept)
+    assert numbers(again.read(0, 7, 4)) == expected == [7, 8, 9, 10]
+
+
+def test_a_position_is_that_of_what_was_read_and_not_of_what_was_looked_at():
+    tape = Tape(LoadedFeed(Stateful(), STEPS), STEPS)
+    tape.read(0, 0, 5)
+    tape.read(0, 5, 4)
+    tape.read(0, 5, 2)
+    again = Tape(LoadedFeed(Stateful(), STEPS), STEPS)
+    again.go_to(tape.position())
+    assert numbers(again.read(0, 7, 2)) == [7, 8]
+    assert numbers(tape.read(0, 6, 1)) == [6]
+    assert tape.position()["batches"] <= 7
+
+
+def test_a_loader_without_states_is_read_up_to_where_it_stopped():
+    tape = Tape(LoadedFeed(endless(), STEPS), STEPS)
+    assert tape.position() is None
+    assert numbers(tape.read(0, 7, 2)) == [7, 8]
+
+
+def test_what_can_go_back_is_read_from_the_beginning_again():
+    for source in (Stateful(), [batch(i) for i in range(15)]):
+        feed = LoadedFeed(source, STEPS)
+        tape = Tape(feed, STEPS)
+        assert feed.repeats
+        assert numbers(tape.read(0, 6, 4)) == [6, 7, 8, 9]
+        assert numbers(tape.read(0, 0, 2)) == [0, 1]
+        assert numbers(tape.read(0, 12, 2)) == [12, 13]
+        assert numbers(tape.read(0, 11, 1)) == [11]
+
+
+def test_a_loader_that_shuffles_begins_again_but_does_not_repeat():
+    feed = LoadedFeed(Loader(), STEPS)
+    tape = Tape(feed, STEPS)
+    assert not feed.repeats
+    tape.read(0, 0, 5)
+    tape.read(0, 5, 3)
+    assert numbers(tape.read(0, 0, 2)) == [200, 201]  # another run's first epoch
+
+
+def test_what_cannot_go_back_says_so():
+    tape = Tape(LoadedFeed(endless(), STEPS), STEPS)
+    tape.read(0, 3, 4)
+    says = (
+        "epoch 0, batch 0 is asked for again, and the generator is at epoch 1, batch 2 and cannot"
+    )
+    with pytest.raises(ValueError, match=says):
+        tape.read(0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        {"next_index": 3, "parts": [1, 2.5, (True, "a")], 4: {}},
+        b"\x00\xff",
+        {"key": np.arange(3, dtype=np.uint32), "count": np.int64(2)},
+    ],
+)
+def test_states_are_kept_as_json(state):
+    again = from_json(json.loads(json.dumps(to_json(state))))
+    np.testing.assert_equal(again, state)
+
+
+def test_a_state_that_cannot_be_kept_is_named():
+    with pytest.raises(TypeError, match="holds a object, which a checkpoint cannot keep"):
+        to_json({"a": [object()]})
+
+
+def grain_loader(workers):
+    from absl import flags
+    from grain import python as grain
+
+    flags.FLAGS.mark_as_parsed()  # grain asks for them where it starts processes
+    sampler = grain.IndexSampler(40, shuffle=True, seed=1, shard_options=grain.NoSharding())
+    operations = [grain.Batch(ROWS, drop_remainder=True)]
+    return grain.DataLoader(
+        data_source=Numbers(), sampler=sampler, operations=operations, worker_count=workers
+    )
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_grain_loader_is_taken_up(workers):
+    pytest.importorskip("grain")
+    tape = Tape(LoadedFeed(grain_loader(workers), STEPS), STEPS)
+    tape.read(0, 0, 7)
+    kept = json.loads(json.dumps(tape.position()))
+    expected = tape.read(0, 7, 10)["y"].tolist()
+    again = Tape(LoadedFeed(grain_loader(workers), STEPS), STEPS)
+    again.go_to(kept)
+    assert again.read(0, 7, 10)["y"].tolist() == expected
+    assert len(set(expected)) > 20
+
+
+def test_data_sets_of_grain_are_taken_up():
+    grain = pytest.importorskip("grain")
+    shuffled = grain.MapDataset.source(Numbers()).seed(3).shuffle()
+    for data in (shuffled.batch(8), shuffled.repeat().to_iter_dataset().batch(8)):
+        tape = Tape(LoadedFeed(data, STEPS), STEPS)
+        first = tape.read(0, 0, 7)["y"].tolist()
+        kept = json.loads(json.dumps(tape.position()))
+        expected = tape.read(0, 7, 6)["y"].tolist()
+        again = Tape(LoadedFeed(data, STEPS), STEPS)
+        again.go_to(kept)
+        assert again.read(0, 7, 6)["y"].tolist() == expected
+        assert sorted(first[:40]) == list(range(40))
+        assert again.read(0, 0, 7)["y"].tolist() == first
+
+
+# What goes wrong ------------------------------------------------------------------------------
+
+
+def spoilt(at, other):
+    """Batches of which one is another."""
+
+    def make(seed, epoch):
+        for number in range(STEPS):
+            yield other if (epoch, number) == at else batch(number)
+
+    return make
+
+
+WRONG = {
+    "entries": ({"x": batch(0)["x"]}, ValueError, r"has the entries \['x'\], the first had \['x',"),
+    "shape": ({**batch(0), "x": np.zeros((3, 5), np.float32)}, ValueError, r"float32\[3, 5\], in"),
+    "dtype": ({**batch(0), "x": np.zeros((3, 2))}, ValueError, r"float64\[3, 2\], in the first"),
+    "rows": (
+        {k: v[:2] for k, v in batch(0).items()},
+        ValueError,
+        r"\[2, 2\], in the first batch it was float32\[3, 2\]; let the pipeline drop the rows",
+    ),
+    "tuple": (tuple(batch(0).values()), TypeError, "is a tuple of 2, which does not say what"),
+    "none": (None, TypeError, "the batch is a NoneType; let it be a dict"),
+    "name": ({**batch(0), 3: np.zeros(3)}, TypeError, "the name 3 of an entry is not a string"),
+    "nan": ({**batch(0), "x": np.full((3, 2), np.nan, np.float32)}, ValueError, "'x' holds nan in"),
+    "large": ({**batch(0), "y": np.full(3, 2**40)}, ValueError, "'y' goes from .* beyond int32"),
+    "text": ({**batch(0), "y": np.array(["a"] * 3)}, TypeError, "entry 'y' is of type <U1"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_batch_of_another_form_is_named_with_its_place(what):
+    other, error, says = WRONG[what]
+    tape = Tape(MadeFeed(spoilt((1, 3), other), STEPS), STEPS)
+    tape.read(0, 0, 8)
+    with pytest.raises(error, match=f"^epoch 1, batch 3: (.|\n)*{says}"):
+        tape.read(0, 8, 2)
+
+
+FIRST = {
+    "list": (list(batch(0).values()), TypeError, "the batch is a list of 2"),
+    "empty": ({}, ValueError, "the batch is empty"),
+    "number": ({"x": 1.0}, ValueError, "'x' is a single number; its first axis must be rows"),
+    "lengths": ({"x": np.zeros(3), "y": np.zeros(4)}, ValueError, "rows, 1 or more; got {'x': 3,"),
+    "no_rows": ({"x": np.zeros((0, 3))}, ValueError, "rows, 1 or more; got {'x': 0}"),
+    "infinite": ({"x": np.array([1.0, np.inf])}, ValueError, "'x' holds inf in row 1; leave such"),
+    "beyond": ({"x": np.array([1e300])}, ValueError, r"'x' holds 1e\+300 in row 0, beyond float32"),
+}
+
+
+@pytest.mark.parametrize("what", FIRST)
+def test_a_first_batch_that_cannot_be_trained_on_is_named(what):
+    other, error, says = FIRST[what]
+    with pytest.raises(error, match=f"^stream: the first batch: .*{says}"):
+        Tape(LoadedFeed([other], 1), 1)
+
+
+def test_pipelines_that_end_early_are_named():
+    short = Tape(MadeFeed(Factory(3), STEPS), STEPS)
+    with pytest.raises(ValueError, match="epoch 0 ended after 3 of 5 batches; give as many as"):
+        short.read(0, 0, 5)
+    loader = Tape(LoadedFeed(Loader(7), STEPS), STEPS)
+    with pytest.raises(ValueError, match="epoch 1 ended after 2 of 5 batches"):
+        loader.read(0, 0, 8)
+    once = Tape(LoadedFeed(iter([batch(i) for i in range(5)]), STEPS), STEPS)
+    with pytest.raises(ValueError, match="the list_iterator ended with epoch 0, and cannot be"):
+        once.read(0, 0, 6)
+    with pytest.raises(ValueError, match="epoch 0 ended after 0 of 5 batches"):
+        Tape(LoadedFeed([], STEPS), STEPS)
+    with pytest.raises(TypeError, match=r"batches\(0, 0\) returned a int; return an iterable"):
+        Tape(MadeFeed(lambda seed, epoch: 3, STEPS), STEPS)
