@@ -13,8 +13,8 @@ import vtune as vt
 ROOT = Path(vt.__file__).parent
 # Bottom up. A folder may import those on earlier lines, and nothing else of vtune.
 FLOORS = (
-    ("identity", "saved_files", "aligned", "visible"),
-    ("types", "hparams", "validation", "returned", "caches", "target", "keywords", "callers"),
+    ("identity", "saved_files", "aligned", "visible", "target", "host_memory"),
+    ("types", "hparams", "validation", "returned", "caches", "free_memory", "keywords", "callers"),
     ("space", "metrics", "components", "rng"),
     ("search", "refine", "xla"),
     ("data", "learner"),

@@ -15,8 +15,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import vtune as vt
+from vtune import host_memory
 from vtune.engine.carry import Arguments
-from vtune.runtime import host_memory
 from vtune.runtime.compile import build
 from vtune.runtime.memory import Need, fit, format_bytes, predicted_need, tree_bytes
 from vtune.runtime.placement import placed_arguments

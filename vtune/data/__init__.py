@@ -1,4 +1,5 @@
-"""Arrays held once on the device, with row indices for training and validation.
+"""Arrays held once on the device, with row indices for training and validation; or rows that stay
+on the host until a step needs them.
 
 Also folds, scaling, text and a file reader. May import: `types`, `validation`, `rng`, `xla`. Never
 knows what is trained on the rows.

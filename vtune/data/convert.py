@@ -50,11 +50,14 @@ def to_array(who: str, name: Any, value: Any) -> np.ndarray:
 
 def native(array: np.ndarray) -> np.ndarray:
     """Returns numbers in this machine's byte order, of at most 64 bits a part, as JAX has them."""
-    if array.dtype in (np.longdouble, np.clongdouble):
-        array = array.astype(np.float64 if array.dtype == np.longdouble else np.complex128)
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    return array
+    return array.astype(native_dtype(array.dtype), copy=False)
+
+
+def native_dtype(dtype: np.dtype) -> np.dtype:
+    """Returns the dtype of `native`."""
+    if dtype in (np.longdouble, np.clongdouble):
+        return np.dtype(np.float64 if dtype == np.longdouble else np.complex128)
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
 
 
 def to_rows(who: str, name: str, value: Any, trained: str | None) -> np.ndarray:

@@ -149,8 +149,12 @@ class Data:
     def scored_on(self, rows: np.ndarray) -> Self:
         """Returns the same data with these as validation rows."""
         data = copy.copy(self)
-        data.valid = jax.device_put(np.asarray(rows, np.int32))
+        data.valid = self._index(rows)
         return data
+
+    def _index(self, rows: np.ndarray) -> Any:
+        """Returns row numbers as these data hold them."""
+        return jax.device_put(np.asarray(rows, np.int32))
 
     @property
     def traced_sizes(self) -> Array | None:
@@ -204,6 +208,9 @@ class Data:
 
     def take(self, rows: Array) -> dict[str, Array]:
         """Gathers rows of every array; the results have the leading axes of `rows`."""
+        return self._gathered(rows)
+
+    def _gathered(self, rows: Any) -> dict[str, Any]:
         return {k: jnp.take(v, rows, axis=0, mode="clip") for k, v in self.arrays.items()}
 
     def scale(self, arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ The arrays are held once. Folds are row indices, so a fold never sees the rows i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import jax
@@ -14,7 +14,6 @@ import numpy as np
 
 from vtune.data.dataset import Data, Scaling, apply_scaling, new_rows
 from vtune.data.order import by_place, rows_at, shuffle_words, shuffled_fold
-from vtune.data.own import CheckedArrays, on_device
 from vtune.data.precision import center_of
 from vtune.data.statistics import Statistics, statistics
 from vtune.types import Array, IntArray, float_dtype
@@ -256,75 +255,3 @@ class Folds(Data):
             f"Folds({arrays}; {self.folds} folds, train {span(self.train_sizes)} rows, valid "
             f"{span(self.valid_sizes)}{test})"
         )
-
-
-def folds_of(arrays: Mapping[str, np.ndarray], pairs: Iterable[Any]) -> Folds:
-    """Returns the folds given by pairs of (training rows, validation rows).
-
-    Args:
-      arrays: as `check_arrays` returns them.
-
-    Raises:
-      TypeError, ValueError: as `kfold`, for the pairs.
-    """
-    rows = len(next(iter(arrays.values())))
-    checked = [_checked_pair(number, pair, rows) for number, pair in enumerate(pairs)]
-    if not checked:
-        raise ValueError("kfold: no folds; give pairs such as [(train rows, valid rows), ...]")
-    train, valid = zip(*checked, strict=True)
-    return folds_from_rows(arrays, train, valid)
-
-
-def folds_from_rows(
-    arrays: Mapping[str, np.ndarray],
-    train: Sequence[np.ndarray],
-    valid: Sequence[np.ndarray],
-    common: bool = False,
-) -> Folds:
-    """Returns the folds of these rows, by fold, without checking them."""
-    checked = arrays if isinstance(arrays, CheckedArrays) else CheckedArrays(arrays)
-    return Folds(
-        on_device(checked),
-        jax.device_put(_padded(train)),
-        jax.device_put(_padded(valid)),
-        tuple(map(len, train)),
-        tuple(map(len, valid)),
-        remainders=checked.remainders(),
-        common=common,
-        columns=checked.columns,
-    )
-
-
-def _padded(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns the indices of every fold [folds, most], padded with the fold's first one."""
-    most = max(map(len, parts))
-    return np.stack([np.append(p, np.full(most - len(p), p[0])) for p in parts]).astype(np.int32)
-
-
-def _checked_pair(number: int, pair: Any, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        train, valid = (np.asarray(part) for part in pair)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"kfold: fold {number} is {type(pair).__name__}, not (training rows, validation rows)"
-        ) from None
-    for name, part in (("training", train), ("validation", valid)):
-        if part.shape == (0,):
-            raise ValueError(f"kfold: fold {number} has no {name} rows")
-        if part.ndim != 1 or part.dtype.kind not in "iu":
-            raise TypeError(
-                f"kfold: fold {number}: {name} rows are {part.dtype}{list(part.shape)}; give "
-                "indices [rows], whole numbers"
-            )
-        if part.min() < 0 or part.max() >= rows:
-            raise ValueError(
-                f"kfold: fold {number}: {name} rows go from {part.min()} to {part.max()}; there "
-                f"are rows 0 to {rows - 1}"
-            )
-    both = np.intersect1d(train, valid)
-    if len(both):
-        raise ValueError(
-            f"kfold: fold {number} trains on {len(both)} of the rows it validates on, such as "
-            f"row {both[0]}"
-        )
-    return train, valid

@@ -8,22 +8,25 @@ from typing import Any
 import numpy as np
 
 from vtune.data.draw import draw_test_rows
-from vtune.data.folds import Folds, folds_of
+from vtune.data.fold_rows import folds_of
+from vtune.data.folds import Folds
+from vtune.data.host_entry import whole
 from vtune.data.splitters import checked_groups, split_rows, splitter_of
-from vtune.data.validate import check_arrays
+from vtune.data.where import check_data
 from vtune.keywords import answering
 from vtune.validation import is_whole
 
 
 @answering
 def kfold(
-    arrays: Mapping[str, Any],
+    arrays: Any,
     k: Any = 5,
     *,
     stratify: str | None = None,
     groups: Any = None,
     seed: int = 0,
     test: float | None = None,
+    on: str | None = None,
 ) -> Folds:
     """Splits rows into folds for cross-validation: each row is held out by one fold.
 
@@ -37,7 +40,8 @@ def kfold(
     folds of a member together.
 
     Args:
-      arrays: name -> array `[rows, ...]`, all of the same length.
+      arrays: name -> array `[rows, ...]`, all of the same length; or a source of records, as for
+        `vt.holdout`.
       k: number of folds, which scikit-learn's KFold, StratifiedKFold, GroupKFold or
         StratifiedGroupKFold make with a shuffle; or one of scikit-learn's splitters; or a list of
         pairs (training rows, validation rows).
@@ -46,6 +50,7 @@ def kfold(
       seed: of the shuffle.
       test: share of all rows that are in no fold, for `Sweep.evaluate`: whole groups where there
         are groups, else drawn as `vt.holdout` draws them. Only where `k` is a number.
+      on: "device" or "host", as for `vt.holdout`.
 
     Raises:
       TypeError, ValueError: as `vt.holdout`; there are fewer than 2 folds; or a fold has no rows,
@@ -57,7 +62,7 @@ def kfold(
       >>> kfold({"x": np.zeros((10, 3), np.float32), "y": np.zeros(10, np.int32)}, k=3)
       Folds(x: float32[10, 3], y: int32[10]; 3 folds, train 6 to 7 rows, valid 3 to 4)
     """
-    checked = check_arrays("kfold", arrays)
+    checked = check_data("kfold", arrays, on)
     rows = len(next(iter(checked.values())))
     labels = _entry(checked, "stratify", stratify)
     groups = _entry(checked, "groups", groups) if isinstance(groups, str) else groups
@@ -77,7 +82,7 @@ def kfold(
 
 
 def _folds_and_test(
-    arrays: Mapping[str, np.ndarray], k: Any, labels: Any, groups: Any, seed: int, test: Any
+    arrays: Mapping[str, Any], k: Any, labels: Any, groups: Any, seed: int, test: Any
 ) -> Folds:
     """Returns folds of a part of the rows; the others are test rows."""
     if not is_whole(k):
@@ -101,7 +106,7 @@ def _folds_and_test(
     return folds_of(arrays, [(rest[a], rest[b]) for a, b in pairs]).with_test(rows)
 
 
-def _entry(arrays: Mapping[str, np.ndarray], what: str, name: Any) -> Any:
+def _entry(arrays: Mapping[str, Any], what: str, name: Any) -> Any:
     if name is None:
         return None
     if not isinstance(name, str):
@@ -112,4 +117,4 @@ def _entry(arrays: Mapping[str, np.ndarray], what: str, name: Any) -> Any:
         raise ValueError(f"kfold: {what}={name!r} is not one of {list(arrays)}")
     if arrays[name].ndim != 1:
         raise ValueError(f"kfold: {what}={name!r} has shape {list(arrays[name].shape)}, not [rows]")
-    return arrays[name]
+    return whole(arrays[name])

@@ -15,17 +15,17 @@ import jax.numpy as jnp
 from vtune.rng.bijection import permuted
 from vtune.rng.keys import row_key
 from vtune.rng.threefry import bits
-from vtune.types import Array
+from vtune.types import Array, Key
 from vtune.xla.ops.rewrite import rewrite
 
 LIMIT = 2_000_000
 
-_permuted = jax.jit(rewrite(jax.random.permutation))
+permuted_rows = jax.jit(rewrite(jax.random.permutation))
 
 
 def shuffled(seed: Any, epoch: Any, rows: Array) -> Array:
     """Returns the rows in the order of an epoch."""
-    return _permuted(row_key(seed, 0, epoch), rows)
+    return permuted_rows(row_key(seed, 0, epoch), rows)
 
 
 def shuffled_fold(seed: Any, fold: Any, epoch: Any, rows: Array, size: Any) -> Array:
@@ -34,10 +34,13 @@ def shuffled_fold(seed: Any, fold: Any, epoch: Any, rows: Array, size: Any) -> A
     Args:
       rows: [most], padded. size: how many of them are the fold's.
     """
-    most = rows.shape[0]
-    drawn = bits(row_key(seed, fold, epoch), (most,)) >> 1
-    padding_last = jnp.where(jnp.arange(most) < size, drawn, jnp.uint32(2**32 - 1))
-    return rows[jnp.argsort(padding_last)]
+    return rows[padding_last(row_key(seed, fold, epoch), rows.shape[0], size)]
+
+
+def padding_last(key: Key, most: int, size: Any) -> Array:
+    """Returns the places [most] of a fold's rows in a shuffle, those of its padding last."""
+    drawn = jnp.where(jnp.arange(most) < size, bits(key, (most,)) >> 1, jnp.uint32(2**32 - 1))
+    return jnp.argsort(drawn)
 
 
 def by_place(rows: int) -> bool:

@@ -78,6 +78,24 @@ def check_arrays(who: str, arrays: Any) -> CheckedArrays:
     Raises:
       TypeError, ValueError: they are empty, of different lengths, not numeric or not finite.
     """
+    check_mapping(who, arrays)
+    checked = CheckedArrays()
+    for name, value in arrays.items():
+        array = to_array(who, name, value)
+        check_entry(who, name, array)
+        check_finite(who, {name: array})
+        checked[name] = cast = _canonical(who, name, array)
+        if cast is array and is_borrowed(array, value):
+            checked.borrowed.add(name)
+        if cast is not array:
+            checked.uncast[name] = array
+    checked.columns = column_names(arrays)
+    check_shapes(who, {name: array.shape for name, array in checked.items()}, arrays)
+    return checked
+
+
+def check_mapping(who: str, arrays: Any) -> None:
+    """Raises TypeError or ValueError unless these are entries by name."""
     check_untraced(who)
     if hasattr(arrays, "columns") and hasattr(arrays, "dtypes"):
         raise TypeError(
@@ -90,26 +108,19 @@ def check_arrays(who: str, arrays: Any) -> CheckedArrays:
         raise TypeError(f'{who}: {type(arrays).__name__} is not a dict such as {{"x": X, "y": y}}')
     if not arrays:
         raise ValueError(f'{who}: the dict is empty; give arrays such as {{"x": X, "y": y}}')
-    checked = CheckedArrays()
-    for name, value in arrays.items():
-        array = to_array(who, name, value)
-        if not isinstance(name, str):
-            raise TypeError(f"{who}: the name {name!r} of an entry is not a string")
-        if array.ndim == 0:
-            raise ValueError(f"{who}: {name!r} is a single number; its first axis must be rows")
-        check_finite(who, {name: array})
-        checked[name] = cast = _canonical(who, name, array)
-        if cast is array and is_borrowed(array, value):
-            checked.borrowed.add(name)
-        if cast is not array:
-            checked.uncast[name] = array
-    checked.columns = column_names(arrays)
-    _check_shapes(who, checked, arrays)
-    return checked
 
 
-def _check_shapes(who: str, checked: CheckedArrays, given: Mapping[str, Any]) -> None:
-    lengths = {name: len(array) for name, array in checked.items()}
+def check_entry(who: str, name: Any, array: Any) -> None:
+    """Raises TypeError or ValueError unless an entry has a name and rows."""
+    if not isinstance(name, str):
+        raise TypeError(f"{who}: the name {name!r} of an entry is not a string")
+    if array.shape == ():
+        raise ValueError(f"{who}: {name!r} is a single number; its first axis must be rows")
+
+
+def check_shapes(who: str, shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, Any]) -> None:
+    """Raises ValueError unless the entries have equally many rows that hold something."""
+    lengths = {name: shape[0] for name, shape in shapes.items()}
     if len(set(lengths.values())) > 1:
         several = [n for n, v in given.items() if isinstance(v, tuple) and v and np.ndim(v[0])]
         hint = "".join(
@@ -119,11 +130,10 @@ def _check_shapes(who: str, checked: CheckedArrays, given: Mapping[str, Any]) ->
         raise ValueError(f"{who}: the arrays have different lengths, {lengths}{hint}")
     if 0 in lengths.values():
         raise ValueError(f"{who}: the arrays are empty ({lengths} rows)")
-    for name, array in checked.items():
-        if 0 in array.shape:
+    for name, shape in shapes.items():
+        if 0 in shape:
             raise ValueError(
-                f"{who}: {name!r} has shape {list(array.shape)}, so its rows hold nothing; leave "
-                "it out"
+                f"{who}: {name!r} has shape {list(shape)}, so its rows hold nothing; leave it out"
             )
 
 

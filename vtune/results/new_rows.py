@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from vtune.data.dataset import Data
-from vtune.data.folds import folds_from_rows
+from vtune.data.fold_rows import folds_from_rows
 from vtune.results.given_data import check_like, folds_of
 from vtune.results.predict import checked_rows, scaled_rows
 from vtune.results.trained import Trained

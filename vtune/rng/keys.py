@@ -46,11 +46,16 @@ def member_key(seed: Any, id: Any, fold: Any = None, repeat: Any = None) -> Key:
     )
 
 
-def _first_key(who: str, seed: Any) -> Key:
-    """Returns the key of a seed; inside a program the seed is an array."""
+def check_seed(who: str, seed: Any) -> None:
+    """Raises ValueError where a seed is known and is none."""
     beyond = is_whole(seed) and not 0 <= seed < 2**32
     if beyond or seed is None or isinstance(seed, str | float | bool):
         raise ValueError(f"{who}: seed={seed!r} must be a whole number from 0 to 2**32 - 1")
+
+
+def _first_key(who: str, seed: Any) -> Key:
+    """Returns the key of a seed; inside a program the seed is an array."""
+    check_seed(who, seed)
     return jax.random.key(seed, impl=IMPL)
 
 

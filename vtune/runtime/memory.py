@@ -14,8 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 
-from vtune import target
-from vtune.runtime import host_memory
+from vtune import free_memory, host_memory, target
 from vtune.runtime.notices import log
 from vtune.types import PyTree
 
@@ -174,13 +173,8 @@ def available_bytes(arguments: PyTree) -> int | None:
     if unknown."""
     if target.is_elsewhere():
         return target.memory_elsewhere()
-    if target.platform() == "cpu":
-        free = host_memory.free_bytes()
-        return None if free is None else max(0, free) + tree_bytes(arguments)
-    stats = jax.local_devices()[0].memory_stats() or {}
-    if "bytes_limit" not in stats:
-        return None
-    return stats["bytes_limit"] - stats.get("bytes_in_use", 0) + tree_bytes(arguments)
+    free = free_memory.free_bytes()
+    return None if free is None else max(0, free) + tree_bytes(arguments)
 
 
 def peak_bytes() -> int | None:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 import vtune as vt
-from vtune.data.folds import folds_from_rows
+from vtune.data.fold_rows import folds_from_rows
 from vtune.engine.layout import resolve_layout
 from vtune.learner.protocol import Learner
 from vtune.results.sweep import Sweep
