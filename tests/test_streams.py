@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from record_source import Numbers
 
+import vtune as vt
 from vtune.data.streams.feeds import LoadedFeed, MadeFeed
 from vtune.data.streams.states import from_json, to_json
 from vtune.data.streams.tape import Tape
+from vtune.results.given_data import check_repeats
+from vtune.tuning.duration import length_of
 
 STEPS, ROWS = 5, 3
 
@@ -348,3 +351,152 @@ def test_pipelines_that_end_early_are_named():
         Tape(LoadedFeed([], STEPS), STEPS)
     with pytest.raises(TypeError, match=r"batches\(0, 0\) returned a int; return an iterable"):
         Tape(MadeFeed(lambda seed, epoch: 3, STEPS), STEPS)
+
+
+# vt.stream ------------------------------------------------------------------------------------
+
+VALID = {"x": np.arange(14, dtype=np.float32).reshape(7, 2), "y": np.arange(7)}
+
+
+def test_a_stream_is_data_on_the_host():
+    data = vt.stream(Factory(), STEPS, valid=VALID, test={k: v[:2] for k, v in VALID.items()})
+    assert data.on_host
+    assert data.repeats
+    assert not data.folded
+    assert data.batch_size == ROWS
+    assert (data.train_rows, data.valid_rows, len(data.test)) == (STEPS * ROWS, 7, 2)
+    assert data.steps_per_epoch(ROWS) == STEPS
+    assert data.steps_by_fold(ROWS) is None
+    row = {name: (leaf.shape, str(leaf.dtype)) for name, leaf in data.entries().items()}
+    assert row == {"x": ((2,), "float32"), "y": ((), "int32")}
+    assert data.row_bytes == 12
+    assert repr(data) == (
+        "Stream(x: float32[2], y: int32[]; 5 batches of 3 from a function, valid 7, test 2)"
+    )
+
+
+def test_a_stream_is_read_by_epochs_and_batches():
+    data = vt.stream(Factory(), STEPS, valid=VALID)
+    np.testing.assert_array_equal(data.read_first(ROWS)["x"], batch(0)["x"])
+    read = data.read_training(2, 3, 1, 4, ROWS)
+    assert numbers(read) == [20301, 20302, 20303, 20304]
+    assert read["x"].dtype == np.float32
+    assert read["y"].dtype == np.int32
+    np.testing.assert_array_equal(read["x"][:, 0], read["y"])
+    assert data.position() is None
+    last = data.read_validation(1, 1, 4)  # filled up with the first rows
+    assert last["y"].tolist() == [4, 5, 6, 0]
+    np.testing.assert_array_equal(last["x"], VALID["x"][last["y"]])
+
+
+def test_batches_of_an_object_are_those_of_any_seed_and_where_they_stand_is_kept():
+    data = vt.stream(Stateful(), STEPS, valid=VALID)
+    assert numbers(data.read_training(9, 0, 0, 5, ROWS)) == [0, 1, 2, 3, 4]
+    assert numbers(data.read_training(9, 1, 0, 2, ROWS)) == [5, 6]
+    again = vt.stream(Stateful(), STEPS, valid=VALID)
+    again.go_to(json.loads(json.dumps(data.position())))
+    assert numbers(again.read_training(9, 1, 2, 3, ROWS)) == [7, 8, 9]
+
+
+def test_how_many_batches_an_epoch_has_is_the_length_of_what_has_one():
+    batches = [batch(i) for i in range(6)]
+    assert vt.stream(batches, valid=VALID).steps == 6
+    assert vt.stream(batches, 3, valid=VALID).steps == 3
+
+    class Endless(Loader):
+        def __len__(self):
+            return 2**63 - 1
+
+    assert vt.stream(Endless(), 4, valid=VALID).steps == 4
+    with pytest.raises(ValueError, match="this Endless does not say how many batches an epoch has"):
+        vt.stream(Endless(), valid=VALID)
+
+
+BAD = {
+    "no_steps": (lambda: vt.stream(Factory(), valid=VALID), ValueError, "a function does not say"),
+    "zero": (lambda: vt.stream(Factory(), 0, valid=VALID), ValueError, "steps_per_epoch=0 must be"),
+    "no_whole_epochs": (
+        lambda: vt.stream([batch(0)] * 7, 3, valid=VALID),
+        ValueError,
+        "steps_per_epoch=3, and the list has 7 batches, which are no whole epochs; give 7 or",
+    ),
+    "nothing": (lambda: vt.stream([], valid=VALID), ValueError, "the list has no batches"),
+    "arrays": (lambda: vt.stream(VALID, 3, valid=VALID), TypeError, "batches is a dict of arrays"),
+    "number": (lambda: vt.stream(3, 3, valid=VALID), TypeError, "batches=3 gives no batches; give"),
+    "one_argument": (
+        lambda: vt.stream(lambda seed: [], 3, valid=VALID),
+        TypeError,
+        r"stream: batches must take the arguments \(seed, epoch\)",
+    ),
+    "no_valid": (lambda: vt.stream(Factory(), 3), TypeError, "stream: missing .*'valid'"),
+    "other_valid": (
+        lambda: vt.stream(Factory(), 3, valid={"x": VALID["x"]}),
+        ValueError,
+        r"the first batch has \['x', 'y'\], valid has \['x'\]; give the same",
+    ),
+    "valid_rows": (
+        lambda: vt.stream(Factory(), 3, valid={**VALID, "x": np.zeros((7, 5), np.float32)}),
+        ValueError,
+        r"'x' is float32\[2\] a row in the first batch and float32\[5\] in valid",
+    ),
+    "rows": (
+        lambda: vt.stream(Factory(), 3, valid=VALID).rows(0, 0, 3),
+        TypeError,
+        "rows: the rows of a stream have no numbers",
+    ),
+    "order": (
+        lambda: vt.stream(Factory(), 3, valid=VALID).order(0, 0),
+        TypeError,
+        "the rows of a stream have no numbers",
+    ),
+    "scaling": (
+        lambda: vt.standardize(vt.stream(Factory(), 3, valid=VALID), "x"),
+        TypeError,
+        "standardize: the training rows of a stream are not known beforehand",
+    ),
+    "class_weights": (
+        lambda: vt.class_weights(vt.stream(Factory(), 3, valid=VALID)),
+        TypeError,
+        "class_weights: the training rows of a stream are not known",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_is_no_stream_is_named(what):
+    make, error, says = BAD[what]
+    with pytest.raises(error, match=says):
+        make()
+
+
+def test_what_grain_needs_is_said():
+    class UnparsedFlagAccessError(Exception):
+        pass
+
+    def batches(seed, epoch):
+        raise UnparsedFlagAccessError("Trying to access flag before flags were parsed")
+
+    with pytest.raises(RuntimeError, match=r"write absl.flags.FLAGS.mark_as_parsed\(\) before"):
+        vt.stream(batches, 3, valid=VALID)
+
+
+def test_the_batch_size_is_that_of_the_stream():
+    data = vt.stream(Factory(), STEPS, valid=VALID)
+    for asked in (None, ROWS):
+        length = length_of(None, data, 4, None, asked)
+        assert length[:3] == (ROWS, 4 * STEPS, STEPS)
+    with pytest.raises(
+        ValueError, match="batch_size=32, and the batches of the stream have 3 rows"
+    ):
+        length_of(None, data, 4, None, 32)
+    assert length_of(None, vt.holdout(VALID_IN_PLENTY), 4, None, None).batch_size == 32
+
+
+VALID_IN_PLENTY = {name: np.repeat(array, 10, axis=0) for name, array in VALID.items()}
+
+
+def test_what_cannot_be_repeated_is_named():
+    check_repeats("rerun", vt.stream(Factory(), STEPS, valid=VALID))
+    check_repeats("rerun", None)
+    with pytest.raises(ValueError, match=r"extend: .* from a generator, valid 7.*cannot be had"):
+        check_repeats("extend", vt.stream(endless(), STEPS, valid=VALID))

@@ -5,7 +5,7 @@ from vtune.caches import clear_caches
 from vtune.hparams import Hparams, UnknownHyperparameterError
 from vtune.space import Categorical, Combination, Float, Int, Ordinal, Space
 from vtune.search import Cohort, Generations, Given, Grid, Halton, Random, Search
-from vtune.data import Columns, Data, Folds, from_splits, holdout, kfold, read_idx, text
+from vtune.data import Columns, Data, Folds, from_splits, holdout, kfold, read_idx, stream, text
 from vtune.data import class_weights, min_max_scale, standardize
 from vtune.components import augment, nn, penalties, schedules
 from vtune.components import averaged, weight_average
@@ -91,6 +91,7 @@ __all__ = [
     "rewrite",
     "schedules",
     "standardize",
+    "stream",
     "text",
     "train_state_learner",
     "tune",

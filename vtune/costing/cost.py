@@ -49,7 +49,7 @@ def cost(
     epochs: int | Callable[[Hparams], int] | None = None,
     steps: int | None = None,
     rounds: int | None = None,
-    batch_size: int | Callable[[Hparams], int] = 32,
+    batch_size: int | Callable[[Hparams], int] | None = None,
     eval_batch_size: int | None = None,
     metric: str | Callable[..., Any] = "loss",
     mode: str | None = None,

@@ -9,6 +9,7 @@ from vtune.data.dataset import Data
 from vtune.data.holdout import from_splits, holdout
 from vtune.data.folds import Folds
 from vtune.data.kfold import kfold
+from vtune.data.streams.stream import stream
 from vtune.data.scaling import class_weights, min_max_scale, standardize
 from vtune.data.columns import Columns
 from vtune.data import text
@@ -25,5 +26,6 @@ __all__ = [
     "min_max_scale",
     "read_idx",
     "standardize",
+    "stream",
     "text",
 ]

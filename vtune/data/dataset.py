@@ -40,10 +40,14 @@ class Data:
         scaled before it, on the host (see `vtune.data.precision`).
       columns: by name the columns of entries that were data frames. On the host, too.
       folded: whether batches have an axis of folds.
+      batch_size: rows of a batch of data that come in batches, see `vt.stream`; else None.
+      repeats: whether the training rows of an epoch can be had again.
       on_host: whether the rows stay on the host and are sent to the program chunk by chunk.
     """
 
     folded = False
+    batch_size: int | None = None
+    repeats = True
     on_host = False
     test: np.ndarray | None = None
 

@@ -116,29 +116,38 @@ def from_splits(train: Any, valid: Any, test: Any = None, *, on: str | None = No
       TypeError, ValueError: as `holdout`, and if the sets do not match.
     """
     parts = {"train": train, "valid": valid} | ({} if test is None else {"test": test})
-    held = side("from_splits", parts.values(), on)
-    sets = {part: check_data(f"from_splits: {part}", given, held) for part, given in parts.items()}
-    first = sets["train"]
+    return data_of_parts("from_splits", parts, on)
+
+
+def data_of_parts(who: str, parts: Mapping[str, Any], on: str | None) -> Data:
+    """Returns the data of sets by their names: the first is trained on, "valid" is scored on,
+    "test" neither.
+
+    Raises:
+      TypeError, ValueError: as `from_splits`.
+    """
+    held = side(who, parts.values(), on)
+    sets = {part: check_data(f"{who}: {part}", given, held) for part, given in parts.items()}
+    trained, first = next(iter(sets.items()))
     for part, arrays in sets.items():
         if arrays.keys() != first.keys():
             raise ValueError(
-                f"from_splits: train has {sorted(first)}, {part} has {sorted(arrays)}; give the "
-                "same"
+                f"{who}: {trained} has {sorted(first)}, {part} has {sorted(arrays)}; give the same"
             )
         for name, a in first.items():
             b = arrays[name]
             if a.shape[1:] != b.shape[1:] or a.dtype != b.dtype:
                 raise ValueError(
-                    f"from_splits: {name!r} is {a.dtype}{list(a.shape[1:])} a row in train and "
+                    f"{who}: {name!r} is {a.dtype}{list(a.shape[1:])} a row in {trained} and "
                     f"{b.dtype}{list(b.shape[1:])} in {part}; make them alike"
                 )
     for part, arrays in sets.items():
         for name, names in arrays.columns.items():
-            check_columns(f"from_splits: {part}", name, first.columns.get(name, names), names)
+            check_columns(f"{who}: {part}", name, first.columns.get(name, names), names)
     joined = _joined(sets)
     ends = np.cumsum([len(next(iter(s.values()))) for s in sets.values()])
     of = dict(zip(sets, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
-    return _data_of(joined, of["train"], of["valid"]).with_test(of.get("test"))
+    return _data_of(joined, of[trained], of["valid"]).with_test(of.get("test"))
 
 
 def _joined(sets: Mapping[str, Any]) -> Any:

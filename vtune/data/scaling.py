@@ -149,6 +149,11 @@ def _check(who: str, data: Any, names: tuple[str, ...]) -> None:
         )
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(data)):
         raise TypeError(f"{who}: the data are traced, inside jax.jit; call this outside")
+    if data.batch_size is not None:
+        raise TypeError(
+            f"{who}: the training rows of a stream are not known beforehand; do it where its "
+            "batches are made, and to the validation rows alike"
+        )
     if not names:
         raise ValueError(f'{who}: name the entries, such as vt.{who}(data, "x")')
     for name in names:

@@ -60,6 +60,16 @@ def usable_data(caller: str, trained: Trained, given: Any) -> Data | None:
     return data
 
 
+def check_repeats(caller: str, data: Data | None) -> None:
+    """Raises ValueError where the batches that a sweep was trained on cannot be had again."""
+    if data is not None and not data.repeats:
+        raise ValueError(
+            f"{caller}: the sweep was trained on {data!r}, whose batches cannot be had again; give "
+            "vt.stream a function (seed, epoch) -> batches, or an iterator with get_state and "
+            "set_state"
+        )
+
+
 def check_like(caller: str, trained: Trained, data: Data) -> None:
     """Raises ValueError where the test rows of data are not like the rows that a sweep was trained
     on, or may be among these. Data may have more entries than those trained on.

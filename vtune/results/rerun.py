@@ -14,7 +14,7 @@ from vtune.engine.layout import devices_for
 from vtune.engine.plan import Plan, describe
 from vtune.refine.keep import Keep
 from vtune.results.beginnings import begun_with
-from vtune.results.given_data import usable_data
+from vtune.results.given_data import check_repeats, usable_data
 from vtune.results.member import Member
 from vtune.results.trained import Trained, finish
 from vtune.runtime.compile import inspect
@@ -28,6 +28,7 @@ def rerun(trained: Trained, column: int, data: Data | None) -> Member:
     """Trains one member again; see `Sweep.rerun`."""
     trained.check_whole()
     data = usable_data("rerun", trained, data)
+    check_repeats("rerun", data)
     number = trained.places[column][0]
     lineage = trained.records.lineage(column)
     trajectory = trajectory_of(lineage, trained.lived_settings(column), trained.plan.rounds)

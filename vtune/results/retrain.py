@@ -12,7 +12,7 @@ from vtune.engine.carry import Trajectory
 from vtune.engine.replicates import Replicates
 from vtune.results.beginnings import begun_with
 from vtune.results.evaluation import Evaluation
-from vtune.results.given_data import folds_of, usable_data
+from vtune.results.given_data import check_repeats, folds_of, usable_data
 from vtune.results.member import Member
 from vtune.results.no_score import finished
 from vtune.results.rerun import cohort_at_start, plan_again, trajectory_of
@@ -93,6 +93,7 @@ def retrain(
         )
     winners = _winners(trained, top)
     data = usable_data("retrain", trained, data)
+    check_repeats("retrain", data)
     cohorts, numbers, trajectory = _cohorts(trained, winners)
     folds, folded = folds_of(trained) or 1, folds_of(trained) is not None
     replicates = Replicates(folds, int(seeds), folded) if folded or seeds > 1 else None

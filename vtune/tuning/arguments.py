@@ -62,7 +62,7 @@ class TuneArguments:
     epochs: Any = None
     steps: Any = None
     rounds: Any = None
-    batch_size: Any = 32
+    batch_size: Any = None
     eval_batch_size: Any = None
     metric: Any = "loss"
     mode: Any = None

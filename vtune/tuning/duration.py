@@ -24,6 +24,7 @@ from vtune.tuning.steady import check_steady, settings_of
 from vtune.validation import check_call, check_count, is_number, is_whole, plain_number
 
 MAX_STEPS = 2**31 - 1  # what is counted in the program's whole numbers
+BATCH_SIZE = 32  # where batch_size= is left out
 EVAL_ROWS = 1024  # rows scored at once where eval_batch_size= is left out
 
 
@@ -112,7 +113,7 @@ def length_of(
         if steps is None:
             raise ValueError("epochs= needs data; without data, give steps=")
         return TrainingLength(None, checked_steps(int(steps)), None)
-    size, rows = batch_size_of(cohort, batch_size), data.train_rows
+    size, rows = batch_size_of(cohort, batch_size, data.batch_size), data.train_rows
     if size > rows:
         of = " of the smallest fold" if isinstance(data, Folds) else ""
         raise ValueError(
@@ -139,9 +140,16 @@ def checked_steps(steps: Any) -> Any:
     return steps
 
 
-def batch_size_of(cohort: Cohort, batch_size: Any) -> int:
-    """Returns a cohort's training rows per step; `batch_size` may be a function of `h`."""
+def batch_size_of(cohort: Cohort, batch_size: Any, own: int | None = None) -> int:
+    """Returns a cohort's training rows per step.
+
+    Args:
+      batch_size: as users give it: a number, a function of `h`, or None.
+      own: the rows of a batch of data that come in batches.
+    """
     size = batch_size
+    if size is None:
+        return own or BATCH_SIZE
     if callable(batch_size):
         reads: set[str] = set()
         unknown = None
@@ -160,6 +168,11 @@ def batch_size_of(cohort: Cohort, batch_size: Any) -> int:
         raise TypeError(f"batch_size={size!r} must be a whole number, 1 or more")
     if size < 1:
         raise ValueError(f"batch_size={size} must be 1 or more")
+    if own is not None and size != own:
+        raise ValueError(
+            f"batch_size={size}, and the batches of the stream have {own} rows; leave batch_size= "
+            "out"
+        )
     return int(size)
 
 

@@ -22,7 +22,7 @@ from vtune.keywords import answering
 from vtune.refine.base import Refiner, Rung
 from vtune.refine.keep import Keep
 from vtune.results.described import Described
-from vtune.results.given_data import usable_data
+from vtune.results.given_data import check_repeats, usable_data
 from vtune.results.no_score import no_finite_score
 from vtune.results.sweep import Sweep
 from vtune.results.trained import Trained
@@ -151,6 +151,7 @@ def _prepare(
     _check_precision(trained)
     _check_extendable(trained)
     data = usable_data("extend", trained, data)
+    check_repeats("extend", data)
     next_refiner, remembers = _next_refiner(trained, refiner)
     # The sweep's own refiner goes on as planned; in a shrunk population no other one decides.
     deciding = None if remembers or _is_shrunk(trained) else next_refiner

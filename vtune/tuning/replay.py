@@ -84,6 +84,8 @@ def replay(
     first |= {name: v.choices[0] for name, v in fixed.items() if isinstance(v, Categorical)}
     if mode is None and metric in (None, options.get("metric")):
         mode = options.get("mode")
+    if batch_size is None and getattr(data, "batch_size", None) is None:
+        batch_size = options.get("batch_size")
     if eval_batch_size is None:
         eval_batch_size = options.get("eval_batch_size")
     arguments = TuneArguments(
@@ -94,7 +96,7 @@ def replay(
         epochs=options.get("epochs") if same_length else epochs,
         steps=options.get("steps") if same_length else steps,
         rounds=planned,
-        batch_size=batch_size if batch_size is not None else options.get("batch_size") or 32,
+        batch_size=batch_size,
         eval_batch_size=eval_batch_size,
         metric=metric if metric is not None else options.get("metric", "loss"),
         mode=mode,

@@ -42,7 +42,7 @@ def tune(
     epochs: int | Callable[[Hparams], int] | None = None,
     steps: int | None = None,
     rounds: int | None = None,
-    batch_size: int | Callable[[Hparams], int] = 32,
+    batch_size: int | Callable[[Hparams], int] | None = None,
     eval_batch_size: int | None = None,
     metric: str | Callable[..., Any] | Sequence[str] = "loss",
     mode: str | Sequence[str] | None = None,
@@ -82,7 +82,8 @@ def tune(
         h["epochs"]`). A member is then frozen when its epochs are over, and `h["total_steps"]`
         is the number of steps that this member takes.
       rounds: how often members are scored; once an epoch when left out.
-      batch_size: training rows per step, or a function of the structural hyperparameters.
+      batch_size: training rows per step, or a function of the structural hyperparameters; 32 when
+        left out, or the rows of a batch of `vt.stream`.
       eval_batch_size: rows scored at once, which bounds memory; at most 1,024 when left out. A
         learner's `batch_loss` depends on it; its rows are those of a training batch when left out.
       metric: what members are compared by: the name of a recorded metric, or a function of all of
