@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from problems import LR, mlp_learner
 from record_source import Numbers
 
 import vtune as vt
@@ -55,13 +56,14 @@ class Stateful:
     """An iterator without end that says where it stands."""
 
     def __init__(self, kind=dict):
-        self.at, self.kind = 0, kind
+        self.at, self.kind, self.given = 0, kind, 0
 
     def __iter__(self):
         return self
 
     def __next__(self):
         self.at += 1
+        self.given += 1
         return batch(self.at - 1)
 
     def get_state(self):
@@ -199,6 +201,20 @@ def test_what_can_go_back_is_read_from_the_beginning_again():
         assert numbers(tape.read(0, 0, 2)) == [0, 1]
         assert numbers(tape.read(0, 12, 2)) == [12, 13]
         assert numbers(tape.read(0, 11, 1)) == [11]
+
+
+def test_what_has_states_goes_back_to_the_nearest(monkeypatch):
+    """As cohorts do whose refiner drops members, one after the other in each round."""
+    monkeypatch.setattr("vtune.data.streams.tape.MOST", 4)
+    source = Stateful()
+    tape = Tape(LoadedFeed(source, STEPS), STEPS)
+    for first in (0, 4, 8, 12, 16):
+        tape.read(0, first, 4)
+    before = source.given
+    assert numbers(tape.read(0, 14, 1)) == [14]
+    assert source.given - before == 3  # from 12 on
+    assert numbers(tape.read(0, 5, 2)) == [5, 6]
+    assert numbers(tape.read(0, 19, 2)) == [19, 20]
 
 
 def test_a_loader_that_shuffles_begins_again_but_does_not_repeat():
@@ -493,6 +509,31 @@ def test_the_batch_size_is_that_of_the_stream():
 
 
 VALID_IN_PLENTY = {name: np.repeat(array, 10, axis=0) for name, array in VALID.items()}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        (
+            {"batch_size": 32},
+            ValueError,
+            "batch_size=32, and the batches of the stream have 3 rows",
+        ),
+        ({"batch_size": lambda h: 8}, ValueError, "batch_size=8, and the batches of the stream"),
+        ({"cache_features": True}, ValueError, "cache_features: the training rows of a stream"),
+        (
+            {"refiner": vt.Halving()},
+            ValueError,
+            r"Stream\(.*from a generator.* gives each batch once, and 2 structures train one after",
+        ),
+    ],
+    ids=["size", "sizes", "features", "halving"],
+)
+def test_what_a_stream_cannot_do_is_named_before_compiling(options, error, says, refused):
+    data = vt.stream(endless(), STEPS, valid=VALID)
+    space = {**LR, "epochs": vt.Categorical([2, 4])}
+    with refused(error, says):
+        vt.tune(mlp_learner(), space, data, **{"search": vt.Halton(8), "epochs": 4, **options})
 
 
 def test_what_cannot_be_repeated_is_named():

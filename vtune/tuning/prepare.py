@@ -41,6 +41,7 @@ from vtune.tuning.hints import (
 )
 from vtune.tuning.objectives import check_objectives, objectives_of
 from vtune.tuning.pretrained import check_given
+from vtune.tuning.streamed import check_streamed
 from vtune.validation import is_whole
 
 MANY_COHORTS = 16  # with more, the time to compile is predicted
@@ -87,6 +88,7 @@ def prepare(given: TuneArguments) -> Prepared:
     durations = durations_of(given, cohorts, checked.refiner)
     arguments = _program_arguments(given, checked, durations.cohorts)
     plan = _plan(given, checked, durations, arguments)
+    check_streamed(given.data, plan, given.cache_features)
     if freezes(given):
         given, weights = with_frozen(given, plan, checked.weights)
         arguments = arguments._replace(weights=weights)

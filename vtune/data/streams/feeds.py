@@ -25,7 +25,7 @@ class Feed(Protocol):
     next: int
 
     def batch(self, seed: int, number: int) -> Any:
-        """Returns a batch as the pipeline gives it."""
+        """Returns a batch as the pipeline gives it; those between it and `next` are left out."""
 
     def state(self) -> Any:
         """Returns where it stands, for `go_to`; None where it cannot say."""
@@ -100,8 +100,7 @@ class LoadedFeed:
         self._iterator = iterator_of(source)
         self._again = hasattr(source, "as_numpy_iterator") or self._iterator is not source
         self._taken = 0  # batches of this iterator
-        self._start = self.state()
-        self.repeats = self._start is not None or isinstance(source, Sequence)
+        self.repeats = self.state() is not None or isinstance(source, Sequence)
 
     def batch(self, seed: int, number: int) -> Any:
         del seed  # the order is the pipeline's own
@@ -122,9 +121,8 @@ class LoadedFeed:
             self.next, self._taken = number, 1
 
     def _back(self, number: int) -> None:
-        if self._start is not None:
-            self.go_to(0, self._start)
-        elif self._again and (number == 0 or self.repeats):
+        """Begins again, if it can."""
+        if self._again and (number == 0 or self.repeats):
             self._open()
             self.next = 0
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from vtune.data.streams.batch_form import BatchForm, copy_batch, form_of
 from vtune.data.streams.feeds import Feed, place
 from vtune.data.streams.states import from_json, to_json
+
+MOST = 1024  # places at which a feed stood that are remembered
 
 
 class Kept(NamedTuple):
@@ -33,8 +36,7 @@ class Tape:
 
     def __init__(self, feed: Feed, steps: int):
         self._feed, self._steps = feed, steps
-        self._start = (0, feed.state())
-        self._stood = [self._start]  # where the feed stood, by the batch that came next
+        self._stood = {0: copy.deepcopy(feed.state())}  # where, by the batch that came next
         where = "stream: the first batch"
         batch = feed.batch(0, 0)
         self.form: BatchForm = form_of(where, batch)
@@ -59,6 +61,8 @@ class Tape:
                 for name, array in arrays.items():
                     array[into] = self._kept.arrays[name][at : at + rows]
                 continue
+            if number < self._feed.next:
+                self._go_back(number)
             batch = self._feed.batch(seed, number)
             parts = {name: array[into] for name, array in arrays.items()}
             copy_batch(place(number, self._steps), batch, self.form, parts)
@@ -79,7 +83,7 @@ class Tape:
         number, state = position["batches"], from_json(position["state"])
         self._feed.go_to(number, state)
         self._kept = self._kept._replace(stop=self._kept.first)
-        self._stood = [self._start, (number, state)]
+        self._stood[number] = state
 
     def _is_kept(self, seed: int, number: int) -> bool:
         kept = self._kept
@@ -88,10 +92,16 @@ class Tape:
     def _keep(self, read: Kept) -> None:
         """Keeps what was read, and where the feed stands now."""
         self._kept = read
-        before = self._stood_before(read.first)
-        between = [stood for stood in self._stood if before[0] < stood[0] < self._feed.next]
-        self._stood = [self._start, before, *between, (self._feed.next, self._feed.state())]
+        self._stood[self._feed.next] = copy.deepcopy(self._feed.state())
+        if len(self._stood) > MOST:
+            del self._stood[next(number for number in self._stood if number)]
+
+    def _go_back(self, number: int) -> None:
+        """Goes to where the feed stood before a batch, if that is known."""
+        at, state = self._stood_before(number)
+        if state is not None:
+            self._feed.go_to(at, state)
 
     def _stood_before(self, number: int) -> tuple[int, Any]:
-        """Returns the last place at which the feed is known to have stood before a batch came."""
-        return max((s for s in self._stood if s[0] <= number), key=lambda stood: stood[0])
+        at = max(at for at in self._stood if at <= number)
+        return at, self._stood[at]

@@ -1,0 +1,25 @@
+"""What cannot be done with batches that a pipeline makes, see `vt.stream`."""
+
+from __future__ import annotations
+
+from vtune.data.dataset import Data
+from vtune.engine.cohort_groups import batch_groups, groups
+from vtune.engine.plan import Plan
+
+
+def check_streamed(data: Data | None, plan: Plan, cache_features: bool) -> None:
+    """Raises ValueError where a plan needs rows of a stream that it does not have."""
+    if data is None or data.batch_size is None:
+        return
+    if cache_features:
+        raise ValueError(
+            "cache_features: the training rows of a stream are not known beforehand; leave it out, "
+            "and features are computed once for each batch"
+        )
+    apart = len(batch_groups(groups(plan)))
+    if apart > 1 and not data.repeats:
+        raise ValueError(
+            f"{data!r} gives each batch once, and {apart} structures train one after the other in "
+            "each round, since members are dropped; give vt.stream a "
+            "function (seed, epoch) -> batches, or one structure alone"
+        )
