@@ -16,8 +16,6 @@ from vtune.data.sources.table import Table
 from vtune.types import float_dtype
 
 SMALL = 8  # bytes of a row: such entries, as labels, weights and ids, may be read whole
-SAMPLE = 1024  # rows that stand for an entry that is not
-_SAMPLE_BYTES = 2**26
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from vtune.data.dataset import Data, Scaling
+from vtune.data.host_entry import whole
 from vtune.data.statistics import Statistics
 from vtune.types import Array, float_dtype
 from vtune.validation import is_number
@@ -91,11 +92,12 @@ def class_weights(data: Data, name: str = "y") -> Array:
             f"weights = jnp.asarray(len(y) / (classes * np.bincount(y))), and stratify={name!r} in "
             "vt.kfold, so that they are those of every fold"
         )
-    labels = np.asarray(data.arrays[name])[np.asarray(data.train)]
+    held = whole(data.arrays[name])
+    labels = held[np.asarray(data.train)]
     if labels.dtype.kind not in "iub" or labels.min() < 0:
         raise TypeError(f"class_weights: {name!r} must hold classes, whole numbers from 0 on")
-    classes = int(np.max(np.asarray(data.arrays[name]))) + 1
-    if classes > max(_MOST_CLASSES, len(data.arrays[name])):
+    classes = int(np.max(held)) + 1
+    if classes > max(_MOST_CLASSES, len(held)):
         raise ValueError(
             f"class_weights: {name!r} goes up to {classes - 1}; count the classes from 0 on: "
             "names, y = numpy.unique(labels, return_inverse=True)"

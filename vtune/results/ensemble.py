@@ -13,6 +13,7 @@ import numpy as np
 
 from vtune.caches import bounded_cache
 from vtune.data.dataset import Data
+from vtune.data.looks import rows_of
 from vtune.learner.captured import captured
 from vtune.learner.protocol import Learner
 from vtune.metrics.labels import one_logit
@@ -79,8 +80,7 @@ def ensemble(trained: Trained, kind: Any, k: Any, combine: Any, data: Data | Non
     _check_arguments(kind, k, combine)
     data = _checked_data(trained, data)
     candidates = _candidates(trained, kind, k)
-    rows = np.asarray(data.valid)
-    batch = {name: np.asarray(values)[rows] for name, values in data.arrays.items()}
+    batch = rows_of(data, np.asarray(data.valid))
     outputs = [member_outputs(trained, i, Member(trained, i).state, batch) for i in candidates]
     combine = _sharing(combine, outputs[0], batch)
     shares = [to_shares(combine, output) for output in outputs]

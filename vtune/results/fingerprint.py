@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,8 +13,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from vtune.data.blocks import rows_of_block
 from vtune.data.dataset import Data
 from vtune.data.folds import Folds
+from vtune.data.host_entry import HostEntry
+from vtune.data.looks import even_rows, rows_of
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.learner.protocol import traced_once
 from vtune.results.contents import array_sum, without_addresses
@@ -35,19 +39,23 @@ def data_fingerprint(data: Data) -> dict[str, Any]:
     """Returns shapes, types and checksums of the arrays and of the rows, as JSON.
 
     The arrays are gone through once for one object. Of an entry that was scaled some numbers stand
-    for the checksum, since another machine may round the scale differently.
+    for the checksum, since another machine may round the scale differently; of data on the host
+    some rows stand for all.
     """
     parts = (*data.arrays.values(), data.train, data.valid)
     ids = tuple(map(id, parts))
     known = _KNOWN.get(data)
     if known is not None and known[0] == ids:
         return known[1]
-    arrays = {}
+    arrays, samples = {}, _sample_sums(data)
     for name, array in data.arrays.items():
-        values = np.asarray(array)
-        entry: dict[str, Any] = {"shape": list(values.shape), "dtype": str(values.dtype)}
-        scaled = name in data.scaling
-        entry |= {"probes": _probes(values)} if scaled else {"sha256": array_sum(values)}
+        entry: dict[str, Any] = {"shape": list(array.shape), "dtype": str(array.dtype)}
+        if name in data.scaling:
+            entry["probes"] = _probes(array)
+        else:
+            entry["sample"] = samples[name]
+            if not data.on_host:
+                entry["sha256"] = array_sum(np.asarray(array))
         arrays[name] = entry
     rows = {"train": array_sum(np.asarray(data.train)), "valid": array_sum(np.asarray(data.valid))}
     found = {"arrays": arrays, "rows": rows, "counts": _counts(data)}
@@ -93,13 +101,28 @@ def _same_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     if "probes" in before and "probes" in now:
         a, b = np.array(before["probes"]), np.array(now["probes"])
         return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-4, atol=1e-4))
-    return before.get("sha256") == now.get("sha256")
+    same = [before[sum] == now[sum] for sum in ("sha256", "sample") if sum in before and sum in now]
+    return all(same)
 
 
-def _probes(values: np.ndarray) -> list[float]:
-    flat = values.reshape(-1)
-    places = np.unique(np.linspace(0, max(flat.size - 1, 0), PROBES).astype(np.int64))
-    return flat[places[: flat.size]].astype(np.float64).tolist()
+def _sample_sums(data: Data) -> dict[str, str]:
+    """Returns a checksum of evenly spaced rows of every entry that is not scaled."""
+    rows = even_rows(len(next(iter(data.arrays.values()))))
+    sums = {name: hashlib.sha256() for name in data.arrays}
+    size = min(rows_of_block(array.shape) for array in data.arrays.values())
+    for start in range(0, len(rows), size):
+        for name, values in rows_of(data, rows[start : start + size]).items():
+            sums[name].update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+    return {name: digest.hexdigest() for name, digest in sums.items()}
+
+
+def _probes(array: Any) -> list[float]:
+    """Returns evenly spaced numbers of an entry."""
+    of_row = math.prod(array.shape[1:])
+    places = even_rows(len(array) * of_row, PROBES)
+    rows, inverse = np.unique(places // of_row, return_inverse=True)
+    taken = array.take(rows) if isinstance(array, HostEntry) else np.asarray(array)[rows]
+    return taken.reshape(len(rows), -1)[inverse, places % of_row].astype(np.float64).tolist()
 
 
 def learner_fingerprint(

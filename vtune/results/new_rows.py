@@ -10,6 +10,8 @@ import numpy as np
 
 from vtune.data.dataset import Data
 from vtune.data.fold_rows import folds_from_rows
+from vtune.data.folds import Folds
+from vtune.data.looks import rows_of
 from vtune.results.given_data import check_like, folds_of
 from vtune.results.predict import checked_rows, scaled_rows
 from vtune.results.trained import Trained
@@ -47,7 +49,36 @@ def rows_to_score(trained: Trained, given: Any) -> tuple[Data, int]:
         )
     if data is not trained.data:
         check_like("evaluate", trained, data)
+    if data.on_host:
+        return _read(data, data.test), len(data.test)
     return data.scored_on(data.test), len(data.test)
+
+
+def _read(data: Data, rows: np.ndarray) -> Data:
+    """Returns rows of data on the host as data in memory."""
+    arrays = rows_of(data, rows)
+    if not isinstance(data, Folds):
+        return _all_rows(arrays)
+    return _all_rows_in_folds(arrays, data.folds, data.scaling, data.centers)
+
+
+def _all_rows(arrays: Mapping[str, np.ndarray]) -> Data:
+    """Returns data that score all of these rows."""
+    every = np.arange(len(next(iter(arrays.values()))), dtype=np.int32)
+    held = {name: jax.device_put(array) for name, array in arrays.items()}
+    return Data(held, jax.device_put(every), jax.device_put(every))
+
+
+def _all_rows_in_folds(
+    arrays: Mapping[str, np.ndarray],
+    folds: int,
+    scaling: Mapping[str, Any],
+    centers: Mapping[str, Any],
+) -> Data:
+    """Returns data that score all of these rows in every fold, each by its own scaling."""
+    every = [np.arange(len(next(iter(arrays.values()))), dtype=np.int32)] * folds
+    data = folds_from_rows(arrays, every, every)
+    return data.replace(data.arrays, scaling, centers)
 
 
 def _of_arrays(trained: Trained, given: Mapping[str, Any]) -> tuple[Data, int]:
@@ -61,7 +92,7 @@ def _of_arrays(trained: Trained, given: Mapping[str, Any]) -> tuple[Data, int]:
         )
     wanted = {name: given[name] for name in trained_rows}
     rows = checked_rows(wanted, trained_rows, trained.columns, "evaluate")
-    every = np.arange(len(next(iter(rows.values()))), dtype=np.int32)
+    count = len(next(iter(rows.values())))
     folds, scaling = folds_of(trained), trained.scaling
     # Entries are scaled before the cast: by fold where rows are gathered, around a common center.
     centers = {name: np.mean(scaling[name][0], axis=0) for name in scaling if folds is not None}
@@ -69,7 +100,5 @@ def _of_arrays(trained: Trained, given: Mapping[str, Any]) -> tuple[Data, int]:
     types = {name: dtype for name, (_, dtype) in trained_rows.items()}
     arrays = scaled_rows("evaluate", {} if folds is not None else scaling, rows, types)
     if folds is not None:
-        data: Data = folds_from_rows(arrays, [every] * folds, [every] * folds)
-        return data.replace(data.arrays, scaling, centers), len(every)
-    held = {name: jax.device_put(array) for name, array in arrays.items()}
-    return Data(held, jax.device_put(every), jax.device_put(every)), len(every)
+        return _all_rows_in_folds(arrays, folds, scaling, centers), count
+    return _all_rows(arrays), count

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vtune.data.dataset import Data
+from vtune.data.looks import looked_at
 from vtune.engine.carry import Arguments, shared_weights
 from vtune.engine.objectives import refiner_objectives
 from vtune.engine.plan import CohortPlan, Plan
@@ -305,4 +306,4 @@ def check_labels(learner: Learner, outputs: PyTree, data: Data | None) -> None:
       outputs: as shapes.
     """
     if learner.check is not None and data is not None and outputs is not None:
-        learner.check(outputs, {k: np.asarray(v) for k, v in data.arrays.items()})
+        learner.check(outputs, looked_at(data))

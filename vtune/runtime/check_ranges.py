@@ -9,6 +9,7 @@ import numpy as np
 
 from vtune.callers import users_line
 from vtune.data.dataset import Data
+from vtune.data.looks import held, sample_rows
 from vtune.xla.lookups import Entry, Lookup
 
 
@@ -42,11 +43,15 @@ def check_ranges(
 def _messages(lookup: Lookup, data: Data) -> Iterator[str]:
     """Yields what is wrong with the numbers of an entry, if anything is."""
     entry, size = lookup.entry, lookup.size
-    array = np.asarray(data.arrays[entry.name])
+    array = held(data.arrays[entry.name])
+    used = None
+    if array is None:  # some of the rows that are used stand for it
+        array, used = data.arrays[entry.name].take(sample_rows(data)), slice(None)
     lowest, highest = (0 if lookup.outside == "end" else -entry.wrapped), size - 1
     if not _outside(_numbers(array, entry), lowest, highest).size:
         return
-    numbers = _numbers(array[_used_rows(data)], entry)  # such as rows of no fold may hold anything
+    # such as rows of no fold may hold anything
+    numbers = _numbers(array[_used_rows(data) if used is None else used], entry)
     outside = _outside(numbers, lowest, highest)
     if lookup.outside == "end":
         outside = outside[(outside < 0) & (outside >= -entry.wrapped)]

@@ -3,7 +3,7 @@ trained and scored."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 
 from vtune.data.dataset import Data
 from vtune.data.folds import Folds
+from vtune.data.looks import held
 from vtune.learner.protocol import Learner
 from vtune.types import PyTree
 from vtune.xla.host import on_host
@@ -18,21 +19,25 @@ from vtune.xla.jaxpr import opened
 
 
 class Weighing(NamedTuple):
-    """The weights of all rows of the data, as a traced function of the data's entries.
+    """The weights of all rows of the data, of data on the host of a block of them, as a traced
+    function of the data's entries.
 
     Attributes:
       names: of what is weighed, such as "loss", in the order of the function's outputs.
       traced: its jaxpr; the model's outputs come first among its arguments, so many leaves.
       consts: of the jaxpr; None for a traced hyperparameter.
+      rows: how many it weighs.
     """
 
     names: tuple[str, ...]
     traced: Any
     leaves: int
     consts: tuple[Any, ...]
+    rows: int
 
 
 Weighings = dict[bool, Weighing]  # by whether it is of training
+BLOCK = 2**14  # rows
 PARTS = {True: "training rows", False: "validation rows"}
 
 
@@ -46,7 +51,8 @@ def weighings(
     """
     if learner.weights is None or data is None or outputs is None:
         return {}
-    rows, count = (jax.tree.leaves(arrays)[0].shape[0] for arrays in (batch, data.arrays))
+    rows = jax.tree.leaves(batch)[0].shape[0]
+    count = BLOCK if data.on_host else jax.tree.leaves(data.arrays)[0].shape[0]
 
     def of_all(leaf: Any) -> Any:
         shape = (count, *leaf.shape[1:]) if leaf.shape[:1] == (rows,) else leaf.shape
@@ -63,7 +69,7 @@ def weighings(
         jaxpr, consts = opened(traced)
         known = tuple(None if isinstance(c, jax.core.Tracer) else c for c in consts)
         leaves = len(jax.tree.leaves(outputs))
-        found[train] = Weighing(tuple(sorted(shapes)), jaxpr, leaves, known)
+        found[train] = Weighing(tuple(sorted(shapes)), jaxpr, leaves, known, count)
     return found
 
 
@@ -78,21 +84,38 @@ def check_weights(
     """
     if data is None:
         return
+    entries = jax.tree.leaves(data.arrays)
+    leaves: list[np.ndarray | None] = []
     for found in by_cohort:
         for train in filter(found.__contains__, parts):
-            for name, weights in _weights(found[train], data.arrays):
+            leaves = leaves or [held(entry) for entry in entries]
+            for name, weights in _weights(found[train], leaves, len(entries[0])):
                 for fold, rows in _rows(data, train):
                     what = parts[train] if fold is None else f"{parts[train]} of fold {fold}"
                     _check(name, weights[rows], rows, what)
 
 
-def _weights(weighing: Weighing, arrays: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields the weights of all rows by name, those that are known."""
-    args = [None] * weighing.leaves + jax.tree.leaves(arrays)
+def _weights(
+    weighing: Weighing, leaves: Sequence[np.ndarray | None], count: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the weights of all rows by name, those that are known.
+
+    Args:
+      leaves: the entries of the data; None for those that are not known. count: of rows.
+    """
     for number, name in enumerate(weighing.names):
-        weights = on_host(weighing.traced, weighing.consts, args, number)
-        if weights is not None:
-            yield name, weights
+        parts = []
+        for start in range(0, count, weighing.rows):
+            rows = np.arange(start, start + weighing.rows) % count
+            whole = weighing.rows == count
+            known = [leaf if leaf is None or whole else leaf[rows] for leaf in leaves]
+            args = [None] * weighing.leaves + known
+            weights = on_host(weighing.traced, weighing.consts, args, number)
+            if weights is None:
+                break
+            parts.append(weights)
+        else:
+            yield name, np.concatenate(parts)[:count]
 
 
 def _rows(data: Data, train: bool) -> Iterator[tuple[int | None, np.ndarray]]:

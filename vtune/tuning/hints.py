@@ -8,10 +8,10 @@ import warnings
 from typing import Any
 
 import jax
-import numpy as np
 
 from vtune.callers import users_line
 from vtune.data.dataset import Data
+from vtune.data.looks import losses
 from vtune.engine.layout import cores
 from vtune.hparams import Hparams
 from vtune.refine.base import Refiner
@@ -65,15 +65,13 @@ def warn_nothing_to_search(cohorts: tuple[Cohort, ...]) -> None:
 
 def warn_lossy(data: Data) -> None:
     """Warns of entries that lost what their values differ by, in the cast to the program's type."""
-    for name, lost in data.remainders.items():
-        dtype, held = data.arrays[name].dtype, np.asarray(data.arrays[name], np.float64)
-        spread = held.max(axis=0) - held.min(axis=0)
-        away = np.abs(lost).max(axis=0)
-        if (away > LOSSY * spread).any():
+    for loss in losses(data):
+        if (loss.away > LOSSY * loss.spread).any():
             warnings.warn(
-                f"{name!r} lies so far from 0 for how little it differs that {dtype} loses "
-                f"up to {away.max():.2g} of it; write data = vt.standardize(data, {name!r}), which "
-                "scales it before the cast, or whole numbers as integers, or set jax_enable_x64",
+                f"{loss.name!r} lies so far from 0 for how little it differs that {loss.dtype} "
+                f"loses up to {loss.away.max():.2g} of it; write data = vt.standardize(data, "
+                f"{loss.name!r}), which scales it before the cast, or whole numbers as integers, "
+                "or set jax_enable_x64",
                 stacklevel=users_line(),
             )
 

@@ -43,7 +43,10 @@ class RecordTable:
         _check_record(who, source, first)
         self.fields = {}
         for name, value in first.items():
-            array = to_array(who, name, value)
+            try:
+                array = to_array(who, name, value)
+            except TypeError as error:
+                raise TypeError(f"{error}; or leave {name!r} out of the rows") from None
             self.fields[name] = Field(array.shape, array.dtype)
         self._source = source
         self._read = _batched(source, self.rows)
@@ -97,7 +100,11 @@ class RecordTable:
 
     def _checked(self, name: str, values: Any, rows: np.ndarray) -> np.ndarray:
         """Returns an entry of a batch, whose rows must be of the form of the first."""
-        field, array = self.fields[name], np.asarray(values)
+        field = self.fields[name]
+        try:
+            array = np.asarray(values)
+        except ValueError:  # rows of different shapes
+            array = np.empty(len(values), object)
         if array.shape == (len(rows), *field.shape) and array.dtype == field.dtype:
             return array
         for row, value in zip(rows.tolist(), values, strict=False):
