@@ -139,6 +139,10 @@ class Format(Records):
         raise NotImplementedError
 
 
+def endless():
+    return pytest.importorskip("grain").MapDataset.source(Records(columns())).repeat()
+
+
 class Tuples(Records):
     def __getitem__(self, row):
         return tuple(Records.__getitem__(self, row).values())
@@ -176,6 +180,16 @@ OPENED = {
         lambda: vt.holdout(Records(columns(0))),
         ValueError,
         "holdout: the Records is empty",
+    ),
+    "no_end": (
+        lambda: vt.holdout(endless(), on="host"),
+        ValueError,
+        r"holdout: the RepeatMapDataset has no end; leave repeat\(\) out",
+    ),
+    "iterated": (
+        lambda: vt.holdout(iter([{"x": np.zeros(3)}])),
+        TypeError,
+        r"holdout: list_iterator is no dict of arrays and .*, write vt.stream\(...\)",
     ),
     "text": (
         lambda: vt.holdout(rows_of(lambda r: r | {"name": "cat"}, 0), on="host"),

@@ -41,13 +41,13 @@ def folds_from_rows(
     sizes = tuple(map(len, train)), tuple(map(len, valid))
     if isinstance(arrays, HostArrays):
         dtype = row_dtype(arrays)
-        rows = _padded(train).astype(dtype), _padded(valid).astype(dtype)
+        rows = _padded(train, dtype), _padded(valid, dtype)
         return HostFolds(arrays, *rows, *sizes, common=common, columns=arrays.columns)
     checked = arrays if isinstance(arrays, CheckedArrays) else CheckedArrays(arrays)
     return Folds(
         on_device(checked),
-        jax.device_put(_padded(train).astype(np.int32)),
-        jax.device_put(_padded(valid).astype(np.int32)),
+        jax.device_put(_padded(train)),
+        jax.device_put(_padded(valid)),
         *sizes,
         remainders=checked.remainders(),
         common=common,
@@ -55,10 +55,12 @@ def folds_from_rows(
     )
 
 
-def _padded(parts: Sequence[np.ndarray]) -> np.ndarray:
+def _padded(parts: Sequence[np.ndarray], dtype: Any = np.int32) -> np.ndarray:
     """Returns the indices of every fold [folds, most], padded with the fold's first one."""
-    most = max(map(len, parts))
-    return np.stack([np.append(p, np.full(most - len(p), p[0])) for p in parts])
+    padded = np.empty((len(parts), max(map(len, parts))), dtype)
+    for row, part in zip(padded, parts, strict=True):
+        row[: len(part)], row[len(part) :] = part, part[0]
+    return padded
 
 
 def _checked_pair(number: int, pair: Any, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +83,9 @@ def _checked_pair(number: int, pair: Any, rows: int) -> tuple[np.ndarray, np.nda
                 f"kfold: fold {number}: {name} rows go from {part.min()} to {part.max()}; there "
                 f"are rows 0 to {rows - 1}"
             )
-    both = np.intersect1d(train, valid)
+    trains = np.zeros(rows, bool)
+    trains[train] = True
+    both = np.unique(valid[trains[valid]])
     if len(both):
         raise ValueError(
             f"kfold: fold {number} trains on {len(both)} of the rows it validates on, such as "

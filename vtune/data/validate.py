@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -103,6 +103,12 @@ def check_mapping(who: str, arrays: Any) -> None:
             '{"x": frame[["a", "b"]], "y": frame["target"]}, or, with categories or missing '
             "values, columns = vt.Columns(numeric=[...], categorical=[...]).fit(frame) and "
             '{**columns.transform(frame), "y": frame["target"]}'
+        )
+    plain = isinstance(arrays, Sequence) or hasattr(arrays, "shape")
+    if not isinstance(arrays, Mapping) and not plain and hasattr(arrays, "__iter__"):
+        raise TypeError(
+            f"{who}: {type(arrays).__name__} is no dict of arrays and does not give rows by their "
+            "numbers; of what is iterated for batches, write vt.stream(...)"
         )
     if not isinstance(arrays, Mapping):
         raise TypeError(f'{who}: {type(arrays).__name__} is not a dict such as {{"x": X, "y": y}}')

@@ -18,7 +18,7 @@ from vtune.data.sources.arrays import is_row_source
 from vtune.data.sources.records import RecordTable, is_record_source
 from vtune.data.sources.table import Table
 from vtune.data.validate import check_arrays
-from vtune.target import is_first_process
+from vtune.target import is_first_process, processes
 
 SHARE = 2  # data stay on the host where they are more than 1 / SHARE of what is free
 
@@ -60,6 +60,8 @@ def side(who: str, given: Iterable[Any], on: Any) -> str:
         raise ValueError(f'{who}: on={on!r} must be "device", "host", or None, which chooses')
     if on is not None:
         return on
+    if processes() > 1:  # which may see different memory, and must choose alike
+        return "device"
     free, needed = free_memory.free_bytes(), sum(_bytes(who, part) for part in given)
     if free is None or SHARE * needed <= free:
         return "device"

@@ -11,6 +11,7 @@ import numpy as np
 from vtune.data.convert import to_array
 from vtune.data.sources.table import Field
 
+_ENDLESS = 2**40  # rows; grain's data sets that are repeated without end have more
 _ENTRIES = 'a dict of arrays and numbers such as {"x": image, "y": label}'
 
 
@@ -29,7 +30,7 @@ class RecordTable:
 
     Raises:
       TypeError: its rows are no dicts of numbers, or it is not in NumPy's format.
-      ValueError: it is empty.
+      ValueError: it is empty, or has no end.
     """
 
     by_entry = False
@@ -39,6 +40,11 @@ class RecordTable:
         self.rows = len(source)
         if not self.rows:
             raise ValueError(f"{who}: the {type(source).__name__} is empty")
+        if self.rows >= _ENDLESS:
+            raise ValueError(
+                f"{who}: the {type(source).__name__} has no end; leave repeat() out, since every "
+                "epoch takes all rows"
+            )
         first = source[0]
         _check_record(who, source, first)
         self.fields = {}
