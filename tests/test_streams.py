@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from problems import LR, mlp_learner
+from problems import LR, mlp_learner, quadratic
 from record_source import Numbers
 
 import vtune as vt
@@ -12,7 +12,11 @@ from vtune.data.streams.feeds import LoadedFeed, MadeFeed
 from vtune.data.streams.states import from_json, to_json
 from vtune.data.streams.tape import Tape
 from vtune.results.given_data import check_repeats
+from vtune.tuning.arguments import TuneArguments
+from vtune.tuning.checkpoints.call import call_of, differences
 from vtune.tuning.duration import length_of
+from vtune.tuning.prepare import prepare
+from vtune.tuning.streamed import warn_of_addresses
 
 STEPS, ROWS = 5, 3
 
@@ -534,6 +538,37 @@ def test_what_a_stream_cannot_do_is_named_before_compiling(options, error, says,
     space = {**LR, "epochs": vt.Categorical([2, 4])}
     with refused(error, says):
         vt.tune(mlp_learner(), space, data, **{"search": vt.Halton(8), "epochs": 4, **options})
+
+
+QUADRATIC = quadratic()
+
+
+def called(batches, steps):
+    data = vt.stream(batches, steps, valid=VALID)
+    given = TuneArguments(learner=QUADRATIC, space=LR, data=data, search=vt.Halton(2), steps=20)
+    return call_of(prepare(given), None).asked
+
+
+def test_another_stream_is_told_apart_where_a_run_is_taken_up():
+    before = called(Factory(), STEPS)
+    assert differences(before, called(Factory(), STEPS)) == []
+    assert "steps_per_epoch: 4 here, 5 there" in differences(before, called(Factory(), 4))
+    other = differences(before, called(endless(3), STEPS))
+    assert "the first batch of the stream: something else" in other
+
+
+def test_a_state_that_no_other_process_takes_up_is_said(tmp_path):
+    class Addressed(Stateful):
+        def get_state(self):
+            return f'{{"next": {self.at}, "data_source": "{object()}"}}'.encode()
+
+    data = vt.stream(Addressed(), STEPS, valid=VALID)
+    with pytest.warns(
+        UserWarning, match="runs/a: .* names <object object at 0x.* give the class a"
+    ):
+        warn_of_addresses("runs/a", data)
+    for fine in (None, vt.holdout(VALID_IN_PLENTY), vt.stream(Stateful(), STEPS, valid=VALID)):
+        warn_of_addresses("runs/a", fine)
 
 
 def test_what_cannot_be_repeated_is_named():

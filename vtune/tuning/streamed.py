@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from vtune.data.dataset import Data
+from vtune.data.streams.stream import Stream
 from vtune.engine.cohort_groups import batch_groups, groups
 from vtune.engine.plan import Plan
+from vtune.runtime.notices import warn
 
 
 def check_streamed(data: Data | None, plan: Plan, cache_features: bool) -> None:
@@ -20,6 +24,17 @@ def check_streamed(data: Data | None, plan: Plan, cache_features: bool) -> None:
     if apart > 1 and not data.repeats:
         raise ValueError(
             f"{data!r} gives each batch once, and {apart} structures train one after the other in "
-            "each round, since members are dropped; give vt.stream a "
-            "function (seed, epoch) -> batches, or one structure alone"
+            "each round, since members are dropped; give vt.stream a function (seed, epoch) -> "
+            "batches, or one structure alone"
+        )
+
+
+def warn_of_addresses(folder: Any, data: Data | None) -> None:
+    """Warns where no other process can take up what a checkpoint keeps of a stream."""
+    named = data.named_by_address if isinstance(data, Stream) else None
+    if named is not None:
+        warn(
+            f"{folder}: the state of the stream's iterator names {named}, which is another in each "
+            "process, so that none can take the run up; give the class a __repr__ that says what "
+            "it reads"
         )

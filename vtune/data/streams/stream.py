@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NoReturn
 
 import jax
@@ -67,6 +68,12 @@ class Stream(HostData):
     def go_to(self, position: Any) -> None:
         """Goes to where `position` was."""
         self._tape.go_to(position)
+
+    @property
+    def named_by_address(self) -> str | None:
+        """An object that the iterator's state names by its address, as grain's may its source."""
+        found = re.search(r"<[^<>]* at 0x[0-9a-fA-F]+>", self._tape.state_as_text())
+        return None if found is None else found.group()
 
     def rows(self, seed: Any, epoch: Any, batch_size: int) -> NoReturn:
         """Raises TypeError: the rows of a stream have no numbers."""

@@ -78,6 +78,11 @@ class Tape:
         number, state = self._stood_before(self._read_to)
         return None if state is None else {"batches": number, "state": to_json(state)}
 
+    def state_as_text(self) -> str:
+        """Returns the feed's state, for whoever looks for something in it."""
+        state = self._feed.state()
+        return state.decode(errors="replace") if isinstance(state, bytes) else str(state)
+
     def go_to(self, position: Any) -> None:
         """Goes to a position of this stream's, or of one like it."""
         number, state = position["batches"], from_json(position["state"])

@@ -59,6 +59,8 @@ def call_of(prepared: Prepared, past: EarlierRun | None) -> Call:
         asked[f"init_from{list(path)}"] = _sums([array_sum(np.asarray(leaf))])
     for path in sorted(frozen_of(plan.learner), key=str):
         asked[f"frozen{list(path)}"] = True
+    if data is not None and data.batch_size is not None:
+        asked |= _streamed(data, plan)
     if made["data"] is not None:
         arrays, parts = made["data"]["arrays"], made["data"]["rows"]
         asked |= {f"data[{name!r}]": entry for name, entry in arrays.items()}
@@ -88,6 +90,15 @@ def _durations(plan: Plan) -> dict[str, Any]:
         "seeds": plan.replicates.seeds if plan.replicates else 1,
         "patience": plan.stopping.patience if plan.stopping else None,
         "keep": plan.stopping.keep if plan.stopping else "last",
+    }
+
+
+def _streamed(data: Any, plan: Plan) -> dict[str, Any]:
+    """What tells a stream apart whose batches are not known beforehand."""
+    first = data.read_first(data.batch_size)
+    return {
+        "steps_per_epoch": _one([cohort.steps_per_epoch for cohort in plan.cohorts]),
+        "the first batch of the stream": _sums([array_sum(a) for _, a in sorted(first.items())]),
     }
 
 

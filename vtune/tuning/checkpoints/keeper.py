@@ -39,6 +39,7 @@ from vtune.tuning.checkpoints.folder import holds_sweep, loaded, remove_sweep
 from vtune.tuning.checkpoints.machine import MACHINE, machine_of, other_machine
 from vtune.tuning.checkpoints.settings import Checkpoint
 from vtune.tuning.prepare import Prepared
+from vtune.tuning.streamed import warn_of_addresses
 from vtune.types import PyTree
 
 LONG_ROUND = 10.0  # seconds
@@ -102,6 +103,7 @@ class Keeper(Watcher):
         self._settings, self._prepared, self._past = settings, prepared, past
         self._folder, self._alone = settings.folder, alone
         self._call: Call = call_of(prepared, past)
+        warn_of_addresses(settings.folder, prepared.arguments.data)
         self._terminate = Interrupt("after this round", signal.SIGTERM)
         self._thread = ThreadPoolExecutor(1, "vtune-checkpoint")
         self._writing: Future | None = None
