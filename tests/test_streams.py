@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from problems import LR, mlp_learner, quadratic
+from problems import LR, quadratic
 from record_source import Numbers
 
 import vtune as vt
@@ -515,6 +515,9 @@ def test_the_batch_size_is_that_of_the_stream():
 VALID_IN_PLENTY = {name: np.repeat(array, 10, axis=0) for name, array in VALID.items()}
 
 
+LEARNER = quadratic()._replace(refresh=lambda key, h, x, batch, number: x, refresh_batches=1)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
@@ -530,14 +533,19 @@ VALID_IN_PLENTY = {name: np.repeat(array, 10, axis=0) for name, array in VALID.i
             ValueError,
             r"Stream\(.*from a generator.* gives each batch once, and 2 structures train one after",
         ),
+        (
+            {"steps": 12, "epochs": None, "rounds": 2},
+            ValueError,
+            "rounds end within epochs, where statistics are recomputed",
+        ),
     ],
-    ids=["size", "sizes", "features", "halving"],
+    ids=["size", "sizes", "features", "halving", "statistics"],
 )
 def test_what_a_stream_cannot_do_is_named_before_compiling(options, error, says, refused):
     data = vt.stream(endless(), STEPS, valid=VALID)
     space = {**LR, "epochs": vt.Categorical([2, 4])}
     with refused(error, says):
-        vt.tune(mlp_learner(), space, data, **{"search": vt.Halton(8), "epochs": 4, **options})
+        vt.tune(LEARNER, space, data, **{"search": vt.Halton(8), "epochs": 4, **options})
 
 
 QUADRATIC = quadratic()

@@ -7,7 +7,8 @@ from typing import Any
 from vtune.data.dataset import Data
 from vtune.data.streams.stream import Stream
 from vtune.engine.cohort_groups import batch_groups, groups
-from vtune.engine.plan import Plan
+from vtune.engine.plan import CohortPlan, Plan
+from vtune.engine.stepping import round_boundaries
 from vtune.runtime.notices import warn
 
 
@@ -20,13 +21,26 @@ def check_streamed(data: Data | None, plan: Plan, cache_features: bool) -> None:
             "cache_features: the training rows of a stream are not known beforehand; leave it out, "
             "and features are computed once for each batch"
         )
+    if data.repeats:
+        return
     apart = len(batch_groups(groups(plan)))
-    if apart > 1 and not data.repeats:
+    if apart > 1:
         raise ValueError(
             f"{data!r} gives each batch once, and {apart} structures train one after the other in "
             "each round, since members are dropped; give vt.stream a function (seed, epoch) -> "
             "batches, or one structure alone"
         )
+    within = [_ends_within_epochs(cohort, plan.rounds) for cohort in plan.cohorts]
+    if plan.learner.refresh is not None and any(within):
+        raise ValueError(
+            f"{data!r} gives each batch once, and rounds end within epochs, where statistics are "
+            "recomputed on the first batches of the epoch; give vt.stream a function (seed, epoch) "
+            "-> batches, or rounds= that end with epochs"
+        )
+
+
+def _ends_within_epochs(cohort: CohortPlan, rounds: int) -> bool:
+    return bool((round_boundaries(cohort, rounds) % (cohort.steps_per_epoch or 1)).any())
 
 
 def warn_of_addresses(folder: Any, data: Data | None) -> None:
