@@ -107,6 +107,33 @@ def greedy(penalty, rounds=50, steps=20):
     )
 
 
+def recorder(steps, batch_size, refresh_batches=0):
+    """A learner whose weights are the rows `x` that it was trained on, batch by batch, and those
+    that its statistics were recomputed on; -1 where there are none."""
+
+    def put(name):
+        def put(key, h, state, batch, *number):
+            at = number[0] if number else state["steps"]
+            seen = state[name].at[at].set(batch["x"].astype(float))
+            return {**state, name: seen, "steps": state["steps"] + (not number)}
+
+        return put
+
+    step, empty = put("seen"), jnp.full((steps, batch_size), -1.0)
+    return vt.Learner(
+        init=lambda key, h, batch: {"seen": empty, "refreshed": empty, "steps": 0},
+        step=lambda key, h, state, batch: (
+            step(key, h, state, batch),
+            {"loss": h["lr"] * h.get("width", 1)},
+        ),
+        measure=lambda key, h, state, batch, weight: jnp.sum(weight),
+        score=lambda total: {"rows": total},
+        variables=lambda state: {k: state[k] for k in ("seen", "refreshed")},
+        refresh=put("refreshed") if refresh_batches else None,
+        refresh_batches=refresh_batches,
+    )
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Own:

@@ -3,6 +3,19 @@
 import numpy as np
 
 
+class Ids:
+    """Forty numbers for grain."""
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        return {"x": np.int32(index)}
+
+    def __repr__(self):
+        return "Ids()"
+
+
 class Numbers:
     """Forty records for grain."""
 

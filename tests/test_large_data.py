@@ -1,9 +1,9 @@
 """Data of more rows than are permuted: shuffled place by place, the same everywhere."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import recorder
 
 import vtune as vt
 from vtune.data import order
@@ -24,32 +24,9 @@ def numbered(rows):
     return {"x": np.arange(rows, dtype=np.int32)}
 
 
-def recorder(refresh_batches=0):
-    """A learner whose weights are the rows that it was trained on, batch by batch."""
-
-    def put(name):
-        def put(key, h, state, batch, *number):
-            at = number[0] if number else state["steps"]
-            seen = state[name].at[at].set(batch["x"].astype(float))
-            return {**state, name: seen, "steps": state["steps"] + (not number)}
-
-        return put
-
-    step, empty = put("seen"), jnp.full((MOST, BATCH), -1.0)
-    return vt.Learner(
-        init=lambda key, h, batch: {"seen": empty, "refreshed": empty, "steps": 0},
-        step=lambda key, h, state, batch: (step(key, h, state, batch), {"loss": h["lr"]}),
-        measure=lambda key, h, state, batch, weight: jnp.sum(weight),
-        score=lambda total: {"rows": total},
-        variables=lambda state: {k: state[k] for k in ("seen", "refreshed")},
-        refresh=put("refreshed") if refresh_batches else None,
-        refresh_batches=refresh_batches,
-    )
-
-
 def trained(data, refresh_batches=0, **options):
     sweep = vt.tune(
-        recorder(refresh_batches),
+        recorder(MOST, BATCH, refresh_batches),
         {"lr": vt.Float(0.0, 1.0)},
         data,
         search=vt.Halton(2),
