@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import vtune as vt
+from vtune.data import blocks, order
+from vtune.data.statistics import statistics
 
 ROWS = 120
 
@@ -14,8 +16,11 @@ def columns(rows=ROWS, seed=0):
     """Entries of several dtypes, of which JAX holds two in others; one lies far from 0."""
     rng = np.random.default_rng(seed)
     far = rng.normal(size=(rows, 3)) * [1, 1e-3, 0] + [1e6, 5, 7]
+    partly = far + 1
+    partly[:30] *= rng.normal(size=(len(partly[:30]), 1))
     return {
         "x": far,
+        "partly": partly,
         "image": rng.integers(0, 255, (rows, 4, 2)).astype(np.uint8),
         "y": rng.integers(0, 3, rows),
         "w": rng.random(rows).astype(np.float32),
@@ -89,7 +94,7 @@ def of_zarr(arrays, folder):
 def of_datasets(arrays, folder):
     datasets = pytest.importorskip("datasets")
     kinds = {k: datasets.Value(str(a.dtype)) for k, a in arrays.items() if a.ndim == 1}
-    kinds["x"] = datasets.List(datasets.Value("float64"))
+    kinds["x"] = kinds["partly"] = datasets.List(datasets.Value("float64"))
     kinds["image"] = datasets.Array2D((4, 2), "uint8")
     made = datasets.Dataset.from_dict(arrays, features=datasets.Features(kinds))
     return made.with_format("numpy")
@@ -116,8 +121,8 @@ KINDS = {
 UNEQUAL = [(np.arange(30, 120), np.arange(30)), (np.arange(50), np.arange(50, 90))]
 SCALERS = {
     "plain": lambda data: data,
-    "standardize": lambda data: vt.standardize(data, "x", "image"),
-    "min_max": lambda data: vt.min_max_scale(data, "x", "image", low=-1),
+    "standardize": lambda data: vt.standardize(data, "x", "image", "partly"),
+    "min_max": lambda data: vt.min_max_scale(data, "x", "image", "partly", low=-1),
 }
 
 
@@ -168,7 +173,9 @@ def test_what_is_read_of_a_source_is_what_memory_holds(kind, tmp_path):
 
 
 @pytest.mark.parametrize("scaler", SCALERS)
-def test_scaling_has_the_bits_of_memory(scaler):
+@pytest.mark.parametrize("block", [2**20, 32])
+def test_scaling_has_the_bits_of_memory(scaler, block, monkeypatch):
+    monkeypatch.setattr(blocks, "_NUMBERS", block)
     memory, host = (SCALERS[scaler](vt.holdout(columns(), on=on)) for on in ("device", "host"))
     check_data(memory, host)
     for name, parts in memory.scaling.items():
@@ -200,6 +207,27 @@ def test_folds_have_the_bits_of_memory(folds, scaler):
     assert memory.centers.keys() == host.centers.keys()
 
 
+def test_many_rows_are_shuffled_place_by_place(monkeypatch):
+    monkeypatch.setattr(order, "LIMIT", 60)
+    check_data(*(vt.holdout(columns(), on=on) for on in ("device", "host")))
+    memory, host = (vt.kfold(columns(), UNEQUAL, on=on) for on in ("device", "host"))
+    epoch = np.array([1, 4])
+    np.testing.assert_array_equal(host.rows(3, epoch, 7), memory.rows(3, epoch, 7))
+
+
+def test_statistics_of_blocks_are_those_of_all_rows(monkeypatch):
+    monkeypatch.setattr(blocks, "_NUMBERS", 30)
+    values = columns()["x"]
+    parts = [np.arange(ROWS), np.array([3, 99, 3, 57]), np.arange(40, 50)]
+    for part, found in zip(parts, statistics(values.__getitem__, values.shape, parts), strict=True):
+        own = values[part]
+        assert found.rows == len(part)
+        np.testing.assert_allclose(found.mean, own.mean(axis=0), rtol=1e-14)
+        np.testing.assert_allclose(found.spread, own.std(axis=0), rtol=1e-9, atol=1e-15)
+        np.testing.assert_array_equal(found.least, own.min(axis=0))
+        np.testing.assert_array_equal(found.most, own.max(axis=0))
+
+
 def test_sets_of_several_kinds_are_joined_without_a_copy(tmp_path):
     train, valid, test = (columns(rows, seed) for seed, rows in enumerate((60, 30, 20)))
     memory = vt.standardize(vt.from_splits(train, valid, test), "x")
@@ -217,5 +245,7 @@ def test_seeds_of_32_bits_and_pytrees():
         np.testing.assert_array_equal(host.rows(seed, 1, 8), memory.rows(seed, 1, 8))
     assert jax.tree.leaves(host) == []
     assert jax.tree.map(lambda leaf: leaf, host) is host
-    assert repr(host).startswith("Data(on the host; x: float32[120, 3], image: uint8[120, 4, 2]")
+    assert repr(host).startswith(
+        "Data(on the host; x: float32[120, 3], partly: float32[120, 3], image: uint8[120, 4, 2]"
+    )
     assert repr(vt.kfold(columns(), 3, on="host")).startswith("Folds(on the host; x: float32")
