@@ -70,6 +70,17 @@ def test_rows_of_folds_are_those_of_the_host(common):
         np.testing.assert_array_equal(by_fold[fold, :steps], host_rows(own, epoch, train, steps))
 
 
+def test_data_on_the_host_are_read_in_the_order_of_data_in_memory():
+    memory, host = (vt.holdout(numbered(51), 0.2, on=on) for on in ("device", "host"))
+    read = host.read_training(6, 1, 3, 4, BATCH)["x"]  # rows are their own numbers
+    np.testing.assert_array_equal(read, np.ravel(memory.rows(6, 1, BATCH)[3:7]))
+    memory, host = (vt.kfold(numbered(67), UNLIKE, on=on) for on in ("device", "host"))
+    epochs = np.array([2, 0, 7])
+    read = host.read_training(6, epochs, np.array([3, 1, 0]), 1, BATCH)["x"]
+    rows = memory.rows(6, epochs, BATCH)
+    np.testing.assert_array_equal(read, [rows[0, 3], rows[1, 1], rows[2, 0]])
+
+
 @pytest.mark.parametrize(
     ("rows", "options"),
     [
