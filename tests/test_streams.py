@@ -105,6 +105,23 @@ def test_a_factory_begins_again_wherever_it_is_asked_to():
     assert tape.position() is None
 
 
+def test_a_factory_that_failed_is_asked_anew():
+    fails = [True]
+
+    def batches(seed, epoch):
+        yield batch(0)
+        if epoch and fails.pop():
+            raise OSError("the disk is away")
+        yield batch(1)
+
+    tape = Tape(MadeFeed(batches, 2), 2)
+    tape.read(0, 0, 2)
+    with pytest.raises(OSError, match="the disk is away"):
+        tape.read(0, 2, 2)
+    fails.append(False)
+    assert numbers(tape.read(0, 2, 2)) == [0, 1]
+
+
 def test_the_first_batch_is_not_lost_and_its_pass_goes_on():
     made, loader = Factory(), Loader()
     assert numbers(Tape(MadeFeed(made, STEPS), STEPS).read(0, 0, 3)) == [0, 1, 2]
@@ -133,6 +150,21 @@ def test_what_was_read_last_may_be_asked_for_again():
     assert numbers(tape.read(0, 5, 3)) == [5, 6, 7]
     assert numbers(tape.read(0, 5, 2)) == [5, 6]
     assert numbers(tape.read(0, 7, 3)) == [7, 8, 9]
+
+
+def test_tensors_are_read_as_numpy():
+    class Tensor:
+        def __init__(self, array):
+            self.array = array
+
+        def detach(self):
+            return self
+
+        def cpu(self):
+            return self.array
+
+    batches = [{name: Tensor(array) for name, array in batch(i).items()} for i in range(STEPS)]
+    assert numbers(Tape(LoadedFeed(batches, STEPS), STEPS).read(0, 0, 3)) == [0, 1, 2]
 
 
 def test_data_of_tf_are_read_as_numpy():

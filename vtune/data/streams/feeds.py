@@ -49,7 +49,7 @@ class MadeFeed:
     def batch(self, seed: int, number: int) -> Any:
         epoch, within = number // self._steps, self.next % self._steps
         goes_on = within and seed == self._seed and self.next // self._steps == epoch
-        if not goes_on or self.next > number:
+        if self._iterator is None or not goes_on or self.next > number:
             self._open(seed, epoch)
         while True:
             batch = self._taken(epoch)
@@ -81,6 +81,9 @@ class MadeFeed:
             batch = next(self._iterator)
         except StopIteration:
             raise _ended(epoch, self.next % self._steps, self._steps) from None
+        except Exception:
+            self._iterator = None  # whoever asks again is given another one
+            raise
         self.next += 1
         return batch
 
