@@ -16,6 +16,7 @@ from vtune.learner.protocol import Learner
 from vtune.results.fingerprint import data_difference, data_fingerprint
 from vtune.runtime import check_weights
 from vtune.runtime.check_ranges import check_ranges
+from vtune.tuning.checkpoints.call import compared
 from vtune.tuning.hints import LOSSY
 from vtune.xla.lookup_values import Entry, Lookup
 
@@ -390,4 +391,6 @@ def test_fingerprints_on_the_host_and_in_memory_are_compared():
             assert data_difference(known, changed) == "'w' has other values"
             assert data_difference(changed, known) == "'w' has other values"
         assert data_difference(host, data_fingerprint(vt.holdout(arrays, seed=2, on="host")))
+        for found, by in ((memory, "sha256"), (host, "sample")):  # in checkpoints
+            assert compared(found["arrays"]["y"]).keys() == {"shape", "dtype", by}
         assert host["arrays"]["x"].get("probes") == memory["arrays"]["x"].get("probes")

@@ -84,6 +84,14 @@ def draw_groups(rng: np.random.Generator, groups: Any, held: int) -> np.ndarray:
     return np.flatnonzero(np.isin(number, taken))
 
 
+def others(rows: int, *parts: np.ndarray) -> np.ndarray:
+    """Returns the rows that are in none of these parts, sorted."""
+    left = np.ones(rows, bool)
+    for part in parts:
+        left[part] = False
+    return np.flatnonzero(left)
+
+
 def share_of_rows(who: str, name: str, share: Any, rows: int) -> int:
     """Returns how many rows a share of them is, at least one and not all.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from vtune.data.column_names import check_columns
 from vtune.data.dataset import Data
-from vtune.data.draw import check_strata, draw_rows, share_of_rows
+from vtune.data.draw import check_strata, draw_rows, others, share_of_rows
 from vtune.data.host_arrays import HostArrays, joined_arrays, row_dtype
 from vtune.data.host_data import HostData
 from vtune.data.host_entry import whole
@@ -82,11 +82,11 @@ def holdout(
     if labels is not None:
         check_strata("holdout", labels, 2 if test is None else 3)
     valid = np.sort(draw_rows(rng, np.arange(rows), held, labels))
-    rest = np.setdiff1d(np.arange(rows), valid)
+    rest = others(rows, valid)
     test_rows = None
     if test is not None:
         test_rows = np.sort(draw_rows(rng, rest, tested, labels))
-        rest = np.setdiff1d(rest, test_rows)
+        rest = others(rows, valid, test_rows)
     return _data_of(checked, rest, valid).with_test(test_rows)
 
 

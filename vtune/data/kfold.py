@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vtune.data.draw import draw_test_rows
+from vtune.data.draw import draw_test_rows, others
 from vtune.data.fold_rows import folds_of
 from vtune.data.folds import Folds
 from vtune.data.host_entry import whole
@@ -92,7 +92,7 @@ def _folds_and_test(
         )
     total = len(next(iter(arrays.values())))
     rows = draw_test_rows("kfold", seed, total, test, labels, groups)
-    rest = np.setdiff1d(np.arange(total), rows)
+    rest = others(total, rows)
     labels, groups = (None if of is None else of[rest] for of in (labels, groups))
     count = None if groups is None else len(np.unique(groups))
     if count is not None and count < k:

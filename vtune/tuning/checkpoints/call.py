@@ -63,13 +63,19 @@ def call_of(prepared: Prepared, past: EarlierRun | None) -> Call:
         asked |= _streamed(data, plan)
     if made["data"] is not None:
         arrays, parts = made["data"]["arrays"], made["data"]["rows"]
-        asked |= {f"data[{name!r}]": entry for name, entry in arrays.items()}
+        asked |= {f"data[{name!r}]": compared(entry) for name, entry in arrays.items()}
         asked["the split of the rows"] = _sums(list(parts.values()))
     asked |= {LEARNER + name: _sums([found]) for name, found in (made["learner"] or {}).items()}
     if past is not None:
         asked["the sweep that is extended"] = _sums(_past_sums(past))
     asked[MACHINE] = machine_here(plan)
     return Call(json.loads(json.dumps(asked)), made)
+
+
+def compared(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what an entry of the data is compared by: all of its numbers where they are known,
+    of data on the host some of its rows."""
+    return {k: value for k, value in entry.items() if k != "sample" or "sha256" not in entry}
 
 
 def _durations(plan: Plan) -> dict[str, Any]:
