@@ -94,7 +94,7 @@ def of_zarr(arrays, folder):
 def of_datasets(arrays, folder):
     datasets = pytest.importorskip("datasets")
     kinds = {k: datasets.Value(str(a.dtype)) for k, a in arrays.items() if a.ndim == 1}
-    kinds["x"] = kinds["partly"] = datasets.List(datasets.Value("float64"))
+    kinds["x"] = kinds["partly"] = [datasets.Value("float64")]
     kinds["image"] = datasets.Array2D((4, 2), "uint8")
     made = datasets.Dataset.from_dict(arrays, features=datasets.Features(kinds))
     return made.with_format("numpy")
