@@ -33,7 +33,7 @@ import numpy as np
 import optax
 
 import vtune as vt
-from vtune.runtime import execute
+from vtune.runtime import segments
 
 BY_GENERATIONS = "generations"
 CASES = ("plain", "PBT", "PB2", "Halving", "folds", BY_GENERATIONS)
@@ -212,7 +212,7 @@ def main() -> None:
         case, devices, folder, *death = given.child
         jax.config.update("jax_num_cpu_devices", int(devices))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        execute.SEGMENT_SECONDS = 0.0  # a round each, so that there is something to write
+        segments.SEGMENT_SECONDS = 0.0  # a round each, so that there is something to write
         deaths = [Death(folder, int(death[0]), float(death[1]))] if death else []
         print(sweep(case, folder or None, deaths))
         return

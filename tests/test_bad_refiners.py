@@ -9,7 +9,7 @@ import pytest
 from problems import Own, quadratic
 
 import vtune as vt
-from vtune.runtime import execute
+from vtune.runtime import segments
 from vtune.tuning.arguments import TuneArguments
 from vtune.tuning.prepare import prepare
 
@@ -418,7 +418,7 @@ def test_a_users_refiner_is_checked_before_anything_is_compiled(case, refused):
 )
 def test_wrong_parents_are_named_as_soon_as_they_are_there(parents, says, monkeypatch):
     """Their values are known only when the program has run."""
-    monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(segments, "SEGMENT_SECONDS", 0.0)
     told = []
 
     def refine(self, key, round, space, hparams, score, memory):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import vtune as vt
-from vtune.runtime import execute
+from vtune.runtime import segments
 
 LEARNER = vt.Learner(
     init=lambda key, h, batch: jnp.ones(()),
@@ -194,7 +194,7 @@ def test_one_that_cannot_begin_is_an_error(refused):
 
 def test_ctrl_c_is_answered_first(monkeypatch):
     """Its status says so, whatever callbacks want."""
-    monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(segments, "SEGMENT_SECONDS", 0.0)
     pressing = lambda report: os.kill(os.getpid(), signal.SIGINT) or vt.STOP
     with pytest.warns(UserWarning, match="interrupted: 1 of 9"):
         sweep = tune(callbacks=[pressing])

@@ -18,7 +18,7 @@ from problems import LR, blobs, mlp_learner, quadratic
 import vtune as vt
 from vtune.results import checkpoint_files, commit
 from vtune.results import files as sweep_files
-from vtune.runtime import execute
+from vtune.runtime import execute, segments
 from vtune.runtime.watch import Watcher
 from vtune.saved_files import manifest_checksum
 from vtune.tuning.checkpoints import keeper
@@ -119,7 +119,7 @@ def test_the_same_call_goes_on_to_the_same_bits(case, stop, tmp_path, compilatio
 
 def test_it_is_the_same_with_checkpoints_and_without(tmp_path, compilations, monkeypatch):
     whole = tune()
-    monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(segments, "SEGMENT_SECONDS", 0.0)
     with compilations() as seen:
         by_rounds = tune(checkpoint=vt.Checkpoint(tmp_path / "a", rounds=1))
         by_time = tune(checkpoint=vt.Checkpoint(tmp_path / "b", every=1e-9))
@@ -404,7 +404,7 @@ def failing(times):
 
 
 def test_a_save_that_fails_costs_nothing(tmp_path, monkeypatch, recwarn):
-    monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(segments, "SEGMENT_SECONDS", 0.0)
     whole = tune()
     monkeypatch.setattr(checkpoint_files, "write_checkpoint", failing(2))
     sweep = tune(checkpoint=vt.Checkpoint(tmp_path, rounds=1))
@@ -424,7 +424,7 @@ def test_a_limit_on_the_size_of_files_is_as_a_full_disk(tmp_path, monkeypatch, r
             self._collect(wait=True)
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(segments, "SEGMENT_SECONDS", 0.0)
     monkeypatch.setattr(keeper.Keeper, "take_states", lifting)
     wide = LEARNER._replace(init=lambda key, h, batch: jax.random.normal(key, (5000,)))
     wide = wide._replace(measure=lambda key, h, x, batch, weight: (x**2).sum())
@@ -487,7 +487,7 @@ def test_a_folder_that_may_not_be_written_to_is_named_at_once(tmp_path, monkeypa
 
 def test_long_rounds_are_said_once(tmp_path, monkeypatch, recwarn):
     monkeypatch.setattr(keeper, "LONG_ROUND", 0.0)
-    monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(segments, "SEGMENT_SECONDS", 0.0)
     tune(checkpoint=tmp_path)
     (said,) = [str(warning.message) for warning in recwarn.list]
     assert "a round takes 0 s" in said
@@ -504,7 +504,7 @@ def test_a_signal_ends_the_segment_and_a_checkpoint_is_written(number, tmp_path,
             time.sleep(0)
         return segment(self, standing)
 
-    monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(segments, "SEGMENT_SECONDS", 0.0)
     monkeypatch.setattr(keeper.Keeper, "segment", asking)
     before = signal.signal(signal.SIGTERM, lambda *_: seen.append("ended"))
     own = signal.getsignal(signal.SIGTERM)

@@ -356,7 +356,7 @@ def test_a_compiler_that_refuses_is_asked_for_less(monkeypatch):
         argument_size_in_bytes = output_size_in_bytes = alias_size_in_bytes = 0
         temp_size_in_bytes = 1000
 
-    def compile(plan, carry, arguments):
+    def compile(plan, carry, fed, arguments):
         asked.append(plan.layout.chunk)
         if len(asked) == 1:
             raise TOO_LARGE

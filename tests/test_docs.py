@@ -154,7 +154,7 @@ def test_the_page_on_training_scripts_runs(capsys):
         ("scaling", 0.5),
         ("searches", 0.8),
         ("spaces", 0.7),
-        ("streams", None),
+        ("streams", 0.6),
     ],
 )
 def test_a_guide_runs(page, least, setup, fewer, tmp_path, capsys):

@@ -13,8 +13,10 @@ from problems import blobs
 from solo import batches, largest_difference, plain_loop, xent
 
 import vtune as vt
+from vtune.engine.cohort_groups import carries_by_cohort
+from vtune.engine.initialize import initial_shapes
 from vtune.engine.run import run
-from vtune.runtime.compile import _initial_carry, argument_shapes
+from vtune.runtime.compile import argument_shapes
 from vtune.tuning.arguments import TuneArguments
 from vtune.tuning.prepare import prepare
 from vtune.xla.jaxpr import subjaxprs
@@ -413,7 +415,8 @@ def test_what_depends_on_the_batch_alone_is_done_once(layout):
     )
     plan = prepare(given).plan
     arguments = argument_shapes(plan)
-    carry = jax.eval_shape(functools.partial(_initial_carry, plan), arguments)
+    by_cohort = functools.partial(carries_by_cohort, plan)
+    carry = jax.eval_shape(by_cohort, initial_shapes(plan, arguments))
     number = jax.ShapeDtypeStruct((), np.int32)
     traced = jax.make_jaxpr(functools.partial(run, plan))(carry, number, number, arguments)
     assert products(traced, (6, 10)) == products(traced, (10, 12)) == 2

@@ -294,9 +294,9 @@ def test_hyperband_draws_its_own_settings_and_compiles_once(compilations):
 
 
 def test_an_interrupted_halving_holds_the_rounds_that_were_run(monkeypatch):
-    from vtune.runtime import execute
+    from vtune.runtime import segments
 
-    monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(segments, "SEGMENT_SECONDS", 0.0)
     learner = quadratic()
     options = {"search": vt.Halton(9), "refiner": vt.Halving(), "steps": 9, "rounds": 9}
     whole = vt.tune(learner, RATES, **options)

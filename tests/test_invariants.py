@@ -73,12 +73,12 @@ def test_a_sweep_is_one_compilation_and_a_second_none(wide, compilations):
 
 
 def test_many_segments_are_one_compilation_and_the_same_bits(compilations, monkeypatch):
-    from vtune.runtime import execute
+    from vtune.runtime import execute, segments
 
     learner, data = mlp_learner(), blobs()
-    monkeypatch.setattr(execute, "SEGMENT_SECONDS", 1e9)  # one round, then all the others
+    monkeypatch.setattr(segments, "SEGMENT_SECONDS", 1e9)  # one round, then all the others
     few = tune(learner, LR, data, epochs=7)
-    monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)  # one round each
+    monkeypatch.setattr(segments, "SEGMENT_SECONDS", 0.0)  # one round each
     with compilations() as again:
         many = tune(learner, LR, data, epochs=7, progress=False)
     assert again.count == 0

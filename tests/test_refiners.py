@@ -303,7 +303,7 @@ def test_nothing_leaves_its_range_in_10000_refinements(name):
 def test_every_refiner_runs_in_one_program(name, compilations, monkeypatch):
     """In one segment or many, on one device or two, the same sweep; with other numbers the same
     program."""
-    from vtune.runtime import execute
+    from vtune.runtime import segments
 
     row = ROWS[name]
     learner = quadratic()
@@ -317,7 +317,7 @@ def test_every_refiner_runs_in_one_program(name, compilations, monkeypatch):
     with compilations() as first:
         few = vt.tune(learner, space, **options)
     assert first.count == 1
-    monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(segments, "SEGMENT_SECONDS", 0.0)
     with compilations() as again:
         many = vt.tune(learner, space, **options)
         others = [vt.tune(learner, space, **{**options, "refiner": own}) for own in row.others]

@@ -243,8 +243,7 @@ def test_seeds_of_32_bits_and_pytrees():
     memory, host = (vt.holdout(columns(), on=on) for on in ("device", "host"))
     for seed in (2**31, 2**32 - 1):
         np.testing.assert_array_equal(host.rows(seed, 1, 8), memory.rows(seed, 1, 8))
-    assert jax.tree.leaves(host) == []
-    assert jax.tree.map(lambda leaf: leaf, host) is host
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(host)} == {1}  # shapes of a window of a row
     assert repr(host).startswith(
         "Data(on the host; x: float32[120, 3], partly: float32[120, 3], image: uint8[120, 4, 2]"
     )

@@ -23,7 +23,7 @@ from vtune.engine.plan import CohortPlan
 from vtune.engine.stepping import Stepping
 from vtune.hparams import Static
 from vtune.results.report import Best
-from vtune.runtime import execute, processes, surroundings
+from vtune.runtime import execute, processes, segments, surroundings
 from vtune.sklearn import Ridge
 from vtune.sklearn.training.padded_folds import padded_folds
 from vtune.tuning import progress
@@ -121,7 +121,7 @@ def interrupting(monkeypatch, at):
         if phase == "run" and done == at:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(segments, "SEGMENT_SECONDS", 0.0)
     monkeypatch.setattr("vtune.tuning.launch.reporter", lambda *_: contextlib.nullcontext(report))
 
 

@@ -379,10 +379,10 @@ def test_progress_shows_compile_and_run_time_apart(capsys):
 
 
 def test_ctrl_c_keeps_the_rounds_done(monkeypatch):
-    from vtune.runtime import execute
+    from vtune.runtime import segments
     from vtune.tuning import launch
 
-    monkeypatch.setattr(execute, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(segments, "SEGMENT_SECONDS", 0.0)
     calls = []
 
     def report(phase, done, best):

@@ -15,6 +15,7 @@ from vtune.xla import rewrite
 from vtune.refine import PBT, MFPBT, PB2, NSGA2, Halving, Hyperband
 from vtune.refine import Refinement, Refiner, Rung
 from vtune.engine import Layout, use_all_cores
+from vtune.runtime import SourceError
 from vtune.tuning import STOP, Checkpoint, CheckpointMismatchError, CheckpointSaveError
 from vtune.tuning import extend, replay, tune
 from vtune.costing import Cost, cost
@@ -60,6 +61,7 @@ __all__ = [
     "Rung",
     "Schedule",
     "Search",
+    "SourceError",
     "Space",
     "Sweep",
     "UnknownHyperparameterError",

@@ -62,7 +62,7 @@ class Folds(Data):
         self.valid_sizes = valid_sizes
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
-        return (self.arrays, self.train, self.valid, self._scaling_held()), (
+        return (self.arrays, self.train, self.valid, self.scaling_held()), (
             self.train_sizes,
             self.valid_sizes,
             self.common,
@@ -73,7 +73,7 @@ class Folds(Data):
         arrays, train, valid, scaling = children
         return cls(arrays, train, valid, aux[0], aux[1], scaling, common=aux[2])
 
-    def _scaling_held(self) -> dict[str, Any]:
+    def scaling_held(self) -> dict[str, Any]:
         """The scaling of the entries as they are held, in the program's dtype."""
         cast = lambda a: a.astype(float_dtype()) if isinstance(a, np.ndarray) else a
         held = {}
@@ -225,16 +225,7 @@ class Folds(Data):
 
     def take(self, rows: Array) -> dict[str, Array]:
         """Gathers rows [folds, ...] of every array; each fold's rows are scaled by its scaling."""
-        taken = super().take(rows)
-        for name, scaling in self._scaling_held().items():
-            shift, factor = (
-                jnp.asarray(a, float_dtype()).reshape(
-                    (self.folds, *[1] * (rows.ndim - 1), *a.shape[1:])
-                )
-                for a in scaling
-            )
-            taken[name] = (taken[name].astype(shift.dtype) - shift) / factor
-        return taken
+        return scaled_by_fold(super().take(rows), self.scaling_held(), rows.ndim)
 
     def fold(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns (training rows, validation rows) of one fold, on the host.
@@ -255,3 +246,21 @@ class Folds(Data):
             f"Folds({arrays}; {self.folds} folds, train {span(self.train_sizes)} rows, valid "
             f"{span(self.valid_sizes)}{test})"
         )
+
+
+def scaled_by_fold(
+    taken: dict[str, Array], scaling: Mapping[str, Scaling], axes: int
+) -> dict[str, Array]:
+    """Returns rows [folds, ..., row's own axes] scaled, each fold's by its scaling.
+
+    Args:
+      scaling: by name (shift, factor), each [folds, ...]. axes: those before a row's own.
+    """
+    scaled = dict(taken)
+    for name, parts in scaling.items():
+        shift, factor = (
+            jnp.asarray(a, float_dtype()).reshape((len(a), *[1] * (axes - 1), *a.shape[1:]))
+            for a in parts
+        )
+        scaled[name] = (taken[name].astype(shift.dtype) - shift) / factor
+    return scaled

@@ -16,6 +16,7 @@ from vtune.data.host_entry import HostEntry
 from vtune.data.host_order import HostOrder
 from vtune.data.precision import is_far, loses
 from vtune.data.statistics import statistics
+from vtune.data.window import Window, window_of
 from vtune.rng.keys import check_seed
 
 
@@ -28,12 +29,11 @@ class OnHost(Data):
     _orders: list[HostOrder]
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
-        return (), self  # as a pytree they are one value without arrays
+        return window_of(self, 1).tree_flatten()  # what enters a program in their place
 
     @classmethod
     def tree_unflatten(cls, aux: Any, children: Any) -> Any:
-        del children
-        return aux
+        return Window.tree_unflatten(aux, children)
 
     def entries(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Returns the shape of one row of every entry, and its dtype as the program gets it."""

@@ -41,9 +41,10 @@ class HostOrder:
     def _all_places(self, seed: int, epoch: int) -> np.ndarray:
         known = self._known.get((seed, epoch))
         if known is None:
-            words = row_words(seed, self._fold, epoch)
+            size = None if self._size is None else np.int32(self._size)
             with _on_a_cpu():
-                known = np.asarray(_shuffled(words, self._size, len(self._rows)))
+                given = jax.device_put((row_words(seed, self._fold, epoch), size))
+                known = np.asarray(_shuffled(*given, len(self._rows)))
             while len(self._known) >= _KEPT:
                 self._known.pop(next(iter(self._known)), None)
             self._known[seed, epoch] = known

@@ -48,22 +48,36 @@ def evaluate(
         own.
     """
     data = arguments.data
-    measure = _batch_totals(plan, cohorts, populations, arguments, end)
+    measure = batch_totals(plan, cohorts, populations, arguments, end)
     if data is None or plan.eval_batch_size is None:
         summed, rows = measure(jnp.int32(0), None, None, jnp.ones(1))
         rows = jax.tree.map(lambda leaf: leaf[None], rows)
     else:
         summed, rows = _totals_of_all_batches(measure, data, plan.eval_batch_size)
+    return metrics_of(plan, summed, rows)
+
+
+def metrics_of(
+    plan: Plan, summed: Sequence[PyTree], rows: Sequence[PyTree]
+) -> list[tuple[Array, dict[str, Array]]]:
+    """Returns what `evaluate` returns, from the totals of all batches.
+
+    Args:
+      summed: by cohort those that were summed. rows: those that were kept, [batches, pop, ...].
+    """
 
     def finish(totals: PyTree, shared: Any) -> Any:
         return per_replicate(functools.partial(_metrics, plan), plan.replicates)(totals)
 
+    # The compiler would divide by sums of known or equal weights by multiplying: other bits than
+    # those of totals that were carried from call to call.
+    summed = lax.optimization_barrier(summed)
     score = over_members(finish, plan.layout)
     leading = 1 + len(replicate_shape(plan.replicates))
     return [score(join_rows(*totals, leading), None) for totals in zip(summed, rows, strict=True)]
 
 
-def _batch_totals(
+def batch_totals(
     plan: Plan,
     cohorts: Sequence[CohortPlan],
     populations: Sequence[Population],

@@ -69,6 +69,23 @@ def initialize(
     return _initializer(plan)(settings, arguments)
 
 
+def initial_shapes(plan: Plan, arguments: Arguments) -> tuple[Carry, ...]:
+    """Returns the carry of every group before its first round, as shapes.
+
+    Args:
+      arguments: shapes will do.
+    """
+
+    def settings(group: Group) -> Any:
+        size = group.cohort.size
+        return jnp.zeros(size, jnp.int32), {k: jnp.zeros(size, t) for k, t in group.cohort.traced}
+
+    def start(arguments: Arguments) -> tuple[Carry, ...]:
+        return initialize(plan, [settings(group) for group in groups(plan)], arguments)
+
+    return jax.eval_shape(start, arguments)
+
+
 @bounded_cache(32, Plan.reads)
 def _initializer(plan: Plan) -> Any:
     """`_initialize` of a plan, traced once: for shapes, and to run.

@@ -38,10 +38,24 @@ def refreshed(
     Args:
       end: the steps that were trained; [folds] where folds have their own.
     """
+    learner = plan.learner
+    rows = None
+    if learner.refresh is not None:
+        rows = stepping.leading_rows(arguments.seed, end, learner.refresh_batches)
+    return refreshed_on(plan, cohorts, populations, stepping, end, rows, arguments)
+
+
+def refreshed_on(
+    plan: Plan,
+    cohorts: Sequence[CohortPlan],
+    populations: Sequence[Population],
+    stepping: Stepping,
+    end: Array,
+    rows: Array | None,
+    arguments: Arguments,
+) -> list[Population]:
+    """Does so by these rows, [..., batches, batch]."""
     data, learner = arguments.data, traced_once(plan.learner)
-    if learner.refresh is None:
-        return list(populations)
-    rows = stepping.leading_rows(arguments.seed, end, learner.refresh_batches)
     if data is None or rows is None:
         return list(populations)
     lengths, weights = stepping.lengths, shared_weights(plan, arguments)

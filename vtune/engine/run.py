@@ -9,7 +9,7 @@ run = initialise all members when first is 0 (an extended sweep brings them in t
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -17,13 +17,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from vtune.engine import early_stopping
-from vtune.engine.apply_refiner import leading_slots, refine, shrink
-from vtune.engine.carry import Arguments, Carry, shared_weights
+from vtune.engine.apply_refiner import leading_slots, shrink
+from vtune.engine.carry import Arguments, Carry
 from vtune.engine.cohort_groups import Group, batch_groups, carries_by_cohort, groups
 from vtune.engine.divergence import first_died, note_broken_states
 from vtune.engine.evaluate import evaluate, with_scores
-from vtune.engine.fold_steps import fold_lengths
-from vtune.engine.fusion import fused_members
 from vtune.engine.initialize import starting_carries
 from vtune.engine.objectives import refiner_objectives
 from vtune.engine.parallel import everywhere, without_copies
@@ -31,16 +29,20 @@ from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.population import Population, Record
 from vtune.engine.recording import summarised
 from vtune.engine.refresh import refreshed
-from vtune.engine.replicates import members_dealt_out, over_population
+from vtune.engine.replicates import members_dealt_out
+from vtune.engine.round_parts import (
+    TrainChunk,
+    chunk_trainer,
+    last_step,
+    refined_group,
+    training_of_cohort,
+    write_round,
+)
 from vtune.engine.scopes import ROUNDS, Training
-from vtune.engine.shared_work import SharedWork, looked_up, shared_step
+from vtune.engine.shared_work import SharedWork, shared_step
 from vtune.engine.stepping import Periods, Stepping
-from vtune.engine.train_steps import Chunk, Progress, StepTrainer, start_progress
+from vtune.engine.train_steps import Progress, start_progress
 from vtune.types import Array, PyTree
-from vtune.xla.loops import fused
-
-# (first step, steps, rows, progress by cohort) -> progress by cohort
-TrainChunk = Callable[[Array, Any, Any, tuple[Progress, ...]], tuple[Progress, ...]]
 
 
 def run(plan: Plan, carry: tuple[Carry, ...], first: Any, stop: Any, arguments: Arguments) -> Any:
@@ -139,15 +141,10 @@ def _one_round(
     Args:
       size: the slots in use where the population shrinks; it is then refined elsewhere.
     """
-    refined = []
-    for group, (population, memory, record) in zip(batch_group, carries, strict=True):
-        parents = record.parents[number, :size]
-        if size is None:
-            population, parents, memory = refine(plan, group, number, population, memory, arguments)
-        if arguments.trajectory is not None:
-            id, hparams = jax.tree.map(lambda leaf: leaf[number], arguments.trajectory)
-            population = population._replace(id=id, hparams=hparams)
-        refined.append((population, parents, memory))
+    refined = [
+        refined_group(plan, group, size, number, carry, arguments)
+        for group, carry in zip(batch_group, carries, strict=True)
+    ]
     cohorts = [group.cohort for group in batch_group]
     populations = [population for population, _, _ in refined]
     scored = _train_and_score(plan, cohorts, populations, number, arguments)
@@ -156,15 +153,9 @@ def _one_round(
         carries, refined, scored, strict=True
     ):
         of_round = Record(parents, population.hparams, metrics)
-        record = jax.tree.map(functools.partial(_write_round, number), carry.record, of_round)
+        record = jax.tree.map(functools.partial(write_round, number), carry.record, of_round)
         result.append(Carry(population, memory, record))
     return tuple(result)
-
-
-def _write_round(number: Array, record: Array, of_round: Array) -> Array:
-    """Returns the records [rounds, pop, ...] with those of round `number`, of leading slots."""
-    start = (number, *[jnp.zeros_like(number)] * of_round.ndim)
-    return lax.dynamic_update_slice(record, of_round.astype(record.dtype)[None], start)
 
 
 def _train_and_score(
@@ -179,7 +170,7 @@ def _train_and_score(
     Members are dealt out over the devices once a round: no step moves any.
     """
     trainings = [
-        _training(plan, cohort, population)
+        training_of_cohort(plan, cohort, population)
         for cohort, population in zip(cohorts, populations, strict=True)
     ]
     dealt = [
@@ -212,7 +203,7 @@ def _train_and_score_dealt(
     shared_bytes = sum(work.row_bytes for work in works)
     stepping = Stepping(cohorts[0], plan.rounds, arguments.data, shared_bytes)
     start, end = stepping.bounds(number)
-    last = jnp.max(end) - 1 if end.ndim else end - 1
+    last = last_step(end)
     trained, step_metrics = [], []
     for population, (state, died, means) in zip(
         populations,
@@ -251,7 +242,7 @@ def _train(
     """
     periods = stepping.periods()
     fixed = None if periods is None else stepping.chunks.chunk
-    train_chunk = _chunk_trainer(plan, cohorts, trainings, populations, works, fixed, arguments)
+    train_chunk = chunk_trainer(plan, cohorts, trainings, populations, works, fixed, arguments)
     progress = tuple(
         start_progress(plan, cohort, population, arguments)
         for cohort, population in zip(cohorts, populations, strict=True)
@@ -265,60 +256,6 @@ def _train(
         (state, first_died(died), summarised(plan, sums, end - start))
         for state, died, sums in progress
     ]
-
-
-def _chunk_trainer(
-    plan: Plan,
-    cohorts: Sequence[CohortPlan],
-    trainings: Sequence[Training],
-    populations: Sequence[Population],
-    works: Sequence[SharedWork],
-    steps: int | None,
-    arguments: Arguments,
-) -> TrainChunk:
-    """Returns a function that trains all cohorts for one chunk.
-
-    Args:
-      steps: steps of every chunk; None where they are traced.
-    """
-    data, seed = arguments.data, arguments.seed
-    axes = 2 if data is not None and data.folded else 1  # of a chunk's batches
-    lengths = fold_lengths(cohorts[0], data)  # the same for all, who take the same batches
-    widths = [fused_members(plan, population, data) for population in populations]
-    trainers = [
-        over_population(
-            StepTrainer(work, cohort, plan.replicates, steps, width, plan.layout.width != 1),
-            plan.replicates,
-            plan.layout,
-            in_place=True,
-            fused=width,
-        )
-        for work, cohort, width in zip(works, cohorts, widths, strict=True)
-    ]
-
-    def train_chunk(
-        first: Array, count: Any, rows: Any, progress: tuple[Progress, ...]
-    ) -> tuple[Progress, ...]:
-        batches = None if data is None or rows is None else data.take(rows)
-        count, weights = jnp.asarray(count, jnp.int32), shared_weights(plan, arguments)
-        after = []
-        for i, (train, cohort, p) in enumerate(zip(trainers, cohorts, populations, strict=True)):
-            known = looked_up(plan, cohort, arguments, rows, scoring=False)
-            given = works[i].values(weights, (batches,), axes, known)
-            columns = fused.columns(given) if widths[i] > 1 else None
-            chunk = Chunk(seed, first, count, lengths, columns, weights)
-            with jax.named_scope(trainings[i].name):
-                member = (p.id, p.hparams, early_stopping.active(p))
-                after.append(train(member, progress[i], given, chunk))
-        return tuple(after)
-
-    return train_chunk
-
-
-def _training(plan: Plan, cohort: CohortPlan, population: Population) -> Training:
-    """Returns whose steps those of a population are, before it is filled up with copies."""
-    numbers = [number for number, group in enumerate(groups(plan)) if group.cohort == cohort]
-    return Training(numbers[0], population.id.shape[0])
 
 
 def _by_period(

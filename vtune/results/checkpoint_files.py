@@ -52,6 +52,7 @@ class Header(NamedTuple):
     Attributes:
       manifest: of the sweep so far. rounds: that were run.
       entries: of the arrays, see `storage.numbered`. states: name -> leaf of the carry.
+      position: where a stream of batches stood; None of other data.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class Header(NamedTuple):
     entries: list[dict[str, Any]]
     states: dict[str, int]
     checksum: str
+    position: Any = None
 
 
 class Found(NamedTuple):
@@ -75,6 +77,7 @@ class Found(NamedTuple):
     manifest: dict[str, Any]
     arrays: Arrays
     leaves: Arrays
+    position: Any = None
 
 
 def has_checkpoints(folder: Path) -> bool:
@@ -85,12 +88,19 @@ def has_checkpoints(folder: Path) -> bool:
 
 
 def write_checkpoint(
-    folder: Path, trained: Trained, carry: list[np.ndarray], structure: Any, call: Call, keep: int
+    folder: Path,
+    trained: Trained,
+    carry: list[np.ndarray],
+    structure: Any,
+    call: Call,
+    keep: int,
+    position: Any = None,
 ) -> None:
     """Writes a checkpoint, and removes all but the last `keep`; whole or not at all.
 
     Args:
       trained: the sweep so far. carry: leaves, keys as words. structure: the carry's.
+      position: where a stream of batches stands, as JSON.
     """
     import orbax.checkpoint as ocp  # slow to import, only for files
 
@@ -108,6 +118,8 @@ def write_checkpoint(
         "states": states,
         "checksums": {"arrays": checksum(arrays)},
     }
+    if position is not None:
+        header["position"] = position
     header["checksums"]["manifest"] = manifest_checksum(header)
     stored = {number: array for number, array in stored.items() if array.size}  # Orbax refuses
     alone = one_process()
@@ -230,6 +242,7 @@ def read_header(path: Path) -> Header:
         entries=header["arrays"],
         states=header["states"],
         checksum=str(sums.get("arrays")),
+        position=header.get("position"),
     )
 
 
@@ -256,7 +269,7 @@ def read_checkpoint(header: Header) -> Found:
             columns = arrays[f"cohort{_cohort(name)}/id"] - first_id(header.manifest, arrays)
             leaves[name] = carry[place][: states_held(keeps_best, columns, arrays["parents"])]
     leaves = {name: leaf for name, leaf in leaves.items() if leaf.size}
-    return Found(header.rounds, carry, header.manifest, arrays, leaves)
+    return Found(header.rounds, carry, header.manifest, arrays, leaves, header.position)
 
 
 def _cohort(name: str) -> str:

@@ -38,7 +38,7 @@ def rerun(trained: Trained, column: int, data: Data | None) -> Member:
         trained, (start,), [number], trained.seed, data, trajectory, weights, stopping=None
     )
     _check_total_steps(plan)
-    outcome = execute(plan, (start,), arguments, stop_after=len(lineage))
+    outcome = execute(plan, (start,), arguments, stop_after=len(lineage)).complete()
     stopped = trained.stopped
     if trained.dropped(column):
         stopped = "dropped"

@@ -103,7 +103,7 @@ def retrain(
     )
     whole = (dataclasses.replace(cohort, past=(), stretched=False) for cohort in plan.cohorts)
     plan = dataclasses.replace(plan, cohorts=tuple(whole))
-    outcome = execute(plan, cohorts, arguments)
+    outcome = execute(plan, cohorts, arguments).complete()
     ids = tuple(Member(trained, column).index for column in winners)
     return finish(plan, trained.space, cohorts, arguments, outcome), ids
 

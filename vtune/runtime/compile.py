@@ -13,11 +13,13 @@ import numpy as np
 
 from vtune import target
 from vtune.caches import bounded_cache
+from vtune.engine import pieces
 from vtune.engine import run as program
-from vtune.engine.carry import Arguments
+from vtune.engine.carry import Arguments, Carry
 from vtune.engine.cohort_groups import Group, carries_by_cohort, groups
 from vtune.engine.fusion import fused_members
-from vtune.engine.initialize import initialize
+from vtune.engine.initialize import initial_shapes
+from vtune.engine.lanes import Reading
 from vtune.engine.layout import sharding
 from vtune.engine.plan import Plan, shapes_of
 from vtune.runtime import memory, processes
@@ -37,6 +39,8 @@ class Program:
       bytes: the memory that it is predicted to take. limit: what it may take, if known.
       width: members side by side on a device.
       fused: the most members that one core trains together.
+      fed: where the data lie on the host, what it is called with besides, see `Fed`. It is then
+        `pieces.advance` that is called.
     """
 
     call: Callable[..., Any]
@@ -46,6 +50,21 @@ class Program:
     limit: int | None
     width: int
     fused: int
+    fed: Fed | None = None
+
+
+@dataclass(frozen=True)
+class Fed:
+    """What a program of data on the host carries within a round, and is sent.
+
+    Attributes:
+      under_way: by group, as shapes. shardings: of these; None on one device.
+      readings: by lane, how many batches it is sent at a time.
+    """
+
+    under_way: PyTree
+    shardings: PyTree | None
+    readings: tuple[Reading, ...]
 
 
 @dataclass(frozen=True)
@@ -100,17 +119,21 @@ def build(plan: Plan, free: Free | None = None) -> Program:
     if not target.is_elsewhere():
         use_cache()
     arguments, devices = argument_shapes(plan), plan.layout.devices or 1
-    carry = jax.eval_shape(functools.partial(_initial_carry, plan), arguments)
+    by_group = initial_shapes(plan, arguments)
+    carry = jax.eval_shape(functools.partial(carries_by_cohort, plan), by_group)
+    fed = _fed(plan, by_group, arguments)
     limit = plan.layout.memory or _limit(arguments, free)
     memory.check_population(carry, sum(cohort.size for cohort in plan.cohorts), limit, devices)
     shared, own = memory.tree_bytes(arguments), memory.tree_bytes(carry)
+    if fed is not None:  # and while a window is used the next one is read
+        shared, own = 2 * shared, own + memory.tree_bytes(fed.under_way)
     width = -(-max(group.cohort.size for group in groups(plan)) // devices)
     fitting = plan.layout.chunk == "fit"
 
     def compile(width: int) -> Any:
         layout = dataclasses.replace(plan.layout, chunk=width) if fitting else plan.layout
         try:
-            return _compile(dataclasses.replace(plan, layout=layout), carry, arguments)
+            return _compile(dataclasses.replace(plan, layout=layout), carry, fed, arguments)
         except jax.errors.JaxRuntimeError as error:
             return memory.refused(error, shared + -(-own // devices), limit)
 
@@ -128,7 +151,7 @@ def build(plan: Plan, free: Free | None = None) -> Program:
     )
     fused = max(fused_members(plan, cohort.population, arguments.data) for cohort in carry)
     shardings, need = _shardings(plan, carry), fitted.need.total
-    return Program(fitted.compiled, carry, shardings, need, limit, fitted.width, fused)
+    return Program(fitted.compiled, carry, shardings, need, limit, fitted.width, fused, fed)
 
 
 def _limit(arguments: Arguments, free: Free | None) -> int | None:
@@ -147,36 +170,62 @@ def argument_shapes(plan: Plan) -> Arguments:
     return shapes_of(plan.arguments)
 
 
-def _initial_carry(plan: Plan, arguments: Arguments) -> Any:
-    """Returns the carry of members that are all alike, for its shapes."""
-
-    def settings(group: Group) -> Any:
-        size = group.cohort.size
-        hparams = {k: jax.numpy.zeros(size, dtype) for k, dtype in group.cohort.traced}
-        return jax.numpy.zeros(size, "int32"), hparams
-
-    made = initialize(plan, [settings(group) for group in groups(plan)], arguments)
-    return carries_by_cohort(plan, made)
-
-
-def _compile(plan: Plan, carry: PyTree, arguments: Arguments) -> Any:
-    """Compiles `engine.run.run` for a plan; see `Program.call`."""
-    options: dict[str, Any] = {}
-    everywhere = sharding(plan.layout, None)
-    if everywhere is not None:
-        shardings = _shardings(plan, carry)
-        options = {
-            "in_shardings": (shardings, everywhere, everywhere, everywhere),
-            "out_shardings": shardings,
-        }
-    call = jax.jit(functools.partial(program.run, plan), donate_argnums=0, **options)
+def _compile(plan: Plan, carry: PyTree, fed: Fed | None, arguments: Arguments) -> Any:
+    """Compiles `engine.run.run`, or `engine.pieces.advance`, for a plan; see `Program.call`."""
+    everywhere, shardings = sharding(plan.layout, None), _shardings(plan, carry)
     number = jax.ShapeDtypeStruct((), np.int32)
-    traced = call.trace(carry, number, number, arguments)
+    if fed is None:
+        function: Any = program.run
+        carried: Any = carry
+        numbers: tuple[Any, ...] = (number, number)
+        places: Any = shardings
+        out: Any = shardings
+    else:
+        function, carried = pieces.advance, (carry, fed.under_way)
+        numbers = (piece_shapes(arguments),)
+        places = (shardings, fed.shardings)
+        out = (places, everywhere)
+    options: dict[str, Any] = {}
+    if everywhere is not None:
+        options = {
+            "in_shardings": (places, *[everywhere] * len(numbers), everywhere),
+            "out_shardings": out,
+        }
+    call = jax.jit(functools.partial(function, plan), donate_argnums=0, **options)
+    traced = call.trace(carried, *numbers, arguments)
     lowered = traced.lower(lowering_platforms=target.lowering_platforms())
     if not target.is_elsewhere():
         return lowered.compile()
     with no_cache():  # what was compiled for other devices cannot be read back
         return lowered.compile(compiler_options=target.compiler_options())
+
+
+def piece_shapes(arguments: Arguments) -> pieces.Piece:
+    """Returns the numbers of a piece as shapes."""
+    data: Any = arguments.data
+    number, folds = jax.ShapeDtypeStruct((), np.int32), data.folds
+    steps = jax.ShapeDtypeStruct((folds,), np.int32)
+    return pieces.Piece(number, number, steps, steps, number, number)
+
+
+def _fed(plan: Plan, by_group: tuple[Carry, ...], arguments: Arguments) -> Fed | None:
+    """Returns what a program of data on the host needs besides; None of other data."""
+    data = arguments.data
+    if data is None or not data.on_host:
+        return None
+    nothing = functools.partial(pieces.nothing_under_way, plan)
+    under_way, shardings = jax.eval_shape(nothing, by_group, arguments), None
+    if sharding(plan.layout, None) is not None:
+        put = lambda tree, size: jax.tree.map(lambda _: sharding(plan.layout, size), tree)
+        sizes = map(_size, groups(plan))
+        shardings = tuple(put(tree, size) for tree, size in zip(under_way, sizes, strict=True))
+    populations = [carry.population for carry in by_group]
+    return Fed(under_way, shardings, pieces.readings(plan, populations, arguments))
+
+
+def _size(group: Group) -> int | None:
+    """Returns the members that a group's arrays are cut up by; None where they lie whole."""
+    return None if group.cohort.shrinks else group.cohort.size
 
 
 def _shardings(plan: Plan, carry: PyTree) -> PyTree | None:

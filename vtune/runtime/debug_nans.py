@@ -11,16 +11,22 @@ import numpy as np
 from vtune.types import PyTree
 
 
-def call_checked(call: Callable[..., PyTree], *arguments: Any) -> PyTree:
+def call_checked(call: Callable[..., PyTree], *arguments: Any, wait: bool = True) -> PyTree:
     """Calls a compiled program, waits for it, and looks for NaN where `jax_debug_nans` is on.
 
     JAX looks at what a program compiled ahead of time returns in its first call only.
+
+    Args:
+      wait: False returns at once and looks for nothing, where another call will.
 
     Raises:
       FloatingPointError: `jax_debug_nans` is on, and there is one.
     """
     try:
-        result = jax.block_until_ready(call(*arguments))
+        result = call(*arguments)
+        if not wait:
+            return result
+        jax.block_until_ready(result)
     except Exception as error:
         if "FloatingPointError" not in type(error).__name__:  # JAX's own has no public name
             raise

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,22 +18,24 @@ from vtune.engine.population import Population
 from vtune.rng.keys import from_words, is_key
 from vtune.runtime import memory, processes
 from vtune.runtime.compile import Free, Program, build, free_in_all
-from vtune.runtime.debug_nans import call_checked
 from vtune.runtime.features import with_features
+from vtune.runtime.feeding import FedRounds, SourceError
 from vtune.runtime.hosted import on_first_host, with_small_parts
 from vtune.runtime.interrupt import Interrupt
 from vtune.runtime.notices import warn
-from vtune.runtime.placement import placed, placed_arguments, placed_number
+from vtune.runtime.placement import placed, placed_arguments
 from vtune.runtime.processes import Turn
 from vtune.runtime.resume import Point
 from vtune.runtime.same_run import check_same_run
+from vtune.runtime.segments import Segments, WholeSegments
 from vtune.runtime.surroundings import check_surroundings
 from vtune.runtime.watch import Standing, Watcher
+from vtune.runtime.windows import with_window
 from vtune.search.base import Cohort
 from vtune.types import PyTree
 
 INTERRUPTED = "interrupted"  # the status of what Ctrl-C ended
-SEGMENT_SECONDS = 0.5  # how often progress is shown and Ctrl-C answered
+SOURCE_FAILED = "source failed"  # of what ended since rows could not be read
 Report = Callable[[str, int, PyTree], None]  # (phase, rounds done, the carry after them or None)
 
 
@@ -47,6 +50,8 @@ class Outcome:
       asked: why it was to end, also where that was after its last round.
       compile_seconds: 0 where the program had been compiled before.
       run_seconds: the rest.
+      error: what ended it, where rows of data on the host could not be read after its first round.
+      position: where a stream of batches stands after these rounds, see `FedRounds`.
     """
 
     carry: PyTree
@@ -55,6 +60,18 @@ class Outcome:
     compile_seconds: float
     run_seconds: float
     asked: str | None = None
+    error: SourceError | None = None
+    position: Any = None
+
+    def complete(self) -> Outcome:
+        """Returns itself, where nothing failed.
+
+        Raises:
+          SourceError: what ended it.
+        """
+        if self.error is not None:
+            raise self.error
+        return self
 
 
 def execute(
@@ -84,10 +101,14 @@ def execute(
 
     Raises:
       FloatingPointError: `jax_debug_nans` is on and a member's numbers became NaN.
+      SourceError: rows of data on the host could not be read in the first round, or by one of
+        several processes.
       KeyboardInterrupt: Ctrl-C before the first round.
     """
     check_surroundings("vtune")
     check_same_run(plan, cohorts, arguments, stop_after)
+    data = arguments.data
+    plan, arguments = with_window(plan, arguments)
     report = report or (lambda phase, rounds, carry: None)
     report("compile", plan.past, None)
     if arguments.features is not None:  # before the program is compiled, since it may be an error
@@ -100,14 +121,16 @@ def execute(
     memory.log_predicted(built.bytes, built.limit, built.width, devices, built.fused)
     began = time.perf_counter()
     last = stop_after or plan.rounds
-    carry, done, asked = _run(plan, built, cohorts, arguments, report, last, past, watchers, point)
+    ran = _run(plan, built, cohorts, data, arguments, report, last, past, watchers, point)
+    carry, done, asked = ran.carry, ran.done, ran.asked
     memory.log_peak()
     report("done", done, carry)
     ended = asked if done < last else None
     if ended == INTERRUPTED and not part:
         hint = "" if plan.stopping else ", and vt.extend(sweep, ...) trains on from there"
         warn(f"interrupted: {done} of {plan.rounds} rounds were run; the sweep holds those{hint}")
-    return Outcome(carry, done, ended, compile_seconds, time.perf_counter() - began, asked)
+    seconds = time.perf_counter() - began
+    return Outcome(carry, done, ended, compile_seconds, seconds, asked, ran.error, ran.position)
 
 
 def _built(plan: Plan, free: Free | None) -> tuple[Program, float]:
@@ -121,48 +144,66 @@ def _built(plan: Plan, free: Free | None) -> tuple[Program, float]:
     return built, time.perf_counter() - began if compiled else 0.0
 
 
+class _Ran(NamedTuple):
+    """The carry after so many rounds, why the run was to end, and the rest of `Outcome`."""
+
+    carry: PyTree
+    done: int
+    asked: str | None
+    error: SourceError | None = None
+    position: Any = None
+
+
 def _run(
     plan: Plan,
     built: Program,
     cohorts: tuple[Cohort, ...],
+    data: Any,
     arguments: Arguments,
     report: Report,
     rounds: int,
     past: EarlierRun | None,
     watchers: Sequence[Watcher],
     point: Point | None,
-) -> tuple[PyTree, int, str | None]:
-    """Calls the program segment by segment.
-
-    Returns:
-      The carry, how many rounds were run, and why it was to end.
-    """
+) -> _Ran:
+    """Calls the program segment by segment."""
     if point is not None:
         carry = point.carry(built.carry)
     else:
         carry = first_carry(built, cohorts) if past is None else _continued_carry(built, past)
     carry = placed(carry, built.shardings)
-    arguments = placed_arguments(arguments, plan.layout)
-    done, segment = plan.past if point is None else point.done, 1
+    done = plan.past if point is None else point.done
     seen = carry if done == plan.past else with_small_parts(carry, plan.layout)
     looking = [w for w in watchers if w.everywhere or target.is_first_process()]
-    with Interrupt("after this round") as interrupt:
+    error: SourceError | None = None
+    with contextlib.ExitStack() as held:
+        interrupt = held.enter_context(Interrupt("after this round"))
+        segments: Segments
+        if built.fed is None:
+            segments = WholeSegments(plan, built, placed_arguments(arguments, plan.layout))
+        else:
+            fed = FedRounds(plan, built, data, arguments, done, rounds, point and point.position)
+            segments = held.enter_context(fed)
         turn = processes.agreed(
-            lambda: Turn(None, _next_stop(looking, done, segment, rounds), False)
+            lambda: Turn(None, _next_stop(looking, done, segments.rounds, rounds), False)
         )
         while done < rounds and turn.asked is None:
             report("run", done, seen if done > plan.past else None)
-            start = time.perf_counter()
-            bounds = (placed_number(number, plan.layout) for number in (done, turn.stop))
-            with processes.ending_together():
-                carry = call_checked(built.call, carry, *bounds, arguments)
-                seen = with_small_parts(carry, plan.layout)
-            seconds = time.perf_counter() - start
-            segment = max(1, round((turn.stop - done) * SEGMENT_SECONDS / max(seconds, 1e-6)))
-            standing = Standing(plan, cohorts, seen, done, turn.stop, rounds, past)
+            try:
+                with processes.ending_together():
+                    carry = segments.run(carry, seen, done, turn.stop)
+                    seen = with_small_parts(carry, plan.layout)
+            except SourceError as failed:
+                if segments.kept is None:
+                    raise
+                seen, error = segments.kept, failed
+                return _Ran(seen, done, SOURCE_FAILED, error, segments.position)
+            standing = Standing(
+                plan, cohorts, seen, done, turn.stop, rounds, past, segments.position
+            )
             done = turn.stop
-            turn = _after_segment(looking, standing, segment, interrupt)
-    return seen, done, turn.asked
+            turn = _after_segment(looking, standing, segments.rounds, interrupt)
+    return _Ran(seen, done, turn.asked, None, segments.position)
 
 
 def _next_stop(watchers: Sequence[Watcher], done: int, segment: int, rounds: int) -> int:

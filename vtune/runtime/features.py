@@ -12,10 +12,9 @@ import jax.numpy as jnp
 
 from vtune.caches import bounded_cache
 from vtune.engine.carry import Arguments, Features
-from vtune.engine.cohort_groups import groups
 from vtune.engine.features import Works, all_features, feature_shapes, works_of
-from vtune.engine.initialize import initialize
-from vtune.engine.plan import CohortPlan, Plan
+from vtune.engine.initialize import initial_shapes
+from vtune.engine.plan import Plan
 from vtune.types import Array
 
 LEAST_DIFFERENCE = 1e-3  # relative; of rows that do not look at each other it is 0
@@ -63,14 +62,7 @@ def _program(plan: Plan) -> Any:
 
 
 def _works(plan: Plan, arguments: Arguments) -> tuple[Works, ...]:
-    def settings(cohort: CohortPlan) -> Any:
-        hparams = {name: jnp.zeros(cohort.size, dtype) for name, dtype in cohort.traced}
-        return jnp.zeros(cohort.size, jnp.int32), hparams
-
-    def start(arguments: Arguments) -> Any:
-        return initialize(plan, [settings(group.cohort) for group in groups(plan)], arguments)
-
-    carries = jax.eval_shape(start, arguments)
+    carries = initial_shapes(plan, arguments)
     return works_of(plan, [carry.population for carry in carries], arguments)
 
 

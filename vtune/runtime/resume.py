@@ -24,11 +24,13 @@ class Point:
       done: rounds that were run.
       leaves: of the carry, on the host, keys as words. Gone once the carry is made of them.
       where: they come from, for messages.
+      position: where a stream of batches stood.
     """
 
     done: int
     leaves: list[np.ndarray]
     where: str
+    position: Any = None
 
     def carry(self, shapes: PyTree) -> PyTree:
         """Returns the carry for the next call.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vtune.engine.carry import EarlierRun
 from vtune.engine.plan import Plan
@@ -19,6 +19,7 @@ class Standing(NamedTuple):
       first, done: rounds [first, done) were run since this watcher was last told.
       rounds: how many are to be run in all.
       past: what the earlier run of an extended sweep left.
+      position: where a stream of batches stands.
     """
 
     plan: Plan
@@ -28,6 +29,7 @@ class Standing(NamedTuple):
     done: int
     rounds: int
     past: EarlierRun | None
+    position: Any = None
 
 
 class Watcher:

@@ -13,6 +13,7 @@ from vtune.results.sweep import Sweep
 from vtune.results.trained import finish
 from vtune.runtime import processes
 from vtune.runtime.execute import Outcome, execute
+from vtune.runtime.feeding import SourceError
 from vtune.runtime.notices import say
 from vtune.runtime.time_limit import ENDED, TimeLimit
 from vtune.runtime.watch import Watcher
@@ -105,6 +106,11 @@ def run_told(
             told.end(sweep)
         if keeper is not None:
             keeper.end(outcome, sweep)
+        if outcome.error is not None:
+            then = "" if keeper is None else "; the same call goes on from the last checkpoint"
+            raise SourceError(
+                f"{outcome.error}. The {outcome.rounds} rounds before are error.sweep{then}", sweep
+            ) from outcome.error.__cause__
     return sweep, outcome.asked
 
 

@@ -113,6 +113,7 @@ class Keeper(Watcher):
         self._last = (0.0, prepared.plan.past)  # when and at which round the last one was due
         self._kept: int | None = None  # the round of the last one that is there
         self._failure: BaseException | None = None  # of the last one that is not
+        self._position: Any = None  # of a stream of batches, after the rounds that were run
 
     # What is there
 
@@ -138,7 +139,8 @@ class Keeper(Watcher):
                 self.finished = self._loaded()
             elif path is not None:
                 header = files.read_header(Path(path))
-                self.point = Point(header.rounds, files.read_checkpoint(header).carry, path)
+                found = files.read_checkpoint(header)
+                self.point = Point(header.rounds, found.carry, path, found.position)
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"{self._folder}: process 0 read it, this one cannot ({_said(error)}); give a "
@@ -192,7 +194,8 @@ class Keeper(Watcher):
                     f"one before it, after {checkpoint.rounds} rounds"
                 )
                 shutil.rmtree(older, ignore_errors=True)
-            return Point(checkpoint.rounds, checkpoint.carry, str(header.path))
+            where = str(header.path)
+            return Point(checkpoint.rounds, checkpoint.carry, where, checkpoint.position)
         if damaged:
             raise ValueError(
                 "; ".join(f"{path}: damaged, {damage}" for path, damage in damaged)
@@ -218,6 +221,7 @@ class Keeper(Watcher):
         return None if rounds is None else max(1, self._last[1] + rounds - done)
 
     def segment(self, standing: Standing) -> str | None:
+        self._position = standing.position
         self._say_long_rounds(standing)
         self._collect()
         return INTERRUPTED if self._terminate.asked else None
@@ -254,17 +258,17 @@ class Keeper(Watcher):
         self._last = (time.monotonic(), done)
         leaves, structure = jax.tree.flatten(carry)
         copies = [_host_copy(leaf) for leaf in leaves]
-        self._writing = self._thread.submit(self._written, copies, structure, done)
+        position = self._position
+        self._writing = self._thread.submit(self._written, copies, structure, done, position)
 
-    def _written(self, copies: list[np.ndarray], structure: Any, done: int) -> int:
+    def _written(self, copies: list[np.ndarray], structure: Any, done: int, position: Any) -> int:
         plan, space, cohorts, arguments, drawn = self._prepared
         outcome = Outcome(jax.tree.unflatten(structure, copies), done, INTERRUPTED, 0.0, 0.0)
         past = self._past
         trained = finish(plan, space, cohorts, arguments, outcome, past=past, drawn=drawn)
         make_folder("checkpoint", self._folder)
-        files.write_checkpoint(
-            self._folder, trained, copies, structure, self._call, self._settings.keep
-        )
+        keep = self._settings.keep
+        files.write_checkpoint(self._folder, trained, copies, structure, self._call, keep, position)
         return done
 
     def _collect(self, wait: bool = False) -> None:
@@ -300,7 +304,7 @@ class Keeper(Watcher):
                 self._end(outcome, sweep)
 
     def _end(self, outcome: Outcome, sweep: Sweep) -> None:
-        plan = self._prepared.plan
+        plan, self._position = self._prepared.plan, outcome.position
         self._collect(wait=True)
         if outcome.rounds == plan.rounds:
             ended = (final_population(plan, cohort.population) for cohort in outcome.carry)

@@ -1,0 +1,89 @@
+"""Reads the rows of the next piece, and sends them, while the current one runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from vtune.data.window import Window
+from vtune.runtime.feeding.schedule import Errand, Rows
+
+
+class SourceError(RuntimeError):
+    """Rows of data on the host could not be read.
+
+    Attributes:
+      sweep: what the rounds before made; None where there is none.
+    """
+
+    def __init__(self, message: str, sweep: Any = None):
+        super().__init__(message)
+        self.sweep = sweep
+
+
+class Sent(NamedTuple):
+    """Rows on the device, and where their source stood after them."""
+
+    window: Window
+    position: Any
+
+
+class Reader:
+    """Yields errands with their rows; at most one is read ahead.
+
+    Args:
+      errands: in their order.
+      send: puts rows on the devices.
+      position: returns where the source stands.
+    """
+
+    def __init__(
+        self,
+        errands: Iterator[Errand],
+        send: Callable[[Rows], Window],
+        position: Callable[[], Any],
+    ):
+        self._errands, self._send, self._position = errands, send, position
+        self._ahead: list[tuple[Errand, Future[Sent] | None]] = []
+        self._thread = ThreadPoolExecutor(1, "vtune-reader")
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def next(self) -> tuple[Errand, Sent | None] | None:
+        """Returns the next errand, with what was read for it; None where there is none.
+
+        Raises:
+          SourceError: it could not be read.
+        """
+        self.read_ahead()
+        if not self._ahead:
+            return None
+        errand, reading = self._ahead.pop(0)
+        return errand, None if reading is None else reading.result()
+
+    def read_ahead(self) -> None:
+        """Begins to read for the next errand that needs rows, unless that has begun."""
+        while not any(reading is not None for _, reading in self._ahead):
+            errand = next(self._errands, None)
+            if errand is None:
+                return
+            reading = None if errand.read is None else self._thread.submit(self._read, errand)
+            self._ahead.append((errand, reading))
+
+    def _read(self, errand: Errand) -> Sent:
+        assert errand.read is not None
+        try:
+            rows = errand.read()
+        except Exception as error:
+            raise SourceError(
+                f"{errand.what} could not be read: {type(error).__name__}: {error}"
+            ) from error
+        return Sent(self._send(rows), self._position())
