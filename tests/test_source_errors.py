@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from test_sources import Batches, Lists, Records, columns
+from sources import Batches, Lists, Records, columns
 
 import vtune as vt
 from vtune import free_memory

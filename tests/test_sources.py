@@ -4,64 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sources import ROWS, Batches, Lists, Records, columns
 
 import vtune as vt
 from vtune.data import blocks, order
 from vtune.data.statistics import statistics
-
-ROWS = 120
-
-
-def columns(rows=ROWS, seed=0):
-    """Entries of several dtypes, of which JAX holds two in others; one lies far from 0."""
-    rng = np.random.default_rng(seed)
-    far = rng.normal(size=(rows, 3)) * [1, 1e-3, 0] + [1e6, 5, 7]
-    partly = far + 1
-    partly[:30] *= rng.normal(size=(len(partly[:30]), 1))
-    return {
-        "x": far,
-        "partly": partly,
-        "image": rng.integers(0, 255, (rows, 4, 2)).astype(np.uint8),
-        "y": rng.integers(0, 3, rows),
-        "w": rng.random(rows).astype(np.float32),
-    }
-
-
-class Records:
-    """Rows one by one, as a torch Dataset has them."""
-
-    def __init__(self, arrays):
-        self.arrays = arrays
-        self.asked = []
-
-    def __len__(self):
-        return len(self.arrays["y"])
-
-    def __getitem__(self, row):
-        if not isinstance(row, int):
-            raise TypeError(f"row {row!r} is no int")
-        self.asked.append(row)
-        return {name: array[row] for name, array in self.arrays.items()}
-
-
-class Batches(Records):
-    """Rows one by one or several at once, by a list of them."""
-
-    def __getitem__(self, row):
-        if isinstance(row, list):
-            row = np.array(row)
-        elif not isinstance(row, int):
-            raise TypeError
-        self.asked.append(row)
-        return {name: array[row] for name, array in self.arrays.items()}
-
-
-class Lists(Records):
-    """Rows one by one, or several as a list of them."""
-
-    def __getitems__(self, rows):
-        self.asked.append(rows)
-        return [{name: array[row] for name, array in self.arrays.items()} for row in rows]
 
 
 def swapped(arrays):
@@ -237,6 +184,14 @@ def test_sets_of_several_kinds_are_joined_without_a_copy(tmp_path):
     check_data(memory.scored_on(memory.test), host.scored_on(host.test))
     valid["w"][3] = 5  # a reference
     assert host.take(np.array([63]))["w"] == 5
+
+
+def test_sets_of_unlike_dtypes_are_joined_as_in_memory():
+    train, valid = columns(60), columns(30, 1)
+    train |= {"x": train["x"].astype(np.float32), "y": train["y"].astype(np.int32)}
+    memory, host = (vt.from_splits(train, valid, on=on) for on in ("device", "host"))
+    check_data(memory, host)
+    check_data(vt.standardize(memory, "x"), vt.standardize(host, "x"))
 
 
 def test_seeds_of_32_bits_and_pytrees():

@@ -45,8 +45,8 @@ class HostOrder:
             with _on_a_cpu():
                 given = jax.device_put((row_words(seed, self._fold, epoch), size))
                 known = np.asarray(_shuffled(*given, len(self._rows)))
-            while len(self._known) >= _KEPT:
-                self._known.pop(next(iter(self._known)), None)
+            for oldest in list(self._known)[: 1 - _KEPT]:
+                self._known.pop(oldest, None)
             self._known[seed, epoch] = known
         return known
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vtune.data.sources.table import Table
+from vtune.data.sources.table import Field, Table
 
 
 class JoinedTable:
@@ -19,21 +19,24 @@ class JoinedTable:
     def __init__(self, parts: Mapping[str, Table]):
         self._names, self._tables = list(parts), list(parts.values())
         self._starts = np.cumsum([0, *(table.rows for table in self._tables)])
-        self.fields = self._tables[0].fields
+        self.fields = {name: self._field(name) for name in self._tables[0].fields}
         self.rows = int(self._starts[-1])
         self.by_entry = all(table.by_entry for table in self._tables)
 
+    def _field(self, name: str) -> Field:
+        """Returns a field that holds the numbers of all tables."""
+        fields = [table.fields[name] for table in self._tables]
+        return Field(fields[0].shape, np.result_type(*(field.dtype for field in fields)))
+
     def take(self, rows: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
         part = np.searchsorted(self._starts, rows, side="right") - 1
-        taken: dict[str, np.ndarray] = {}
+        taken = {
+            n: np.empty((len(rows), *self.fields[n].shape), self.fields[n].dtype) for n in names
+        }
         for number in np.unique(part).tolist():
             own = np.flatnonzero(part == number)
             read = self._tables[number].take(rows[own] - self._starts[number], names)
-            if len(own) == len(rows):
-                return read
             for name, values in read.items():
-                if name not in taken:
-                    taken[name] = np.empty((len(rows), *values.shape[1:]), values.dtype)
                 taken[name][own] = values
         return taken
 
