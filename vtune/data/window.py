@@ -125,7 +125,7 @@ class Window(Data):
         position = jnp.int32(size) * first + jnp.arange(count * size, dtype=jnp.int32)
         if self.sizes is None:
             return jnp.asarray((position < self.valid_rows).reshape(count, size), float_dtype())
-        is_row = position < jnp.asarray(self.sizes.valid, jnp.int32)[:, None]
+        is_row = position[None] < jnp.asarray(self.sizes.valid, jnp.int32)[:, None]
         weights = jnp.asarray(is_row.reshape(self.folds, count, size), float_dtype())
         return jnp.moveaxis(weights, 1, 0)
 
