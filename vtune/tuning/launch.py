@@ -109,7 +109,9 @@ def run_told(
         if outcome.error is not None:
             then = "" if keeper is None else "; the same call goes on from the last checkpoint"
             raise SourceError(
-                f"{outcome.error}. The {outcome.rounds} rounds before are error.sweep{then}", sweep
+                f"{outcome.error}. What was trained before is error.sweep, {outcome.rounds} "
+                f"round{'s' if outcome.rounds > 1 else ''}{then}",
+                sweep,
             ) from outcome.error.__cause__
     return sweep, outcome.asked
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from vtune.data.convert import is_numeric
 from vtune.data.sources.mapped import mapping_of, take_mapped
+from vtune.data.sources.named import reading
 from vtune.data.sources.table import Field, in_order
 
 # What has one of these is no plain array: frames, series, tensors, sparse matrices.
@@ -34,6 +35,7 @@ class ArrayTable:
     by_entry = True
 
     def __init__(self, arrays: Mapping[str, Any]):
+        self._sources = dict(arrays)
         self._readers = {name: _reader(array) for name, array in arrays.items()}
         self.fields = {
             name: Field(tuple(array.shape[1:]), np.dtype(array.dtype))
@@ -42,7 +44,11 @@ class ArrayTable:
         self.rows = int(next(iter(arrays.values())).shape[0])
 
     def take(self, rows: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        return {name: self._readers[name](rows) for name in names}
+        taken = {}
+        for name in names:
+            with reading(self._sources[name], name):
+                taken[name] = self._readers[name](rows)
+        return taken
 
     def place(self, row: int) -> str:
         return f"row {row}"

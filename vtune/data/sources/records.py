@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vtune.data.convert import to_array
+from vtune.data.sources.named import reading
 from vtune.data.sources.table import Field
 
 _ENDLESS = 2**40  # rows; grain's data sets that are repeated without end have more
@@ -65,11 +66,12 @@ class RecordTable:
         source, read = self._source, self._read
         if self._columns is not None and len(names) < len(self.fields):
             source = self._columns(list(names))
-        if read is None:
-            taken = self._one_by_one(source, found, names)
-        else:
-            batch = read(source, found)
-            taken = {name: self._checked(name, batch[name], found) for name in names}
+        with reading(self._source):
+            if read is None:
+                taken = self._one_by_one(source, found, names)
+            else:
+                batch = read(source, found)
+                taken = {name: self._checked(name, batch[name], found) for name in names}
         return {name: values[places.reshape(-1)] for name, values in taken.items()}
 
     def place(self, row: int) -> str:

@@ -56,6 +56,7 @@ class Reader:
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._thread.shutdown(cancel_futures=True)
+        self._ahead.clear()
 
     def next(self) -> tuple[Errand, Sent | None] | None:
         """Returns the next errand, with what was read for it; None where there is none.
@@ -83,7 +84,8 @@ class Reader:
         try:
             rows = errand.read()
         except Exception as error:
+            of = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
             raise SourceError(
-                f"{errand.what} could not be read: {type(error).__name__}: {error}"
+                f"{errand.what}{of} could not be read: {type(error).__name__}: {error}"
             ) from error
         return Sent(self._send(rows), self._position())

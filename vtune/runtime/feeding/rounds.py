@@ -73,6 +73,7 @@ class FedRounds:
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._reader.__exit__(kind, error, trace)
+        self._window = self._under_way = self.kept = None  # what lives on must not hold them
 
     def run(self, carry: PyTree, seen: PyTree, first: int, stop: int) -> PyTree:
         """Returns the carry after rounds [first, stop), see `Segments`.

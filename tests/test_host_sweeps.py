@@ -1,0 +1,206 @@
+"""Sweeps on data that stay on the host: those in memory to the bit, read ahead, and what fails."""
+
+import threading
+import weakref
+
+import jax
+import numpy as np
+import optax
+import pytest
+from problems import LR, MLP
+from solo import xent
+
+import vtune as vt
+from vtune.engine import stepping
+from vtune.runtime.feeding import rounds as feeding
+
+ROWS, BATCH = 96, 8
+SPACE = {**LR, "width": 8}
+STRUCTURES = {**LR, "width": vt.Categorical([4, 8])}
+UNLIKE = [(np.arange(60), np.arange(60, 96)), (np.arange(40, 70), np.arange(12))]
+
+
+def learner():
+    return vt.flax_learner(
+        lambda h: MLP(h["width"], classes=2),
+        optimizer=lambda h: optax.sgd(h["lr"], momentum=0.9),
+        loss=xent,
+        metrics={"accuracy": vt.metrics.accuracy, "auc": vt.metrics.roc_auc},
+    )
+
+
+LEARNER = learner()
+
+
+@pytest.fixture(autouse=True)
+def chunks_of_two_steps(monkeypatch):
+    monkeypatch.setattr(stepping, "GATHER_BYTES", 2 * BATCH * 28)
+
+
+def columns():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, ROWS)
+    x = rng.normal(size=(ROWS, 6)) + y[:, None]
+    return {"x": x, "y": y}  # of float64 and int64
+
+
+def tune(data, space=SPACE, **options):
+    options = {"search": vt.Halton(8), "epochs": 3, "batch_size": BATCH, "seed": 3, **options}
+    return vt.tune(LEARNER, space, data, metric="accuracy", mode="max", **options)
+
+
+def holdout(on):
+    return vt.standardize(vt.holdout(columns(), 0.3, test=0.1, on=on), "x")
+
+
+def folds(on):
+    return vt.standardize(vt.kfold(columns(), UNLIKE, on=on), "x")
+
+
+def check_same(one, other):
+    assert one.history.keys() == other.history.keys()
+    for name in one.history:
+        np.testing.assert_array_equal(one.history[name], other.history[name], err_msg=name)
+    check_member(one.best, other.best)
+
+
+def check_member(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one.variables, other.variables)
+
+
+CASES = {
+    "rounds that end within epochs": (holdout, {"epochs": None, "steps": 17, "rounds": 3}),
+    "PBT, two batch sizes": (
+        holdout,
+        {
+            "space": STRUCTURES,
+            "batch_size": lambda h: BATCH if h["width"] == 8 else 6,
+            "refiner": vt.PBT(),
+        },
+    ),
+    "halving": (holdout, {"refiner": vt.Halving(), "epochs": 4}),
+    "unlike folds, seeds, their own epochs": (
+        folds,
+        {"search": vt.Halton(3), "seeds": 2, "epochs": lambda h: 1 + (h["lr"] > 0.01)},
+    ),
+    "patience, the best weights": (
+        holdout,
+        {"space": STRUCTURES, "patience": 1, "keep": "best", "epochs": 8, "layout": "vmap"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_the_sweep_in_memory(case):
+    data, options = CASES[case]
+    if callable(options.get("epochs")):  # a traced number of epochs
+        options = {**options, "space": {**SPACE, "e": vt.Int(1, 3)}, "epochs": lambda h: h["e"]}
+    memory, host = (tune(data(on), **options) for on in ("device", "host"))
+    check_same(memory, host)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(stepping, "GATHER_BYTES", 2 * BATCH * 28)
+        return tuple(tune(holdout(on), eval_batch_size=10) for on in ("device", "host"))
+
+
+def test_what_goes_on_with_one_is_the_same(plain, tmp_path):
+    memory, host = plain
+    check_same(memory, host)
+    check_same(*(vt.extend(sweep, epochs=2, refiner=vt.PBT()) for sweep in plain))
+    check_member(memory.rerun(3), host.rerun(3))
+    check_same(*(sweep.retrain(top=2, seeds=2).sweep for sweep in plain))
+    for name, values in memory.evaluate().items():
+        np.testing.assert_array_equal(values, host.evaluate()[name])
+    new = columns()["x"][:5]
+    np.testing.assert_array_equal(memory.predict({"x": new}), host.predict({"x": new}))
+    host.save(tmp_path / "saved")
+    loaded = vt.load(tmp_path / "saved", LEARNER)
+    check_member(loaded.rerun(3, data=holdout("host")), host.rerun(3))
+
+
+def test_two_executables_at_most(compilations):
+    data, new = holdout("host"), learner()
+    options = {"search": vt.Halton(4), "epochs": 2, "batch_size": BATCH, "refiner": vt.PBT()}
+    run = lambda data, seed=1: vt.tune(new, STRUCTURES, data, seed=seed, **options)
+    jax.clear_caches()
+    with compilations() as first:
+        run(data)
+    with compilations() as second, jax.transfer_guard("disallow"):
+        run(data, seed=2)
+        run(holdout("host"))
+    assert (first.count, second.count) == (2, 0)  # the program, and the order of an epoch
+
+
+class Source:
+    """Rows of an array; reading fails at a number."""
+
+    def __init__(self, values, fails_at=None):
+        self.values, self.fails_at = values, fails_at
+        self.shape, self.dtype = values.shape, values.dtype
+        self.reads, self.threads = 0, set()
+
+    def __getitem__(self, rows):
+        self.reads += 1
+        self.threads.add(threading.current_thread().name)
+        if self.fails_at is not None and self.reads >= self.fails_at:
+            raise OSError("the disk is gone")
+        return self.values[rows]
+
+
+def sourced(fails_at=None):
+    rows = columns()
+    source = Source(rows["x"].astype(np.float32))
+    data = vt.holdout({"x": source, "y": rows["y"]}, 0.3, on="host")
+    source.fails_at = fails_at and source.reads + fails_at
+    return source, data
+
+
+def test_two_windows_live(monkeypatch, plain):
+    source, data = sourced()
+    windows, most = [], []
+    send = feeding.FedRounds._send
+
+    def counted(self, rows):
+        window = send(self, rows)
+        windows.append(weakref.ref(window.arrays["x"]))
+        most.append(sum(array() is not None for array in windows))
+        return window
+
+    monkeypatch.setattr(feeding.FedRounds, "_send", counted)
+    check_same(tune(data, eval_batch_size=10, epochs=2), tune(data, eval_batch_size=10, epochs=2))
+    assert max(most) == 2
+    assert {"vtune-reader_0"} <= source.threads
+    assert "vtune-reader_0" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_source_that_fails_leaves_the_rounds_before(tmp_path):
+    whole = tune(sourced()[1])
+    reads = sourced(1000)
+    tune(reads[1], epochs=1)
+    in_round = reads[0].reads - 1
+    source, data = sourced(in_round + 4)  # the third chunk of the second round
+    says = "the rows of steps 10 to 11 of 'x', Source could not be read: OSError: the disk is gone"
+    with pytest.raises(vt.SourceError, match=says) as caught:
+        tune(data, checkpoint=tmp_path)
+    then = "What was trained before is error.sweep, 1 round; the same call goes on"
+    assert then in str(caught.value)
+    assert isinstance(caught.value.__cause__, OSError)
+    kept = caught.value.sweep
+    assert set(kept.table()["status"]) == {"source failed after round 0"}
+    check_same(kept, tune(sourced()[1], epochs=1))
+    source.fails_at = None
+    check_same(tune(data, checkpoint=tmp_path), whole)
+
+
+def test_a_first_round_that_fails_leaves_nothing(monkeypatch):
+    def failing(data, count):
+        raise ValueError("no")
+
+    data = holdout("host")
+    monkeypatch.setattr(type(data), "read_first", failing)
+    with pytest.raises(vt.SourceError, match="the first training rows could not be read") as caught:
+        tune(data)
+    assert caught.value.sweep is None
