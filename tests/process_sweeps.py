@@ -1,6 +1,8 @@
 """Run by test_processes.py in each of several processes, and alone for what they must equal.
 
-python process_sweeps.py PART INDEX COUNT DEVICES PORT FOLDER
+python process_sweeps.py PARTS INDEX COUNT DEVICES PORT FOLDER
+
+PARTS are names of the functions below, with commas between them, done one after the other.
 """
 
 import contextlib
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import jax
 
-PART, INDEX, COUNT, DEVICES, PORT, FOLDER = sys.argv[1], *map(int, sys.argv[2:6]), sys.argv[6]
+PARTS, INDEX, COUNT, DEVICES, PORT, FOLDER = sys.argv[1], *map(int, sys.argv[2:6]), sys.argv[6]
 jax.config.update("jax_num_cpu_devices", DEVICES)
 if COUNT > 1:
     jax.distributed.initialize(
@@ -26,6 +28,13 @@ import numpy as np  # noqa: E402
 import optuna  # noqa: E402
 
 import vtune as vt  # noqa: E402
+
+COMPILED = []  # the names of programs
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, seconds, **about: (
+        COMPILED.append(about.get("fun_name")) if "backend_compile" in event else None
+    )
+)
 
 ROUNDS = 60
 ROWS = np.random.default_rng(0).normal(size=(48, 3)).astype(np.float32)
@@ -91,6 +100,7 @@ SWEEPS = {
     "pb2": lambda: tuned(8, vt.PB2()),
     "halving": lambda: tuned(9, vt.Halving(), keep="best"),
     "two cohorts": lambda: tuned(9, space={**SPACE, "width": vt.Categorical([2, 4])}),
+    "data on the host": lambda: tuned(8, vt.PBT(), vt.holdout(ENTRIES, test=0.2, on="host")),
     "3 folds and 2 seeds": lambda: tuned(4, data=vt.kfold(ENTRIES, 3), epochs=2, seeds=2),
 }
 
@@ -120,16 +130,18 @@ def later(sweep, folder):
     yield arrays_of(vt.extend(loaded, epochs=1, data=sweep.data, progress=False))
 
 
-def same(names=tuple(SWEEPS)):
-    found = {}
-    for name in names:
-        make = SWEEPS[name]
+def same():
+    """Every sweep, and what it compiled; but in four processes, what is asked of one later."""
+    found, compiled = {}, {}
+    for name, make in SWEEPS.items():
+        before = len(COMPILED)
         sweep = make()
+        compiled[name] = COMPILED[before:]
         found[name] = arrays_of(sweep)
-        if name == "pbt":
+        if name == "pbt" and COUNT < 4:
             for number, arrays in enumerate(later(sweep, Path(FOLDER) / f"saved-{COUNT}")):
                 found[f"later {number}"] = arrays
-    Path(FOLDER, f"same-{COUNT}-{INDEX}").write_bytes(pickle.dumps(found))
+    Path(FOLDER, f"same-{COUNT}-{INDEX}").write_bytes(pickle.dumps((found, compiled)))
 
 
 def raised(call, *errors):
@@ -139,6 +151,21 @@ def raised(call, *errors):
     except errors as error:
         return f"{type(error).__name__}: {error}"
     raise AssertionError("it did not fail")
+
+
+class Failing:
+    """Rows that process 1 can read so many times."""
+
+    shape, dtype = ROWS.shape, ROWS.dtype
+
+    def __init__(self, times):
+        self._left = times if INDEX == 1 else 10**6
+
+    def __getitem__(self, rows):
+        self._left -= 1
+        if self._left < 0:
+            raise OSError("the disk is gone")
+        return ROWS[rows]
 
 
 def wrong():
@@ -171,13 +198,15 @@ def wrong():
     pickling = lambda: pickle.dumps(trained)
     said["pickled"] = raised(pickling, RuntimeError)
     said["other reruns"] = raised(lambda: trained.rerun(INDEX), RuntimeError)
+    lost = vt.holdout({**ENTRIES, "x": Failing(8)}, test=0.2, on="host")
+    said["a source"] = raised(lambda: tuned(8, vt.PBT(), lost), vt.SourceError, RuntimeError)
     patience = os.environ["VTUNE_PROCESS_TIMEOUT"]
     os.environ["VTUNE_PROCESS_TIMEOUT"] = "1"
     other, another = [i for i in range(8) if i != trained.best.index][:2]
     if INDEX == 0:  # the other one does not ask
         said["alone"] = raised(lambda: trained[other].variables, RuntimeError)
     os.environ["VTUNE_PROCESS_TIMEOUT"] = patience
-    said["afterwards"] = trained[another].variables["w"].tolist()
+    said["afterwards"] = [trained[i].variables["w"].tolist() for i in (another, other)]
     Path(FOLDER, f"wrong-{INDEX}").write_bytes(pickle.dumps(said))
 
 
@@ -216,19 +245,29 @@ def kept(number=None):
     return tuned(8, vt.PBT(), epochs=ROUNDS, checkpoint=keep, callbacks=[Slowly()])
 
 
+def terminated():
+    kept(signal.SIGTERM)
+
+
+def killed():
+    kept(signal.SIGKILL)
+
+
 def finished():
     """Goes on to the end with what is left; beside it the run that nothing disturbed."""
+    while not Path(FOLDER, "left").exists():
+        time.sleep(0.05)
     found = [arrays_of(kept()), arrays_of(tuned(8, vt.PBT(), epochs=ROUNDS))]
     found.append(arrays_of(kept()))  # the finished one is returned
     Path(FOLDER, f"finished-{INDEX}").write_bytes(pickle.dumps(found))
 
 
 if __name__ == "__main__":
-    {
-        "same": same,
-        "some": lambda: same(("5 members on 4 devices", "halving", "3 folds and 2 seeds")),
-        "wrong": wrong,
-        "terminated": lambda: kept(signal.SIGTERM),
-        "killed": lambda: kept(signal.SIGKILL),
-        "finished": finished,
-    }[PART]()
+    for part in PARTS.split(","):
+        {
+            "same": same,
+            "wrong": wrong,
+            "terminated": terminated,
+            "killed": killed,
+            "finished": finished,
+        }[part]()

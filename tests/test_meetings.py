@@ -63,6 +63,19 @@ def test_who_meets_alone_spoils_no_other_meeting(barriers):
     assert list(barriers) == ["vtune 0: late", "vtune 0: save", "vtune 1: save"]
 
 
+def test_who_comes_late_to_a_meeting_comes_in_time_to_the_next(barriers, monkeypatch):
+    came = []
+
+    def barrier(key, timeout_ms):
+        came.append(key)
+        if len(came) == 1:
+            raise RuntimeError(LATE.replace("1", "0"))  # it was waited for here, and no longer is
+
+    monkeypatch.setattr("orbax.checkpoint.multihost.get_barrier_sync_fn", lambda: barrier)
+    processes.meet("weights")
+    assert came == ["vtune 0: weights", "vtune 1: weights"]
+
+
 def fails():
     raise LookupError("no such log")
 
@@ -183,6 +196,15 @@ def test_what_must_meet_does_so_before_one_can_fail_alone(meetings, monkeypatch)
     with pytest.raises(ValueError, match="seed=-1"):
         tune(init_from=sweep.best, seed=-1)
     assert meetings == ["state", "vt.tune"]
+
+
+def test_what_is_told_has_any_length(barriers, monkeypatch):
+    asked, gather = [], lambda row: (asked.append(row.shape), np.stack([row, row]))[1]
+    monkeypatch.setattr(processes.multihost_utils, "process_allgather", gather)
+    for length in (0, 1, 1013, 1014, 1015, 2038, 2039, 5000):
+        value = "a" * length
+        assert processes.told_by_all("lengths", value) == [value, value]
+    assert set(asked) == {(processes.SMALL,)}  # one program for all
 
 
 def test_the_least_memory_of_all_is_the_limit(barriers, monkeypatch):

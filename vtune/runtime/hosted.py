@@ -30,12 +30,15 @@ def is_here(tree: PyTree) -> bool:
 
 def with_small_parts(carry: PyTree, layout: Layout) -> PyTree:
     """Returns the carry with all but the members' states as NumPy arrays, on every process; as it
-    is where there is one process."""
+    is where there is one process. Nothing is sent where a program left them whole everywhere."""
     if not processes.several():
         return carry
     bare = tuple(cohort._replace(population=_stateless(cohort.population)) for cohort in carry)
     leaves, structure = jax.tree.flatten(bare)
-    words = _everywhere(sharding(layout, None))(leaves)
+    if all(leaf.is_fully_replicated for leaf in leaves):
+        words = [np.array(_words(leaf)) for leaf in leaves]  # copies: the carry will be donated
+    else:
+        words = _everywhere(sharding(layout, None))(leaves)
     small = jax.tree.unflatten(structure, map(_as_numpy, words, leaves))
     return tuple(
         cohort._replace(population=_with_states(cohort.population, whole.population))
@@ -89,7 +92,7 @@ def one_member(state: PyTree, slot: int, layout: Layout) -> PyTree:
     leaves, structure = jax.tree.flatten(state)
     if all(leaf.is_fully_replicated for leaf in leaves):
         here = [_words(leaf).addressable_data(0) for leaf in leaves]
-        rows = [np.asarray(leaf[slot : slot + 1]) for leaf in here]
+        rows = [np.asarray(leaf) for leaf in _row(here, np.int32(slot))]
     else:
         each = leaves[0].shape[0] // (layout.devices or 1)
         device, place = divmod(slot, each)
@@ -103,6 +106,11 @@ def one_member(state: PyTree, slot: int, layout: Layout) -> PyTree:
         for row, leaf in zip(rows, leaves, strict=True)
     ]
     return jax.tree.unflatten(structure, made)
+
+
+@jax.jit
+def _row(leaves: list[Any], slot: Any) -> list[Any]:
+    return [lax.dynamic_slice_in_dim(leaf, slot, 1) for leaf in leaves]
 
 
 def all_members(state: PyTree, layout: Layout, keep: bool) -> PyTree:

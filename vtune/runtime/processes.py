@@ -104,23 +104,32 @@ def meet(what: str, long: bool = False) -> None:
     from orbax.checkpoint import multihost  # slow to import; the public barrier with a time-out
 
     seconds = max(patience(), LONG if long else 0.0)
-    key = f"vtune {_meetings[what]}: {what}"
-    _meetings[what] += 1
-    try:
-        multihost.get_barrier_sync_fn()(key=key, timeout_ms=round(seconds * 1000))
-    except Exception as error:
-        raise MissingProcessError(_missing(what, seconds, str(error))) from error
+    while True:
+        key = f"vtune {_meetings[what]}: {what}"
+        _meetings[what] += 1
+        try:
+            multihost.get_barrier_sync_fn()(key=key, timeout_ms=round(seconds * 1000))
+            return
+        except Exception as error:
+            if str(jax.process_index()) not in _named(str(error)):
+                raise MissingProcessError(_missing(what, seconds, str(error))) from error
+            # The others were here, and gave up: they count it, and so does this one.
+
+
+def _named(said: str) -> list[str]:
+    """Returns the numbers of the processes that a barrier waited for in vain."""
+    names = re.search(r"timed out task names:\s*((?:\d+\s+)+)", said)
+    return [] if names is None or "DEADLINE_EXCEEDED" not in said else names.group(1).split()
 
 
 def _missing(what: str, seconds: float, said: str) -> str:
     dead = re.search(r"Task (\d+) heartbeat timeout", said)
     if dead is not None:
         return f"{what}: process {dead.group(1)} has died. {GO_ON}"
-    names = re.search(r"timed out task names:\s*((?:\d+\s+)+)", said)
-    if "DEADLINE_EXCEEDED" not in said or names is None:
+    numbers = _named(said)
+    if not numbers:
         first = said.strip().splitlines()[0] if said.strip() else "no reason was given"
         return f"{what}: the processes could not meet ({first})"
-    numbers = names.group(1).split()
     who = f"process {numbers[0]}" if len(numbers) == 1 else f"processes {', '.join(numbers)}"
     return (
         f"{what}: {who} did not come here within {seconds:g} s. All processes must run the same "
@@ -141,18 +150,19 @@ def told_by_all(what: str, value: Any, long: bool = False) -> list[Any]:
     if not several():
         return [value]
     said = json.dumps(value).encode()
-    head = np.zeros(SMALL, np.uint8)
-    head[:8] = np.frombuffer(len(said).to_bytes(8, "little"), np.uint8)
-    head[8 : 8 + len(said)] = np.frombuffer(said[: SMALL - 8], np.uint8)
+    whole = len(said).to_bytes(8, "little") + said
     meet(what, long)
-    heads = multihost_utils.process_allgather(head)
-    sizes = [int.from_bytes(row[:8].tobytes(), "little") for row in heads]
-    if max(sizes) <= SMALL - 8:
-        return [json.loads(row[8 : 8 + n].tobytes()) for row, n in zip(heads, sizes, strict=True)]
-    whole = np.zeros(1 << (max(sizes) - 1).bit_length(), np.uint8)  # of few shapes
-    whole[: len(said)] = np.frombuffer(said, np.uint8)
-    rows = multihost_utils.process_allgather(whole)
-    return [json.loads(row[:n].tobytes()) for row, n in zip(rows, sizes, strict=True)]
+    rows = _gathered(whole, 0)
+    sizes = [int.from_bytes(row[:8].tobytes(), "little") for row in rows]
+    for first in range(SMALL, 8 + max(sizes), SMALL):  # of one shape: it is a program
+        rows = np.concatenate([rows, _gathered(whole, first)], axis=1)
+    return [json.loads(row[8 : 8 + n].tobytes()) for row, n in zip(rows, sizes, strict=True)]
+
+
+def _gathered(whole: bytes, first: int) -> np.ndarray:
+    """Returns the next bytes from `first` on of every process, [processes, SMALL]."""
+    part = whole[first : first + SMALL].ljust(SMALL, b"\0")
+    return np.asarray(multihost_utils.process_allgather(np.frombuffer(part, np.uint8)))
 
 
 @contextlib.contextmanager

@@ -37,6 +37,10 @@ class Reader:
       errands: in their order.
       send: puts rows on the devices.
       position: returns where the source stands.
+      goes_on: whether errands go on, without rows, where some could not be read.
+
+    Attributes:
+      failed: why rows could not be read, where they go on.
     """
 
     def __init__(
@@ -44,8 +48,11 @@ class Reader:
         errands: Iterator[Errand],
         send: Callable[[Rows], Window],
         position: Callable[[], Any],
+        goes_on: bool = False,
     ):
         self._errands, self._send, self._position = errands, send, position
+        self._goes_on = goes_on
+        self.failed: SourceError | None = None
         self._ahead: list[tuple[Errand, Future[Sent] | None]] = []
         self._thread = ThreadPoolExecutor(1, "vtune-reader")
 
@@ -68,7 +75,13 @@ class Reader:
         if not self._ahead:
             return None
         errand, reading = self._ahead.pop(0)
-        return errand, None if reading is None else reading.result()
+        try:
+            return errand, None if reading is None else reading.result()
+        except SourceError as error:
+            if not self._goes_on:
+                raise
+            self.failed = error
+            return errand, None
 
     def read_ahead(self) -> None:
         """Begins to read for the next errand that needs rows, unless that has begun."""
@@ -76,8 +89,10 @@ class Reader:
             errand = next(self._errands, None)
             if errand is None:
                 return
-            reading = None if errand.read is None else self._thread.submit(self._read, errand)
-            self._ahead.append((errand, reading))
+            reads = errand.read is not None and self.failed is None
+            self._ahead.append((errand, self._thread.submit(self._read, errand) if reads else None))
+            if self.failed is not None:
+                return
 
     def _read(self, errand: Errand) -> Sent:
         assert errand.read is not None

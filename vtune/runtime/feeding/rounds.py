@@ -64,7 +64,8 @@ class FedRounds:
         self.position: Any = position
         self.kept: PyTree = None
         self._window = self._send(_no_rows(self._shapes))
-        self._reader = Reader(self._errands(first, stop), self._send, data.position)
+        errands, several = self._errands(first, stop), processes.several()
+        self._reader = Reader(errands, self._send, data.position, goes_on=several)
 
     def __enter__(self) -> FedRounds:
         return self
@@ -80,9 +81,14 @@ class FedRounds:
 
         Raises:
           SourceError: rows could not be read; `kept` is what there was before the round.
+          RuntimeError: another process could not read them.
         """
         for number in range(first, stop):
             seen = carry = self._round(carry, seen, number)
+            # Where one cannot read, it runs the round all the same: the others wait for it there.
+            with processes.together("reading the rows of a round", long=True):
+                if self._reader.failed is not None:
+                    raise self._reader.failed
         if not processes.several():
             self.kept = jax.tree.map(_host_copy, carry)
         return carry
