@@ -20,6 +20,13 @@ class FoldSizes(NamedTuple):
     valid: tuple[int, ...]
 
 
+class Leading(NamedTuple):
+    """The rows that a window begins with: so many batches of one size."""
+
+    batches: int
+    batch_size: int
+
+
 @jax.tree_util.register_pytree_node_class
 class Window(Data):
     """Some rows of data that stay on the host, in the order in which the program takes them.
@@ -136,17 +143,26 @@ class Window(Data):
         weights = self.weights(jnp.int32(0), batches, size)
         return jnp.moveaxis(places, 1, 0) if self.folded else places, weights
 
-    def take(self, rows: Array) -> dict[str, Array]:
+    def take(self, rows: Array | Leading) -> dict[str, Array]:
         """Gathers rows of the window, [...] of every fold where there are folds, and scales them.
 
         Args:
-          rows: places; in folds [folds, ...].
+          rows: places; in folds [folds, ...]. Those that it begins with are not copied.
         """
+        if isinstance(rows, Leading):
+            return self._leading(*rows)
         take = lambda array, rows: jnp.take(array, rows, axis=0, mode="clip")
         if self.sizes is None:
             return {name: take(array, rows) for name, array in self.arrays.items()}
         taken = {name: jax.vmap(take)(array, rows) for name, array in self.arrays.items()}
         return scaled_by_fold(taken, self.scaling, rows.ndim)
+
+    def _leading(self, count: int, batch_size: int) -> dict[str, Array]:
+        rows, shape = count * batch_size, (count, batch_size)
+        if self.sizes is None:
+            return {k: a[:rows].reshape(*shape, *a.shape[1:]) for k, a in self.arrays.items()}
+        cut = lambda a: a[:, :rows].reshape(self.folds, *shape, *a.shape[2:])
+        return scaled_by_fold({k: cut(a) for k, a in self.arrays.items()}, self.scaling, 3)
 
 
 def window_of(data: Any, rows: int) -> Window:

@@ -11,6 +11,8 @@ from vtune.engine.cohort_groups import Group, batch_groups, groups
 from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.stepping import Stepping
 
+START = 0  # the number of the stage that makes the members
+
 
 class Stage(enum.IntEnum):
     """What a call does with a lane's round; one after the other in this order."""
@@ -71,8 +73,8 @@ def lanes(plan: Plan) -> tuple[Lane, ...]:
 
 
 def stage_number(lane: int, stage: Stage) -> int:
-    """Returns the number of a lane's stage in the program; 0 makes the members."""
-    return 1 + lane * len(Stage) + stage
+    """Returns the number of a lane's stage in the program, see `START`."""
+    return START + 1 + lane * len(Stage) + stage
 
 
 class Reading(NamedTuple):

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vtune.data.window import Leading
 from vtune.engine import early_stopping
 from vtune.engine.apply_refiner import leading_slots, shrink
 from vtune.engine.carry import Arguments, Carry
@@ -22,7 +23,7 @@ from vtune.engine.divergence import first_died, note_broken_states
 from vtune.engine.evaluate import batch_totals, metrics_of, with_scores
 from vtune.engine.fold_steps import fold_lengths
 from vtune.engine.initialize import starting_carries
-from vtune.engine.lanes import Lane, Reading, Stage, lanes, reading
+from vtune.engine.lanes import START, Lane, Reading, Stage, lanes, reading, stage_number
 from vtune.engine.objectives import refiner_objectives
 from vtune.engine.parallel import everywhere, without_copies
 from vtune.engine.plan import CohortPlan, Plan
@@ -86,19 +87,27 @@ def advance(plan: Plan, carried: Carried, piece: Piece, arguments: Arguments) ->
       piece is done.
     """
     carry, under_way = carried
-    carries = carries_by_group(plan, carry)
 
     def start(carries: Any, under_way: Any) -> Any:
-        return starting_carries(plan, carries_by_cohort(plan, carries), piece.round, arguments), (
-            under_way
-        )
+        by_cohort = carries_by_cohort(plan, carries)
+        return starting_carries(plan, by_cohort, piece.round, arguments), under_way
 
-    branches: list[Callable[..., Any]] = [start]
-    for lane in lanes(plan):
+    state = carries_by_group(plan, carry), under_way
+    state = _where(piece.stage == START, start, state)
+    for index, lane in enumerate(lanes(plan)):
         for stage in Stage:
-            branches.append(functools.partial(_one_stage, plan, lane, stage, piece, arguments))
-    carries, under_way = lax.switch(piece.stage, branches, carries, under_way)
+            do = functools.partial(_one_stage, plan, lane, stage, piece, arguments)
+            state = _where(piece.stage == stage_number(index, stage), do, state)
+    carries, under_way = state
     return (carries_by_cohort(plan, carries), under_way), piece.round + 1
+
+
+def _where(wanted: Array, do: Callable[..., Any], state: Any) -> Any:
+    """Returns what a stage makes of the state, where it is wanted.
+
+    It is a loop of one turn or none: a branch would copy all members, in every call.
+    """
+    return lax.fori_loop(0, wanted.astype(jnp.int32), lambda _, state: do(*state), state)
 
 
 def nothing_under_way(
@@ -225,7 +234,7 @@ def _train(
     fixed = sent.steps if sent.even else None
     train = chunk_trainer(plan, cohorts, trainings, populations, works, fixed, arguments)
     progress = tuple(Progress(p.state, way.died, way.sums) for p, way in dealt)
-    rows = _window(arguments).batches(sent.steps, lane.cohort.batch_size)
+    rows = Leading(sent.steps, lane.cohort.batch_size or 1)
     own = slice(None) if fold_lengths(lane.cohort, arguments.data) is not None else 0
     after = train(piece.first[own], piece.steps[own], rows, progress)
     done = []

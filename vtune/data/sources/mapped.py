@@ -12,7 +12,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-_HELD = 2**26  # bytes of pages that a read may hold
+from vtune.data.own import aligned_empty
+
+_HELD = 2**24  # bytes of pages that a read may hold
 _AROUND = 2**16  # bytes that Linux maps around a page that was asked for
 
 
@@ -33,7 +35,7 @@ def mapping_of(array: np.ndarray) -> mmap.mmap | None:
 def take_mapped(array: np.ndarray, mapping: mmap.mmap, rows: np.ndarray) -> np.ndarray:
     """Reads rows [n] of a mapped array."""
     order = np.argsort(rows, kind="stable")
-    taken = np.empty((len(rows), *array.shape[1:]), array.dtype)
+    taken = aligned_empty((len(rows), *array.shape[1:]), array.dtype)
     for part in _parts(array, rows[order]):
         taken[order[part]] = array[rows[order[part]]]
         mapping.madvise(mmap.MADV_DONTNEED)

@@ -35,7 +35,8 @@ class FedRounds:
     Attributes:
       position: where the source stands after the rounds that were run, as JSON; None where rows
         follow from their step.
-      kept: the carry after the last whole round on the host, of one process; None before it.
+      kept: the carry after the last whole round on the host, of one process; None before it, and
+        after the last round of all.
     """
 
     rounds = 1
@@ -52,6 +53,7 @@ class FedRounds:
     ):
         assert built.fed is not None
         self._plan, self._call, self._lanes = plan, built.call, lanes(plan)
+        self._stop = stop
         self._bare = placed_arguments(arguments._replace(data=None), plan.layout)
         self._shapes: Any = arguments.data
         seed = int(arguments.seed)
@@ -89,7 +91,8 @@ class FedRounds:
             with processes.together("reading the rows of a round", long=True):
                 if self._reader.failed is not None:
                     raise self._reader.failed
-        if not processes.several():
+        if stop < self._stop and not processes.several():
+            self.kept = None  # before another one is made
             self.kept = jax.tree.map(_host_copy, carry)
         return carry
 
@@ -189,5 +192,9 @@ def _filled(array: np.ndarray, shape: Any, axis: int) -> np.ndarray:
 
 
 def _host_copy(leaf: Any) -> Any:
-    words = np.array(jax.device_get(jax.random.key_data(leaf) if is_key(leaf) else leaf))
-    return from_words(words, leaf) if is_key(leaf) else words
+    """Returns an array's numbers in memory of their own: the array is donated to the next call."""
+    words = jax.random.key_data(leaf) if is_key(leaf) else leaf
+    host = np.asarray(words)
+    if words.is_fully_replicated:  # else it was put together of parts
+        host = host.copy()
+    return from_words(host, leaf) if is_key(leaf) else host

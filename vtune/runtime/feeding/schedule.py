@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vtune.engine.lanes import Lane, Reading, Stage, stage_number
+from vtune.engine.lanes import START, Lane, Reading, Stage, stage_number
 from vtune.engine.pieces import Piece
 from vtune.engine.plan import Plan
 from vtune.engine.stepping import round_boundaries
 
 Rows = dict[str, np.ndarray]
-START = 0  # the stage that makes the members
 
 
 class Errand(NamedTuple):
