@@ -1,6 +1,6 @@
 """Data larger than memory: what a sweep on a mapped file takes, beside one in memory.
 
-    python scripts/large_data.py                       a file of 6 GB, an MLP of 128 units, 64 members
+    python scripts/large_data.py           a file of 6 GB, an MLP of 128 units, 64 members
     python scripts/large_data.py --gigabytes 0.1 --quick
     python scripts/large_data.py --out docs/benchmarks/large-data
 

@@ -7,6 +7,7 @@ the process's own limit of address space (`ulimit -v`) leaves.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import sys
 from pathlib import Path
@@ -27,6 +28,15 @@ def peak_bytes() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def give_back() -> None:
+    """Hands memory that was freed back to the system, where its C library can be told to (glibc).
+
+    Compiling leaves some 150 MB that are free, but scattered, and stay with the process.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _machine() -> list[int]:

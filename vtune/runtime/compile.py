@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from vtune import target
+from vtune import host_memory, target
 from vtune.caches import bounded_cache
 from vtune.engine import pieces
 from vtune.engine import run as program
@@ -151,6 +151,7 @@ def build(plan: Plan, free: Free | None = None) -> Program:
         fixed=not fitting,
     )
     fused = max(fused_members(plan, cohort.population, arguments.data) for cohort in carry)
+    host_memory.give_back()
     shardings, need = _shardings(plan, carry), fitted.need.total
     return Program(fitted.compiled, carry, shardings, need, limit, fitted.width, fused, fed)
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from vtune.data.own import aligned_empty
 from vtune.engine.carry import Arguments
 from vtune.engine.lanes import Lane, Stage, lanes, stage_number
 from vtune.engine.layout import sharding
@@ -65,7 +66,7 @@ class FedRounds:
             data.go_to(position)
         self.position: Any = position
         self.kept: PyTree = None
-        self._window = self._send(_no_rows(self._shapes))
+        self._window: Any = None  # the last one that was sent
         errands, several = self._errands(first, stop), processes.several()
         self._reader = Reader(errands, self._send, data.position, goes_on=several)
 
@@ -146,6 +147,8 @@ class FedRounds:
     def _called(self, carried: PyTree, piece: Piece, wait: bool) -> Any:
         place = sharding(self._plan.layout, None)
         placed_piece = placed(piece, jax.tree.map(lambda _: place, piece))
+        if self._window is None:  # a piece without rows is the first one where a run goes on
+            self._window = self._send(_no_rows(self._shapes))
         arguments = self._bare._replace(data=self._window)
         return call_checked(self._call, carried, placed_piece, arguments, wait=wait)
 
@@ -187,8 +190,11 @@ def _filled(array: np.ndarray, shape: Any, axis: int) -> np.ndarray:
         )
     if not missing:
         return array
-    zeros = np.zeros((*array.shape[:axis], missing, *array.shape[axis + 1 :]), array.dtype)
-    return np.concatenate([array, zeros], axis)
+    window, rows = aligned_empty(shape.shape, np.dtype(shape.dtype)), array.shape[axis]
+    before = (slice(None),) * axis
+    window[(*before, slice(rows))] = array
+    window[(*before, slice(rows, None))] = 0
+    return window
 
 
 def _host_copy(leaf: Any) -> Any:
