@@ -121,6 +121,15 @@ def test_what_goes_on_with_one_is_the_same(plain, tmp_path):
     check_member(loaded.rerun(3, data=holdout("host")), host.rerun(3))
 
 
+@pytest.mark.parametrize(("first", "then"), [("device", "host"), ("host", "device")])
+def test_a_checkpoint_goes_on_wherever_the_data_lie(first, then, plain, tmp_path):
+    options = {"eval_batch_size": 10, "checkpoint": tmp_path}
+    stop = lambda report: vt.STOP if report.stop == 2 else None
+    tune(holdout(first), **options, callbacks=[stop])
+    check_same(tune(holdout(then), **options), plain[0])
+    check_same(tune(holdout(first), **options), plain[0])  # finished
+
+
 def test_two_executables_at_most(compilations):
     data, new = holdout("host"), learner()
     options = {"search": vt.Halton(4), "epochs": 2, "batch_size": BATCH, "refiner": vt.PBT()}

@@ -11,10 +11,12 @@ from vtune.tuning.checkpoints.machine import MACHINE
 from vtune.tuning.checkpoints.settings import Checkpoint
 from vtune.tuning.prepare import Prepared
 
+PLACE = "where the data lie"
 WAYS = {
     "seed": "give the same seed=",
     "data": "load the same files in the same order, and split them with the same seed=",
     "version": "install the same versions everywhere",
+    PLACE: 'write on="host" or on="device" where the data are made',
     "checkpoint": "give the same folder, one that all processes reach",
 }
 
@@ -34,7 +36,12 @@ def check_same_call(
     with processes.together("comparing the calls"):
         asked = dict(call_of(prepared, past).asked)
         machine: Any = asked.pop(MACHINE)
-        asked |= {**machine, "checkpoint": None if checkpoint is None else repr(checkpoint)}
+        data = prepared.arguments.data
+        asked |= {
+            **machine,
+            "checkpoint": None if checkpoint is None else repr(checkpoint),
+            PLACE: "on the host" if data is not None and data.on_host else "on the device",
+        }
     told = processes.told_by_all("comparing the calls", asked)
     lines = [
         f"  process {number}: {line}"

@@ -30,6 +30,8 @@ from vtune.tuning.prepare import Prepared
 
 JAX_SETTINGS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_threefry_partitionable")
 LEARNER = "the learner's "
+ENTRY = "data["
+SUMS = ("sha256", "sample")  # of all numbers of an entry, and of some of its rows
 
 
 def call_of(prepared: Prepared, past: EarlierRun | None) -> Call:
@@ -63,19 +65,13 @@ def call_of(prepared: Prepared, past: EarlierRun | None) -> Call:
         asked |= _streamed(data, plan)
     if made["data"] is not None:
         arrays, parts = made["data"]["arrays"], made["data"]["rows"]
-        asked |= {f"data[{name!r}]": compared(entry) for name, entry in arrays.items()}
+        asked |= {f"{ENTRY}{name!r}]": entry for name, entry in arrays.items()}
         asked["the split of the rows"] = _sums(list(parts.values()))
     asked |= {LEARNER + name: _sums([found]) for name, found in (made["learner"] or {}).items()}
     if past is not None:
         asked["the sweep that is extended"] = _sums(_past_sums(past))
     asked[MACHINE] = machine_here(plan)
     return Call(json.loads(json.dumps(asked)), made)
-
-
-def compared(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what an entry of the data is compared by: all of its numbers where they are known,
-    of data on the host some of its rows."""
-    return {k: value for k, value in entry.items() if k != "sample" or "sha256" not in entry}
 
 
 def _durations(plan: Plan) -> dict[str, Any]:
@@ -176,9 +172,25 @@ def differences(
         if name == MACHINE or (name.startswith(LEARNER) and not versions):
             continue
         now, before = asked.get(name), saved.get(name)
+        if name.startswith(ENTRY):
+            before, now = by_one_sum(before, now)
         if not _is_same(before, now):
             said.append(f"{_PLAIN.get(name, name)}: {_compared(now, before, where)}")
     return said
+
+
+def by_one_sum(before: Any, now: Any) -> tuple[Any, Any]:
+    """Returns what two entries of data are compared by: all of their numbers where both say them,
+    else some rows, since of data on the host no more is known. As they are where no sum is common.
+    """
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return before, now
+    common = next((name for name in SUMS if name in before and name in now), None)
+    if common is None:
+        return before, now
+    others = set(SUMS) - {common}
+    without = lambda entry: {k: value for k, value in entry.items() if k not in others}
+    return without(before), without(now)
 
 
 def _versions(asked: Mapping[str, Any]) -> Any:
