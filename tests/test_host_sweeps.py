@@ -1,6 +1,9 @@
 """Sweeps on data that stay on the host: those in memory to the bit, read ahead, and what fails."""
 
+import os
+import signal
 import threading
+import time
 import weakref
 
 import jax
@@ -12,7 +15,11 @@ from solo import xent
 
 import vtune as vt
 from vtune.engine import stepping
+from vtune.runtime.compile import build
 from vtune.runtime.feeding import rounds as feeding
+from vtune.runtime.windows import with_window
+from vtune.tuning.arguments import TuneArguments
+from vtune.tuning.prepare import prepare
 
 ROWS, BATCH = 96, 8
 SPACE = {**LR, "width": 8}
@@ -150,9 +157,11 @@ class Source:
         self.values, self.fails_at = values, fails_at
         self.shape, self.dtype = values.shape, values.dtype
         self.reads, self.threads = 0, set()
+        self.hang = lambda rows: None
 
     def __getitem__(self, rows):
         self.reads += 1
+        self.hang(rows)
         self.threads.add(threading.current_thread().name)
         if self.fails_at is not None and self.reads >= self.fails_at:
             raise OSError("the disk is gone")
@@ -181,8 +190,8 @@ def test_two_windows_live(monkeypatch, plain):
     monkeypatch.setattr(feeding.FedRounds, "_send", counted)
     check_same(tune(data, eval_batch_size=10, epochs=2), tune(data, eval_batch_size=10, epochs=2))
     assert max(most) == 2
-    assert {"vtune-reader_0"} <= source.threads
-    assert "vtune-reader_0" not in {thread.name for thread in threading.enumerate()}
+    assert {"vtune-reader"} <= source.threads
+    assert "vtune-reader" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_source_that_fails_leaves_the_rounds_before(tmp_path):
@@ -213,3 +222,67 @@ def test_a_first_round_that_fails_leaves_nothing(monkeypatch):
     with pytest.raises(vt.SourceError, match="the first training rows could not be read") as caught:
         tune(data)
     assert caught.value.sweep is None
+
+
+def test_settings_of_the_callers_thread_hold():
+    with jax.enable_x64(True):
+        check_same(*(tune(holdout(on), search=vt.Halton(2), epochs=1) for on in ("device", "host")))
+
+
+def test_features_of_rows_on_the_host_are_not_kept(refused):
+    with refused(ValueError, 'the rows lie on the host, .* write on="device"'):
+        tune(holdout("host"), cache_features=True)
+
+
+def test_what_is_kept_after_a_round_is_counted():
+    found = []
+    for rounds in (1, 2):
+        prepared = prepare(
+            TuneArguments(
+                learner=LEARNER,
+                space=SPACE,
+                data=holdout("host"),
+                steps=8,
+                rounds=rounds,
+                batch_size=BATCH,
+            )
+        )
+        plan, _ = with_window(prepared.plan, prepared.arguments)
+        found.append(build(plan).bytes)
+    states = 64 * 2 * 4 * (6 * 8 + 8 + 8 * 2 + 2)  # weights and momentum
+    assert found[1] - found[0] > states
+
+
+def test_its_cost_is_that_of_its_program():
+    memory, host = (
+        vt.cost(LEARNER, SPACE, holdout(on), search=vt.Halton(4), epochs=1, batch_size=BATCH)
+        for on in ("device", "host")
+    )
+    assert host.kernels == memory.kernels
+    assert host.floor_bytes_per_member == memory.floor_bytes_per_member
+    assert host.flops == memory.flops
+
+
+def test_a_source_that_hangs_does_not_hold_up_who_interrupts():
+    """Ctrl-C once more raises at once, and the thread does not keep the process."""
+    source, data = sourced()
+    hangs, asked = threading.Event(), threading.Event()
+
+    def hang(rows):
+        if threading.current_thread().name == "vtune-reader":
+            asked.set()
+            hangs.wait()
+
+    def press():
+        asked.wait()
+        for _ in range(2):
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    source.hang = hang
+    threading.Thread(target=press, daemon=True).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            tune(data)
+    finally:
+        hangs.set()

@@ -26,6 +26,7 @@ from vtune.keywords import answering
 from vtune.learner.protocol import Learner
 from vtune.refine.base import Refiner
 from vtune.runtime.compile import Program, argument_shapes, build
+from vtune.runtime.windows import with_window
 from vtune.search.base import Search
 from vtune.tuning.arguments import TuneArguments
 from vtune.tuning.prepare import prepare
@@ -128,7 +129,8 @@ def cost(
         )
     wanted = None if chip is None else chip_named(chip)
     with _compiling_for(wanted, 1 if devices is None else devices):
-        plan = prepare(given).plan
+        prepared = prepare(given)
+        plan, _ = with_window(prepared.plan, prepared.arguments)
         began, missed = time.perf_counter(), build.cache_info().misses
         built = build(plan)
         compiled = build.cache_info().misses > missed

@@ -131,6 +131,8 @@ def build(plan: Plan, free: Free | None = None) -> Program:
     width = -(-max(group.cohort.size for group in groups(plan)) // devices)
     fitting = plan.layout.chunk == "fit"
 
+    kept = memory.tree_bytes(carry) if fed is not None and _keeps_rounds(plan) else 0
+
     def compile(width: int) -> Any:
         layout = dataclasses.replace(plan.layout, chunk=width) if fitting else plan.layout
         try:
@@ -141,7 +143,8 @@ def build(plan: Plan, free: Free | None = None) -> Program:
     def need_of(compiled: Any) -> memory.Need:
         if isinstance(compiled, memory.Refused):
             return compiled.need
-        return memory.predicted_need(compiled, devices, shared, own)
+        need = memory.predicted_need(compiled, devices, shared, own)
+        return need._replace(resident=need.resident + kept)
 
     fitted = memory.fit(
         compile,
@@ -154,6 +157,11 @@ def build(plan: Plan, free: Free | None = None) -> Program:
     host_memory.give_back()
     shardings, need = _shardings(plan, carry), fitted.need.total
     return Program(fitted.compiled, carry, shardings, need, limit, fitted.width, fused, fed)
+
+
+def _keeps_rounds(plan: Plan) -> bool:
+    """Whether the carry is copied after each round to memory that the program's is part of."""
+    return plan.rounds > 1 and target.platform() == "cpu" and not processes.several()
 
 
 def _limit(arguments: Arguments, free: Free | None) -> int | None:

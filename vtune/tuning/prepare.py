@@ -80,6 +80,7 @@ def prepare(given: TuneArguments) -> Prepared:
         check_generations(checked, objectives)
     if given.cache_features:
         check_one_process("cache_features=True", "leave it out")
+        _check_features_fit(given.data)
     cohorts = _drawn(given, checked)
     if given.search is None and given.trajectory is None:
         warn_nothing_to_search(cohorts)
@@ -118,6 +119,14 @@ def prepare(given: TuneArguments) -> Prepared:
         size = sum(len(cohort.id) for cohort in durations.cohorts)
         how = how._replace(search=checked.search.name, generation_size=size, began_from=(-1,))
     return Prepared(plan, checked.space, durations.cohorts, arguments, how)
+
+
+def _check_features_fit(data: Data | None) -> None:
+    if data is not None and data.on_host and data.batch_size is None:  # of a stream see below
+        raise ValueError(
+            "cache_features: the rows lie on the host, and what is computed of all of them would "
+            'lie on the device; leave it out, or write on="device" where the data are made'
+        )
 
 
 def other_members(

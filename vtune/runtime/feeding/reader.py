@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from vtune.data.window import Window
 from vtune.runtime.feeding.schedule import Errand, Rows
+from vtune.runtime.feeding.worker import Worker
 
 
 class SourceError(RuntimeError):
@@ -54,7 +55,7 @@ class Reader:
         self._goes_on = goes_on
         self.failed: SourceError | None = None
         self._ahead: list[tuple[Errand, Future[Sent] | None]] = []
-        self._thread = ThreadPoolExecutor(1, "vtune-reader")
+        self._thread = Worker("vtune-reader")
 
     def __enter__(self) -> Reader:
         return self
@@ -62,8 +63,12 @@ class Reader:
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.shutdown(cancel_futures=True)
+        for _, reading in self._ahead:
+            if reading is not None:
+                reading.cancel()
         self._ahead.clear()
+        # A source that hangs must not hold up who presses Ctrl-C again.
+        self._thread.close(wait=kind is None or issubclass(kind, Exception))
 
     def next(self) -> tuple[Errand, Sent | None] | None:
         """Returns the next errand, with what was read for it; None where there is none.
