@@ -84,9 +84,10 @@ def test_optuna_alone_trains_the_members_of_a_sweep():
 
 
 def test_statistics_of_quality():
-    """Demšar's own example: four methods on 14 data sets, 2.569 from his table."""
+    """Demšar's own example: four methods on 14 data sets, 2.569 from his table; 2.949 of seven."""
     ranks, known = (importlib.import_module(name) for name in ("ranks", "known"))
     assert ranks.critical_difference(4, 14) == pytest.approx(2.569 * np.sqrt(20 / 84), abs=1e-3)
+    assert ranks.critical_difference(7, 20) == pytest.approx(2.949 * np.sqrt(56 / 120), abs=1e-3)
     losses = np.array([[1.0, 2.0, 3.0, 3.0]] * 14)
     found = ranks.ranks(losses)
     assert found.mean.tolist() == [1.0, 2.0, 3.5, 3.5]
@@ -101,11 +102,17 @@ def test_statistics_of_quality():
 
 
 def test_the_page_of_quality_is_that_of_its_figures():
-    outcome, tables = (importlib.import_module(name) for name in ("outcome", "tables"))
+    """And its figures say of the searches what `docs/benchmarks/README.md` says."""
+    outcome, ranks, tables = map(importlib.import_module, ("outcome", "ranks", "tables"))
     folder = SCRIPTS.parent / "docs" / "benchmarks" / "quality"
     found = outcome.of_json((folder / "quality.json").read_text())
     assert tables.page(found) == (folder / "quality.md").read_text()
-    assert len(found["tasks"]) == 20
+    assert np.shape(found["best"]) == (20, 7, 10)  # tasks, methods, seeds
+    own = ranks.ranks(found["best"].mean(axis=2))
+    rank = dict(zip(found["methods"], own.mean, strict=True))
+    assert rank["TPE by generations"] < rank["TPE one by one"] + own.critical
+    assert rank["TPE by generations"] < rank["Random"] - own.critical
+    assert rank["Halton"] < rank["Random"] + own.critical
 
 
 def test_the_table_of_chips_is_that_of_its_figures(tmp_path):

@@ -121,16 +121,31 @@ class Sampler:
     functions: tuple[str, ...] = ("Branin", "Hartmann-6")
 
 
-SAMPLERS = {
-    "TPE": Sampler(lambda seed: optuna.samplers.TPESampler(seed=seed), 32, 8),
-    "CMA-ES": Sampler(lambda seed: optuna.samplers.CmaEsSampler(seed=seed, popsize=16), 16, 16),
-    "GP": Sampler(lambda seed: optuna.samplers.GPSampler(seed=seed), 8, 6),
-    "NSGA-II": Sampler(
-        lambda seed: optuna.samplers.NSGAIISampler(seed=seed, population_size=32),
-        32,
-        10,
-        ("ZDT1", "ZDT2", "ZDT3"),
-    ),
+def tpe(size: int) -> Sampler:
+    return Sampler(lambda seed: optuna.samplers.TPESampler(seed=seed), size, 256 // size)
+
+
+def cma_es(size: int) -> Sampler:
+    make = lambda seed: optuna.samplers.CmaEsSampler(seed=seed, popsize=size)
+    return Sampler(make, size, 256 // size)
+
+
+def gp(size: int, startup: int = 10) -> Sampler:
+    """By default it draws ten trials at random, and Halton's count."""
+    make = lambda seed: optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
+    return Sampler(make, size, 48 // size)
+
+
+def nsga(size: int) -> Sampler:
+    make = lambda seed: optuna.samplers.NSGAIISampler(seed=seed, population_size=size)
+    return Sampler(make, size, 320 // size, ("ZDT1", "ZDT2", "ZDT3"))
+
+
+SAMPLERS = {  # large generations and small ones
+    "TPE": (tpe(32), tpe(8)),
+    "CMA-ES": (cma_es(16), cma_es(8)),
+    "GP": (gp(8), gp(4, startup=4)),
+    "NSGA-II": (nsga(32),),
 }
 
 
@@ -198,8 +213,7 @@ def rows(names: list[str], seeds: int) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for name in names:
-        sampler = SAMPLERS[name]
-        for function in sampler.functions:
+        for sampler, function in [(s, f) for s in SAMPLERS[name] for f in s.functions]:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")

@@ -44,7 +44,8 @@ def overall(found: dict[str, Any]) -> str:
 
 
 def pairs(found: dict[str, Any]) -> str:
-    """The comparisons that were announced, by mean ranks and by signed ranks."""
+    """TPE one by one beside TPE by generations, and both and all else beside random search: by
+    mean ranks and by signed ranks."""
     methods, loss = found["methods"], found["best"].mean(axis=2)
     own = ranks.ranks(loss)
     wanted = [
@@ -52,6 +53,7 @@ def pairs(found: dict[str, Any]) -> str:
         (outcome.GENERATIONS, "Random"),
         ("Halton", "Random"),
         (outcome.ONE_BY_ONE, "Random"),
+        *((name, "Random") for name in ("halving", "Hyperband", "PBT")),
     ]
     lines = [
         "| | rank less rank | critical | better on | worse on | Wilcoxon's p |",
