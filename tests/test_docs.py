@@ -147,6 +147,7 @@ def test_the_page_on_training_scripts_runs(capsys):
         ("chips", None),
         ("folds", 0.6),
         ("generations", 0.8),
+        ("large_data", 0.8),
         ("objectives", 0.6),
         ("own_learners", 0.9),
         ("plots", 0.8),
