@@ -46,6 +46,7 @@ install_import_hook(
         "vtune.engine.population",
         "vtune.refine",
         "vtune.engine.run",
+        "vtune.engine.stages",
         "vtune.engine.train_steps",
     ],
     "typecheck.checked",
