@@ -6,6 +6,7 @@ PARTS are names of the functions below, with commas between them, done one after
 """
 
 import contextlib
+import gc
 import os
 import pickle
 import signal
@@ -17,6 +18,8 @@ from pathlib import Path
 import jax
 
 PARTS, INDEX, COUNT, DEVICES, PORT, FOLDER = sys.argv[1], *map(int, sys.argv[2:6]), sys.argv[6]
+gc.set_threshold(100_000, 50, 100)  # as in conftest.py
+jax.config.update("jax_traceback_in_locations_limit", 0)
 jax.config.update("jax_num_cpu_devices", DEVICES)
 if COUNT > 1:
     jax.distributed.initialize(
@@ -25,7 +28,6 @@ if COUNT > 1:
 
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-import optuna  # noqa: E402
 
 import vtune as vt  # noqa: E402
 
@@ -36,6 +38,7 @@ jax.monitoring.register_event_duration_secs_listener(
     )
 )
 
+ALL = "VTUNE_TEST_ALL_PROCESSES"  # set, four processes run every sweep, too
 ROUNDS = 60
 ROWS = np.random.default_rng(0).normal(size=(48, 3)).astype(np.float32)
 ENTRIES = {"x": ROWS, "y": ROWS[:, 0] - ROWS[:, 1]}
@@ -96,13 +99,17 @@ def tuned(members, refiner=None, data=None, space=SPACE, epochs=4, **keywords):
 SWEEPS = {
     "plain": lambda: tuned(8),
     "5 members on 4 devices": lambda: tuned(5, vt.PBT()),
-    "pbt": lambda: tuned(8, vt.PBT()),
+    "pbt": lambda: tuned(8, vt.PBT(), epochs=ROUNDS),  # as `kept`, whose program it is then
     "pb2": lambda: tuned(8, vt.PB2()),
-    "halving": lambda: tuned(9, vt.Halving(), keep="best"),
+    "halving": lambda: tuned(6, vt.Halving(), epochs=3, keep="best"),
     "two cohorts": lambda: tuned(9, space={**SPACE, "width": vt.Categorical([2, 4])}),
     "data on the host": lambda: tuned(8, vt.PBT(), vt.holdout(ENTRIES, test=0.2, on="host")),
     "3 folds and 2 seeds": lambda: tuned(4, data=vt.kfold(ENTRIES, 3), epochs=2, seeds=2),
 }
+
+
+SLOW = "pb2", "data on the host"  # to compile, so one pair shows them
+NAMES = [name for name in SWEEPS if COUNT < 4 or name not in SLOW or os.environ.get(ALL)]
 
 
 def arrays_of(sweep):
@@ -133,9 +140,9 @@ def later(sweep, folder):
 def same():
     """Every sweep, and what it compiled; but in four processes, what is asked of one later."""
     found, compiled = {}, {}
-    for name, make in SWEEPS.items():
+    for name in NAMES:
         before = len(COMPILED)
-        sweep = make()
+        sweep = SWEEPS[name]()
         compiled[name] = COMPILED[before:]
         found[name] = arrays_of(sweep)
         if name == "pbt" and COUNT < 4:
@@ -170,6 +177,8 @@ class Failing:
 
 def wrong():
     """Calls that differ, that fail on one process, that cannot be, that one process leaves out."""
+    import optuna
+
     here = INDEX == 1
     data = vt.holdout({**ENTRIES, "x": ROWS + here}, test=0.2)
     space = {**SPACE, "lr": 0.1} if here else SPACE
@@ -192,7 +201,7 @@ def wrong():
     said["a callback"] = raised(failing, LookupError, RuntimeError)
     seen, told = [], type("Stops", (), {"most_rounds": 1})()
     told.rounds = lambda report: stop(report, seen)
-    trained = tuned(8, epochs=8, callbacks=[told])
+    trained = tuned(8, callbacks=[told])
     said["who was told"], said["rounds"] = sorted(set(seen)), trained.trained.rounds
     said["status"] = trained.best.status
     pickling = lambda: pickle.dumps(trained)
@@ -254,11 +263,10 @@ def killed():
 
 
 def finished():
-    """Goes on to the end with what is left; beside it the run that nothing disturbed."""
+    """Goes on to the end with what is left, whose program "pbt" has; and once more."""
     while not Path(FOLDER, "left").exists():
         time.sleep(0.05)
-    found = [arrays_of(kept()), arrays_of(tuned(8, vt.PBT(), epochs=ROUNDS))]
-    found.append(arrays_of(kept()))  # the finished one is returned
+    found = [arrays_of(kept()), arrays_of(kept())]  # the finished one is returned
     Path(FOLDER, f"finished-{INDEX}").write_bytes(pickle.dumps(found))
 
 
