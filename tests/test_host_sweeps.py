@@ -213,6 +213,32 @@ def test_a_source_that_fails_leaves_the_rounds_before(tmp_path):
     check_same(tune(data, checkpoint=tmp_path), whole)
 
 
+@pytest.mark.parametrize("at_round", [1, 2], ids=["the first round", "the second"])
+def test_a_source_that_fails_leaves_the_generations_before(at_round):
+    optuna = pytest.importorskip("optuna")
+    ends = []
+
+    class Look:
+        def rounds(self, report):
+            if report.stop == 2 * 2 + at_round - 1:  # the third generation's
+                source.fails_at = source.reads + 2
+
+        def end(self, sweep):
+            ends.append(sweep)
+
+    how = vt.Generations(optuna.samplers.RandomSampler(seed=1), size=2, generations=4)
+    source, data = sourced()
+    with pytest.raises(vt.SourceError, match="could not be read: OSError") as caught:
+        tune(data, search=how, epochs=2, callbacks=[Look()])
+    assert str(caught.value).endswith("gone. What was trained before is error.sweep, 2 generations")
+    assert isinstance(caught.value.__cause__, OSError)
+    kept = caught.value.sweep
+    assert kept.table()["generation"].tolist() == [0, 0, 1, 1]
+    assert set(kept.table()["status"]) == {"completed"}
+    assert kept.best.variables is not None
+    assert ends == [kept]
+
+
 def test_a_first_round_that_fails_leaves_nothing(monkeypatch):
     def failing(data, count):
         raise ValueError("no")

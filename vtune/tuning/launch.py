@@ -29,6 +29,8 @@ from vtune.tuning.same_call import check_same_call
 from vtune.types import PyTree
 from vtune.validation import check_flag
 
+TRAINED = ". What was trained before is error.sweep, "
+
 
 @dataclass(frozen=True, kw_only=True)
 class Watching:
@@ -108,12 +110,21 @@ def run_told(
             keeper.end(outcome, sweep)
         if outcome.error is not None:
             then = "" if keeper is None else "; the same call goes on from the last checkpoint"
-            raise SourceError(
-                f"{outcome.error}. What was trained before is error.sweep, {outcome.rounds} "
-                f"round{'s' if outcome.rounds > 1 else ''}{then}",
-                sweep,
-            ) from outcome.error.__cause__
+            error = with_what_there_is(outcome.error, sweep, outcome.rounds, "round", then)
+            raise error from outcome.error.__cause__
     return sweep, outcome.asked
+
+
+def with_what_there_is(
+    error: SourceError, sweep: Sweep, count: int, of: str, then: str = ""
+) -> SourceError:
+    """Returns the error with what was trained before, and says how much that is.
+
+    Args:
+      error: as it was raised, or with a part of the sweep. of: what was counted, a round or more.
+    """
+    reason, said = str(error).partition(TRAINED)[0], f"{count} {of}{'s' if count > 1 else ''}"
+    return SourceError(f"{reason}{TRAINED}{said}{then}", sweep)
 
 
 def _say_where_it_goes_on(keeper: Keeper, checkpoint: Checkpoint, rounds: int) -> None:

@@ -8,6 +8,7 @@ import time
 from vtune.results.sweep import Sweep
 from vtune.results.trained import Trained
 from vtune.runtime.execute import INTERRUPTED
+from vtune.runtime.feeding import SourceError
 from vtune.runtime.interrupt import Interrupt
 from vtune.runtime.notices import warn
 from vtune.runtime.time_limit import ENDED
@@ -19,7 +20,7 @@ from vtune.tuning.generations.kept import Kept, keeping
 from vtune.tuning.generations.merging import merged, on_devices
 from vtune.tuning.generations.told import TheWhole
 from vtune.tuning.generations.warm import warmed
-from vtune.tuning.launch import Watching, run_told
+from vtune.tuning.launch import Watching, run_told, with_what_there_is
 from vtune.tuning.prepare import Prepared, other_members
 
 
@@ -72,6 +73,7 @@ class _Run:
 
         Raises:
           KeyboardInterrupt: Ctrl-C before the first round.
+          SourceError: rows of the data could not be read; its sweep is what would be returned.
         """
         kept, count = self._kept, self._search.generations
         if kept.sweep is not None:
@@ -80,6 +82,8 @@ class _Run:
         try:
             while kept.done < count and ended is None:
                 ended = self._next(kept.done)
+        except SourceError as error:
+            raise self._with_all(error) from error.__cause__
         finally:
             if self._watching.checkpoint is None:
                 self._asking.give_up()
@@ -90,6 +94,17 @@ class _Run:
             self._say(ended)
         self._told.whole(Sweep(found))
         return found
+
+    def _with_all(self, error: SourceError) -> SourceError:
+        """Returns the error with the generations that are finished, if there are any, and tells
+        the callbacks of the end."""
+        finished = self._kept.sweep
+        if finished is not None:
+            sweep = Sweep(on_devices(finished))
+            error = with_what_there_is(error, sweep, self._kept.done, "generation", self._then())
+        if error.sweep is not None:
+            self._told.whole(error.sweep)
+        return error
 
     def _next(self, generation: int) -> str | None:
         """Runs one generation; returns why the run ends in it or after it."""
@@ -124,5 +139,8 @@ class _Run:
         if not done and self._unfinished is not None:
             rounds, planned = self._unfinished.rounds, self._prepared.plan.rounds
             held = f"{rounds} of {planned} rounds of the first of {count} generations were run"
-        then = "" if self._watching.checkpoint is None else "; the same call goes on from there"
-        warn(f"{ended}: {held}{then}")
+        warn(f"{ended}: {held}{self._then()}")
+
+    def _then(self) -> str:
+        kept = self._watching.checkpoint is not None
+        return "; the same call goes on from there" if kept else ""
