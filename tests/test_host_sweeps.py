@@ -213,6 +213,17 @@ def test_a_source_that_fails_leaves_the_rounds_before(tmp_path):
     check_same(tune(data, checkpoint=tmp_path), whole)
 
 
+def test_a_source_may_be_closed_when_the_sweep_is_saved(tmp_path):
+    source, data = sourced()
+    sweep = tune(data)
+    source.fails_at = 0
+    sweep.save(tmp_path / "saved")
+    sweep.report(tmp_path / "report.html")
+    source.fails_at = None
+    loaded = vt.load(tmp_path / "saved", LEARNER)
+    check_member(loaded.rerun(1, data=sourced()[1]), sweep.rerun(1))
+
+
 @pytest.mark.parametrize("at_round", [1, 2], ids=["the first round", "the second"])
 def test_a_source_that_fails_leaves_the_generations_before(at_round):
     optuna = pytest.importorskip("optuna")

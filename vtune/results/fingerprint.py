@@ -3,6 +3,7 @@ seen where shapes are equal."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import math
@@ -61,6 +62,14 @@ def data_fingerprint(data: Data) -> dict[str, Any]:
     found = {"arrays": arrays, "rows": rows, "counts": _counts(data)}
     _KNOWN[data] = (ids, found)
     return found
+
+
+def keep_fingerprint(data: Data) -> None:
+    """Takes the fingerprint of data on the host while their source can be read, so that a sweep can
+    be saved when it cannot. What cannot be read does not matter before."""
+    if data.on_host:
+        with contextlib.suppress(Exception):
+            data_fingerprint(data)
 
 
 def _counts(data: Data) -> dict[str, list[int]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vtune.engine.carry import EarlierRun
+from vtune.results.fingerprint import keep_fingerprint
 from vtune.results.report import Best, alive, leader, on_the_host, run_of
 from vtune.results.sweep import Sweep
 from vtune.results.trained import finish
@@ -101,6 +102,8 @@ def run_told(
                 _say_where_it_goes_on(keeper, watching.checkpoint, prepared.plan.rounds)
             if keeper.finished is not None:
                 return keeper.finished, None
+        if prepared.arguments.data is not None:
+            keep_fingerprint(prepared.arguments.data)
         outcome = _run(prepared, watching, stop_after, past, told, keeper)
         plan, space, cohorts, arguments, drawn = prepared
         sweep = Sweep(finish(plan, space, cohorts, arguments, outcome, past=past, drawn=drawn))
