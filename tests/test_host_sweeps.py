@@ -199,7 +199,7 @@ def test_a_source_that_fails_leaves_the_rounds_before(tmp_path):
     reads = sourced(1000)
     tune(reads[1], epochs=1)
     in_round = reads[0].reads - 1
-    source, data = sourced(in_round + 4)  # the third chunk of the second round
+    source, data = sourced(in_round + 3)  # the third chunk of the second round
     says = "the rows of steps 10 to 11 of 'x', Source could not be read: OSError: the disk is gone"
     with pytest.raises(vt.SourceError, match=says) as caught:
         tune(data, checkpoint=tmp_path)
