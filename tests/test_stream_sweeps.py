@@ -1,5 +1,7 @@
 """Sweeps on the batches of a pipeline: each once, in order, and again where that can be."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -63,7 +65,12 @@ def test_all_members_take_the_batches_of_their_epochs(length):
 
 def test_who_looks_ahead_takes_no_batch_away():
     """Statistics are recomputed on the first batches of the epoch that comes."""
-    sweep = tune(endless(), learner=recorder(MOST, ROWS, refresh_batches=2), epochs=4)
+
+    class Endless:
+        def __iter__(self):
+            return endless()
+
+    sweep = tune(Endless(), learner=recorder(MOST, ROWS, refresh_batches=2), epochs=4)
     assert seen(sweep[0]) == list(range(20))
     assert seen(sweep[0], "refreshed") == [20, 21]
 
@@ -98,6 +105,38 @@ def test_what_cannot_be_had_again_is_refused(refused):
     ):
         with refused(ValueError, "from a generator, valid 4.*, whose batches cannot be had again"):
             again()
+
+
+def test_a_sweep_begins_with_the_first_batch(tmp_path, refused):
+    data = vt.stream(endless(), STEPS, valid=VALID)
+    options = {"search": vt.Halton(2), "metric": "rows", "mode": "max", "steps": 17, "rounds": 3}
+    vt.tune(RECORDER, LR, data, **options)
+    says = "5 batches of 4 from a generator, valid 4.* was read before, and the generator cannot go"
+    with refused(ValueError, says):
+        vt.tune(RECORDER, LR, data, **options)
+    data, kept = vt.stream(endless(), STEPS, valid=VALID), {"checkpoint": tmp_path / "run"}
+    vt.tune(RECORDER, LR, data, **options, **kept, callbacks=[stopping(1)])
+    assert seen(vt.tune(RECORDER, LR, data, **options, **kept)[0]) == list(range(17))
+    data = vt.stream(Counter(), STEPS, valid=VALID)
+    one, other = (vt.tune(RECORDER, LR, data, **options) for _ in range(2))
+    assert seen(one[0]) == seen(other[0])
+
+
+def test_what_comes_after_the_last_epoch_is_not_asked_of_a_generator(refused):
+    options = {"learner": recorder(MOST, ROWS, refresh_batches=2), "epochs": 2}
+    exactly = itertools.islice(endless(), 2 * STEPS)
+    says = r"recomputed on the first 2 batches of the epoch after .*; give vt.stream a function"
+    with refused(ValueError, says):
+        tune(exactly, **options)
+    sweep = tune([batch(number) for number in range(STEPS)], **options)
+    assert seen(sweep[0], "refreshed") == [0, 1]
+
+
+def test_generations_train_on_the_same_batches(refused):
+    optuna = pytest.importorskip("optuna")
+    how = vt.Generations(optuna.samplers.RandomSampler(seed=1), size=2, generations=2)
+    with refused(ValueError, "gives each batch once, and 2 generations train on the same"):
+        tune(endless(), search=how, epochs=2)
 
 
 def stopping(after):

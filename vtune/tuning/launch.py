@@ -27,6 +27,7 @@ from vtune.tuning.parents import parents_watcher
 from vtune.tuning.prepare import Prepared
 from vtune.tuning.progress import reporter
 from vtune.tuning.same_call import check_same_call
+from vtune.tuning.streamed import check_begins
 from vtune.types import PyTree
 from vtune.validation import check_flag
 
@@ -102,6 +103,8 @@ def run_told(
                 _say_where_it_goes_on(keeper, watching.checkpoint, prepared.plan.rounds)
             if keeper.finished is not None:
                 return keeper.finished, None
+        if past is None and (keeper is None or keeper.point is None):
+            check_begins(prepared.arguments.data)
         if prepared.arguments.data is not None:
             keep_fingerprint(prepared.arguments.data)
         outcome = _run(prepared, watching, stop_after, past, told, keeper)

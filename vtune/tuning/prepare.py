@@ -89,7 +89,8 @@ def prepare(given: TuneArguments) -> Prepared:
     durations = durations_of(given, cohorts, checked.refiner)
     arguments = _program_arguments(given, checked, durations.cohorts)
     plan = _plan(given, checked, durations, arguments)
-    check_streamed(given.data, plan, given.cache_features)
+    often = checked.search.generations if isinstance(checked.search, Generations) else 1
+    check_streamed(given.data, plan, given.cache_features, often)
     if freezes(given):
         given, weights = with_frozen(given, plan, checked.weights)
         arguments = arguments._replace(weights=weights)

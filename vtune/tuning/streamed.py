@@ -11,9 +11,17 @@ from vtune.engine.plan import CohortPlan, Plan
 from vtune.engine.stepping import round_boundaries
 from vtune.runtime.notices import warn
 
+ANEW = "give vt.stream a function (seed, epoch) -> batches, or what can be iterated again"
 
-def check_streamed(data: Data | None, plan: Plan, cache_features: bool) -> None:
-    """Raises ValueError where a plan needs rows of a stream that it does not have."""
+
+def check_streamed(
+    data: Data | None, plan: Plan, cache_features: bool, generations: int = 1
+) -> None:
+    """Raises ValueError where a plan needs rows of a stream that it does not have.
+
+    Args:
+      generations: how often the plan is run.
+    """
     if data is None or data.batch_size is None:
         return
     if cache_features:
@@ -36,6 +44,28 @@ def check_streamed(data: Data | None, plan: Plan, cache_features: bool) -> None:
             f"{data!r} gives each batch once, and rounds end within epochs, where statistics are "
             "recomputed on the first batches of the epoch; give vt.stream a function (seed, epoch) "
             "-> batches, or rounds= that end with epochs"
+        )
+    if getattr(data, "begins_again", True):
+        return
+    if generations > 1:
+        raise ValueError(
+            f"{data!r} gives each batch once, and {generations} generations train on the same, one "
+            f"after the other; {ANEW}"
+        )
+    if plan.learner.refresh is not None:
+        raise ValueError(
+            f"{data!r} gives each batch once, and statistics are recomputed on the first "
+            f"{plan.learner.refresh_batches} batches of the epoch after the last, which it may not "
+            f"have; {ANEW}"
+        )
+
+
+def check_begins(data: Data | None) -> None:
+    """Raises ValueError where a sweep would begin with batches that were read before."""
+    if isinstance(data, Stream) and not data.begins:
+        raise ValueError(
+            f"{data!r} was read before, and the {data.source} cannot go back to its first batch; "
+            f"make it and the stream anew, or {ANEW}"
         )
 
 

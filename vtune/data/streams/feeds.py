@@ -17,11 +17,13 @@ class Feed(Protocol):
     Attributes:
       seeded: whether its batches depend on the sweep's seed.
       repeats: whether it gives the same batches again, from any of them on.
+      begins_again: whether it can begin from its first batch again, though others may come.
       next: the number of the batch that comes without going anywhere.
     """
 
     seeded: bool
     repeats: bool
+    begins_again: bool
     next: int
 
     def batch(self, seed: int, number: int) -> Any:
@@ -39,6 +41,7 @@ class MadeFeed:
 
     seeded = True
     repeats = True
+    begins_again = True
 
     def __init__(self, make: Callable[[int, int], Any], steps: int):
         self.next = 0
@@ -104,6 +107,7 @@ class LoadedFeed:
         self._again = hasattr(source, "as_numpy_iterator") or self._iterator is not source
         self._taken = 0  # batches of this iterator
         self.repeats = self.state() is not None or isinstance(source, Sequence)
+        self.begins_again = self._again or self.repeats
 
     def batch(self, seed: int, number: int) -> Any:
         del seed  # the order is the pipeline's own

@@ -32,13 +32,14 @@ class Stream(HostData):
 
     Attributes:
       steps: batches of an epoch. source: what gives them, in a word.
+      begins_again: whether its pipeline can be iterated again.
     """
 
-    def __init__(self, held: Data, tape: Tape, steps: int, repeats: bool, source: str):
+    def __init__(self, held: Data, tape: Tape, steps: int, feed: Feed, source: str):
         super().__init__(held.arrays, held.train, held.valid, held.columns)
         self.test = held.test
         self.batch_size = tape.form.rows
-        self.repeats = repeats
+        self.repeats, self.begins_again = feed.repeats, feed.begins_again
         self.steps = steps
         self.source = source
         self._tape = tape
@@ -68,6 +69,11 @@ class Stream(HostData):
     def go_to(self, position: Any) -> None:
         """Goes to where `position` was."""
         self._tape.go_to(position)
+
+    @property
+    def begins(self) -> bool:
+        """Whether a sweep can begin with the first batch, as it does."""
+        return self._tape.begins
 
     @property
     def named_by_address(self) -> str | None:
@@ -153,7 +159,7 @@ def stream(
     parts = {"the first batch": tape.read(0, 0, 1), "valid": valid}
     held = data_of_parts("stream", parts if test is None else {**parts, "test": test}, "host")
     source = "function" if isinstance(feed, MadeFeed) else type(batches).__name__
-    return Stream(held, tape, steps, feed.repeats, source)
+    return Stream(held, tape, steps, feed, source)
 
 
 def _feed(batches: Any, steps_per_epoch: Any) -> tuple[Feed, int]:

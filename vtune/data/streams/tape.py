@@ -72,6 +72,12 @@ class Tape:
             self._keep(Kept(seed, first, first + count, arrays))
         return arrays
 
+    @property
+    def begins(self) -> bool:
+        """Whether the first batch can be read, and then the others."""
+        kept = self._kept
+        return self._feed.begins_again or (kept.first == 0 and self._feed.next <= kept.stop)
+
     def position(self) -> Any:
         """Returns where the feed stood at or before the end of what was read last, as JSON; None
         where it cannot say, or the seed and a batch's number say all."""
