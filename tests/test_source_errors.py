@@ -2,6 +2,7 @@
 
 import logging
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import jax
@@ -319,6 +320,13 @@ def test_what_a_cast_takes_away_is_seen_on_the_host():
     host = vt.holdout(arrays, on="host")
     assert lossy(host) == ["x"]
     assert not lossy(vt.standardize(host, "x"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for beyond in (1e60, np.inf, np.nan):  # has an error of its own
+            assert not lossy(vt.holdout(with_one(beyond), on="host"))
+        host = vt.holdout({"x": np.geomspace(1e290, 1e300, 40)[:, None] * np.ones(5)}, on="host")
+        with pytest.raises(ValueError, match="beyond float32; scale it"):
+            vt.standardize(host, "x").read(ROWS)
 
 
 def test_class_weights_of_labels_on_the_host():

@@ -92,7 +92,11 @@ def losses(data: Data) -> Iterator[Loss]:
         if name in data.scaling or not loses(given, jax.dtypes.canonicalize_dtype(given)):
             continue
         values = entry.uncast(sample_rows(data)).astype(np.float64)
-        loss = _loss(name, entry.dtype, values, values - values.astype(entry.dtype))
+        with np.errstate(over="ignore"):
+            cast = values.astype(entry.dtype)
+        if not np.isfinite(cast).all():
+            continue  # whoever reads it for the program names the row
+        loss = _loss(name, entry.dtype, values, values - cast)
         yield loss._replace(away=np.where(loss.spread > 0, loss.away, 0.0))
 
 

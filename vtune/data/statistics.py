@@ -33,6 +33,7 @@ class Statistics(NamedTuple):
         return np.sqrt(self.squares / self.rows)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # such numbers have an error of their own
 def statistics(
     read: Callable[[np.ndarray], np.ndarray], shape: Sequence[int], parts: Sequence[np.ndarray]
 ) -> list[Statistics]:
