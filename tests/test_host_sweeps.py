@@ -1,9 +1,11 @@
 """Sweeps on data that stay on the host: those in memory to the bit, read ahead, and what fails."""
 
+import contextlib
 import os
 import signal
 import threading
 import time
+import types
 import weakref
 
 import jax
@@ -18,6 +20,7 @@ from vtune.engine import stepping
 from vtune.runtime.compile import build
 from vtune.runtime.feeding import rounds as feeding
 from vtune.runtime.windows import with_window
+from vtune.tuning import same_call
 from vtune.tuning.arguments import TuneArguments
 from vtune.tuning.prepare import prepare
 
@@ -54,6 +57,11 @@ def columns():
 def tune(data, space=SPACE, **options):
     options = {"search": vt.Halton(8), "epochs": 3, "batch_size": BATCH, "seed": 3, **options}
     return vt.tune(LEARNER, space, data, metric="accuracy", mode="max", **options)
+
+
+def prepared(data):
+    options = {"search": vt.Halton(8), "epochs": 3, "batch_size": BATCH}
+    return prepare(TuneArguments(learner=LEARNER, space=SPACE, data=data, **options))
 
 
 def holdout(on):
@@ -135,6 +143,22 @@ def test_a_checkpoint_goes_on_wherever_the_data_lie(first, then, plain, tmp_path
     tune(holdout(first), **options, callbacks=[stop])
     check_same(tune(holdout(then), **options), plain[0])
     check_same(tune(holdout(first), **options), plain[0])  # finished
+
+
+def test_several_processes_have_their_data_in_the_same_place(monkeypatch):
+    told = []
+    stand_in = types.SimpleNamespace(
+        several=lambda: True,
+        together=lambda *where: contextlib.nullcontext(),
+        told_by_all=lambda where, asked: told.append(asked) or told,
+    )
+    monkeypatch.setattr(same_call, "processes", stand_in)
+    for on in ("device", "device"):
+        same_call.check_same_call(prepared(holdout(on)), None, None)
+    says = 'process 2: where the data lie: "on the host" on it, "on the device" on process 0'
+    with pytest.raises(ValueError, match=says) as caught:
+        same_call.check_same_call(prepared(holdout("host")), None, None)
+    assert 'so write on="host" or on="device" where the data are made' in str(caught.value)
 
 
 def test_two_executables_at_most(compilations):
