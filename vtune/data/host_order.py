@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vtune import host_memory
 from vtune.data.order import by_place, padding_last, permuted_rows
 from vtune.rng.bijection import permuted
 from vtune.rng.row_words import row_words
@@ -45,6 +46,7 @@ class HostOrder:
             with _on_a_cpu():
                 given = jax.device_put((row_words(seed, self._fold, epoch), size))
                 known = np.asarray(_shuffled(*given, len(self._rows)))
+            host_memory.give_back()  # what compiling and sorting took
             for oldest in list(self._known)[: 1 - _KEPT]:
                 self._known.pop(oldest, None)
             self._known[seed, epoch] = known

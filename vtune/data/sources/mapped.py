@@ -14,7 +14,7 @@ import numpy as np
 
 from vtune.data.own import aligned_empty
 
-_HELD = 2**24  # bytes of pages that a read may hold
+_HELD = 2**23  # bytes of pages that a read may hold
 _AROUND = 2**16  # bytes that Linux maps around a page that was asked for
 
 
