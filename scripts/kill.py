@@ -13,6 +13,7 @@ training or writing. The rounds and the timer's length are random.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
 import random
@@ -36,7 +37,8 @@ import vtune as vt
 from vtune.runtime import segments
 
 BY_GENERATIONS = "generations"
-CASES = ("plain", "PBT", "PB2", "Halving", "folds", BY_GENERATIONS)
+STREAM = "stream"  # of a loader of grain's with two workers, killed within epochs
+CASES = ("plain", "PBT", "PB2", "Halving", "folds", BY_GENERATIONS, STREAM)
 QUICK = "small"  # a quadratic, which takes little to import and compile: for the tests
 ROUNDS = 200
 GENERATIONS = 5  # of rounds that are fewer by so much
@@ -117,6 +119,9 @@ def network(case: str) -> tuple[vt.Learner, vt.Data, dict[str, Any]]:
         loss=lambda out, b, h: optax.softmax_cross_entropy_with_integer_labels(out, b["y"]),
         metrics={"accuracy": vt.metrics.accuracy},
     )
+    if case == STREAM:
+        steps = {"steps": 3 * ROUNDS, "rounds": ROUNDS, "metric": "accuracy"}  # 11 make an epoch
+        return learner, streamed(arrays), {**steps, "refiner": vt.PBT(), "keep": "best"}
     folds = case == "folds"
     data = vt.kfold(arrays, k=2) if folds else vt.holdout(arrays, fraction=0.25)
     refiner = {
@@ -128,6 +133,39 @@ def network(case: str) -> tuple[vt.Learner, vt.Data, dict[str, Any]]:
     options: dict[str, Any] = {"epochs": epochs, "batch_size": 16, "metric": "accuracy"}
     more = {"seeds": 2, "patience": 6} if folds else {"refiner": refiner}
     return learner, data, {**options, **more, "keep": "last" if case == "plain" else "best"}
+
+
+class Records:
+    """Rows of arrays, for the workers of a loader."""
+
+    def __init__(self, arrays: dict[str, np.ndarray]):
+        self._arrays = arrays
+
+    def __len__(self) -> int:
+        return len(self._arrays["y"])
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return {name: array[row] for name, array in self._arrays.items()}
+
+    def __repr__(self) -> str:
+        return f"Records({len(self)})"
+
+
+def streamed(arrays: dict[str, np.ndarray]) -> vt.Data:
+    """The batches of a loader with two processes, in a new order in every epoch."""
+    from absl import flags
+    from grain import python as grain
+
+    flags.FLAGS.mark_as_parsed()  # grain asks for them where it starts processes
+    parts = np.split(np.arange(240), [180])
+    train, valid = ({k: a[rows] for k, a in arrays.items()} for rows in parts)
+    loader = grain.DataLoader(
+        data_source=Records(train),
+        sampler=grain.IndexSampler(180, grain.NoSharding(), shuffle=True, seed=1),
+        operations=[grain.Batch(16, drop_remainder=True)],
+        worker_count=2,
+    )
+    return vt.stream(loader, 11, valid=valid)
 
 
 class Death:
@@ -155,7 +193,8 @@ def start(case: str, devices: int, folder: Path | None, cache: str, *death: floa
     command = [sys.executable, __file__, "--child", *map(str, given)]
     root = str(Path(__file__).resolve().parents[1])
     env = {**os.environ, "VTUNE_CACHE_DIR": cache, "JAX_PLATFORMS": "cpu", "PYTHONPATH": root}
-    return Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    out = subprocess.PIPE
+    return Popen(command, env=env, start_new_session=True, stdout=out, stderr=out, text=True)
 
 
 def checksum(child: Popen) -> str:
@@ -190,6 +229,9 @@ def killed(case: str, devices: int, kills: int, rng: random.Random, work: Path) 
     for _ in range(kills):
         most = 1.0 if case == BY_GENERATIONS else 0.1  # asking and telling take longer
         child = start(case, devices, folder, cache, rng.randint(1, 20), rng.uniform(1e-6, most))
+        child.wait()
+        with contextlib.suppress(ProcessLookupError):  # workers of a loader outlive it
+            os.killpg(child.pid, signal.SIGKILL)
         _, said = child.communicate()
         if child.returncode == 0:
             break  # it was done
