@@ -8,7 +8,7 @@ import pytest
 from problems import quadratic
 
 import vtune as vt
-from vtune.runtime import execute, time_limit
+from vtune.runtime import execute, segments, time_limit
 
 LEARNER = quadratic()
 SPACE = {"lr": vt.Float(0.1, 0.5)}
@@ -22,7 +22,7 @@ def tune(**options):
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that goes on by one second a member and round; `clock(seconds)` turns it."""
-    seconds, call = [100.0], execute.call_checked
+    seconds, call = [100.0], segments.call_checked
 
     class Clock:
         monotonic = staticmethod(lambda: seconds[0])
@@ -35,7 +35,7 @@ def clock(monkeypatch):
         return after
 
     monkeypatch.setattr(time_limit, "time", Clock)
-    monkeypatch.setattr(execute, "call_checked", called)
+    monkeypatch.setattr(segments, "call_checked", called)
     return lambda more: seconds.__setitem__(0, seconds[0] + more)
 
 
