@@ -198,8 +198,8 @@ def _measured(
 
     def of_batch(first: Array, place: Array) -> Any:
         batch = window.take(jnp.take(places, place, axis=places.ndim - 2))
-        weights = window.weights(first, sent.scoring, size)
-        return measure(first + place, None, batch, weights[place])
+        (weights,) = window.weights(first + place, 1, size)
+        return measure(first + place, None, batch, weights)
 
     return of_batch
 
