@@ -15,6 +15,7 @@ from problems import LR, blobs, quadratic
 from solo import batches, exactly, floats, largest_difference, valid_batch, xent
 
 import vtune as vt
+from vtune.lora.second_product import Sides, second_product
 
 
 def sgd(h):
@@ -717,6 +718,44 @@ def test_the_sum_is_never_formed():
     shapes = [out.aval.shape for equation in equations for out in equation.outvars]
     assert (5, 4) in shapes
     assert (6, 4) not in shapes
+    products = [one for one in equations if one.primitive.name == "dot_general"]
+    turned = [
+        one.invars[0].aval.shape
+        for one in products
+        if one.params["dimension_numbers"][0][0] == (0,)
+    ]
+    assert {shape[-1] for shape in turned} == {2}  # the rank
+
+
+@pytest.mark.parametrize("low_is_left", [True, False])
+@pytest.mark.parametrize("alone", [(), (0,), (1,), (2, 0)])
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.bfloat16])
+def test_the_second_product_has_the_gradient_of_a_product(alone, low_is_left, dtype, x64):
+    wide = jnp.float32 if dtype == jnp.bfloat16 else dtype
+    sides = Sides(alone, low_is_left, preferred_element_type=wide)
+    second = rows(2, 3, 4, 5).astype(dtype)  # the rank is 5
+    low = rows(*(second.shape[axis] for axis in alone), 6, 7, 5, seed=1).astype(dtype)
+    ours, theirs = "ijkr", "".join("ijk"[axis] for axis in alone)
+    others = "".join(axis for axis in "ijk" if axis not in theirs)
+    made = theirs + ("xy" + others if low_is_left else others + "xy")
+    plain = f"{theirs}xyr,{ours}->{made}"
+
+    def value(product, low, second):
+        return jnp.sum(jnp.sin(product(low, second)))
+
+    found = jax.value_and_grad(
+        functools.partial(value, functools.partial(second_product, sides)), (0, 1)
+    )
+    right = jax.value_and_grad(
+        functools.partial(value, lambda *two: jnp.einsum(plain, *two, preferred_element_type=wide)),
+        (0, 1),
+    )
+    exact = 1e-12 if dtype == jnp.float64 else 0.02
+    for one, other in zip(
+        jax.tree.leaves(found(low, second)), jax.tree.leaves(right(low, second)), strict=True
+    ):
+        assert one.dtype == other.dtype
+        np.testing.assert_allclose(one.astype(wide), other.astype(wide), rtol=exact, atol=exact)
 
 
 def test_a_model_alone():

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
+from vtune.lora.second_product import Sides, second_product
 from vtune.lora.tagged import Tagged, long_axes, with_axes
 from vtune.types import Array
 
@@ -65,12 +66,7 @@ def _dot(tagged: Tagged, place: int, params: Any) -> Use:
         low = lax.dot_general(x, first, dims, **options)  # [*alone, *rows, rank]
         kept = [axis for axis in range(len(tagged.value.shape)) if axis not in summed[place]]
         ours = tuple(kept.index(axis) for axis in alone[place])
-        theirs = tuple(range(len(ours)))
-        low_is_left = place == 1
-        sides = [(low, low.ndim - 1, theirs), (second, second.ndim - 1, ours)]
-        (left, i, b), (right, j, c) = sides if low_is_left else sides[::-1]
-        left, right = (one.astype(jnp.result_type(left, right)) for one in (left, right))
-        return lax.dot_general(left, right, (((i,), (j,)), (b, c)), **options)
+        return second_product(Sides(ours, place == 1, **options), low, second)
 
     return Use(summed[place], alone[place], added)
 
@@ -86,10 +82,8 @@ def _convolution(tagged: Tagged, place: int, params: Any) -> Use | None:
 
     def added(x: Array, first: Array, second: Array) -> Array:
         low = lax.conv_general_dilated(x, jnp.moveaxis(first, -1, out), **options)
-        second = second.astype(low.dtype)
-        made = lax.dot_general(
-            low, second, (((features,), (1,)), ((), ())), precision=params["precision"]
-        )
+        sides = Sides((), True, params["precision"])
+        made = second_product(sides, jnp.moveaxis(low, features, -1), second.astype(low.dtype))
         return jnp.moveaxis(made, -1, features)
 
     return Use(tuple(a for a in range(len(tagged.value.shape)) if a != out), (), added)
@@ -121,7 +115,7 @@ def _lookup(tagged: Tagged, place: int, params: Any) -> Use | None:
             mode=params["mode"],
             fill_value=params["fill_value"],
         )
-        made = lax.dot_general(low, second, (((rows,), (second.ndim - 1,)), ((), ())))
+        made = second_product(Sides((), True), low, second)
         return jnp.moveaxis(made, range(rows, made.ndim), dims.offset_dims)
 
     return Use(axes, (), added, lookup=True)
