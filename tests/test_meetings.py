@@ -9,11 +9,9 @@ import pytest
 from problems import LR, quadratic
 
 import vtune as vt
-from vtune.engine.layout import Layout
 from vtune.results.trained import Trained
-from vtune.runtime import processes
+from vtune.runtime import gathering, processes
 from vtune.runtime.compile import Free, build, free_in_all
-from vtune.runtime.hosted import all_members, one_member
 from vtune.tuning.callbacks import Callbacks
 from vtune.tuning.checkpoints import keeper
 
@@ -162,7 +160,7 @@ def test_what_a_run_meets_for(barriers, meetings, tmp_path):
 
 
 def test_they_meet_before_states_are_gathered(meetings, monkeypatch):
-    monkeypatch.setattr(keeper, "on_first_host", lambda carry, layout: meetings.append("gather"))
+    monkeypatch.setattr(keeper, "on_first_host", lambda carry: meetings.append("gather"))
     ending = object.__new__(keeper.Keeper)
     ending._folder, ending._end = "runs/a", lambda outcome, sweep: meetings.append("write")
     ending._prepared = types.SimpleNamespace(plan=types.SimpleNamespace(layout=None))
@@ -225,33 +223,37 @@ def test_the_least_memory_of_all_is_the_limit(barriers, monkeypatch):
     assert built.limit == 2**30
 
 
-class Elsewhere:
-    """An array that is whole on every device, of several processes."""
-
-    is_fully_addressable, is_fully_replicated = False, True
-
-    def __init__(self, values, may_be_whole):
-        self.values, self.may_be_whole = values, may_be_whole
-        self.dtype, self.shape = values.dtype, values.shape
-
-    def __array__(self, dtype=None, copy=None):
-        assert self.may_be_whole
-        return self.values.copy() if copy else self.values
-
-    def addressable_data(self, index):
-        return jax.numpy.asarray(self.values)
+def over_two(values, axis):
+    """An array of which each of two devices has a half; whole on both where `axis` is None."""
+    mesh = jax.make_mesh((2,), ("pop",), devices=jax.devices()[:2])
+    spec = jax.P() if axis is None else jax.P(*[None] * axis, "pop")
+    return jax.device_put(values, jax.sharding.NamedSharding(mesh, spec))
 
 
-def test_of_a_population_that_is_everywhere_one_member_comes_to_the_host():
-    values = np.arange(12.0, dtype=np.float32).reshape(4, 3)
-    (found,) = one_member([Elsewhere(values, may_be_whole=False)], 2, Layout())
-    np.testing.assert_array_equal(found, values[2:3])
-
-
-def test_states_of_all_members_are_copies():
-    """The next segment overwrites the carry."""
-    values = np.arange(12.0, dtype=np.float32).reshape(4, 3)
-    (found,) = all_members([Elsewhere(values, may_be_whole=True)], Layout(), keep=True)
-    np.testing.assert_array_equal(found, values)
-    assert not np.shares_memory(found, values)
-    assert all_members([Elsewhere(values, may_be_whole=False)], Layout(), keep=False) is None
+@pytest.mark.parametrize("row", [None, 0, 3])
+@pytest.mark.parametrize(("at_once", "part"), [(1 << 20, 1 << 20), (64, 16)])
+def test_arrays_come_to_the_hosts_as_they_are(at_once, part, row, monkeypatch):
+    """Of any type and layout, in any number of parts."""
+    asked, gather = [], lambda row: (asked.append(row.shape), row[None])[1]
+    monkeypatch.setattr(processes.multihost_utils, "process_allgather", gather)
+    monkeypatch.setattr(gathering, "AT_ONCE", at_once)
+    monkeypatch.setattr(processes, "SMALL", part)
+    monkeypatch.setattr(processes, "LARGE", part)
+    whole = np.random.default_rng(0).normal(size=(4, 6, 5)).astype(np.float32)
+    arrays = [
+        over_two(values.astype(dtype), axis)
+        for values, axis in ((whole, 0), (whole, 1), (whole, None), (whole[:, 0, 0], 0))
+        for dtype in (np.float32, bool, jax.numpy.bfloat16, jax.numpy.int4)
+    ]
+    arrays.append(over_two(np.zeros((4, 0), np.float32), 0))
+    expected = [np.array(array)[slice(None) if row is None else [row]] for array in arrays]
+    found = gathering.gathered(arrays, row=row)
+    assert [a.dtype for a in found] == [a.dtype for a in expected]
+    for one, other, array in zip(found, expected, arrays, strict=True):
+        np.testing.assert_array_equal(one, other)
+        held = (np.asarray(shard.data) for shard in array.addressable_shards)
+        assert not any(np.shares_memory(one, own) for own in held)  # the carry is donated
+    count = len(asked)
+    assert set(asked) == {(part,)}  # one program for all
+    assert gathering.gathered(arrays, keep=False, row=row) is None
+    assert len(asked) == 2 * count  # who wants nothing takes part

@@ -127,14 +127,14 @@ def test_several_processes_give_the_bits_of_one(folder, runs):
 
 @pytest.mark.slow
 def test_what_several_processes_compile(folder, runs):
-    """A plan's program, and one that brings the best member to every host."""
+    """A plan's program, and the order of rows on the host; once for all, what goes to the hosts."""
     for count, index in itertools.product((2, 4), range(2)):
         _, compiled = found(folder, f"same-{count}-{index}")
-        meeting, *first = compiled.pop("plain")  # for all plans
-        assert meeting == "jit(_identity_fn)"
-        assert len(compiled.pop("data on the host", range(3))) == 3  # the order of the rows, too
-        for names in (first, *compiled.values()):
-            assert 1 <= len(names) <= 2, compiled
+        to_hosts = sum(programs.count("jit(_identity_fn)") for programs in compiled.values())
+        assert 1 <= to_hosts <= 2
+        for name, programs in compiled.items():
+            own = [program for program in programs if program != "jit(_identity_fn)"]
+            assert len(own) == 1 + (name == "data on the host"), compiled
 
 
 @pytest.mark.slow

@@ -191,7 +191,7 @@ class Trained:
             return states, slot
         if column not in self.fetched:
             processes.meet(f"the weights of member {column + self.first_id}")
-            self.fetched[column] = one_member(states, slot, self.plan.layout)
+            self.fetched[column] = one_member(states, slot)
         return self.fetched[column], 0
 
     def with_states_here(self, what: str, keep: bool = True) -> Trained:
@@ -207,11 +207,10 @@ class Trained:
         if all(is_here(population.state) for population in self.populations):
             return self
         processes.meet(what)
-        layout = self.plan.layout
         return dataclasses.replace(
             self,
             populations=tuple(
-                population._replace(state=all_members(population.state, layout, keep))
+                population._replace(state=all_members(population.state, keep))
                 for population in self.populations
             ),
         )

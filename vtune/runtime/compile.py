@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import lax
 
 from vtune import host_memory, target
 from vtune.caches import bounded_cache
@@ -186,8 +185,6 @@ def _compile(plan: Plan, carry: PyTree, fed: Fed | None, arguments: Arguments) -
     number = jax.ShapeDtypeStruct((), np.int32)
     if fed is None:
         function: Any = program.run
-        if _small_parts_whole(plan):
-            function = functools.partial(_from_whole, carry)
         carried: Any = carry
         numbers: tuple[Any, ...] = (number, number)
         places: Any = shardings
@@ -210,21 +207,6 @@ def _compile(plan: Plan, carry: PyTree, fed: Fed | None, arguments: Arguments) -
         return lowered.compile()
     with no_cache():  # what was compiled for other devices cannot be read back
         return lowered.compile(compiler_options=target.compiler_options())
-
-
-def _from_whole(shapes: PyTree, plan: Plan, carry: PyTree, *arguments: Any) -> PyTree:
-    """Runs rounds from a carry whose small parts are whole everywhere. They are cut up as they are
-    in one process, so that they are sent once a call, and not in its rounds."""
-    inside = _shardings(plan, shapes, whole=False)
-    return program.run(plan, lax.with_sharding_constraint(carry, inside), *arguments)
-
-
-def _small_parts_whole(plan: Plan) -> bool:
-    """Whether the program leaves all but the states whole on every device: in several processes,
-    whose hosts read them, and where the data are on the device. With data on the host they would be
-    sent after every chunk of steps."""
-    data: Any = argument_shapes(plan).data
-    return processes.several() and (data is None or not data.on_host)
 
 
 def piece_shapes(arguments: Arguments) -> pieces.Piece:
@@ -255,30 +237,22 @@ def _size(group: Group) -> int | None:
     return None if group.cohort.shrinks else group.cohort.size
 
 
-def _shardings(plan: Plan, carry: PyTree, whole: bool | None = None) -> PyTree | None:
-    """Returns the shardings of the carry; None on one device.
-
-    Args:
-      whole: whether all but the states is on every device; None for what the program is given.
-    """
+def _shardings(plan: Plan, carry: PyTree) -> PyTree | None:
+    """Returns the shardings of the carry; None on one device."""
     if sharding(plan.layout, None) is None:
         return None
-    whole = _small_parts_whole(plan) if whole is None else whole
     return tuple(
-        _carry_shardings(plan, None if cohort.shrinks else cohort.size, shapes, whole)
+        _carry_shardings(plan, None if cohort.shrinks else cohort.size, shapes)
         for cohort, shapes in zip(plan.cohorts, carry, strict=True)
     )
 
 
-def _carry_shardings(plan: Plan, size: int | None, carry: Any, whole: bool) -> Any:
+def _carry_shardings(plan: Plan, size: int | None, carry: Any) -> Any:
     """Returns the shardings of a cohort's carry; whole on every device where `size` is None."""
 
     def put(tree: PyTree, size: int | None, axis: int = 0) -> PyTree:
         return jax.tree.map(lambda _: sharding(plan.layout, size, axis), tree)
 
-    population, small = carry.population, None if whole else size
-    best = population.best
-    if best is not None:
-        best = put(best, small)._replace(state=put(best.state, size))
-    members = put(population, small)._replace(state=put(population.state, size), best=best)
-    return type(carry)(members, put(carry.memory, None), put(carry.record, small, 1))
+    return type(carry)(
+        put(carry.population, size), put(carry.memory, None), put(carry.record, size, 1)
+    )

@@ -173,7 +173,7 @@ def _run(
         carry = first_carry(built, cohorts) if past is None else _continued_carry(built, past)
     carry = placed(carry, built.shardings)
     done = plan.past if point is None else point.done
-    seen = carry if done == plan.past else with_small_parts(carry, plan.layout)
+    seen = carry if done == plan.past else with_small_parts(carry)
     looking = [w for w in watchers if w.everywhere or target.is_first_process()]
     error: SourceError | None = None
     with contextlib.ExitStack() as held:
@@ -192,7 +192,7 @@ def _run(
             try:
                 with processes.ending_together():
                     carry = segments.run(carry, seen, done, turn.stop)
-                    seen = with_small_parts(carry, plan.layout)
+                    seen = with_small_parts(carry)
             except SourceError as failed:
                 if segments.kept is None:
                     raise
@@ -233,7 +233,7 @@ def _after_segment(
     turn = processes.agreed(decide)
     if turn.keep and processes.several():
         with processes.together("handing over the members' states", long=True):
-            carry = on_first_host(standing.carry, standing.plan.layout)
+            carry = on_first_host(standing.carry)
             if target.is_first_process():
                 _hand_over(wanted, carry, done)
     return turn

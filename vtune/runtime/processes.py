@@ -13,7 +13,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ TIMEOUT = "VTUNE_PROCESS_TIMEOUT"  # the variable with the seconds that processe
 PATIENCE = 300.0  # seconds, where it is not set
 LONG = 1e6  # seconds, where the first process works alone; that it died is known without them
 SMALL = 1024  # bytes that are told at once
+LARGE = 1 << 20  # and of many
 
 GO_ON = (
     "Start all again, or as many as are left; with checkpoint= the sweep goes on from its last "
@@ -152,16 +153,33 @@ def told_by_all(what: str, value: Any, long: bool = False) -> list[Any]:
     said = json.dumps(value).encode()
     whole = len(said).to_bytes(8, "little") + said
     meet(what, long)
-    rows = _gathered(whole, 0)
+    rows = _gathered(whole, 0, SMALL)
     sizes = [int.from_bytes(row[:8].tobytes(), "little") for row in rows]
     for first in range(SMALL, 8 + max(sizes), SMALL):  # of one shape: it is a program
-        rows = np.concatenate([rows, _gathered(whole, first)], axis=1)
+        rows = np.concatenate([rows, _gathered(whole, first, SMALL)], axis=1)
     return [json.loads(row[8 : 8 + n].tobytes()) for row, n in zip(rows, sizes, strict=True)]
 
 
-def _gathered(whole: bytes, first: int) -> np.ndarray:
-    """Returns the next bytes from `first` on of every process, [processes, SMALL]."""
-    part = whole[first : first + SMALL].ljust(SMALL, b"\0")
+def told_bytes(own: np.ndarray, sizes: Sequence[int], keep: bool = True) -> list[np.ndarray]:
+    """Returns the bytes of every process, in their order. All must call this, and have met.
+
+    Args:
+      own: this one's. sizes: of every process's, which all know. keep: whether this one wants them;
+        else it gets none.
+    """
+    most = max(sizes)
+    whole, part = own.tobytes(), SMALL if most <= 16 * SMALL else LARGE
+    told = [np.empty(size if keep else 0, np.uint8) for size in sizes]
+    for first in range(0, most, part):
+        rows = _gathered(whole, first, part)
+        for row, said in zip(rows, told, strict=True):
+            said[first : first + part] = row[: max(0, len(said) - first)]
+    return told
+
+
+def _gathered(whole: bytes, first: int, size: int) -> np.ndarray:
+    """Returns the next bytes from `first` on of every process, [processes, size]."""
+    part = whole[first : first + size].ljust(size, b"\0")
     return np.asarray(multihost_utils.process_allgather(np.frombuffer(part, np.uint8)))
 
 

@@ -297,7 +297,7 @@ class Keeper(Watcher):
         saving = f"saving to {self._folder}"
         if processes.several():
             processes.meet(saving)
-            carry = on_first_host(outcome.carry, self._prepared.plan.layout)
+            carry = on_first_host(outcome.carry)
             outcome = dataclasses.replace(outcome, carry=carry)
         with processes.together(saving, long=True):
             if target.is_first_process():
