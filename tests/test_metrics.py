@@ -286,22 +286,34 @@ def test_single_precision_is_close():
         assert got[name] == pytest.approx(reference(y, outputs, None), rel=1e-4), name
 
 
-def test_half_precision_is_summed_in_single():
-    """1,003 places, whose number has too many digits for bfloat16; and so has their sum."""
+HALF = {
+    "classes": {name: CLASSES[name] for name in ("log_loss", "perplexity", "bits", "ovr")},
+    "two logits": {name: BINARY[name] for name in ("log_loss", "roc_auc")},
+    "whole targets": REGRESSION,
+    "half targets": REGRESSION,
+}
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("case", HALF)
+def test_outputs_in_half_precision_are_measured_in_single(case, dtype):
+    """1,003 rows, whose number has too many digits for bfloat16; so have sums, differences and
+    logarithms. The references take the same outputs in double precision."""
     rng = np.random.default_rng(0)
-    half = jnp.asarray(rng.normal(size=(1003, 4)) * 3, jnp.bfloat16)
-    y = rng.integers(0, 4, 1003)
-    metrics = {"perplexity": M.perplexity, "log_loss": M.log_loss, "mae": M.mae(output=first)}
-    got = in_batches(metrics, half, y, 1003)
-    z = np.asarray(half, np.float32)
-    expected = sk.log_loss(y, softmax(z))
-    assert got["perplexity"] == pytest.approx(np.exp(expected), rel=1e-5)
-    assert got["log_loss"] == pytest.approx(expected, rel=1e-3)  # of values in half precision
-    assert got["mae"] == pytest.approx(sk.mean_absolute_error(y, z[:, 0]), rel=1e-3)
-
-
-def first(outputs):
-    return outputs[:, 0]
+    near = rng.integers(250, 300, 1003)
+    y, outputs = {
+        "classes": (rng.integers(0, 4, 1003), rng.normal(size=(1003, 4)) * 3),
+        "two logits": (rng.integers(0, 2, 1003), rng.normal(size=(1003, 2)) * 3),
+        "whole targets": (near, near + rng.normal(size=1003) * 5),
+        "half targets": (jnp.asarray(rng.normal(size=1003), dtype), rng.normal(size=1003)),
+    }[case]
+    outputs = jnp.asarray(outputs, dtype)
+    got = in_batches(metrics_of(HALF[case]), outputs, y, 1003)
+    y, z = (np.asarray(array, np.float64) for array in (y, outputs))
+    arguments = (y, z[:, 1] - z[:, 0]) if case == "two logits" else (y, z, None)
+    arguments = arguments if case != "classes" else (y.astype(int), z, None)
+    for name, (_, reference) in HALF[case].items():
+        assert got[name] == pytest.approx(reference(*arguments), rel=1e-5), name
 
 
 def test_recorded_metrics_are_those_of_a_plain_loop(x64):

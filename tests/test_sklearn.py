@@ -6,12 +6,14 @@ import re
 import warnings
 
 import flax.linen as nn
+import jax.numpy as jnp
 import joblib
 import numpy as np
 import optax
 import pandas as pd
 import pytest
 from scipy import sparse
+from scipy.special import softmax
 from sklearn import linear_model, metrics, model_selection
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits, load_iris, load_wine
@@ -163,6 +165,18 @@ def test_warm_start_begins_at_the_last_weights():
 
 
 # Networks -------------------------------------------------------------------------------------
+
+
+def test_losses_of_outputs_in_half_precision_are_taken_in_single():
+    """All rows in one batch and nothing learned, so that the loss is that of what it predicts."""
+    x, y = load_iris(return_X_y=True)
+    module, options = lambda n_outputs: nn.Dense(n_outputs, dtype=jnp.bfloat16), {"lr": 1e-12}
+    options |= {"module": module, "max_epochs": 1, "batch_size": len(x), "random_state": 0}
+    model = vs.FlaxClassifier(**options).fit(x.astype(np.float32), y)
+    outputs = module(3).apply(model.variables_, x.astype(np.float32))
+    expected = metrics.log_loss(y, softmax(np.asarray(outputs, np.float64), axis=1))
+    assert model.loss_curve_[0] == pytest.approx(expected, rel=1e-5)
+    assert model.decision_function(x).dtype == np.float32
 
 
 class Conv(nn.Module):

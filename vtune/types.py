@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -51,6 +52,7 @@ __all__ = [
     "State",
     "Totals",
     "Weight",
+    "at_least_single",
     "float_dtype",
     "is_traced",
 ]
@@ -59,6 +61,16 @@ __all__ = [
 def float_dtype() -> np.dtype:
     """Returns the program's float type: float32, or float64 where `jax_enable_x64` is set."""
     return np.dtype(jax.dtypes.canonicalize_dtype(np.float64))
+
+
+def at_least_single(array: Array) -> Array:
+    """Returns numbers of half precision in float32, others as they are.
+
+    Between 2 and 2.0156 bfloat16 has nothing, so differences and logarithms are not taken in it.
+    """
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        return array
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
 def is_traced(tree: PyTree) -> bool:

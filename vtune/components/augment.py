@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from vtune.hparams import Hparams
-from vtune.types import Array, Batch, Key, Outputs, float_dtype
+from vtune.types import Array, Batch, Key, Outputs, at_least_single, float_dtype
 
 
 def random_crop(key: Key, x: Array, padding: Any) -> Array:
@@ -127,6 +127,7 @@ def mixed(loss: Callable[..., Any], *, labels: str = "y") -> Callable[..., Any]:
                 "values, since the two labels of a row weigh differently"
             )
         other = loss(outputs, {**batch, labels: batch[f"mix/{labels}"]}, h)
+        values, other = at_least_single(values), at_least_single(other)
         share = batch["mix"].astype(values.dtype)
         return share * values + (1 - share) * other
 

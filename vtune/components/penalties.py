@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vtune.types import Array, PyTree
+from vtune.types import Array, PyTree, at_least_single
 
 
 def l1(params: PyTree, weight: Any, *, only: str | None = None) -> Array:
@@ -58,4 +58,4 @@ def _total(term: Callable[[Array], Array], who: str, params: PyTree, only: str |
         raise ValueError(
             f"penalties.{who}: only={only!r} is in no parameter's path; there are {paths}"
         )
-    return jnp.sum(jnp.stack([jnp.sum(term(leaf)) for leaf in chosen]))
+    return jnp.sum(jnp.stack([jnp.sum(term(at_least_single(leaf))) for leaf in chosen]))

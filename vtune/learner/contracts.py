@@ -13,7 +13,7 @@ from vtune.learner.check_loss import differentiable
 from vtune.learner.mode import is_mode, mode_value
 from vtune.metrics import expand
 from vtune.returned import real
-from vtune.types import Array, Batch, Outputs, PyTree
+from vtune.types import Array, Batch, Outputs, PyTree, at_least_single
 
 LINEN_APPLY = "apply=lambda model, variables, batch, *, train, rngs, mutable: ..."
 
@@ -82,7 +82,7 @@ def per_example(result: Any, rows: int) -> tuple[Array, Array, bool]:
             f"loss returned {what} for a batch of {rows} rows; return one value per example "
             f"([{rows}], without .mean()), or give a loss of the whole batch as batch_loss="
         )
-    values = values.astype(jnp.promote_types(values.dtype, jnp.float32))  # sums in bfloat16 drift
+    values = at_least_single(values)  # sums in bfloat16 drift
     if weights is None:
         return values, jnp.ones_like(values), pair
     weights = real("loss", weights, f"{_LOSS}, real numbers").astype(values.dtype)

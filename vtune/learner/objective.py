@@ -21,7 +21,7 @@ from vtune.metrics import Metric, expand
 from vtune.metrics.totals import check_rows, is_rows
 from vtune.returned import ReturnedError, check_arrays, check_pairs, described, real
 from vtune.rng.keys import augment_key
-from vtune.types import Array, Batch, Key, Outputs, PyTree, Totals, Weight
+from vtune.types import Array, Batch, Key, Outputs, PyTree, Totals, Weight, at_least_single
 from vtune.xla.ops.rewrite import rewrite
 
 
@@ -119,6 +119,7 @@ def _batch_loss_totals(
             f"batch_loss returned shape {list(value.shape)}, not one value for the whole "
             "batch; a loss per example goes into loss="
         )
+    value = at_least_single(value)  # bfloat16 has no 1,003 rows
     rows = jnp.sum(weight).astype(value.dtype)
     return jnp.where(rows > 0, value * rows, 0.0), rows
 

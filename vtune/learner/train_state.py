@@ -28,7 +28,18 @@ from vtune.metrics.base import ratio
 from vtune.metrics.totals import check_rows
 from vtune.returned import ReturnedError, check_arrays, check_pairs, described, real
 from vtune.rng.keys import IMPL
-from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, State, Totals, Weight
+from vtune.types import (
+    Array,
+    Batch,
+    Key,
+    Metrics,
+    Outputs,
+    PyTree,
+    State,
+    Totals,
+    Weight,
+    at_least_single,
+)
 
 SHOWN = ("params", "batch_stats")  # fields that `Member.variables` shows
 
@@ -270,7 +281,7 @@ def _total(name: str, values: Array, weight: Weight) -> tuple[Array, Array]:
             f"measure returned {name!r} of shape {list(values.shape)} for {weight.shape[0]} rows; "
             "return a value a row, without .mean()"
         )
-    values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    values = at_least_single(values)
     weights = jnp.broadcast_to(expand(weight, values), values.shape).astype(values.dtype)
     return jnp.sum(jnp.where(weights > 0, values * weights, 0.0)), jnp.sum(weights)
 

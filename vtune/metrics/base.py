@@ -15,7 +15,7 @@ import numpy as np
 from vtune.metrics.modes import check_mode
 from vtune.metrics.select import Selection, expand, selection
 from vtune.returned import check_pairs, real
-from vtune.types import Array, Batch, Outputs, Totals, Weight
+from vtune.types import Array, Batch, Outputs, Totals, Weight, at_least_single
 from vtune.validation import check_call
 
 Check = Callable[[Any, Mapping[str, np.ndarray]], None]
@@ -170,7 +170,7 @@ def mean(
         if not jnp.issubdtype(values.dtype, jnp.inexact):  # weights are no whole numbers
             values = values.astype(weight.dtype)
         # in half precision a sum of 1,000 weights is no longer 1,000
-        values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+        values = at_least_single(values)
         weights = expand(weight, values).astype(values.dtype)
         # `where`, since padding may be NaN and 0 * NaN is NaN
         return jnp.sum(jnp.where(weights > 0, values * weights, 0.0)), jnp.sum(weights)

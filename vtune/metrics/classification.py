@@ -13,7 +13,7 @@ import numpy as np
 from vtune.callers import users_line
 from vtune.metrics.base import Metric, configurable, documented, mean
 from vtune.metrics.labels import checked, one_logit
-from vtune.types import Array, Batch, Outputs, float_dtype
+from vtune.types import Array, Batch, Outputs, at_least_single, float_dtype
 from vtune.validation import check_count
 
 
@@ -28,6 +28,7 @@ def _correct(outputs: Outputs, batch: Batch) -> Array:
 
 def _log_loss(outputs: Outputs, batch: Batch) -> Array:
     labels = jnp.asarray(batch["y"], jnp.int32)
+    outputs = at_least_single(outputs)
     if one_logit(outputs, labels):
         logits = outputs.reshape(labels.shape)
         return jnp.logaddexp(0.0, jnp.where(labels > 0, -logits, logits))

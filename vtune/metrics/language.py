@@ -18,13 +18,12 @@ import numpy as np
 
 from vtune.metrics.base import Metric, documented, mean, targets
 from vtune.metrics.labels import check_labels, one_logit
-from vtune.types import Array, Batch, Outputs
+from vtune.types import Array, Batch, Outputs, at_least_single
 
 
 def _surprise(outputs: Outputs, batch: Batch) -> Array:
     """Returns the negative log-likelihood of every place [rows, ...], in nats."""
-    # A half-precision sum over many places would keep two digits.
-    logits = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
+    logits = at_least_single(outputs)
     own = jnp.take_along_axis(logits, jnp.asarray(batch["y"], jnp.int32)[..., None], axis=-1)
     return jax.nn.logsumexp(logits, axis=-1) - own[..., 0]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from vtune.metrics.base import Metric, configurable, documented, mean, targets
 from vtune.metrics.regression import check_targets, one_array
-from vtune.types import Array, Batch, Outputs
+from vtune.types import Array, Batch, Outputs, at_least_single
 from vtune.validation import is_number
 
 
@@ -32,7 +32,7 @@ def _pinball_loss(alpha: Any = 0.5) -> Metric:
             )
 
     def loss(outputs: Outputs, batch: Batch) -> Array:
-        short = (batch["y"][..., None] if several else batch["y"]) - outputs
+        short = (batch["y"][..., None] if several else batch["y"]) - at_least_single(outputs)
         levels = jnp.asarray(alphas if several else alphas[0], short.dtype)
         levels = levels.reshape((1,) * (short.ndim - levels.ndim) + levels.shape)
         return jnp.maximum(levels * short, (levels - 1) * short)

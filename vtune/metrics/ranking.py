@@ -13,7 +13,7 @@ from vtune.metrics.base import Metric, configurable, documented
 from vtune.metrics.labels import check_labels, flat, is_multilabel
 from vtune.metrics.select import expand
 from vtune.metrics.totals import PerRow
-from vtune.types import Array, Batch, Outputs, Totals, Weight, float_dtype
+from vtune.types import Array, Batch, Outputs, Totals, Weight, at_least_single, float_dtype
 
 
 def area(score: Array, positive: Array, negative: Array) -> Array:
@@ -61,7 +61,7 @@ def _roc_auc(multi_class: Any = None, *, average: Any = "macro") -> Metric:
             share = jnp.sum(positive, axis=0)
             weight = share if average == "weighted" else jnp.ones_like(share)
             return jnp.sum(areas * weight) / jnp.sum(weight)
-        logits = logits.reshape(-1, logits.shape[-1])
+        logits = at_least_single(logits.reshape(-1, logits.shape[-1]))  # rounding makes ties
         labels, weights = labels.reshape(-1), weights.reshape(-1)
         classes = logits.shape[-1]
         by_class = jax.nn.one_hot(labels, classes, dtype=weights.dtype) * weights[:, None]

@@ -16,7 +16,7 @@ import numpy as np
 from vtune.metrics.base import Metric, documented, mean, ratio, targets
 from vtune.metrics.select import expand
 from vtune.metrics.totals import PerRow
-from vtune.types import Array, Batch, Outputs, Totals, Weight, float_dtype
+from vtune.types import Array, Batch, Outputs, Totals, Weight, at_least_single, float_dtype
 
 
 def check_targets(outputs: Any, arrays: Mapping[str, np.ndarray]) -> None:
@@ -55,8 +55,12 @@ def _columns(values: Array, weight: Weight) -> tuple[Array, Array]:
     return jnp.where(weights > 0, values, 0.0), weights
 
 
+def _residual(outputs: Outputs, batch: Batch) -> Array:
+    return at_least_single(outputs) - batch["y"]
+
+
 def _squares(outputs: Outputs, batch: Batch, weight: Weight) -> tuple[Array, Array]:
-    values, weights = _columns(jnp.square(outputs - batch["y"]), weight)
+    values, weights = _columns(jnp.square(_residual(outputs, batch)), weight)
     return jnp.sum(values * weights, axis=0), jnp.sum(weights, axis=0)
 
 
@@ -98,7 +102,8 @@ def _r2() -> Metric:
 
 
 def _mean_of(value: Callable[[Array], Array]) -> Metric:
-    return mean(lambda outputs, batch: value(outputs - batch["y"]), mode="min", check=check_targets)
+    error = lambda outputs, batch: value(_residual(outputs, batch))
+    return mean(error, mode="min", check=check_targets)
 
 
 mse = documented(_mean_of(jnp.square), "Mean squared error of `outputs` against `y`.")

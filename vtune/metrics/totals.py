@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vtune.returned import ReturnedError, described
-from vtune.types import Array, PyTree
+from vtune.types import Array, PyTree, at_least_single
 
 
 def is_rows(leaf: Any) -> bool:
@@ -58,11 +58,9 @@ def widened(tree: PyTree) -> PyTree:
 
     def widen(leaf: Any) -> Array:
         leaf = jnp.asarray(leaf)
-        if jnp.issubdtype(leaf.dtype, jnp.floating):
-            return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
         if leaf.dtype == bool or jnp.issubdtype(leaf.dtype, jnp.integer):
             return leaf.astype(jnp.promote_types(leaf.dtype, jnp.int32))
-        return leaf
+        return at_least_single(leaf)
 
     return jax.tree.map(widen, tree)
 

@@ -23,7 +23,7 @@ from vtune.results.member import Member
 from vtune.results.member import outputs as member_outputs
 from vtune.results.no_score import finished
 from vtune.results.trained import Trained
-from vtune.types import Array, PyTree
+from vtune.types import Array, PyTree, at_least_single
 from vtune.validation import check_untraced, is_whole
 
 KINDS = ("best", "greedy")
@@ -199,6 +199,7 @@ def to_shares(combine: str, outputs: PyTree) -> PyTree:
 
     For a single logit the probabilities of both classes, [..., 2], so that neither rounds to 1.
     """
+    outputs = jax.tree.map(at_least_single, outputs)
     if combine == "outputs":
         return outputs
     if combine == "single":

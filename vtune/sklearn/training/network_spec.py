@@ -20,7 +20,7 @@ from vtune.hparams import Hparams, Static
 from vtune.identity import handed_out
 from vtune.learner.linen import flax_learner
 from vtune.learner.protocol import Learner
-from vtune.types import Array, Batch
+from vtune.types import Array, Batch, at_least_single
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     name: getattr(jax.nn, name) for name in ("relu", "gelu", "silu", "elu", "tanh", "sigmoid")
@@ -127,7 +127,7 @@ def _learner(spec: NetworkSpec) -> Learner:
 
 
 def _two_axes(outputs: Any, count: int) -> Array:
-    """Returns a module's outputs as [rows, count].
+    """Returns a module's outputs as [rows, count], those of half precision in float32.
 
     Raises:
       ValueError: the module returned something else.
@@ -139,7 +139,7 @@ def _two_axes(outputs: Any, count: int) -> Array:
             f"the module returned {got}, not [rows, {count}]; give it a field n_outputs, which "
             "is filled in, or set its width yourself"
         )
-    return outputs.reshape(-1, count)
+    return at_least_single(outputs.reshape(-1, count))
 
 
 def accepted(module: Any) -> set[str]:
