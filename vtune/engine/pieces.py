@@ -87,11 +87,11 @@ def nothing_under_way(
         cohorts = [group.cohort for group in lane.groups]
         populations = [carries[place].population for place in lane.places]
         totals = no_totals(plan, lane, populations, arguments)
-        for place, cohort, population, (summed, kept) in zip(
+        for place, cohort, population, (summed, by_row) in zip(
             lane.places, cohorts, populations, totals, strict=True
         ):
             progress = start_progress(plan, cohort, population, arguments)
-            found[place] = UnderWay(progress.died, progress.sums, summed, kept)
+            found[place] = UnderWay(progress.died, progress.sums, summed, by_row)
     return tuple(found[place] for place in range(len(groups(plan))))
 
 

@@ -59,13 +59,14 @@ class UnderWay(NamedTuple):
 
     Attributes:
       died, sums: see `Progress`.
-      summed: totals of the validation batches so far. kept: those row by row, [pop, batches, ...].
+      summed: totals of the validation batches so far.
+      by_row: totals of single rows so far, [pop, batches, ...].
     """
 
     died: Array
     sums: PyTree
     summed: PyTree
-    kept: PyTree
+    by_row: PyTree
 
 
 Parts = Sequence[Carry]
@@ -140,12 +141,13 @@ def finish_training(
     if sent.refreshing:
         rows = _window(arguments).batches(sent.refreshing, lane.cohort.batch_size)
     ready = refreshed_on(plan, cohorts, noted, stepping, end, rows, arguments)
-    zeros = jax.tree.map(jnp.zeros_like, [(way.summed, way.kept) for way in under])
+    zeros = jax.tree.map(jnp.zeros_like, [(way.summed, way.by_row) for way in under])
     done = []
-    for carry, way, population, (summed, kept) in zip(parts, under, ready, zeros, strict=True):
+    for carry, way, population, (summed, by_row) in zip(parts, under, ready, zeros, strict=True):
         size = carry.population.id.shape[0]
         population = without_copies(population, size, plan.layout)
-        done.append((carry._replace(population=population), way._replace(summed=summed, kept=kept)))
+        way = way._replace(summed=summed, by_row=by_row)
+        done.append((carry._replace(population=population), way))
     return done
 
 
@@ -169,16 +171,16 @@ def score_batches(
         return [
             (
                 jax.tree.map(jnp.add, summed, batch_summed),
-                jax.tree.map(lambda all, one: all.at[:, piece.batch + i].set(one), kept, rows),
+                jax.tree.map(lambda all, one: all.at[:, piece.batch + i].set(one), by_row, rows),
             )
-            for (summed, kept), batch_summed, rows in zip(totals, *new, strict=True)
+            for (summed, by_row), batch_summed, rows in zip(totals, *new, strict=True)
         ]
 
-    before = [(way.summed, way.kept) for _, way in dealt]
+    before = [(way.summed, way.by_row) for _, way in dealt]
     after = lax.fori_loop(0, piece.batches, one_batch, before)
     return [
-        _undealt(plan, carry, (population, way._replace(summed=summed, kept=kept)))
-        for carry, (population, way), (summed, kept) in zip(parts, dealt, after, strict=True)
+        _undealt(plan, carry, (population, way._replace(summed=summed, by_row=by_row)))
+        for carry, (population, way), (summed, by_row) in zip(parts, dealt, after, strict=True)
     ]
 
 
@@ -219,9 +221,9 @@ def no_totals(
         list(populations),
     )
     zeros = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype)
-    kept = lambda leaf: jnp.zeros((leaf.shape[0], batches, *leaf.shape[1:]), leaf.dtype)
+    by_row = lambda leaf: jnp.zeros((leaf.shape[0], batches, *leaf.shape[1:]), leaf.dtype)
     return [
-        (jax.tree.map(zeros, summed), jax.tree.map(kept, rows))
+        (jax.tree.map(zeros, summed), jax.tree.map(by_row, rows))
         for summed, rows in zip(*shapes, strict=True)
     ]
 
@@ -237,7 +239,7 @@ def end_round(
     scores = metrics_of(
         plan,
         [way.summed for _, way in dealt],
-        [jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), way.kept) for _, way in dealt],
+        [jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), way.by_row) for _, way in dealt],
     )
     objectives, done = refiner_objectives(arguments.refiner), []
     for i, (group, carry) in enumerate(zip(lane.groups, parts, strict=True)):
