@@ -42,12 +42,14 @@ class Data:
       folded: whether batches have an axis of folds.
       batch_size: rows of a batch of data that come in batches, see `vt.stream`; else None.
       repeats: whether the training rows of an epoch can be had again.
+      begins_again: whether they can be read from the first batch again, though others may come.
       on_host: whether the rows stay on the host and are sent to the program chunk by chunk.
     """
 
     folded = False
     batch_size: int | None = None
     repeats = True
+    begins_again = True
     on_host = False
     test: np.ndarray | None = None
 

@@ -45,7 +45,7 @@ def check_streamed(
             "recomputed on the first batches of the epoch; give vt.stream a function (seed, epoch) "
             "-> batches, or rounds= that end with epochs"
         )
-    if getattr(data, "begins_again", True):
+    if data.begins_again:
         return
     if generations > 1:
         raise ValueError(

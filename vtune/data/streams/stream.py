@@ -32,7 +32,6 @@ class Stream(HostData):
 
     Attributes:
       steps: batches of an epoch. source: what gives them, in a word.
-      begins_again: whether its pipeline can be iterated again.
     """
 
     def __init__(self, held: Data, tape: Tape, steps: int, feed: Feed, source: str):
