@@ -291,7 +291,7 @@ def test_settings_of_the_callers_thread_hold():
 
 
 def test_features_of_rows_on_the_host_are_not_kept(refused):
-    with refused(ValueError, 'the rows lie on the host, .* write on="device"'):
+    with refused(ValueError, 'rows lie on the host, .* for each batch, or write on="device"'):
         tune(holdout("host"), cache_features=True)
 
 

@@ -559,7 +559,11 @@ LEARNER = quadratic()._replace(refresh=lambda key, h, x, batch, number: x, refre
             "batch_size=32, and the batches of the stream have 3 rows",
         ),
         ({"batch_size": lambda h: 8}, ValueError, "batch_size=8, and the batches of the stream"),
-        ({"cache_features": True}, ValueError, "cache_features: the training rows of a stream"),
+        (
+            {"cache_features": True},
+            ValueError,
+            "features of them all .* leave it out, and features .* once for each batch$",
+        ),
         (
             {"refiner": vt.Halving()},
             ValueError,

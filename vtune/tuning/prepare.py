@@ -90,7 +90,7 @@ def prepare(given: TuneArguments) -> Prepared:
     arguments = _program_arguments(given, checked, durations.cohorts)
     plan = _plan(given, checked, durations, arguments)
     often = checked.search.generations if isinstance(checked.search, Generations) else 1
-    check_streamed(given.data, plan, given.cache_features, often)
+    check_streamed(given.data, plan, often)
     if freezes(given):
         given, weights = with_frozen(given, plan, checked.weights)
         arguments = arguments._replace(weights=weights)
@@ -123,10 +123,13 @@ def prepare(given: TuneArguments) -> Prepared:
 
 
 def _check_features_fit(data: Data | None) -> None:
-    if data is not None and data.on_host and data.batch_size is None:  # of a stream see below
+    """Raises ValueError where rows are not on the device, as features of them all would be."""
+    if data is not None and data.on_host:
+        elsewhere = ', or write on="device" where the data are made'
         raise ValueError(
-            "cache_features: the rows lie on the host, and what is computed of all of them would "
-            'lie on the device; leave it out, or write on="device" where the data are made'
+            "cache_features: the training rows lie on the host, and features of them all would be "
+            "kept on the device; leave it out, and features are computed once for each batch"
+            + (elsewhere if data.batch_size is None else "")
         )
 
 

@@ -14,22 +14,13 @@ from vtune.runtime.notices import warn
 ANEW = "give vt.stream a function (seed, epoch) -> batches, or what can be iterated again"
 
 
-def check_streamed(
-    data: Data | None, plan: Plan, cache_features: bool, generations: int = 1
-) -> None:
+def check_streamed(data: Data | None, plan: Plan, generations: int = 1) -> None:
     """Raises ValueError where a plan needs rows of a stream that it does not have.
 
     Args:
       generations: how often the plan is run.
     """
-    if data is None or data.batch_size is None:
-        return
-    if cache_features:
-        raise ValueError(
-            "cache_features: the training rows of a stream are not known beforehand; leave it out, "
-            "and features are computed once for each batch"
-        )
-    if data.repeats:
+    if data is None or data.batch_size is None or data.repeats:
         return
     apart = len(batch_groups(groups(plan)))
     if apart > 1:
