@@ -229,6 +229,7 @@ def test_a_source_that_fails_leaves_the_rounds_before(tmp_path):
         tune(data, checkpoint=tmp_path)
     then = "What was trained before is error.sweep, 1 round; the same call goes on"
     assert then in str(caught.value)
+    assert caught.value.reason.endswith("OSError: the disk is gone")
     assert isinstance(caught.value.__cause__, OSError)
     kept = caught.value.sweep
     assert set(kept.table()["status"]) == {"source failed after round 0"}

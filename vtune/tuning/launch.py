@@ -31,8 +31,6 @@ from vtune.tuning.streamed import check_begins
 from vtune.types import PyTree
 from vtune.validation import check_flag
 
-TRAINED = ". What was trained before is error.sweep, "
-
 
 @dataclass(frozen=True, kw_only=True)
 class Watching:
@@ -128,9 +126,9 @@ def with_what_there_is(
 
     Args:
       error: as it was raised, or with a part of the sweep. of: what was counted, a round or more.
+      then: how to go on, if there is a way.
     """
-    reason, said = str(error).partition(TRAINED)[0], f"{count} {of}{'s' if count > 1 else ''}"
-    return SourceError(f"{reason}{TRAINED}{said}{then}", sweep)
+    return SourceError(error.reason, sweep, f"{count} {of}{'s' if count > 1 else ''}{then}")
 
 
 def _say_where_it_goes_on(keeper: Keeper, checkpoint: Checkpoint, rounds: int) -> None:

@@ -15,13 +15,18 @@ from vtune.runtime.feeding.worker import Worker
 class SourceError(RuntimeError):
     """Rows of data on the host could not be read.
 
+    Args:
+      trained: how much the sweep is of what was asked for, in words.
+
     Attributes:
+      reason: which rows, and why.
       sweep: what the rounds before made; None where there is none.
     """
 
-    def __init__(self, message: str, sweep: Any = None):
-        super().__init__(message)
-        self.sweep = sweep
+    def __init__(self, reason: str, sweep: Any = None, trained: str = ""):
+        before = f". What was trained before is error.sweep, {trained}" if trained else ""
+        super().__init__(f"{reason}{before}")
+        self.reason, self.sweep = reason, sweep
 
 
 class Sent(NamedTuple):
