@@ -22,6 +22,7 @@ from vtune.runtime import execute, segments
 from vtune.runtime.watch import Watcher
 from vtune.saved_files import manifest_checksum
 from vtune.tuning.checkpoints import keeper
+from vtune.tuning.checkpoints.call import differences
 
 LEARNER = quadratic()
 SPACE = {"lr": vt.Float(0.1, 0.5)}
@@ -224,6 +225,16 @@ def test_another_call_is_told_apart_before_anything_is_compiled(case, unfinished
         with refused(vt.CheckpointMismatchError, rf"another call(.|\n)*{said}"):
             tune(**options, checkpoint=unfinished)
     assert checkpoints(unfinished) == [2, 1]
+
+
+def test_what_the_learner_follows_from_is_named_before_it():
+    """Where the other call has what this one does not, such as `frozen=`."""
+    saved = {"the learner's step": {"sha256": "a"}, "frozen['params']": True}
+    asked = {"seed": 1, "the learner's step": {"sha256": "b"}}
+    for here, there in ((asked, saved), (saved, asked)):
+        *first, last = differences(there, here)
+        assert sorted(line.partition(":")[0] for line in first) == ["frozen['params']", "seed"]
+        assert last == "the learner's step: something else"
 
 
 def test_a_bound_may_be_written_otherwise(tmp_path):

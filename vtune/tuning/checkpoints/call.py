@@ -163,12 +163,15 @@ def differences(
 ) -> list[str]:
     """Returns how what a call asks for differs from what another one did, a line for each.
 
+    The learner's come last: its equations follow the rest, such as what is frozen.
+
     Args:
       where: what the two are called: this call, and the other one.
     """
     said = []
     versions = _versions(saved) == _versions(asked)
-    for name in dict.fromkeys([*asked, *saved]):
+    names = dict.fromkeys([*asked, *saved])
+    for name in sorted(names, key=lambda name: name.startswith(LEARNER)):
         if name == MACHINE or (name.startswith(LEARNER) and not versions):
             continue
         now, before = asked.get(name), saved.get(name)
