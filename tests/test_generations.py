@@ -4,9 +4,11 @@ everything once."""
 import csv
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import optuna
 import pytest
 from problems import quadratic
@@ -336,22 +338,54 @@ def test_costs_and_constraints():
         assert trial.values[0] == flops[number]
 
 
-def test_a_warm_start_begins_with_the_best_weights():
+@pytest.mark.parametrize("given", [None, 2.0])
+def test_a_warm_start_begins_with_the_best_weights(given):
     learner = quadratic()._replace(
         variables=lambda x: {"x": x}, load=lambda h, x, weights: weights["x"]
     )
     how = search(generations=3, warm_start=True)
-    sweep = tune(how, {"lr": vt.Float(0.1, 0.9)}, learner)
+    begin = None if given is None else {"x": given}
+    sweep = tune(how, {"lr": vt.Float(0.1, 0.9)}, learner, init_from=begin)
     loss = sweep.history["loss"][-1].reshape(3, SIZE)
     best = [int(loss[0].argmin()), SIZE + int(loss[1].argmin())]
     assert sweep.trained.drawn.began_from == (-1, *best)
     for index in (0, SIZE + 3, 2 * SIZE + 5):
-        begun = 1.0 if index < SIZE else float(sweep[best[index // SIZE - 1]].variables["x"])
+        first = 1.0 if given is None else given
+        begun = first if index < SIZE else float(sweep[best[index // SIZE - 1]].variables["x"])
         end = begun * (1 - sweep[index].hparams["lr"]) ** 4
         assert float(sweep[index].variables["x"]) == pytest.approx(end, rel=1e-5)
         assert float(sweep.rerun(index).variables["x"]) == pytest.approx(end, rel=1e-5)
     with pytest.raises(ValueError, match=r"retrain: .* \(warm_start=True\)"):
         begun_with("retrain", sweep.trained, [0, SIZE])
+
+
+def test_a_warm_start_of_members_that_share_frozen_weights(compilations):
+    """The best weights take the place of the trained ones; all is one program."""
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    data = vt.holdout({"x": x, "y": x.sum(-1, keepdims=True)})
+    model = nn.Sequential([nn.Dense(4), nn.tanh, nn.Dense(1)])
+    weights = model.init(jax.random.key(1), x[:1])["params"]
+    learner = vt.flax_learner(
+        model,
+        optimizer=lambda h: optax.sgd(h["lr"]),
+        loss=lambda out, batch, h: ((out - batch["y"]) ** 2)[:, 0],
+    )
+    given = {"data": data, "init_from": {"params": weights}, "frozen": "layers_0"}
+    with compilations() as compiled:
+        sweep = tune(search(warm_start=True), {"lr": vt.Float(0.01, 0.3)}, learner, **given)
+    assert compiled.count == 1
+    last = 2 * SIZE + 5
+    source = sweep.trained.drawn.began_from[2]
+    begun = {**weights, "layers_2": sweep[source].variables["params"]["layers_2"]}
+    setting = vt.Given([sweep[last].hparams])
+    alone = tune(setting, {"lr": vt.Float(0.01, 0.3)}, learner, **given | {"init_from": begun})
+    for found in (sweep[last], sweep.rerun(last)):
+        for one, other in zip(
+            jax.tree.leaves(found.variables), jax.tree.leaves(alone[0].variables), strict=True
+        ):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    kernels = [sweep[i].variables["params"]["layers_0"]["kernel"] for i in (0, last)]
+    np.testing.assert_array_equal(kernels, [weights["layers_0"]["kernel"]] * 2)
 
 
 def test_callbacks_are_told_of_one_long_run(whole, tmp_path):

@@ -38,9 +38,9 @@ class Generations:
         is asked for as well. Its storage keeps the trials; without a study they are kept in memory,
         and with `checkpoint=` in a journal, `study.log`, in its folder.
       warm_start: whether the members of a generation begin with the weights of the best member
-        before them, instead of drawn ones. With structural choices that change the weights this
-        cannot be. The first generation is then a program of its own.
-
+        before them, instead of drawn ones or those of `init_from=`. With structural choices that
+        change the weights this cannot be. Without `init_from=` the first generation is a program
+        of its own.
       constraints: a function of a member's last metrics, by name, that returns a number or several:
         above 0 where a constraint is violated, as Optuna has it. Needs Optuna 5.
 

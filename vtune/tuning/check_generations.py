@@ -49,11 +49,10 @@ def check_generations(checked: CheckedArguments, objectives: tuple[tuple[str, st
             f"Generations: warm_start=True and {many} structural combinations: the weights of one "
             "need not fit another; leave warm_start= out, or give structural choices one value"
         )
-    if search.warm_start and (checked.replicates is not None or checked.weights is not None):
-        other = "init_from=" if checked.weights is not None else "folds or seeds="
+    if search.warm_start and checked.replicates is not None:
         raise ValueError(
-            f"Generations: warm_start=True and {other}: members begin with the weights of one "
-            "training; leave one of them out"
+            "Generations: warm_start=True and folds or seeds=: members begin with the weights of "
+            "one training; leave one of them out"
         )
     _check_directions(search, checked.mode, objectives)
     warn_slow(search)
