@@ -17,30 +17,16 @@ from vtune.callers import users_line
 from vtune.hparams import Hparams
 from vtune.learner.calling import calling
 from vtune.learner.check_optimizer import check_sees_all, check_updates, made, updating
-from vtune.learner.contracts import check_collections, check_outputs
+from vtune.learner.contracts import check_collections
+from vtune.learner.forward import Forward, check_metrics, judged
 from vtune.learner.freezing import Freezing
 from vtune.learner.frozen import FrozenNet, Path, Variables, held_in, parted, without
 from vtune.learner.lookahead import fast, first_pair, slow
 from vtune.learner.net import Net, NetState
-from vtune.learner.objective import (
-    augmented,
-    batch_mean,
-    check_summable,
-    loss_totals,
-    mean_loss,
-    metric_totals,
-    penalised,
-    row_weights,
-    scores,
-)
+from vtune.learner.objective import augmented, check_summable, mean_loss, row_weights, scores
 from vtune.learner.optimizer_arguments import extra_arguments
 from vtune.learner.parts import Parts, checked
-from vtune.learner.per_example import (
-    check_aggregated,
-    check_alone,
-    gradients_by_row,
-    takes_rows,
-)
+from vtune.learner.per_example import check_aggregated, gradients_by_row, takes_rows
 from vtune.learner.pretrained import overlay
 from vtune.learner.protocol import Learner
 from vtune.learner.statistics import mean_with, of_batch, warn_none
@@ -48,7 +34,6 @@ from vtune.learner.trace_cache import cache_trace
 from vtune.metrics.modes import usual_mode
 from vtune.returned import ReturnedError, check_arrays, check_structure, described
 from vtune.rng.keys import IMPL
-from vtune.rng.threefry import folded
 from vtune.types import Array, Batch, Key, Metrics, Outputs, PyTree, Totals, Weight
 from vtune.xla.ops.rewrite import rewrite, rewrite_once, rewrite_update
 
@@ -116,10 +101,11 @@ class NetLearner:
         held = None if weights is None else held_in(self.net, weights, self.frozen)
         return state._replace(frozen=held)
 
-    def _net(self, state: NetState) -> Net | FrozenNet:
-        """Returns the network whose variables are those of a member alone."""
+    def _forward(self, state: NetState) -> Forward:
+        """Returns the network whose variables are those of a member alone, to be called."""
         held = state.frozen
-        return self.net if held is None else FrozenNet(self.net, self.frozen, held)
+        net = self.net if held is None else FrozenNet(self.net, self.frozen, held)
+        return Forward(net, self.parts)
 
     # a member's state -----------------------------------------------------------------------------
 
@@ -149,7 +135,7 @@ class NetLearner:
         check_structure("the optimizer's update", state.opt_state, after.opt_state)
         state = jax.tree.map(lambda leaf, wide: jnp.asarray(leaf, wide.dtype), state, after)
         if self.parts.recompute_statistics:
-            warn_none(self._net(whole).statistics(h, slow(params), other))
+            warn_none(self._forward(whole).net.statistics(h, slow(params), other))
         return self._with_judged(state)
 
     def _first_pair(self, optimizer: Any, params: PyTree, held: Variables) -> tuple[PyTree, PyTree]:
@@ -175,7 +161,7 @@ class NetLearner:
         return state._replace(judged=state.other) if self.parts.recompute_statistics else state
 
     def variables(self, state: NetState) -> PyTree:
-        return self._net(state).variables(self._eval_params(state), state.scored)
+        return self._forward(state).net.variables(self._eval_params(state), state.scored)
 
     def _eval_params(self, state: NetState) -> PyTree:
         """Returns the weights that are scored and shown."""
@@ -204,15 +190,15 @@ class NetLearner:
     ) -> tuple[NetState, Metrics]:
         weight = jnp.ones(jax.tree.leaves(batch)[0].shape[0])
         batch = augmented(self.parts, key, h, batch)
-        net = self._net(state)
+        forward = self._forward(state)
         objective = rewrite(
-            lambda params: self._objective(net, key, h, params, state.other, batch, weight),
+            lambda params: forward.objective(key, h, params, state.other, batch, weight),
             self.parts.rewrite,
         )
         other = state.other
         by_row = takes_rows(state.opt_state)
         if by_row:
-            alone = functools.partial(self._alone, net, key, h, other)
+            alone = functools.partial(forward.objective_of_row, key, h, other)
             value, totals, grads = gradients_by_row(alone, fast(state.params), batch)
         else:
             (value, (other, totals)), grads = jax.value_and_grad(objective, has_aux=True)(
@@ -234,76 +220,6 @@ class NetLearner:
         after = NetState(params, other, opt_state, state.judged, state.frozen)
         return after, {"loss": value, **totals}
 
-    def _objective(
-        self,
-        net: Net | FrozenNet,
-        key: Key,
-        h: Hparams,
-        params: PyTree,
-        other: PyTree,
-        batch: Batch,
-        weight: Weight,
-    ) -> tuple[Array, tuple[PyTree, dict[str, Totals]]]:
-        """Returns what training minimises, and (other variables, totals of `train_metrics`)."""
-        outputs, other = self._apply(net, key, h, params, other, batch, True)
-        self._check_rows(outputs, batch, weight.shape[0])
-        mean = batch_mean(self.parts, outputs, batch, h, weight)
-        held = net.held.params if isinstance(net, FrozenNet) else {}
-        value = penalised(self.parts, mean, params, h, held)
-        return value, (other, self._metric_totals("train_metrics", outputs, batch, weight))
-
-    def _alone(
-        self,
-        net: Net | FrozenNet,
-        key: Key,
-        h: Hparams,
-        other: PyTree,
-        params: PyTree,
-        batch: Batch,
-        number: Array,
-    ) -> tuple[Array, dict[str, Totals]]:
-        """Returns (what training minimises of one row, totals of `train_metrics`). Each row has
-        noise of its own: its key is the step key folded with its number."""
-
-        def objective(params: PyTree) -> tuple[Array, dict[str, Totals]]:
-            own = folded(key, number)
-            value, (after, totals) = self._objective(net, own, h, params, other, batch, jnp.ones(1))
-            check_alone(other, after)
-            return value, totals
-
-        return rewrite(objective, self.parts.rewrite)(params)
-
-    def _apply(
-        self,
-        net: Net | FrozenNet,
-        key: Key,
-        h: Hparams,
-        params: PyTree,
-        other: PyTree,
-        batch: Batch,
-        train: bool,
-    ) -> tuple[Outputs, PyTree]:
-        with calling("the model", batch=batch, h=h):
-            outputs, other = net.apply(key, h, params, other, batch, train)
-        check_arrays("the model", outputs, "its outputs")
-        return outputs, other
-
-    def _check_rows(self, outputs: Outputs, batch: Batch, rows: int) -> None:
-        if self.parts.batch_loss is None:  # which takes whatever comes out
-            with calling("the model", batch=batch):
-                check_outputs(outputs, rows)
-
-    def _metric_totals(
-        self, argument: str, outputs: Outputs, batch: Batch, weight: Weight
-    ) -> dict[str, Totals]:
-        metrics = getattr(self.parts, argument)
-        try:
-            return metric_totals(argument, metrics, outputs, batch, weight)
-        except (TypeError, ValueError) as error:
-            if self.parts.batch_loss is None or type(error) not in (TypeError, ValueError):
-                raise
-            raise type(error)(f"{argument}: {error}{_ROWS}") from error
-
     def summarise(self, sums: PyTree, steps: Array) -> Metrics:
         loss = sums["loss"] / steps.astype(sums["loss"].dtype)
         return {"loss": loss} | scores("train_metrics", self.parts.train_metrics, sums)
@@ -315,12 +231,12 @@ class NetLearner:
     ) -> NetState:
         """Returns the state with the batch's statistics under the scored weights."""
         batch, params = augmented(self.parts, key, h, batch), self._eval_params(state)
-        net = self._net(state)
+        forward = self._forward(state)
         apply = rewrite_once(
-            lambda params, other, batch: self._apply(net, key, h, params, other, batch, True)[1],
+            lambda params, other, batch: forward.apply(key, h, params, other, batch, True)[1],
             self.parts.rewrite,
         )
-        paths = net.statistics(h, params, state.other)
+        paths = forward.net.statistics(h, params, state.other)
         if not paths:
             return state
         fresh = of_batch(lambda other: apply(params, other, batch), state.other, paths)
@@ -328,22 +244,20 @@ class NetLearner:
 
     def predict(self, h: Hparams, state: NetState, batch: Batch) -> Outputs:
         key = jax.random.key(0, impl=IMPL)  # for models that sample when they predict
-        params, net = self._eval_params(state), self._net(state)
-        return self._apply(net, key, h, params, state.scored, batch, False)[0]
+        params, forward = self._eval_params(state), self._forward(state)
+        return forward.apply(key, h, params, state.scored, batch, False)[0]
 
     def judge(self, h: Hparams, outputs: Outputs, batch: Batch, weight: Weight) -> Totals:
-        self._check_rows(outputs, batch, weight.shape[0])
-        totals = self._metric_totals("metrics", outputs, batch, weight)
-        return {"loss": loss_totals(self.parts, outputs, batch, h, weight), **totals}
+        return judged(self.parts, h, outputs, batch, weight)
 
     def measure(
         self, key: Key, h: Hparams, state: NetState, batch: Batch, weight: Weight
     ) -> Totals:
         def totals(params: PyTree, other: PyTree, batch: Batch, weight: Weight) -> Totals:
-            outputs, _ = self._apply(net, key, h, params, other, batch, False)
+            outputs, _ = forward.apply(key, h, params, other, batch, False)
             return self.judge(h, outputs, batch, weight)
 
-        params, net = self._eval_params(state), self._net(state)
+        params, forward = self._eval_params(state), self._forward(state)
         return rewrite_once(totals, self.parts.rewrite)(params, state.scored, batch, weight)
 
     def score(self, totals: Totals) -> Metrics:
@@ -356,14 +270,7 @@ class NetLearner:
         return row_weights(self.parts, h, outputs, batch, train)
 
     def check(self, outputs: Any, arrays: Mapping[str, Any]) -> None:
-        for argument in ("metrics", "train_metrics"):
-            for name, metric in getattr(self.parts, argument).items():
-                if metric.check is not None:
-                    try:
-                        metric.check(outputs, arrays)
-                    except (TypeError, ValueError) as error:
-                        hint = "" if self.parts.batch_loss is None else _ROWS
-                        raise type(error)(f"{argument}[{name!r}]: {error}{hint}") from None
+        check_metrics(self.parts, outputs, arrays)
 
 
 @bounded_cache(32)
@@ -376,10 +283,6 @@ def _with_frozen(learner: NetLearner, paths: frozenset[Path]) -> Learner:
 _NOTHING_TRAINED = (
     "the model has no parameters, so nothing is trained; give it layers, self.param(...) or "
     "nnx.Param(...), or leave this warning where it is a baseline"
-)
-_ROWS = (
-    "\n(With batch_loss= outputs need not begin with the rows, but metrics compare row by row: "
-    "measure a part that does, by vt.metrics.mean(lambda outputs, batch: values))"
 )
 
 
