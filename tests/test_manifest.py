@@ -12,9 +12,9 @@ from problems import mlp_learner, quadratic
 
 import vtune as vt
 from vtune.results import storage
+from vtune.results.array_schema import check_arrays
 from vtune.results.encoding import decode
 from vtune.results.files import read_saved
-from vtune.results.schema import check_arrays
 from vtune.saved_files import manifest_checksum
 
 LEARNER = quadratic()._replace(init=lambda key, h, batch: jnp.asarray(float(len(h["c"]))))

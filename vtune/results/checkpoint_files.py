@@ -18,10 +18,11 @@ import jax
 import numpy as np
 
 from vtune.engine.plan import Plan, Stopping
+from vtune.results.array_schema import check_arrays, first_id
 from vtune.results.manifest import Call, checked_manifest, manifest_of, refusing
 from vtune.results.quiet import unlogged
 from vtune.results.recorded_arrays import recorded_arrays
-from vtune.results.schema import check_arrays, check_entries, first_id
+from vtune.results.schema import check_entries
 from vtune.results.states import state_leaves, states_held
 from vtune.results.storage import (
     Arrays,

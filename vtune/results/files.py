@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vtune.results import commit
+from vtune.results.array_schema import check_arrays
 from vtune.results.checkpoint_files import has_checkpoints, newest_checkpoint
 from vtune.results.left_out import left_out
 from vtune.results.manifest import Call, manifest_of, read_manifest, refusing
@@ -22,7 +23,7 @@ from vtune.results.migrate import FLAT, migrated_arrays
 from vtune.results.paths import check_target, folder_of, make_folder, remove_empty, worded
 from vtune.results.quiet import without_late_failures
 from vtune.results.recorded_arrays import recorded_arrays
-from vtune.results.schema import check_arrays, check_manifest
+from vtune.results.schema import check_manifest
 from vtune.results.states import named_leaves
 from vtune.results.storage import (
     Arrays,

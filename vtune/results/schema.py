@@ -1,4 +1,4 @@
-"""What a manifest and its arrays must be like.
+"""What a manifest must be like; its arrays: `array_schema.py`.
 
 A file may be anybody's, and its checksums prove only that nothing was changed by accident.
 """
@@ -13,10 +13,8 @@ import numpy as np
 from vtune.results.commit import is_parts_name
 from vtune.validation import LARGEST, is_number, is_whole
 
-Arrays = Mapping[str, np.ndarray]
 
-
-class _Wrong(ValueError):
+class WrongEntry(ValueError):
     """An entry is not as a save writes it."""
 
 
@@ -29,15 +27,17 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
     _check_settings(manifest)
     _want_each(manifest, "cohorts", lambda entry: isinstance(entry, dict))
     if len(set(manifest["history"])) < len(manifest["history"]):
-        raise _Wrong(f"the history has {manifest['history']}, one of them twice")
-    if _metric(manifest) not in manifest["history"]:
-        raise _Wrong(f"metric={_metric(manifest)!r}, the history has {manifest['history']}")
+        raise WrongEntry(f"the history has {manifest['history']}, one of them twice")
+    if compared_metric(manifest) not in manifest["history"]:
+        raise WrongEntry(
+            f"metric={compared_metric(manifest)!r}, the history has {manifest['history']}"
+        )
     folds = (manifest["trainings"] or [None])[0]
     for number, cohort in enumerate(manifest["cohorts"]):
         try:
             _check_cohort(cohort, manifest["rounds"], folds)
-        except _Wrong as error:
-            raise _Wrong(f"cohort {number}: {error}") from None
+        except WrongEntry as error:
+            raise WrongEntry(f"cohort {number}: {error}") from None
     _check_entries(manifest)
 
 
@@ -50,16 +50,16 @@ def _check_entries(manifest: Mapping[str, Any]) -> None:
     }
     for name, size in sizes.items():
         if (size is None) != (rows is None):
-            raise _Wrong(f"{name}={size} with rows={rows}")
+            raise WrongEntry(f"{name}={size} with rows={rows}")
     data = (manifest["identity"] or {}).get("data")
     if data is not None and data["arrays"].keys() != (rows or {}).keys():
-        raise _Wrong(f"identity: data of {list(data['arrays'])}, rows of {list(rows or ())}")
+        raise WrongEntry(f"identity: data of {list(data['arrays'])}, rows of {list(rows or ())}")
     for name in ("scaling", "columns"):
         if not set(manifest[name]) <= set(rows or ()):
-            raise _Wrong(f"{name} of {list(manifest[name])}, rows of {list(rows or ())}")
+            raise WrongEntry(f"{name} of {list(manifest[name])}, rows of {list(rows or ())}")
 
 
-def _metric(manifest: Mapping[str, Any]) -> str:
+def compared_metric(manifest: Mapping[str, Any]) -> str:
     """The metric that members are compared by, under its name in the history."""
     return "score" if manifest["metric"] is None else manifest["metric"]
 
@@ -108,7 +108,7 @@ def check_entries(header: Mapping[str, Any]) -> None:
     _want_each(header, "arrays", _array_entry)
     _want(header, "states", lambda v: isinstance(v, dict) and all(map(is_whole, v.values())))
     if any(name.partition("/")[0] not in _numbers(header["sweep"]) for name in header["states"]):
-        raise _Wrong(f"states={list(header['states'])}")
+        raise WrongEntry(f"states={list(header['states'])}")
 
 
 def _numbers(manifest: Mapping[str, Any]) -> list[str]:
@@ -132,137 +132,19 @@ def _check_cohort(cohort: Mapping[str, Any], rounds: int, folds: int | None) -> 
         _want(cohort, name, lambda v: isinstance(v, bool))
     sizes = [size for size, _ in cohort["rungs"]]
     if sum(n for _, n in cohort["rungs"]) != rounds or sizes != sorted(sizes, reverse=True):
-        raise _Wrong(f"rungs={cohort['rungs']} do not fit the {rounds} rounds")
+        raise WrongEntry(f"rungs={cohort['rungs']} do not fit the {rounds} rounds")
     if cohort["steps"] < rounds:
-        raise _Wrong(f"steps={cohort['steps']} in {rounds} rounds")
+        raise WrongEntry(f"steps={cohort['steps']} in {rounds} rounds")
     if cohort["total_steps"] is not None and cohort["total_steps"] > cohort["steps"]:
-        raise _Wrong(f"total_steps={cohort['total_steps']} of {cohort['steps']} steps")
-
-
-def check_arrays(manifest: Mapping[str, Any], arrays: Arrays) -> None:
-    """Raises ValueError where arrays are missing, or their shapes do not fit each other.
-
-    Args:
-      manifest: checked.
-    """
-    sizes = [cohort["rungs"][0][0] for cohort in manifest["cohorts"]]
-    members = sum(sizes)
-    parents = _array(arrays, "parents", (None, members), "i")
-    rounds = len(parents)
-    if not 1 <= rounds <= manifest["rounds"] or parents.min() < -1 or parents.max() >= members:
-        raise _Wrong(f"parents {list(parents.shape)} of {manifest['rounds']} rounds")
-    for name in ("ends", "stopped", "budgets"):
-        values = _array(arrays, name, (members,), "i")
-        least = 1 if name == "ends" else -1
-        most = rounds if name == "ends" else manifest["rounds"]
-        if values.min() < least or values.max() > most:
-            raise _Wrong(f"{name} from {values.min()} to {values.max()} in {rounds} rounds")
-    for name in manifest["history"]:
-        inner = () if name == _metric(manifest) else (...,)
-        _array(arrays, f"history/{name}", (rounds, members, *inner), "f")
-    for name in manifest["settings"]:
-        _array(arrays, f"settings/{name}", (rounds, members, ...), "if")
-    folds = manifest["trainings"][:1] if manifest["trainings"] and manifest["trainings"][2] else ()
-    for name in manifest["scaling"]:
-        for part in ("shift", "factor"):
-            row = manifest["rows"][name][0]
-            _array(arrays, f"scaling/{name}/{part}", (*folds, *row), "f")
-    for number in range(len(manifest["init_from"])):
-        if str(number) in manifest["left_out"]:
-            continue
-        _array(arrays, f"init_from/{number}", (...,), "")
-    for number, (cohort, size) in enumerate(zip(manifest["cohorts"], sizes, strict=True)):
-        for place in (f"cohort{number}", f"end{number}"):
-            _array(arrays, f"{place}/id", (size,), "i")
-            for name in cohort["traced"] or ():
-                _array(arrays, f"{place}/hparams/{name}", (size,), "if")
-        _array(arrays, f"end{number}/score", (size,), "f")
-        _array(arrays, f"end{number}/died", (size,), "i")
-    _check_generations(manifest, arrays)
-    _check_lives(
-        [cohort["rungs"] for cohort in manifest["cohorts"]], arrays, first_id(manifest, arrays)
-    )
-
-
-def first_id(manifest: Mapping[str, Any], arrays: Arrays) -> int:
-    """Returns the smallest id: not 0 in a generation by itself.
-
-    Args:
-      manifest, arrays: checked.
-    """
-    if manifest["generation_size"] is None:
-        return 0
-    return min(int(arrays[f"cohort{i}/id"].min()) for i in range(len(manifest["cohorts"])))
-
-
-def _check_generations(manifest: Mapping[str, Any], arrays: Arrays) -> None:
-    """Raises ValueError where generations do not fit the members."""
-    size, members = manifest["generation_size"], arrays["parents"].shape[1]
-    if (size is None) != (not manifest["began_from"]):
-        raise _Wrong(f"generation_size={size}, began_from={manifest['began_from']}")
-    if size is not None and members != size * len(manifest["began_from"]):
-        raise _Wrong(f"{len(manifest['began_from'])} generations of {size}, {members} members")
-
-
-def _check_lives(rungs: Sequence[Any], arrays: Arrays, first: int) -> None:
-    """Raises ValueError where members are not as many as planned, or continue none that was there.
-
-    Args:
-      rungs: by cohort, its pairs (members, rounds). first: the smallest id.
-    """
-    parents = arrays["parents"]
-    ids = [arrays[f"cohort{number}/id"] - first for number in range(len(rungs))]
-    if sorted(np.concatenate(ids).tolist()) != list(range(parents.shape[1])):
-        raise _Wrong(f"cohort: ids that are not {first} to {first + parents.shape[1] - 1}")
-    for number, own in enumerate(ids):
-        sizes, rounds = np.transpose(rungs[number])
-        alive = sizes[np.searchsorted(np.cumsum(rounds), np.arange(len(parents)), side="right")]
-        end = arrays[f"end{number}/id"] - first
-        if sorted(end.tolist()) != sorted(own.tolist()):
-            raise _Wrong(f"the array 'end{number}/id' has other members than 'cohort{number}/id'")
-        if not _continues(parents, own, alive) or (parents[-1, end[: alive[-1]]] < 0).any():
-            raise _Wrong(f"the array 'parents' does not fit cohort {number}")
-    if (arrays["ends"] > np.sum(parents >= 0, axis=0)).any():
-        raise _Wrong("the array 'ends' has rounds after members were dropped")
-
-
-def _continues(parents: np.ndarray, ids: np.ndarray, alive: np.ndarray) -> bool:
-    """Whether the members of a cohort continue members of it that were alive the round before.
-
-    Args:
-      alive: [rounds] how many.
-    """
-    own = parents[:, ids] >= 0
-    if (own.sum(axis=1) != alive).any():
-        return False
-    before = np.zeros(parents.shape, bool)
-    before[0, ids] = True
-    before[1:, ids] = own[:-1]
-    rounds, members = np.nonzero(own)
-    return bool(before[rounds, parents[rounds, ids[members]]].all())
-
-
-def _array(arrays: Arrays, name: str, shape: tuple[Any, ...], kinds: str) -> np.ndarray:
-    """The array of this name; None in `shape` is any length, `...` at its end any axes."""
-    array = arrays.get(name)
-    if array is None:
-        raise _Wrong(f"no array {name!r}")
-    open_end = shape[-1:] == (...,)
-    wanted = shape[:-1] if open_end else shape
-    fits = array.ndim >= len(wanted) if open_end else array.ndim == len(wanted)
-    same = fits and all(w in (None, n) for w, n in zip(wanted, array.shape, strict=False))
-    own_kind = "f" if array.dtype.kind == "V" else array.dtype.kind  # bfloat16
-    if not same or (kinds and own_kind not in kinds):
-        raise _Wrong(f"the array {name!r} is {array.dtype}{list(array.shape)}")
-    return array
+        raise WrongEntry(f"total_steps={cohort['total_steps']} of {cohort['steps']} steps")
 
 
 def _want(holder: Mapping[str, Any], name: str, fits: Any) -> None:
     if name not in holder:
-        raise _Wrong(f"no {name!r}")
+        raise WrongEntry(f"no {name!r}")
     if not fits(holder[name]):
         shown = repr(holder[name])
-        raise _Wrong(f"{name}={shown if len(shown) < 80 else shown[:77] + '...'}")
+        raise WrongEntry(f"{name}={shown if len(shown) < 80 else shown[:77] + '...'}")
 
 
 def _want_each(holder: Mapping[str, Any], name: str, fits: Any) -> None:
