@@ -27,7 +27,7 @@ from vtune.runtime import execute, processes, segments, surroundings
 from vtune.sklearn import Ridge
 from vtune.sklearn.training.padded_folds import padded_folds
 from vtune.tuning import progress
-from vtune.tuning.checkpoints.keeper import Keeper
+from vtune.tuning.checkpoints.beginning import Finder
 
 QUADRATIC = quadratic()
 LR = {"lr": vt.Float(0.1, 0.5)}
@@ -234,12 +234,11 @@ def test_a_program_that_fails_beside_others_says_what_to_do(monkeypatch):
 
 
 def test_a_folder_that_another_process_cannot_read(tmp_path):
-    keeper = object.__new__(Keeper)
-    keeper._folder = tmp_path
+    finder = Finder(vt.Checkpoint(tmp_path), None, None)
     with pytest.raises(
         ValueError, match=r"process 0 read it, this one cannot .*shared file system"
     ):
-        keeper._follow(False, str(tmp_path / "3"))
+        finder.follow(False, str(tmp_path / "3"))
 
 
 def test_a_number_of_seconds_to_wait_for_other_processes(monkeypatch):

@@ -1,4 +1,4 @@
-"""Text that can be shown: names come from users and may hold anything."""
+"""Text that can be shown: names come from users and may hold anything, errors many lines."""
 
 from __future__ import annotations
 
@@ -24,3 +24,9 @@ def in_utf8(text: str) -> str:
     except UnicodeEncodeError:  # a lone surrogate
         return visible(text)
     return text
+
+
+def in_one_line(error: BaseException) -> str:
+    """Returns the text of an error, of which there may be many lines, in 200 characters at most."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."

@@ -1,15 +1,13 @@
-"""Keeps the checkpoints of one run: finds the point to go on from, writes, ends."""
+"""Keeps the checkpoints of one run: holds the folder, writes while it runs, saves its end."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shutil
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,7 +19,7 @@ from vtune.engine.early_stopping import final_population
 from vtune.results import checkpoint_files as files
 from vtune.results import commit
 from vtune.results.files import write_finished
-from vtune.results.manifest import Call, read_manifest
+from vtune.results.manifest import Call
 from vtune.results.paths import make_folder, remove_empty
 from vtune.results.quiet import without_late_failures
 from vtune.results.sweep import Sweep
@@ -34,13 +32,13 @@ from vtune.runtime.interrupt import Interrupt
 from vtune.runtime.notices import warn
 from vtune.runtime.resume import Point
 from vtune.runtime.watch import Standing, Watcher
-from vtune.tuning.checkpoints.call import call_of, check_same
-from vtune.tuning.checkpoints.folder import holds_sweep, loaded, remove_sweep
-from vtune.tuning.checkpoints.machine import MACHINE, machine_of, other_machine
+from vtune.tuning.checkpoints.beginning import Finder
+from vtune.tuning.checkpoints.call import call_of
 from vtune.tuning.checkpoints.settings import Checkpoint
 from vtune.tuning.prepare import Prepared
 from vtune.tuning.streamed import warn_of_addresses
 from vtune.types import PyTree
+from vtune.visible import in_one_line
 
 LONG_ROUND = 10.0  # seconds
 
@@ -115,99 +113,16 @@ class Keeper(Watcher):
         self._failure: BaseException | None = None  # of the last one that is not
         self._position: Any = None  # of a stream of batches, after the rounds that were run
 
-    # What is there
-
     def find(self) -> None:
         """Finds the point to go on from, or the finished sweep.
 
         Raises:
           CheckpointMismatchError, FileExistsError, ValueError: it cannot go on from what is there.
         """
-        where = f"the checkpoints in {self._folder}"
-        found = processes.first_does(where, self._find)
-        with processes.together(where, long=True):
-            if not target.is_first_process():
-                self._follow(*found)
+        self.finished, self.point = Finder(self._settings, self._prepared, self._call).find()
         if self.point is not None:
             self._last = (0.0, self.point.done)
             self._kept = self.point.done
-
-    def _follow(self, finished: bool, path: str | None) -> None:
-        """Reads what the first process found."""
-        try:
-            if finished:
-                self.finished = self._loaded()
-            elif path is not None:
-                header = files.read_header(Path(path))
-                found = files.read_checkpoint(header)
-                self.point = Point(header.rounds, found.carry, path, found.position)
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"{self._folder}: process 0 read it, this one cannot ({_said(error)}); give a "
-                "folder that all processes reach, on a shared file system"
-            ) from error
-
-    def _find(self) -> tuple[bool, str | None]:
-        """Does so; returns whether the sweep is finished, and the checkpoint, if there is one."""
-        folder = self._folder
-        saved = holds_sweep(folder)
-        if self._settings.restart:
-            self._discard(saved)
-        elif saved:
-            check_same(folder, read_manifest(folder)["call"], self._call)
-            self.finished = self._loaded()
-            files.remove_checkpoints(folder)
-        else:
-            self.point = self._newest()
-        return self.finished is not None, None if self.point is None else self.point.where
-
-    def _discard(self, saved: bool) -> None:
-        rounds = [path.name for path in files.checkpoints(self._folder)]
-        gone = ["its finished sweep"] if saved else []
-        gone += [f"its checkpoint of {' and '.join(rounds)} rounds"] if rounds else []
-        if gone:
-            warn(f"{self._folder}: {' and '.join(gone)} is removed, since restart=True was given")
-        if saved:
-            remove_sweep(self._folder)
-        files.remove_checkpoints(self._folder)
-
-    def _loaded(self) -> Sweep:
-        plan, cohorts = self._prepared.plan, self._prepared.cohorts
-        trained = loaded(self._folder, self._prepared)
-        return Sweep(dataclasses.replace(trained, plan=plan, cohorts=cohorts))
-
-    def _newest(self) -> Point | None:
-        """Returns the point of the newest checkpoint that can be read."""
-        found, damaged = files.newest_readable(files.checkpoints(self._folder), self._read)
-        if found is not None:
-            header, checkpoint = found
-            other = other_machine(machine_of(header.manifest), self._call.asked[MACHINE])
-            if other:
-                warn(
-                    f"{self._folder}: the sweep goes on otherwise than it was begun, "
-                    f"{'; '.join(other)}. Sums may be rounded differently, and what is decided by "
-                    "them may differ"
-                )
-            for older, damage in damaged:
-                warn(
-                    f"{older}: damaged, {damage}; it is removed, and the sweep goes on from the "
-                    f"one before it, after {checkpoint.rounds} rounds"
-                )
-                shutil.rmtree(older, ignore_errors=True)
-            where = str(header.path)
-            return Point(checkpoint.rounds, checkpoint.carry, where, checkpoint.position)
-        if damaged:
-            raise ValueError(
-                "; ".join(f"{path}: damaged, {damage}" for path, damage in damaged)
-                + ". There is no other checkpoint; begin anew with vt.Checkpoint(folder, "
-                "restart=True)"
-            )
-        return None
-
-    def _read(self, path: Path) -> tuple[files.Header, files.Found]:
-        header = files.read_header(path)
-        check_same(self._folder, header.manifest["call"], self._call)
-        return header, files.read_checkpoint(header)
 
     # While it runs
 
@@ -281,8 +196,8 @@ class Keeper(Watcher):
         except Exception as error:
             if self._failure is None:
                 warn(
-                    f"{self._folder}: a checkpoint could not be written ({_said(error)}); training "
-                    "goes on, and it is tried again"
+                    f"{self._folder}: a checkpoint could not be written ({in_one_line(error)}); "
+                    "training goes on, and it is tried again"
                 )
             self._failure = error
 
@@ -314,15 +229,15 @@ class Keeper(Watcher):
             self._collect(wait=True)
         if self._failure is not None and self._kept is None:
             raise CheckpointSaveError(
-                f"{self._folder}: nothing could be saved there ({_said(self._failure)}); the sweep "
-                "itself is error.sweep: error.sweep.save(another_folder)",
+                f"{self._folder}: nothing could be saved there ({in_one_line(self._failure)}); the "
+                "sweep itself is error.sweep: error.sweep.save(another_folder)",
                 sweep,
             ) from self._failure
         if self._failure is not None:
             warn(
                 f"{self._folder}: the end of the sweep could not be saved there "
-                f"({_said(self._failure)}); what is there are the first {self._kept} rounds. Write "
-                "sweep.save(another_folder)"
+                f"({in_one_line(self._failure)}); what is there are the first {self._kept} rounds. "
+                "Write sweep.save(another_folder)"
             )
 
     def _finish(self, trained: Trained) -> None:
@@ -352,9 +267,3 @@ def _host_copy(leaf: Any) -> np.ndarray:
         return leaf
     words = jax.random.key_data(leaf) if is_key(leaf) else leaf
     return np.array(jax.device_get(words))
-
-
-def _said(error: BaseException) -> str:
-    """An error in one line, of which there may be many."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."

@@ -1,4 +1,4 @@
-"""Whether a run can go on from its folder, as `keeper` will decide it, told without its script."""
+"""Whether a run can go on from its folder, as `beginning` decides it, told without its script."""
 
 from __future__ import annotations
 
