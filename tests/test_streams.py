@@ -345,7 +345,11 @@ def spoilt(at, other):
 
 
 WRONG = {
-    "entries": ({"x": batch(0)["x"]}, ValueError, r"has the entries \['x'\], the first had \['x',"),
+    "entries": (
+        {"x": batch(0)["x"]},
+        ValueError,
+        r"has the entries \['x'\], the first had \['x', 'y'\]; give every",
+    ),
     "shape": ({**batch(0), "x": np.zeros((3, 5), np.float32)}, ValueError, r"float32\[3, 5\], in"),
     "dtype": ({**batch(0), "x": np.zeros((3, 2))}, ValueError, r"float64\[3, 2\], in the first"),
     "rows": (
@@ -355,7 +359,11 @@ WRONG = {
     ),
     "tuple": (tuple(batch(0).values()), TypeError, "is a tuple of 2, which does not say what"),
     "none": (None, TypeError, "the batch is a NoneType; let it be a dict"),
-    "name": ({**batch(0), 3: np.zeros(3)}, TypeError, "the name 3 of an entry is not a string"),
+    "name": (
+        {**batch(0), 3: np.zeros(3)},
+        TypeError,
+        "the name 3 of an entry is not a string; write '3'",
+    ),
     "nan": ({**batch(0), "x": np.full((3, 2), np.nan, np.float32)}, ValueError, "'x' holds nan in"),
     "large": ({**batch(0), "y": np.full(3, 2**40)}, ValueError, "'y' goes from .* beyond int32"),
     "text": ({**batch(0), "y": np.array(["a"] * 3)}, TypeError, "entry 'y' is of type <U1"),
@@ -484,7 +492,7 @@ BAD = {
     "other_valid": (
         lambda: vt.stream(Factory(), 3, valid={"x": VALID["x"]}),
         ValueError,
-        r"the first batch has \['x', 'y'\], valid has \['x'\]; give the same",
+        r"the first batch has \['x', 'y'\], valid has \['x'\]; give both the same",
     ),
     "valid_rows": (
         lambda: vt.stream(Factory(), 3, valid={**VALID, "x": np.zeros((7, 5), np.float32)}),

@@ -132,7 +132,8 @@ def data_of_parts(who: str, parts: Mapping[str, Any], on: str | None) -> Data:
     for part, arrays in sets.items():
         if arrays.keys() != first.keys():
             raise ValueError(
-                f"{who}: {trained} has {sorted(first)}, {part} has {sorted(arrays)}; give the same"
+                f"{who}: {trained} has {sorted(first)}, {part} has {sorted(arrays)}; give both the "
+                "same"
             )
         for name, a in first.items():
             b = arrays[name]

@@ -108,7 +108,7 @@ def check_mapping(who: str, arrays: Any) -> None:
     if not isinstance(arrays, Mapping) and not plain and hasattr(arrays, "__iter__"):
         raise TypeError(
             f"{who}: {type(arrays).__name__} is no dict of arrays and does not give rows by their "
-            "numbers; of what is iterated for batches, write vt.stream(...)"
+            "numbers; where it is iterated for batches, write vt.stream(...)"
         )
     if not isinstance(arrays, Mapping):
         raise TypeError(f'{who}: {type(arrays).__name__} is not a dict such as {{"x": X, "y": y}}')

@@ -69,7 +69,7 @@ def warn_of_addresses(folder: Any, data: Data | None) -> None:
     named = data.named_by_address if isinstance(data, Stream) else None
     if named is not None:
         warn(
-            f"{folder}: the state of the stream's iterator names {named}, which is another in each "
-            "process, so that none can take the run up; give the class a __repr__ that says what "
-            "it reads"
+            f"{folder}: the state of the stream's iterator names {named}, whose address is "
+            "another in each process, so that no other one can take the run up; give the class a "
+            "__repr__ that says what it reads"
         )

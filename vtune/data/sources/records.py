@@ -95,8 +95,11 @@ class RecordTable:
     def _value(self, name: str, record: Any, row: int) -> np.ndarray:
         """Returns an entry of one record, which must be of the form of the first."""
         if not isinstance(record, Mapping) or name not in record:
-            held = sorted(record) if isinstance(record, Mapping) else type(record).__name__
-            raise ValueError(f"row {row} has no {name!r}, it is {held}; row 0 has it")
+            mapping = isinstance(record, Mapping)
+            held = f"has {sorted(record)}" if mapping else f"is a {type(record).__name__}"
+            raise ValueError(
+                f"row {row} {held}, and row 0 has {name!r}; give all rows the same entries"
+            )
         value = np.asarray(record[name])
         field = self.fields[name]
         if value.shape != field.shape or value.dtype != field.dtype:
@@ -118,8 +121,9 @@ class RecordTable:
         for row, value in zip(rows.tolist(), values, strict=False):
             self._value(name, {name: value}, row)
         raise ValueError(
-            f"rows {rows[0]} to {rows[-1]}: {name!r} is {Field(array.shape, array.dtype)}; "
-            f"{len(rows)} rows as row 0 are {Field((len(rows), *field.shape), field.dtype)}"
+            f"rows {rows[0]} to {rows[-1]}: {name!r} is {Field(array.shape, array.dtype)}, and "
+            f"{len(rows)} rows like row 0 are {Field((len(rows), *field.shape), field.dtype)}; "
+            "source[rows] must hold what source[row] gives"
         )
 
 

@@ -73,7 +73,7 @@ def copy_batch(where: str, batch: Any, form: BatchForm, into: Mapping[str, np.nd
     if arrays.keys() != form.given.keys():
         raise ValueError(
             f"{where}: the batch has the entries {sorted(arrays)}, the first had "
-            f"{sorted(form.given)}"
+            f"{sorted(form.given)}; give every batch the same"
         )
     for name, (shape, dtype) in form.given.items():
         array = arrays[name]
@@ -95,7 +95,9 @@ def _arrays(where: str, batch: Any) -> dict[str, np.ndarray]:
         raise TypeError(f"{where}: the batch is a {kind}{parts}; let it be {_DICT}")
     unnamed = next((name for name in batch if not isinstance(name, str)), None)
     if unnamed is not None:
-        raise TypeError(f"{where}: the name {unnamed!r} of an entry is not a string")
+        raise TypeError(
+            f"{where}: the name {unnamed!r} of an entry is not a string; write {str(unnamed)!r}"
+        )
     return {name: to_array(where, name, value) for name, value in batch.items()}
 
 
