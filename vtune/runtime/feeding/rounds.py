@@ -177,17 +177,10 @@ def _anyone(lane: Lane, carry: PyTree) -> bool:
 
 
 def _filled(array: np.ndarray, shape: Any, axis: int) -> np.ndarray:
-    """Returns rows filled up with zeros to those of a window.
-
-    Raises:
-      ValueError: they are not what the program was compiled for.
-    """
+    """Returns rows filled up with zeros to those of a window. Sources have checked their types and
+    shapes."""
+    assert array.dtype == shape.dtype
     missing = shape.shape[axis] - array.shape[axis]
-    if array.dtype != shape.dtype or array.shape[axis + 1 :] != shape.shape[axis + 1 :]:
-        raise ValueError(
-            f"a row is {array.dtype}{list(array.shape[axis + 1 :])}, not "
-            f"{shape.dtype}{list(shape.shape[axis + 1 :])} as the first ones were"
-        )
     if not missing:
         return array
     window, rows = aligned_empty(shape.shape, np.dtype(shape.dtype)), array.shape[axis]
