@@ -114,7 +114,7 @@ def chart(result: dict[str, Any], file: Path) -> None:
     shown = {title: rows for title, rows in shown.items() if rows}
     if not shown:
         return
-    figure, panels = plt.subplots(1, len(shown), figsize=(14, 5), squeeze=False)
+    figure, panels = plt.subplots(1, len(shown), figsize=(14, 6), squeeze=False)
     for panel, (title, rows) in zip(panels[0], shown.items(), strict=True):
         bars = {
             "vtune": [row["vtune"]["bytes_per_member"] for row in rows.values()],
@@ -131,7 +131,7 @@ def chart(result: dict[str, Any], file: Path) -> None:
         panel.set_xscale("log")
         panel.set_xlabel("MB a member-step")
         panel.set_title(title)
-    panels[0][0].legend()
-    figure.tight_layout()
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="lower center", ncols=3)
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
     figure.savefig(file, dpi=110)
     plt.close(figure)
