@@ -1,7 +1,7 @@
 """What vtune's programs do on an NVIDIA H200 and a TPU v5e, on a machine that has neither.
 
     python scripts/accelerators.py --install        makes .venv-gpu (5 GB) and .venv-tpu (2 GB)
-    python scripts/accelerators.py                  every case on both chips, about an hour
+    python scripts/accelerators.py                  every case on both chips, an hour and a half
     python scripts/accelerators.py --only "MLP-32" --chips v5e
 
 Compiles the benchmark's workloads with `vt.cost`, and beside them the plain `jit(vmap(scan))`, each
@@ -51,7 +51,8 @@ def python_for(chip: str) -> str:
 def environment() -> dict[str, str]:
     """What is set before JAX starts. Several processes may use libtpu, since none has a TPU."""
     tpu = {"TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
-    paths = [str(ROOT), str(PARTS), os.environ.get("PYTHONPATH", "")]
+    parts = [ROOT, PARTS, ROOT / "experiments"]
+    paths = [*map(str, parts), os.environ.get("PYTHONPATH", "")]
     own = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "JAX_PLATFORMS": "cpu"}
     return os.environ | tpu | own
 

@@ -137,6 +137,10 @@ def test_the_table_of_chips_is_that_of_its_figures(tmp_path):
         assert moved[1] < 0.65 * moved[0]
     for case in result["cases"].values():
         assert not any(row["vtune"]["step_collectives"] for row in case.values())
+    for chip in full:  # frozen weights are read once, whatever the population
+        cases = [result["cases"][f"adapters, 1.7 M weights × {members}"] for members in (1, 8, 32)]
+        one, eight, many = (case[chip]["vtune"]["bytes_per_member"] for case in cases)
+        assert one > eight > many
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """What is compiled for chips that are not there: vtune's sweeps, and beside each the plain vmapped
 scan of the same workload. Run by `accelerators.py`, in a process of its own for each chip:
 
-    python scripts/benchmarks/on_chips.py v5e MLP-32     prints one line of JSON a case
+    PYTHONPATH=experiments python scripts/benchmarks/on_chips.py v5e MLP-32
+
+It prints one line of JSON a case.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import lora_text
 import numpy as np
 import ours
 from jax_peers import vmapped_scan
@@ -33,12 +36,14 @@ class Case:
       options: (workload) -> arguments of `vt.cost` in the place of those of `ours.sweep`.
       devices: by chip, how many of them; 1 where it is not said. Each has `work.members`.
       beside: whether the plain scan is compiled, too.
+      chips: those that it is compiled for.
     """
 
     work: Workload
     options: Callable[[Workload], dict[str, Any]] = lambda work: {}
     devices: dict[str, int] = field(default_factory=dict)
     beside: bool = False
+    chips: tuple[str, ...] = ("h200", "v5e")
 
 
 def _of(name: str, members: int) -> Workload:
@@ -81,6 +86,25 @@ def _adapters(work: Workload) -> dict[str, Any]:
     return _given(work) | {"learner": vt.lora.adapt(learner, rank=8)}
 
 
+def _messages(blocks: int, members: int) -> Case:
+    """The sweep of `experiments/lora_text.py --large`, which has six blocks: members that adapt one
+    pretrained network to 8 messages a batch. Weights and messages are random, since programs do not
+    depend on them. A TPU's compiler takes too long for six blocks."""
+    sizes = {"width": 256, "layers": blocks}
+    work = Workload("messages", lora_text.Judge(**sizes), 8, members, 24, (lora_text.LENGTH,))
+
+    def options(work: Workload) -> dict[str, Any]:
+        x, y = work.data()
+        x, y = (255 * x).astype(np.uint8), y % 2
+        rows = lambda part: {"x": x[part], "y": y[part]}
+        data = vt.from_splits(rows(slice(work.batch, None)), rows(slice(0, work.batch)))
+        drawn = jax.jit(work.model.init)(jax.random.key(0), x[:1])["params"]
+        weights = {"body": jax.tree.map(np.asarray, drawn["body"])}
+        return lora_text.tuned(lora_text.Task(sizes, weights, data, work.members, 1, work.steps))
+
+    return Case(work, options, chips=("h200", "v5e") if blocks < 6 else ("h200",))
+
+
 ALL_BUT = "all but"
 FROZEN = {
     f"{title}, {name} × {members}": Case(_of(name, members), options)
@@ -89,6 +113,10 @@ FROZEN = {
         ("adapters of rank 8", "Transformer", _adapters),
     )
     for members in (8, 32, 128)
+} | {
+    f"adapters, {title} × {members}": _messages(blocks, members)
+    for title, blocks in (("4.8 M weights", 6), ("1.7 M weights", 2))
+    for members in (1, 8, 32)
 }
 CASES = dict(
     [
@@ -162,6 +190,8 @@ def main(chip: str, names: list[str]) -> None:
         exactly = [wanted for wanted in names if wanted in CASES]
         parts = [wanted for wanted in names if wanted not in CASES]
         if names and name not in exactly and not any(part in name for part in parts):
+            continue
+        if chip not in case.chips:
             continue
         row: dict[str, Any] = {}
         sides = {"vtune": ours_on} | ({"plain": plain_on} if case.beside else {})
