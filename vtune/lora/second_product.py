@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -44,13 +43,13 @@ def second_product(sides: Sides, low: Array, second: Array) -> Array:
     The gradient by `second` sums over rows. JAX writes it as (gradient)^T (x A), and a CPU turns a
     left side that is summed over its first axis: all that flows back would be turned, and whatever
     made it computed column by column. As (x A)^T (gradient) it turns `low`, whose rank is small.
+    It has no forward-mode derivative.
     """
     dtype = jnp.result_type(low, second)
     return _product(sides, low.astype(dtype), second.astype(dtype))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _product(sides: Sides, low: Array, second: Array) -> Array:
+def _plain(sides: Sides, low: Array, second: Array) -> Array:
     begins = tuple(range(len(sides.alone)))
     one = (low, low.ndim - 1, begins), (second, second.ndim - 1, sides.alone)
     (left, i, b), (right, j, c) = one if sides.low_is_left else one[::-1]
@@ -58,12 +57,12 @@ def _product(sides: Sides, low: Array, second: Array) -> Array:
 
 
 def _forward(sides: Sides, low: Array, second: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _product(sides, low, second), (low, second)
+    return _plain(sides, low, second), (low, second)
 
 
 def _backward(sides: Sides, kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     low, second = kept
-    [by_low] = jax.linear_transpose(lambda low: _product.fun(sides, low, second), low)(gradient)
+    [by_low] = jax.linear_transpose(lambda low: _plain(sides, low, second), low)(gradient)
     count = len(sides.alone)
     begins, rows = tuple(range(count)), tuple(range(count, low.ndim - 1))
     first = count if sides.low_is_left else gradient.ndim - len(rows)
@@ -74,4 +73,5 @@ def _backward(sides: Sides, kept: tuple[Array, Array], gradient: Array) -> tuple
     return by_low, jnp.moveaxis(made, range(second.ndim), places).astype(second.dtype)
 
 
+_product = jax.custom_vjp(_plain, nondiff_argnums=(0,))
 _product.defvjp(_forward, _backward)
