@@ -123,6 +123,15 @@ def test_a_batch_with_a_bad_row_is_taken_apart():
             found = Batches.__getitem__(self, row)
             return {k: a[:-1] for k, a in found.items()} if 7 in np.ravel(row) else found
 
+    class Missing(Batches):
+        def __getitem__(self, row):
+            found = Batches.__getitem__(self, row)
+            if 7 in np.ravel(row):  # as of Hugging Face: one None makes the column's numbers floats
+                found["y"] = None if row == 7 else found["y"] * 1.0
+            return found
+
+    with pytest.raises(ValueError, match=r"row 7: 'y' is missing \(None\); fill or drop such rows"):
+        vt.holdout(Missing(columns(40)), on="host").read(ROWS)
     with pytest.raises(
         ValueError, match=r"row 7: 'x' is float64\[2\], in row 0 it is float64\[3\]"
     ):
@@ -153,6 +162,21 @@ def endless():
 class Tuples(Records):
     def __getitem__(self, row):
         return tuple(Records.__getitem__(self, row).values())
+
+
+class Unending:
+    def __getitem__(self, row):
+        return {"x": row}
+
+
+class Group(Records):
+    """Arrays by name, as a group of zarr's has them."""
+
+    def __init__(self):
+        super().__init__(columns())
+
+    def keys(self):
+        return self.arrays.keys()
 
 
 OPENED = {
@@ -196,7 +220,22 @@ OPENED = {
     "iterated": (
         lambda: vt.holdout(iter([{"x": np.zeros(3)}])),
         TypeError,
-        r"holdout: list_iterator is no dict of arrays and .*, write vt.stream\(...\)",
+        r"holdout: list_iterator is no dict of arrays and .*, write vt.stream\(...\),",
+    ),
+    "no_length": (
+        lambda: vt.holdout(Unending(), on="host"),
+        TypeError,
+        r"Unending is not a dict such as .*; a source that gives rows by .* has __len__, too",
+    ),
+    "parts": (
+        lambda: vt.holdout({"train": Records(columns()), "valid": Records(columns())}, on="host"),
+        TypeError,
+        r"holdout: 'train' holds records; a source of records stands in the place .* are vt.from_s",
+    ),
+    "group": (
+        lambda: vt.holdout(Group(), on="host"),
+        TypeError,
+        r"holdout: the Group has entries by name and is no dict; write {name: group\[name\] for",
     ),
     "text": (
         lambda: vt.holdout(rows_of(lambda r: r | {"name": "cat"}, 0), on="host"),

@@ -351,7 +351,11 @@ WRONG = {
         r"has the entries \['x'\], the first had \['x', 'y'\]; give every",
     ),
     "shape": ({**batch(0), "x": np.zeros((3, 5), np.float32)}, ValueError, r"float32\[3, 5\], in"),
-    "dtype": ({**batch(0), "x": np.zeros((3, 2))}, ValueError, r"float64\[3, 2\], in the first"),
+    "dtype": (
+        {**batch(0), "x": np.zeros((3, 2))},
+        ValueError,
+        r"float64\[3, 2\], in the first.*; let the .* alike",
+    ),
     "rows": (
         {k: v[:2] for k, v in batch(0).items()},
         ValueError,
@@ -382,7 +386,11 @@ def test_a_batch_of_another_form_is_named_with_its_place(what):
 FIRST = {
     "list": (list(batch(0).values()), TypeError, "the batch is a list of 2"),
     "empty": ({}, ValueError, "the batch is empty"),
-    "number": ({"x": 1.0}, ValueError, "'x' is a single number; its first axis must be rows"),
+    "number": (
+        {"x": 1.0},
+        ValueError,
+        r"'x' is a single number; its first axis .* as in .batch\(32\)",
+    ),
     "lengths": ({"x": np.zeros(3), "y": np.zeros(4)}, ValueError, "rows, 1 or more; got {'x': 3,"),
     "no_rows": ({"x": np.zeros((0, 3))}, ValueError, "rows, 1 or more; got {'x': 0}"),
     "infinite": ({"x": np.array([1.0, np.inf])}, ValueError, "'x' holds inf in row 1; leave such"),
@@ -411,6 +419,10 @@ def test_pipelines_that_end_early_are_named():
         Tape(LoadedFeed([], STEPS), STEPS)
     with pytest.raises(TypeError, match=r"batches\(0, 0\) returned a int; return an iterable"):
         Tape(MadeFeed(lambda seed, epoch: 3, STEPS), STEPS)
+    with pytest.raises(
+        TypeError, match=r"batches\(0, 0\) returned a dict, as one batch is; return"
+    ):
+        Tape(MadeFeed(lambda seed, epoch: batch(0), STEPS), STEPS)
 
 
 # vt.stream ------------------------------------------------------------------------------------
@@ -465,7 +477,7 @@ def test_how_many_batches_an_epoch_has_is_the_length_of_what_has_one():
 
     class Endless(Loader):
         def __len__(self):
-            return 2**63 - 1
+            return (2**63 - 1) // 32  # repeated without end, then batched
 
     assert vt.stream(Endless(), 4, valid=VALID).steps == 4
     with pytest.raises(ValueError, match="this Endless does not say how many batches an epoch has"):
@@ -493,6 +505,11 @@ BAD = {
         lambda: vt.stream(Factory(), 3, valid={"x": VALID["x"]}),
         ValueError,
         r"the first batch has \['x', 'y'\], valid has \['x'\]; give both the same",
+    ),
+    "valid_batches": (
+        lambda: vt.stream(Factory(), 3, valid=iter([VALID])),
+        TypeError,
+        r"stream: valid: list_iterator is no dict .*, and rows to score are a dict of arrays, or",
     ),
     "valid_rows": (
         lambda: vt.stream(Factory(), 3, valid={**VALID, "x": np.zeros((7, 5), np.float32)}),

@@ -5,7 +5,7 @@ Lists, NumPy, JAX, pandas, polars, pyarrow and PyTorch come in. None of them is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Number
 from typing import Any
 
@@ -175,7 +175,12 @@ def _check_even(what: str, rows: Sequence[Any]) -> None:
 
 
 def _check_objects(what: str, array: np.ndarray) -> None:
-    """Raises where Python objects are numbers that NumPy has no type for."""
+    """Raises where Python objects are records, or numbers that NumPy has no type for."""
+    if all(isinstance(value, Mapping) for value in array.flat):
+        raise TypeError(
+            f"{what} holds records; a source of records stands in the place of the dict, and those "
+            'of several parts are vt.from_splits(parts["train"], parts["valid"])'
+        )
     if not all(isinstance(value, Number) for value in array.flat):
         return
     kinds = sorted({type(value).__name__ for value in array.flat})

@@ -105,13 +105,17 @@ def check_mapping(who: str, arrays: Any) -> None:
             '{**columns.transform(frame), "y": frame["target"]}'
         )
     plain = isinstance(arrays, Sequence) or hasattr(arrays, "shape")
+    kind = type(arrays).__name__
     if not isinstance(arrays, Mapping) and not plain and hasattr(arrays, "__iter__"):
         raise TypeError(
-            f"{who}: {type(arrays).__name__} is no dict of arrays and does not give rows by their "
-            "numbers; where it is iterated for batches, write vt.stream(...)"
+            f"{who}: {kind} is no dict of arrays and does not give rows by their numbers; where it "
+            "is iterated for batches to train on, write vt.stream(...), and rows to score are a "
+            "dict of arrays, or the source behind a loader (loader.dataset)"
         )
     if not isinstance(arrays, Mapping):
-        raise TypeError(f'{who}: {type(arrays).__name__} is not a dict such as {{"x": X, "y": y}}')
+        rows = not plain and hasattr(type(arrays), "__getitem__")
+        hint = "; a source that gives rows by their numbers has __len__, too" if rows else ""
+        raise TypeError(f'{who}: {kind} is not a dict such as {{"x": X, "y": y}}{hint}')
     if not arrays:
         raise ValueError(f'{who}: the dict is empty; give arrays such as {{"x": X, "y": y}}')
 

@@ -38,6 +38,7 @@ class RecordTable:
 
     def __init__(self, who: str, source: Any):
         _check_format(who, source)
+        _check_group(who, source)
         self.rows = len(source)
         if not self.rows:
             raise ValueError(f"{who}: the {type(source).__name__} is empty")
@@ -100,6 +101,10 @@ class RecordTable:
             raise ValueError(
                 f"row {row} {held}, and row 0 has {name!r}; give all rows the same entries"
             )
+        if record[name] is None:
+            raise ValueError(
+                f"row {row}: {name!r} is missing (None); fill or drop such rows before"
+            )
         value = np.asarray(record[name])
         field = self.fields[name]
         if value.shape != field.shape or value.dtype != field.dtype:
@@ -119,7 +124,9 @@ class RecordTable:
         if array.shape == (len(rows), *field.shape) and array.dtype == field.dtype:
             return array
         for row, value in zip(rows.tolist(), values, strict=False):
-            self._value(name, {name: value}, row)
+            # One missing value gives a whole column another type, so that only the record tells.
+            alone = array.dtype.hasobject or array.dtype == field.dtype
+            self._value(name, {name: value} if alone else self._source[row], row)
         raise ValueError(
             f"rows {rows[0]} to {rows[-1]}: {name!r} is {Field(array.shape, array.dtype)}, and "
             f"{len(rows)} rows like row 0 are {Field((len(rows), *field.shape), field.dtype)}; "
@@ -135,6 +142,15 @@ def _check_format(who: str, source: Any) -> None:
         raise TypeError(
             f"{who}: the {type(source).__name__} gives rows in the format {kind!r}; write "
             'dataset.with_format("numpy")'
+        )
+
+
+def _check_group(who: str, source: Any) -> None:
+    """Raises TypeError where it has entries by name, as zarr's groups have."""
+    if callable(getattr(type(source), "keys", None)):
+        raise TypeError(
+            f"{who}: the {type(source).__name__} has entries by name and is no dict; write "
+            "{name: group[name] for name in group}"
         )
 
 

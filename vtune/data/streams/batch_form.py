@@ -53,7 +53,10 @@ def form_of(where: str, batch: Any) -> BatchForm:
         raise ValueError(f"{where}: the batch is empty; let it be {_DICT}")
     flat = next((name for name, array in arrays.items() if not array.ndim), None)
     if flat is not None:
-        raise ValueError(f"{where}: {flat!r} is a single number; its first axis must be rows")
+        raise ValueError(
+            f"{where}: {flat!r} is a single number; its first axis must be rows, so let "
+            "the pipeline put rows together, as in .batch(32)"
+        )
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise ValueError(
@@ -107,7 +110,7 @@ def _is_list(batch: Any) -> bool:
 
 def _shorter(array: np.ndarray, rows: int, shape: tuple[int, ...]) -> str:
     if array.shape[1:] != shape or len(array) >= rows:
-        return ""
+        return "; let the pipeline make all batches alike"
     return "; let the pipeline drop the rows that do not fill a batch (drop_remainder, drop_last)"
 
 

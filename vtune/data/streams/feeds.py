@@ -5,7 +5,7 @@ Batches are counted from the first epoch on, `steps` an epoch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 _FACTORY = "give a function (seed, epoch) -> batches, which can begin any epoch again"
@@ -71,6 +71,11 @@ class MadeFeed:
             close()  # processes and files of an epoch's rest
         self._iterator, self._seed, self.next = None, seed, epoch * self._steps
         made = self._make(seed, epoch)
+        if isinstance(made, Mapping):
+            raise TypeError(
+                f"batches({seed}, {epoch}) returned a {type(made).__name__}, as one batch is; "
+                "return an iterable of batches, or write them with yield"
+            )
         if not hasattr(made, "__iter__") and not hasattr(made, "as_numpy_iterator"):
             raise TypeError(
                 f"batches({seed}, {epoch}) returned a {type(made).__name__}; return an iterable "

@@ -16,7 +16,7 @@ from vtune.data.streams.tape import Tape
 from vtune.keywords import answering
 from vtune.validation import check_call, check_count
 
-_ENDLESS = 2**62  # grain's data sets that are repeated without end have such a length
+_ENDLESS = 2**40  # batches; grain's data sets that are repeated without end have more
 _BATCHES = (
     "give a function (seed, epoch) -> the epoch's batches, or an object that is iterated, such as "
     "a DataLoader"
