@@ -55,3 +55,29 @@ class Lists(Records):
     def __getitems__(self, rows):
         self.asked.append(rows)
         return [{name: array[row] for name, array in self.arrays.items()} for row in rows]
+
+
+class Tensor:
+    """As PyTorch's that ask for gradients: they are detached before they are read."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+
+    def detach(self):
+        return self
+
+    def cpu(self):
+        return self.array
+
+
+def of_tensors(kind):
+    """Returns a source of this kind whose rows are tensors."""
+
+    class Tensors(kind):
+        def __getitem__(self, row):
+            return {name: Tensor(value) for name, value in super().__getitem__(row).items()}
+
+    return Tensors

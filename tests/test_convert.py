@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sources import Tensor
 
 import vtune as vt
 from vtune.data import own
@@ -21,17 +22,11 @@ def held(value):
     return np.asarray(vt.holdout({"x": value}).arrays["x"])
 
 
-class Tensor:
-    """As PyTorch's: numbers that ask for gradients do not turn into an array by themselves."""
-
-    def __array__(self, dtype=None, copy=None):
-        raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
-
-    def detach(self):
-        return self
+class Unsupported(Tensor):
+    """As PyTorch's of a type that NumPy does not have."""
 
     def cpu(self):
-        return X
+        raise TypeError("Got unsupported ScalarType BFloat16")
 
 
 CONVERTED = {
@@ -48,7 +43,7 @@ CONVERTED = {
     "nullable integers": pd.DataFrame(X).astype("Int32"),
     "sparse frame": pd.DataFrame(X).astype(pd.SparseDtype("float32")),
     "mixed frame": pd.DataFrame(X).astype({0: "Int64", 1: "float64"}),
-    "tensor": Tensor(),
+    "tensor": Tensor(X),
 }
 
 
@@ -69,6 +64,16 @@ class LazyFrame:
 
 
 REFUSED = {
+    "bfloat16": (
+        Unsupported(X),
+        TypeError,
+        r"'x': Unsupported cannot .*BFloat16\); write x.float\(\)",
+    ),
+    "dict": (
+        {"ids": X, "mask": X},
+        TypeError,
+        "'x' is a dict, and entries are arrays; give each of its own entries, 'ids', 'mask', a",
+    ),
     "masked": (np.ma.array(X, mask=X > 3), TypeError, r"'x' is a masked array, .* x.filled\(0\)"),
     "sparse": (sparse.csr_matrix(X), TypeError, r"'x' is sparse \(csr_matrix\); write x.toarray"),
     "lazy": (LazyFrame(), TypeError, r"'x' is a LazyFrame, .*; write x.collect\(\)"),

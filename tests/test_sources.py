@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sources import ROWS, Batches, Lists, Records, columns
+from sources import ROWS, Batches, Lists, Records, columns, of_tensors
 
 import vtune as vt
 from vtune.data import blocks, order
@@ -62,6 +62,8 @@ KINDS = {
     "records": lambda arrays, folder: Records(arrays),
     "batches": lambda arrays, folder: Batches(arrays),
     "getitems": lambda arrays, folder: Lists(arrays),
+    "tensors": lambda arrays, folder: of_tensors(Records)(arrays),
+    "batches of tensors": lambda arrays, folder: of_tensors(Batches)(arrays),
     "datasets": of_datasets,
     "grain": of_grain,
 }

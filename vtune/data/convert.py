@@ -32,6 +32,11 @@ def to_array(who: str, name: Any, value: Any) -> np.ndarray:
       TypeError, ValueError: it does not hold numbers; rows differ in shape; values are missing.
     """
     what = f"{who}: {name!r}"
+    if isinstance(value, Mapping):
+        raise TypeError(
+            f"{what} is a {type(value).__name__}, and entries are arrays; give each of its own "
+            f"entries, {_some(value)}, a name beside the others"
+        )
     array = _as_numpy(who, name, value)
     if array.dtype.hasobject and array.ndim and not array.dtype.names:
         array = _from_objects(array)
@@ -46,6 +51,11 @@ def to_array(who: str, name: Any, value: Any) -> np.ndarray:
             f"strings ({_ENCODE})"
         )
     return native(array)
+
+
+def detached(value: Any) -> Any:
+    """Returns a tensor of PyTorch's as NumPy can read it; anything else as it is."""
+    return value.detach().cpu() if hasattr(value, "detach") and hasattr(value, "cpu") else value
 
 
 def native(array: np.ndarray) -> np.ndarray:
@@ -111,15 +121,15 @@ def _as_numpy(who: str, name: Any, value: Any) -> np.ndarray:
     if hasattr(value, "dtype") and hasattr(value, "isna") and hasattr(value, "to_numpy"):
         return _from_column(what, value)
     try:
-        if hasattr(value, "detach") and hasattr(value, "cpu"):  # a tensor of PyTorch's
-            value = value.detach().cpu()
-        return np.asarray(value)
+        return np.asarray(detached(value))
     except Exception as error:
         check_untraced(who, **{str(name): value})
         if isinstance(value, list | tuple):
             _check_even(what, value)
+        # PyTorch's words for bfloat16 and float8
+        hint = "; write x.float()" if "ScalarType" in str(error) else ""
         raise TypeError(
-            f"{what}: {type(value).__name__} cannot be turned into an array ({error})"
+            f"{what}: {type(value).__name__} cannot be turned into an array ({error}){hint}"
         ) from None
 
 
@@ -201,6 +211,11 @@ def _from_objects(array: np.ndarray) -> np.ndarray:
         return np.asarray(array.tolist())
     except ValueError:
         return array
+
+
+def _some(entries: Mapping[Any, Any]) -> str:
+    names = [repr(name) for name in entries]
+    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
 
 
 def _shape(row: Any) -> list[int]:

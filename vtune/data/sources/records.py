@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vtune.data.convert import to_array
+from vtune.data.convert import detached, to_array
 from vtune.data.sources.named import reading
 from vtune.data.sources.table import Field
 
@@ -105,7 +105,7 @@ class RecordTable:
             raise ValueError(
                 f"row {row}: {name!r} is missing (None); fill or drop such rows before"
             )
-        value = np.asarray(record[name])
+        value = np.asarray(detached(record[name]))
         field = self.fields[name]
         if value.shape != field.shape or value.dtype != field.dtype:
             raise ValueError(
@@ -118,7 +118,7 @@ class RecordTable:
         """Returns an entry of a batch, whose rows must be of the form of the first."""
         field = self.fields[name]
         try:
-            array = np.asarray(values)
+            array = np.asarray(detached(values))
         except ValueError:  # rows of different shapes
             array = np.empty(len(values), object)
         if array.shape == (len(rows), *field.shape) and array.dtype == field.dtype:
@@ -179,8 +179,9 @@ def _batched(source: Any, rows: int) -> Callable[[Any, np.ndarray], Any] | None:
         try:
             batch = read(source, tried)
             alone = [source[int(row)] for row in tried]
+            array = lambda value: np.asarray(detached(value))
             if all(
-                _same(np.asarray(batch[name]), [np.asarray(record[name]) for record in alone])
+                _same(array(batch[name]), [array(record[name]) for record in alone])
                 for name in alone[0]
             ):
                 return read
