@@ -216,9 +216,11 @@ def test_a_members_functions_are_traced_once(layout):
 def test_a_flax_model_is_traced_once_for_each_use_and_combination():
     """For its weights, to train, to score and to predict; of the three widths each.
 
-    Once more, in training, it is asked which random streams it draws from.
+    Once more, in training, it is asked which random streams it draws from. The loss is traced to
+    train and to score, for the weights of rows in both, and once more where its gradient is looked
+    at; the optimizer for its state and its update.
     """
-    traced = []
+    traced, losses, optimizers = [], [], []
 
     class Model(nn.Module):
         width: int
@@ -228,15 +230,21 @@ def test_a_flax_model_is_traced_once_for_each_use_and_combination():
             traced.append(self.width)
             return nn.Dense(1)(nn.Dense(self.width)(x))
 
-    learner = vt.flax_learner(
-        lambda h: Model(h["width"]),
-        optimizer=lambda h: optax.adam(h["lr"]),
-        loss=lambda outputs, batch, h: jnp.sum((outputs - batch["x"]) ** 2, axis=1),
-    )
+    def loss(outputs, batch, h):
+        losses.append(h["width"])
+        return jnp.sum((outputs - batch["x"]) ** 2, axis=1)
+
+    def optimizer(h):
+        optimizers.append(h["width"])
+        return optax.adam(h["lr"])
+
+    learner = vt.flax_learner(lambda h: Model(h["width"]), optimizer=optimizer, loss=loss)
     data = vt.holdout({"x": np.ones((12, 3), np.float32)})
     space = {"lr": vt.Float(0.1, 0.5), "width": vt.Categorical([2, 3, 4])}
     vt.tune(learner, space, data, search=vt.Halton(6), epochs=1, batch_size=4)
     assert sorted(traced) == [2] * 5 + [3] * 5 + [4] * 5
+    assert sorted(losses) == [2] * 5 + [3] * 5 + [4] * 5
+    assert sorted(optimizers) == [2] * 2 + [3] * 2 + [4] * 2
 
 
 def test_reads_are_noted_where_another_learner_was_traced_before(recwarn):
