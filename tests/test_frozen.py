@@ -457,7 +457,11 @@ def loops_of(closed):
         ({"frozen": {"low": 1}}, TypeError, "low is 1; write True or False"),
         ({"frozen": 7}, TypeError, "frozen=7 is not known; write a regular expression such as"),
         ({"frozen": nnx.Not(nnx.Param)}, TypeError, "is a filter of nnx, and the model is none"),
-        ({"init_from": None}, ValueError, "never trained, so it must be given: init_from=weights"),
+        (
+            {"init_from": None},
+            ValueError,
+            r"must be given: init_from=weights \(of a learner with adapters, those of the model",
+        ),
         (
             {"init_from": {"params": {"low": {"kernel": np.ones((6, 10))}}}},
             ValueError,

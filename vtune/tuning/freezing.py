@@ -76,7 +76,8 @@ def with_frozen(given: TuneArguments, plan: Plan, weights: PyTree) -> tuple[Tune
     spec = freezing.usual if given.frozen is None else given.frozen
     if weights is None:
         raise ValueError(
-            "frozen: what is shared is never trained, so it must be given: init_from=weights"
+            "frozen: what is shared is never trained, so it must be given: init_from=weights "
+            "(of a learner with adapters, those of the model without them)"
         )
     by_cohort: list[_Found] = []
     look = functools.partial(_look, by_cohort, spec, weights)
