@@ -165,7 +165,8 @@ class LoadedFeed:
             return _ended(epoch, number, self._steps)
         return ValueError(
             f"the {type(self._source).__name__} ended with epoch {epoch - 1}, and cannot be "
-            f"iterated again; let it go on without end, or {_FACTORY}"
+            "iterated again; give what it iterates over (a loader, not iter(loader)), let it go "
+            f"on without end, or {_FACTORY}"
         )
 
 
