@@ -6,11 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import quadratic
-from scipy.stats import qmc
 
 import vtune as vt
 from vtune.search.base import drawn
-from vtune.search.halton_points import halton_points
 from vtune.space.space import parse
 from vtune.tuning.arguments import TuneArguments, check_arguments
 
@@ -87,15 +85,6 @@ def test_halton_covers_each_cohort_evenly(cohorts):
     for cohort in vt.Halton(16 * cohorts).draw(parse(space), 0):
         counts, _ = np.histogram(cohort.hparams["u"], bins=8, range=(0, 1))
         assert np.all(counts == 2)
-
-
-@pytest.mark.parametrize("dims", [1, 2, 17])
-def test_halton_points_are_those_of_scipy(dims):
-    """Whose points earlier versions drew: a sweep that was saved can be gone on with."""
-    for cohort in range(3):
-        sequence = qmc.Halton(dims, rng=np.random.default_rng([7, cohort])).fast_forward(100)
-        points = halton_points([7, cohort], 100, 64, dims)
-        np.testing.assert_array_max_ulp(points, sequence.random(64), maxulp=1)
 
 
 def test_halton_without_traced_values():

@@ -8,7 +8,6 @@ import numpy as np
 
 from vtune.keywords import answering
 from vtune.search.base import Cohort, check_count, deal
-from vtune.search.halton_points import halton_points
 from vtune.space.space import Space
 
 
@@ -39,6 +38,13 @@ class Halton:
         """Returns the drawn members, see `Search.draw`."""
 
         def points(cohort: int, first: int, count: int, dims: int) -> np.ndarray:
-            return halton_points([seed, cohort], first, count, dims)
+            from scipy.stats import qmc  # scipy comes with jax; slow to import
+
+            if dims == 0:
+                return np.zeros((count, 0))
+            sequence = qmc.Halton(dims, scramble=True, rng=np.random.default_rng([seed, cohort]))
+            if first:
+                sequence.fast_forward(first)
+            return sequence.random(count)
 
         return deal(self, space, points)
