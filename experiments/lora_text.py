@@ -7,15 +7,16 @@ Data:      SMS Spam Collection (Almeida and Hidalgo 2011): 5,568 messages as byt
            to train on and as many to choose by, both stratified.
 Searched:  rank up to 8, alpha, learning rate, dropout before the adapters (all traced), of a
            transformer of width 128 with two blocks.
-Time:      125 s on 2 CPU cores, half a minute of it to pretrain
+Time:      2 min on 2 CPU cores, half a minute of it to pretrain
 Result:    F1 of spam on the held-out fifth 0.7038 (precision 0.7319, recall 0.6779), from 192
            messages with labels; 0.80 on the rows that chose. Below a rate of 0.001 it stays under
-           0.45. A step of one member takes 35 ms, one after the other 56 ms. The program of 16
+           0.45. A step of one member takes 18 ms, one after the other 42 ms. The program of 16
            members takes 92 MB, that of one member 48 MB; with --ways shared,copies,solo also a
            sweep in which each holds all weights, 107 MB. With --large --members 32 and the same
-           ways (4.9 million weights; 13 min): F1 0.6815; 226 ms a step, where each holds all
-           weights 236 ms, one after the other 324 ms, since arithmetic bounds all three on a CPU;
-           0.49 GB, 1.37 GB, and 0.26 GB for one member.
+           ways (4.9 million weights; 10 min): F1 0.6923; 140 ms a step, where each holds all
+           weights 219 ms, one after the other 296 ms. Most of the difference is one gradient that
+           XLA is slow at on a CPU as JAX writes it, and vtune writes otherwise: so written by hand
+           the other ways take 149 and 194 ms. 0.49 GB, 1.37 GB, and 0.26 GB for one member.
 Output:    runs/lora_text: the sweep, table.csv and figure.png; --weights, the pretrained network,
            which a second run reads
 Picture:   F1 of 16 members over two rounds, and best F1 against learning rate, rank, alpha and
