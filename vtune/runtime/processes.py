@@ -168,18 +168,18 @@ def told_bytes(own: np.ndarray, sizes: Sequence[int], keep: bool = True) -> list
         else it gets none.
     """
     most = max(sizes)
-    whole, part = own.tobytes(), SMALL if most <= 16 * SMALL else LARGE
+    part = SMALL if most <= 16 * SMALL else LARGE
     told = [np.empty(size if keep else 0, np.uint8) for size in sizes]
     for first in range(0, most, part):
-        rows = _gathered(whole, first, part)
+        rows = _gathered(own.data, first, part)
         for row, said in zip(rows, told, strict=True):
             said[first : first + part] = row[: max(0, len(said) - first)]
     return told
 
 
-def _gathered(whole: bytes, first: int, size: int) -> np.ndarray:
+def _gathered(whole: bytes | memoryview, first: int, size: int) -> np.ndarray:
     """Returns the next bytes from `first` on of every process, [processes, size]."""
-    part = whole[first : first + size].ljust(size, b"\0")
+    part = bytes(whole[first : first + size]).ljust(size, b"\0")
     return np.asarray(multihost_utils.process_allgather(np.frombuffer(part, np.uint8)))
 
 
